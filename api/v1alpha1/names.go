@@ -1,0 +1,58 @@
+package v1alpha1
+
+import "net/url"
+
+// Names that operator, master and node agree on.
+const (
+	// OperatorFieldOwner is the field owner of everything the operator applies.
+	OperatorFieldOwner = "refinery-operator"
+	// MasterFieldOwner is the field owner of the status that the active master applies.
+	MasterFieldOwner = "refinery-master"
+
+	// SharedCertificateKey is the key of the bearer secret in the Secret of SharedCertificate authentication.
+	SharedCertificateKey = "certificate"
+	// AuthorityKey is the key of the trust bundle in a certificate Secret, beside tls.crt and tls.key.
+	AuthorityKey = "ca.crt"
+
+	// MaxNodeStatuses is the number of entries of Refinery status.nodes.
+	MaxNodeStatuses = 100
+)
+
+// identityDomain ends the trust domain of every identity.
+const identityDomain = ".cluster.refinery.dev"
+
+// AuthoritySecretName is the Secret of the certificate authority that the operator made.
+func (m *ClusterMaster) AuthoritySecretName() string { return m.Name + "-ca" }
+
+// CertificateSecretName is the Secret of the certificate that the master serves, and of its trust bundle.
+func (m *ClusterMaster) CertificateSecretName() string { return m.Name + "-tls" }
+
+// SharedSecretName is the Secret of the shared certificate: the one the spec names, or the operator's own.
+func (m *ClusterMaster) SharedSecretName() string {
+	if c := m.Spec.Certificates; c != nil && c.Shared != nil {
+		return c.Shared.SecretRef.Name
+	}
+	return m.Name + "-shared"
+}
+
+// LeaseName is the Lease that the active master holds.
+func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
+
+// CertificateSecretName is the Secret of the nodes' certificate: the one the spec names, or the operator's own.
+func (r *Refinery) CertificateSecretName() string {
+	if ref := r.Spec.CertificateSecretRef; ref != nil {
+		return ref.Name
+	}
+	return r.Name + "-tls"
+}
+
+// Identity is the one URI SAN by which a certificate names this Refinery:
+// spiffe://<master>.<namespace>.cluster.refinery.dev/refinery/<name>.
+func (r *Refinery) Identity() *url.URL {
+	return RefineryIdentity(r.Spec.MasterRef.Name, r.Namespace, r.Name)
+}
+
+// RefineryIdentity is Identity for names that are not those of an object at hand.
+func RefineryIdentity(master, namespace, refinery string) *url.URL {
+	return &url.URL{Scheme: "spiffe", Host: master + "." + namespace + identityDomain, Path: "/refinery/" + refinery}
+}

@@ -1,0 +1,276 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Placement says who runs the nodes of a Refinery.
+// +kubebuilder:validation:Enum=InCluster;External
+type Placement string
+
+const (
+	// PlacementInCluster lets the operator run the nodes as pods.
+	PlacementInCluster Placement = "InCluster"
+	// PlacementExternal leaves the nodes to someone else: the operator makes their Secret only.
+	PlacementExternal Placement = "External"
+)
+
+// Access says whether the nodes of a Refinery are let in at all.
+// +kubebuilder:validation:Enum=Allowed;Suspended
+type Access string
+
+const (
+	// AccessAllowed lets authenticated nodes in.
+	AccessAllowed Access = "Allowed"
+	// AccessSuspended closes every session and denies new ones.
+	AccessSuspended Access = "Suspended"
+)
+
+// RefinerySpec is what a person wants of a group of nodes.
+// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
+// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
+type RefinerySpec struct {
+	// masterRef names the ClusterMaster, in this namespace, at which the nodes authenticate. It cannot be changed.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="masterRef cannot be changed: a node's certificate names its master; make a new Refinery instead"
+	MasterRef LocalReference `json:"masterRef"`
+	// replicas is the number of nodes.
+	// +optional
+	// +default=1
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	Replicas *int32 `json:"replicas,omitempty"`
+	// placement is InCluster, where the operator runs the nodes as pods, or External, where it makes their Secret only.
+	// +optional
+	// +kubebuilder:default=InCluster
+	Placement Placement `json:"placement,omitempty"`
+	// type that the nodes announce.
+	// +optional
+	// +kubebuilder:default=refinery
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",message="must be letters, digits, '-', '_' and '.', for example 'refinery'"
+	Type string `json:"type,omitempty"`
+	// version that the nodes announce, as a semantic version. Default: the agent's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^v?[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$')",message="must be a semantic version such as '0.1.0', or empty for the agent's own"
+	Version string `json:"version,omitempty"`
+	// access is Allowed, or Suspended: sessions are closed, and new ones are denied.
+	// +optional
+	// +kubebuilder:default=Allowed
+	Access Access `json:"access,omitempty"`
+	// certificateSecretRef names a Secret of type kubernetes.io/tls that someone else provides.
+	// The operator never writes to it. Default: <name>-tls, issued by the operator.
+	// +optional
+	CertificateSecretRef *LocalReference `json:"certificateSecretRef,omitempty"`
+	// upstream pins the nodes to one of the master's upstreams by name. Default: placed by the master.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Upstream string `json:"upstream,omitempty"`
+	// ports of the workload. They make a Service with the name of the Refinery.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Ports []Port `json:"ports,omitempty"`
+	// template is a PodTemplateSpec, merged strategically over the pod that the operator makes.
+	// The containers of the workload go here. Without it the agent runs alone.
+	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Template *runtime.RawExtension `json:"template,omitempty"`
+	// paused stops the operator from changing anything this Refinery owns. Running nodes go on.
+	// +optional
+	Paused bool `json:"paused,omitempty"`
+}
+
+// Port is a port of the workload.
+type Port struct {
+	// name of the port.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be at most 15 lower-case letters, digits and '-', for example 'http'"
+	Name string `json:"name"`
+	// containerPort that the workload listens on. The Service has the same port.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	ContainerPort int32 `json:"containerPort"`
+	// protocol is TCP or UDP.
+	// +optional
+	// +kubebuilder:default=TCP
+	// +kubebuilder:validation:Enum=TCP;UDP
+	Protocol corev1.Protocol `json:"protocol,omitempty"`
+}
+
+// NodeState is where a node stands in the Cluster Protocol.
+// +kubebuilder:validation:Enum=Establishing;Authenticating;Authenticated;VersionMismatch;Denied;Closed;Lost
+type NodeState string
+
+const (
+	// NodeEstablishing: conn:establish was read, its version is being checked.
+	NodeEstablishing NodeState = "Establishing"
+	// NodeAuthenticating: conn:startAuth was sent; its certificate is being checked.
+	NodeAuthenticating NodeState = "Authenticating"
+	// NodeAuthenticated: both auth:ack were exchanged, and the session lives.
+	NodeAuthenticated NodeState = "Authenticated"
+	// NodeVersionMismatch: its version or type is not accepted, conn:close was sent.
+	NodeVersionMismatch NodeState = "VersionMismatch"
+	// NodeDenied: auth:dec was sent.
+	NodeDenied NodeState = "Denied"
+	// NodeClosed: the session ended in order.
+	NodeClosed NodeState = "Closed"
+	// NodeLost: the session ended by silence or by a broken connection.
+	NodeLost NodeState = "Lost"
+)
+
+// NodeStatus is one node as the active master sees it.
+type NodeStatus struct {
+	// id that the node announced: <refinery> or <refinery>/<node>.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	ID string `json:"id"`
+	// state of the node in the Cluster Protocol.
+	// +required
+	State NodeState `json:"state"`
+	// reason for the state, one word in CamelCase.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// message for people: what is wrong and what to do.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+	// version that the node announced.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Version string `json:"version,omitempty"`
+	// type that the node announced.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type,omitempty"`
+	// address from which the node connected, without the port.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Address string `json:"address,omitempty"`
+	// upstream that the node was told, by name.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Upstream string `json:"upstream,omitempty"`
+	// certificate is the SHA-256 of the certificate that the node presented.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Certificate string `json:"certificate,omitempty"`
+	// lastTransitionTime is when the state last changed.
+	// +required
+	LastTransitionTime metav1.Time `json:"lastTransitionTime"`
+}
+
+// AuthenticatedNodes counts the nodes of a Refinery.
+type AuthenticatedNodes struct {
+	// nodes with an authenticated session.
+	// +required
+	Nodes int32 `json:"nodes"`
+	// wanted is spec.replicas as the master saw it.
+	// +required
+	Wanted int32 `json:"wanted"`
+	// summary is nodes/wanted, for the NODES column.
+	// +required
+	Summary string `json:"summary"`
+	// upstreams of the authenticated nodes, sorted and joined by commas, for the UPSTREAM column.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Upstreams string `json:"upstreams,omitempty"`
+	// versions that the nodes announced, sorted and joined by commas, for the VERSION column.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Versions string `json:"versions,omitempty"`
+}
+
+// Reporter is the master process that wrote the status of a Refinery's nodes: a fencing token.
+type Reporter struct {
+	// pod that reported.
+	// +required
+	Pod string `json:"pod"`
+	// epoch of that master. It only grows: a deposed master's write is refused.
+	// +required
+	Epoch int64 `json:"epoch"`
+}
+
+// RefineryStatus is what is so. The fields nodes, authenticated and reporter, and the condition
+// Authenticated, are written by the active master; everything else by the operator.
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.reporter) || (has(self.reporter) && self.reporter.epoch >= oldSelf.reporter.epoch)",message="a newer master reports on this Refinery: reporter.epoch only grows"
+type RefineryStatus struct {
+	// observedGeneration is the generation of the spec that was last carried out in full.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready, Authenticated, CertificateReady, Available, and Stalled while it is so.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// authenticated counts the nodes.
+	// +optional
+	Authenticated *AuthenticatedNodes `json:"authenticated,omitempty"`
+	// reporter is the master that wrote nodes, authenticated and the condition Authenticated.
+	// +optional
+	Reporter *Reporter `json:"reporter,omitempty"`
+	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Nodes []NodeStatus `json:"nodes,omitempty"`
+	// certificates that the master lets in. One that is not listed is denied, whoever signed it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Certificates []ListedCertificate `json:"certificates,omitempty"`
+	// replicas is the number of pods, or, with placement External, of wanted nodes.
+	// +optional
+	Replicas int32 `json:"replicas,omitempty"`
+	// selector of the pods, for kubectl scale and autoscalers.
+	// +optional
+	Selector string `json:"selector,omitempty"`
+}
+
+// Refinery is a group of nodes that authenticate at a ClusterMaster with a certificate from a Secret.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:resource:path=refineries,singular=refinery,shortName=rfy,categories=refinery,scope=Namespaced
+// +kubebuilder:selectablefield:JSONPath=`.spec.masterRef.name`
+// +kubebuilder:printcolumn:name="Master",type=string,JSONPath=`.spec.masterRef.name`
+// +kubebuilder:printcolumn:name="Auth",type=string,JSONPath=`.status.conditions[?(@.type=="Authenticated")].reason`
+// +kubebuilder:printcolumn:name="Nodes",type=string,JSONPath=`.status.authenticated.summary`,description="authenticated/wanted"
+// +kubebuilder:printcolumn:name="Upstream",type=string,JSONPath=`.status.authenticated.upstreams`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Version",type=string,priority=1,JSONPath=`.status.authenticated.versions`
+// +kubebuilder:printcolumn:name="Expires",type=string,priority=1,JSONPath=`.status.certificates[?(@.use=="Current")].notAfter`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name becomes part of node ids and the name of a Service: use at most 52 lower-case letters, digits and '-', beginning with a letter"
+type Refinery struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is wanted.
+	// +required
+	Spec RefinerySpec `json:"spec"`
+	// status is what is so.
+	// +optional
+	Status RefineryStatus `json:"status,omitzero"`
+}
+
+// RefineryList is a list of Refineries.
+// +kubebuilder:object:root=true
+type RefineryList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Refinery `json:"items"`
+}

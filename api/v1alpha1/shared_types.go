@@ -1,0 +1,56 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// LocalReference names an object in the namespace of the object that holds the reference.
+type LocalReference struct {
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object in this namespace: lower case letters, digits, '-' and '.', for example 'plant-ca'"
+	Name string `json:"name"`
+}
+
+// SecretSource says where a certificate comes from when the operator does not make it.
+type SecretSource struct {
+	// secretRef names a Secret in the same namespace. The operator reads it and never writes to it.
+	// +required
+	SecretRef LocalReference `json:"secretRef"`
+}
+
+// CertificateUse says what a listed certificate may be used for.
+// +kubebuilder:validation:Enum=Current;Previous
+type CertificateUse string
+
+const (
+	// CertificateCurrent is the certificate that new sessions are expected to present.
+	CertificateCurrent CertificateUse = "Current"
+	// CertificatePrevious is a replaced certificate that is still let in until its overlap ends.
+	CertificatePrevious CertificateUse = "Previous"
+)
+
+// ListedCertificate is a certificate that the master lets in, by fingerprint.
+type ListedCertificate struct {
+	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Fingerprint string `json:"fingerprint"`
+	// notAfter is the end of the certificate's validity.
+	// +required
+	NotAfter metav1.Time `json:"notAfter"`
+	// use is Current, or Previous while a replaced certificate is still accepted.
+	// +required
+	Use CertificateUse `json:"use"`
+}
+
+// ServedCertificate is the certificate a ClusterMaster serves over TLS.
+type ServedCertificate struct {
+	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Fingerprint string `json:"fingerprint"`
+	// notAfter is the end of the certificate's validity.
+	// +required
+	NotAfter metav1.Time `json:"notAfter"`
+}
