@@ -45,11 +45,11 @@ type ClusterMasterSpec struct {
 	Service MasterService `json:"service,omitzero"`
 	// protocol configures the Cluster Protocol.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35}
 	Protocol ProtocolSpec `json:"protocol,omitzero"`
 	// security says how refineries are authenticated.
 	// +optional
-	// +kubebuilder:default={}
+	// +kubebuilder:default={transport: MutualTLS, authentication: IssuedCertificate}
 	Security SecuritySpec `json:"security,omitzero"`
 	// certificates says where certificates come from. Default: made by the operator.
 	// +optional
@@ -243,6 +243,7 @@ type MasterPodTemplate struct {
 
 // ClusterMasterStatus is what is so. The fields active, nodes, refineries and upstreams are written by
 // the active master; everything else by the operator.
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || (has(self.active) && self.active.epoch >= oldSelf.active.epoch)",message="a newer master is active: active.epoch only grows"
 type ClusterMasterStatus struct {
 	// observedGeneration is the generation of the spec that was last carried out in full.
 	// +optional
@@ -283,7 +284,6 @@ type ClusterMasterStatus struct {
 }
 
 // ActiveMaster is the master pod that speaks for a ClusterMaster.
-// +kubebuilder:validation:XValidation:rule="self.epoch >= oldSelf.epoch",message="a newer master is active: epoch only grows"
 type ActiveMaster struct {
 	// pod that is active.
 	// +required

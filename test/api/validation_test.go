@@ -1,0 +1,268 @@
+// Package api holds the tests of the CRDs against a real API server: what they refuse, in which words, and
+// what they fill in. One row is one rule.
+package api
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
+)
+
+var config *rest.Config
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	env := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	var err error
+	if config, err = env.Start(); err != nil {
+		fmt.Fprintf(os.Stderr, "no API server to test against (make test-api sets KUBEBUILDER_ASSETS): %v\n", err)
+		return 1
+	}
+	defer func() {
+		if err := env.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}()
+	return m.Run()
+}
+
+// object reads a manifest of one of our kinds and gives it a group version and a namespace.
+func object(t *testing.T, manifest string) *unstructured.Unstructured {
+	t.Helper()
+	json, err := yaml.YAMLToJSON([]byte(manifest))
+	if err != nil {
+		t.Fatalf("manifest: %v\n%s", err, manifest)
+	}
+	o := &unstructured.Unstructured{}
+	if err := utiljson.Unmarshal(json, &o.Object); err != nil {
+		t.Fatalf("manifest: %v\n%s", err, manifest)
+	}
+	o.SetAPIVersion("cluster.refinery.dev/v1alpha1")
+	o.SetNamespace("default")
+	return o
+}
+
+// newClient fails on unknown fields, as kubectl does, so that a row with a typing error tests nothing by mistake.
+func newClient(t *testing.T) client.Client {
+	t.Helper()
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.WithFieldValidation(c, "Strict")
+}
+
+// create makes an object and removes it at the end of the test.
+func create(t *testing.T, c client.Client, o *unstructured.Unstructured) error {
+	t.Helper()
+	err := c.Create(context.Background(), o)
+	if err == nil {
+		t.Cleanup(func() { _ = c.Delete(context.Background(), o) })
+	}
+	return err
+}
+
+func master(spec string) string {
+	return "kind: ClusterMaster\nmetadata: {name: alpha}\nspec: " + spec
+}
+
+func refinery(spec string) string {
+	return "kind: Refinery\nmetadata: {name: press}\nspec: " + spec
+}
+
+func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
+	c := newClient(t)
+	long := strings.Repeat("a", 64)
+	for _, row := range []struct {
+		rule, manifest, message string
+	}{
+		{"master name is a service name", "kind: ClusterMaster\nmetadata: {name: 0alpha}\nspec: {}", "beginning with a letter"},
+		{"master name leaves room for suffixes", "kind: ClusterMaster\nmetadata: {name: " + long[:49] + "}\nspec: {}", "at most 48"},
+		{"master replicas minimum", master("{replicas: -1}"), "should be greater than or equal to 0"},
+		{"master replicas maximum", master("{replicas: 10}"), "should be less than or equal to 9"},
+		{"service type", master("{service: {type: ExternalName}}"), `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
+		{"service port minimum", master("{service: {port: 0}}"), "should be greater than or equal to 1"},
+		{"service port maximum", master("{service: {port: 65536}}"), "should be less than or equal to 65535"},
+		{"accepted versions are a constraint", master("{protocol: {acceptedVersions: 'one;two'}}"), "must be a semver constraint, for example '>=0.1.0 <1.0.0'"},
+		{"accepted versions are bounded", master("{protocol: {acceptedVersions: '" + strings.Repeat("1", 257) + "'}}"), "may not be more than 256"},
+		{"at least one type", master("{protocol: {acceptedTypes: []}}"), "should have at least 1 items"},
+		{"types are not empty", master("{protocol: {acceptedTypes: ['']}}"), "should be at least 1 chars long"},
+		{"types are a set", master("{protocol: {acceptedTypes: [a, a]}}"), "Duplicate value"},
+		{"handshake timeout", master("{protocol: {handshakeTimeoutSeconds: 121}}"), "should be less than or equal to 120"},
+		{"alive timeout against interval", master("{protocol: {aliveIntervalSeconds: 20, aliveTimeoutSeconds: 30}}"), "aliveTimeoutSeconds must be at least twice aliveIntervalSeconds"},
+		{"sessions", master("{protocol: {maxSessions: 0}}"), "should be greater than or equal to 1"},
+		{"transport", master("{security: {transport: QUIC}}"), `supported values: "MutualTLS", "ServerTLS", "Plaintext"`},
+		{"issued certificates need mutual TLS", master("{security: {transport: Plaintext}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
+		{"issued certificates need mutual TLS, not server TLS", master("{security: {transport: ServerTLS}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
+		{"shared certificate only where it is used", master("{certificates: {shared: {secretRef: {name: s}}}}"), "remove it, or set security.authentication"},
+		{"secret names", master("{certificates: {authority: {secretRef: {name: Not_A_Name}}}}"), "must be the name of an object in this namespace"},
+		{"upstream names", master("{upstreams: [{name: East, address: 'a:1'}]}"), "must be a lower-case label such as 'east'"},
+		{"upstream names are unique", master("{upstreams: [{name: e, address: 'a:1'}, {name: e, address: 'b:1'}]}"), "Duplicate value"},
+		{"upstream needs a target", master("{upstreams: [{name: e}]}"), "give either address (host:port) or service (name and port)"},
+		{"upstream has one target", master("{upstreams: [{name: e, address: 'a:1', service: {name: s, port: 1}}]}"), "not both and not none"},
+		{"upstream address has a port", master("{upstreams: [{name: e, address: ingest}]}"), "must be host:port with a port from 1 to 65535"},
+		{"upstream port is not 0", master("{upstreams: [{name: e, address: 'ingest:0'}]}"), "must be host:port with a port from 1 to 65535"},
+		{"upstream port is not too high", master("{upstreams: [{name: e, address: 'ingest:70000'}]}"), "must be host:port with a port from 1 to 65535"},
+		{"upstream weight", master("{upstreams: [{name: e, address: 'a:1', weight: -1}]}"), "should be greater than or equal to 0"},
+		{"refinery name", "kind: Refinery\nmetadata: {name: 9press}\nspec: {masterRef: {name: alpha}}", "beginning with a letter"},
+		{"refinery name leaves room for suffixes", "kind: Refinery\nmetadata: {name: " + long[:53] + "}\nspec: {masterRef: {name: alpha}}", "at most 52"},
+		{"refinery needs a master", refinery("{}"), "spec.masterRef: Required value"},
+		{"master reference is not empty", refinery("{masterRef: {name: ''}}"), "should be at least 1 chars long"},
+		{"refinery replicas minimum", refinery("{masterRef: {name: alpha}, replicas: -1}"), "should be greater than or equal to 0"},
+		{"refinery replicas maximum", refinery("{masterRef: {name: alpha}, replicas: 10001}"), "should be less than or equal to 10000"},
+		{"placement", refinery("{masterRef: {name: alpha}, placement: Elsewhere}"), `supported values: "InCluster", "External"`},
+		{"external has no template", refinery("{masterRef: {name: alpha}, placement: External, template: {}}"), "remove template, or set placement: InCluster"},
+		{"external has no ports", refinery("{masterRef: {name: alpha}, placement: External, ports: [{name: http, containerPort: 80}]}"), "remove ports, or set placement: InCluster"},
+		{"type", refinery("{masterRef: {name: alpha}, type: 'a b'}"), "must be letters, digits"},
+		{"version", refinery("{masterRef: {name: alpha}, version: latest}"), "must be a semantic version such as '0.1.0'"},
+		{"access", refinery("{masterRef: {name: alpha}, access: Maybe}"), `supported values: "Allowed", "Suspended"`},
+		{"port names", refinery("{masterRef: {name: alpha}, ports: [{name: HTTP, containerPort: 80}]}"), "must be at most 15 lower-case letters"},
+		{"port names are unique", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80}, {name: a, containerPort: 81}]}"), "Duplicate value"},
+		{"port range", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 65536}]}"), "should be less than or equal to 65535"},
+		{"port protocol", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, protocol: SCTP}]}"), `supported values: "TCP", "UDP"`},
+		{"template is an object", refinery("{masterRef: {name: alpha}, template: pod}"), "must be of type object"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			err := create(t, c, object(t, row.manifest))
+			if err == nil {
+				t.Fatalf("accepted:\n%s", row.manifest)
+			}
+			if !strings.Contains(err.Error(), row.message) {
+				t.Errorf("refused, but not in these words: %s\ngot: %v", row.message, err)
+			}
+		})
+	}
+}
+
+func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
+	c := newClient(t)
+	for name, manifest := range map[string]string{
+		"plain protocol":       master("{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: s}}}}"),
+		"IPv6 upstream":        master("{upstreams: [{name: e, address: '[2001:db8::1]:34307', weight: 0}]}"),
+		"service upstream":     master("{upstreams: [{name: e, service: {name: ingest, port: 34307}, types: [refinery]}]}"),
+		"constraint with or":   master("{protocol: {acceptedVersions: '^0.1.0 || >=1.2.0 <2'}}"),
+		"no replicas":          refinery("{masterRef: {name: alpha}, replicas: 0}"),
+		"prerelease version":   refinery("{masterRef: {name: alpha}, version: 1.2.3-rc.1+build.5}"),
+		"any pod template":     refinery("{masterRef: {name: alpha}, template: {spec: {containers: [{name: app, image: app:1, anything: {goes: here}}]}}}"),
+		"external with secret": refinery("{masterRef: {name: alpha}, placement: External, certificateSecretRef: {name: own}}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := create(t, c, object(t, manifest)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestDefaultsAreFilledIn(t *testing.T) {
+	c := newClient(t)
+	for _, row := range []struct {
+		manifest string
+		spec     string
+	}{
+		{"kind: ClusterMaster\nmetadata: {name: alpha}", `
+replicas: 2
+service: {type: ClusterIP, port: 34308}
+protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
+security: {transport: MutualTLS, authentication: IssuedCertificate}`},
+		{refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 8080}]}"), `
+masterRef: {name: alpha}
+replicas: 1
+placement: InCluster
+type: refinery
+access: Allowed
+ports: [{name: http, containerPort: 8080, protocol: TCP}]`},
+	} {
+		o := object(t, row.manifest)
+		t.Run(o.GetKind(), func(t *testing.T) {
+			if err := create(t, c, o); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(object(t, "spec: "+indent(row.spec)).Object["spec"], o.Object["spec"]); diff != "" {
+				t.Errorf("spec (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// indent makes the lines of a block a value of the key before it.
+func indent(block string) string { return strings.ReplaceAll(block, "\n", "\n  ") }
+
+func TestMasterReferenceCannotBeChanged(t *testing.T) {
+	c := newClient(t)
+	o := object(t, refinery("{masterRef: {name: alpha}}"))
+	if err := create(t, c, o); err != nil {
+		t.Fatal(err)
+	}
+	set(t, o, "beta", "spec", "masterRef", "name")
+	err := c.Update(context.Background(), o)
+	if err == nil || !strings.Contains(err.Error(), "masterRef cannot be changed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEpochsOnlyGrow(t *testing.T) {
+	c := newClient(t)
+	for _, row := range []struct {
+		manifest string
+		holder   string
+		message  string
+	}{
+		{refinery("{masterRef: {name: alpha}}"), "reporter", "reporter.epoch only grows"},
+		{master("{}"), "active", "active.epoch only grows"},
+	} {
+		o := object(t, row.manifest)
+		t.Run(o.GetKind(), func(t *testing.T) {
+			if err := create(t, c, o); err != nil {
+				t.Fatal(err)
+			}
+			write := func(epoch int64) error {
+				holder := map[string]any{"pod": "alpha-0", "epoch": epoch}
+				if row.holder == "active" {
+					holder["since"] = "2026-01-01T00:00:00Z"
+				}
+				set(t, o, holder, "status", row.holder)
+				return c.Status().Update(context.Background(), o)
+			}
+			for _, epoch := range []int64{4, 4, 5} {
+				if err := write(epoch); err != nil {
+					t.Fatalf("epoch %d: %v", epoch, err)
+				}
+			}
+			if err := write(4); err == nil || !strings.Contains(err.Error(), row.message) {
+				t.Errorf("a deposed master's write: got %v", err)
+			}
+			if err := c.Get(context.Background(), client.ObjectKeyFromObject(o), o); err != nil {
+				t.Fatal(err)
+			}
+			unstructured.RemoveNestedField(o.Object, "status", row.holder)
+			if err := c.Status().Update(context.Background(), o); err == nil {
+				t.Error("the fencing token was removed")
+			}
+		})
+	}
+}
+
+func set(t *testing.T, o *unstructured.Unstructured, value any, path ...string) {
+	t.Helper()
+	if err := unstructured.SetNestedField(o.Object, value, path...); err != nil {
+		t.Fatal(err)
+	}
+}
