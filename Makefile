@@ -1,0 +1,83 @@
+# The refinery operator. `make help` lists what there is.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell sed -n 's/^var Version = "\(.*\)"/\1/p' internal/version/version.go)
+# Where the cluster of `make demo` comes from: local (made on this machine) or existing (the current kubeconfig context).
+CLUSTER ?= local
+
+include hack/tools/tools.mk
+include hack/cluster/cluster.mk
+
+##@ See it work
+
+.PHONY: demo
+demo: ## Start a local Kubernetes, install the operator with Helm, apply the samples, show them. CLUSTER=existing uses the current context.
+	@CLUSTER=$(CLUSTER) VERSION=$(VERSION) hack/demo/up
+
+.PHONY: demo-down
+demo-down: ## Undo make demo: nothing stays behind.
+	@CLUSTER=$(CLUSTER) hack/demo/down
+
+##@ Test it
+
+.PHONY: test
+test: verify lint test-unit test-api test-controllers test-chart test-dockerfile test-e2e ## Everything CI checks.
+
+# Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
+UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
+
+.PHONY: test-unit
+test-unit: gcc ## The inner loop: unit tests with the race detector, under a minute when warm.
+	@env -u KUBEBUILDER_ASSETS go test -race $(UNIT_PACKAGES)
+
+.PHONY: test-api
+test-api: ## What the CRDs refuse and fill in, on a real API server.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 ./test/api/
+
+.PHONY: test-controllers
+test-controllers: gcc ## Controllers and the master's reporter against etcd and kube-apiserver.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 15m ./controllers/... ./internal/master/...
+
+.PHONY: test-chart
+test-chart: ## The Helm chart renders the same objects as config/default, and refuses wrong values.
+	@HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
+
+.PHONY: test-e2e
+test-e2e: cluster-up images ## Everything end to end on the local cluster. FOCUS=text runs the specs that match it.
+	@KUBECONFIG=$$($(MAKE) -s kubeconfig) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl PATH="$$($(ASSETS)):$$PATH" \
+		go test -count=1 -timeout 40m -v ./test/e2e/ -ginkgo.v $(if $(FOCUS),-ginkgo.focus="$(FOCUS)")
+
+.PHONY: lint
+lint: ## golangci-lint, with the rules of .golangci.yml.
+	@$$($(TOOL) golangci-lint) run ./...
+
+##@ Build it
+
+.PHONY: build
+build: ## The three binaries, into bin/.
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
+
+.PHONY: generate
+generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart.
+	@controller_gen=$$($(TOOL) controller-gen); \
+	$$controller_gen object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...; \
+	$$controller_gen crd paths=./api/... output:crd:dir=config/crd/bases; \
+	$$controller_gen rbac:roleName=refinery-operator paths=./controllers/... output:rbac:dir=config/rbac; \
+	hack/chart/generate
+
+.PHONY: verify
+verify: ## Fail when a generated file, a go.mod or the formatting is not current.
+	@hack/verify
+
+.PHONY: gcc
+gcc: # The race detector needs a C compiler.
+	@command -v gcc >/dev/null || { echo "installing gcc for the race detector"; apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null; }
+
+##@ Help
+
+.PHONY: help
+help: ## This list.
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
