@@ -14,11 +14,11 @@ include hack/cluster/cluster.mk
 
 .PHONY: demo
 demo: ## Start a local Kubernetes, install the operator with Helm, apply the samples, show them. CLUSTER=existing uses the current context.
-	@CLUSTER=$(CLUSTER) VERSION=$(VERSION) hack/demo/up
+	@CLUSTER=$(CLUSTER) hack/demo up
 
 .PHONY: demo-down
 demo-down: ## Undo make demo: nothing stays behind.
-	@CLUSTER=$(CLUSTER) hack/demo/down
+	@CLUSTER=$(CLUSTER) hack/demo down
 
 ##@ Test it
 
@@ -71,6 +71,14 @@ generate: ## Regenerate everything that is generated: deep copies, apply configu
 .PHONY: verify
 verify: ## Fail when a generated file, a go.mod or the formatting is not current.
 	@hack/verify
+
+.PHONY: version
+version: # The version of this checkout, and nothing else.
+	@echo $(VERSION)
+
+.PHONY: image-tag
+image-tag: # A tag that changes with the source of the images, and nothing else.
+	@echo dev-$$(git ls-files -z --cached --others --exclude-standard api cmd controllers internal protocol go.mod go.sum | xargs -0 sha256sum 2>/dev/null | sha256sum | cut -c1-12)
 
 .PHONY: gcc
 gcc: # The race detector needs a C compiler.
