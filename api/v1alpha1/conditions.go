@@ -49,9 +49,9 @@ const (
 
 // Reasons of ConditionAvailable.
 const (
-	// ReasonAvailable: as many pods as wanted are available.
+	// ReasonAvailable: enough pods are available: of a ClusterMaster one, of a Refinery as many as wanted.
 	ReasonAvailable = "Available"
-	// ReasonUnavailable: fewer pods than wanted are available.
+	// ReasonUnavailable: too few pods are available.
 	ReasonUnavailable = "Unavailable"
 	// ReasonExternal: placement External, the pods are not ours.
 	ReasonExternal = "External"

@@ -42,6 +42,9 @@ type ListedCertificate struct {
 	// use is Current, or Previous while a replaced certificate is still accepted.
 	// +required
 	Use CertificateUse `json:"use"`
+	// until is the end of the overlap in which a Previous certificate is still accepted.
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
 }
 
 // ServedCertificate is the certificate a ClusterMaster serves over TLS.

@@ -102,7 +102,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: protocol
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProtocolSpec
-      default: {}
+      default:
+        aliveIntervalSeconds: 10
+        aliveTimeoutSeconds: 35
     - name: replicas
       type:
         scalar: numeric
@@ -110,7 +112,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: security
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecuritySpec
-      default: {}
+      default:
+        authentication: IssuedCertificate
+        transport: MutualTLS
     - name: service
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterService
@@ -177,6 +181,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: notAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: until
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: use

@@ -21,6 +21,8 @@ type ListedCertificateApplyConfiguration struct {
 	NotAfter *v1.Time `json:"notAfter,omitempty"`
 	// use is Current, or Previous while a replaced certificate is still accepted.
 	Use *apiv1alpha1.CertificateUse `json:"use,omitempty"`
+	// until is the end of the overlap in which a Previous certificate is still accepted.
+	Until *v1.Time `json:"until,omitempty"`
 }
 
 // ListedCertificateApplyConfiguration constructs a declarative configuration of the ListedCertificate type for use with
@@ -50,5 +52,13 @@ func (b *ListedCertificateApplyConfiguration) WithNotAfter(value v1.Time) *Liste
 // If called multiple times, the Use field is set to the value of the last call.
 func (b *ListedCertificateApplyConfiguration) WithUse(value apiv1alpha1.CertificateUse) *ListedCertificateApplyConfiguration {
 	b.Use = &value
+	return b
+}
+
+// WithUntil sets the Until field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Until field is set to the value of the last call.
+func (b *ListedCertificateApplyConfiguration) WithUntil(value v1.Time) *ListedCertificateApplyConfiguration {
+	b.Until = &value
 	return b
 }
