@@ -1,0 +1,332 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Client is the refinery's side of one authenticated session. Make one with Handshake, then call Run.
+type Client struct {
+	socket socket
+	in     reader
+	o      ClientOptions
+
+	// writeMu makes one message at a time leave, whole.
+	writeMu sync.Mutex
+
+	mu       sync.Mutex
+	state    State
+	upstream string
+	cause    error // why this side ended the session, if it did
+	running  bool
+	// unanswered counts the conn:alive sent and not answered: what comes beyond answers is the master's own.
+	unanswered int
+	beat       *time.Timer
+}
+
+// Handshake runs the opening of the protocol over conn, which is dialed already and wrapped in TLS if that is wanted,
+// until the first upstream is granted and acknowledged. It closes conn on any error: ErrVersionRefused, ErrDenied,
+// ErrPeerClosed, ErrHandshakeTimeout, a *ProtocolError, the error of OnUpstream, the cause of ctx, or the network's.
+func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, error) {
+	if err := o.Validate(); err != nil {
+		_ = conn.Close() // Nothing was sent.
+		return nil, err
+	}
+	c := &Client{socket: socket{Conn: conn}, o: o}
+	c.in = reader{conn: &c.socket, opening: true}
+	_ = conn.SetDeadline(time.Now().Add(o.HandshakeTimeout)) // A socket that fails here fails at the next read.
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	err := c.open()
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		c.in.release()
+		_ = conn.Close() // It has failed already.
+		return nil, err
+	}
+	c.in.opening = false
+	return c, nil
+}
+
+// open is the refinery's part of.
+func (c *Client) open() error {
+	if err := c.turn(appendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
+		return err
+	}
+	var m message
+	if err := c.take(&m); err != nil {
+		return err
+	}
+	if m.code == codeClose {
+		return ErrVersionRefused
+	}
+	c.state = StateAuthenticating
+	if err := c.turn(appendAuthStart(nil, c.o.Certificate), StateVerifying); err != nil {
+		return err
+	}
+	if err := c.take(&m); err != nil {
+		return err
+	}
+	switch m.code {
+	case codeAuthDec:
+		c.state = StateDenied
+		_ = c.goodbye() // The answer stands, whether or not the master hears of it.
+		return ErrDenied
+	case codeClose:
+		return ErrPeerClosed
+	}
+	c.state = StateAcknowledging
+	if err := c.granted(&m); err != nil {
+		return openingFailure(err, c.state)
+	}
+	if err := c.in.ahead(&c.socket, c.state); err != nil {
+		return err
+	}
+	// The master may speak as soon as it has read this, so the state is set first.
+	c.state = StateAuthenticated
+	return c.sendOpening(authAckBytes)
+}
+
+// turn sends a message of the opening, unless the master did not wait for it.
+func (c *Client) turn(message []byte, next State) error {
+	if err := c.in.ahead(&c.socket, c.state); err != nil {
+		return err
+	}
+	c.state = next
+	return c.sendOpening(message)
+}
+
+func (c *Client) sendOpening(message []byte) error {
+	return openingFailure(writePackets(&c.socket, message, c.o.PacketBytes), c.state)
+}
+
+// take reads the next message of the opening.
+func (c *Client) take(m *message) error {
+	if err := c.in.next(m, c.o.MaxMessageBytes); err != nil {
+		return openingFailure(err, c.state)
+	}
+	return refineryTakes.check(c.state, m.code)
+}
+
+// granted takes over the upstream of an auth:ack; acknowledging it is the caller's. An error of OnUpstream closes the
+// session.
+func (c *Client) granted(m *message) error {
+	if err := m.checkGrant(); err != nil {
+		return err
+	}
+	upstream := string(m.values[fieldUpstream])
+	if c.o.OnUpstream != nil {
+		if err := c.o.OnUpstream(upstream); err != nil {
+			_ = c.goodbye() // The caller gets the reason.
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.upstream = upstream
+	return nil
+}
+
+// Upstream returns the last upstream that the master granted.
+func (c *Client) Upstream() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.upstream
+}
+
+// Run keeps the session alive and follows new upstreams until the session ends, and returns why: ErrPeerClosed,
+// ErrAliveTimeout, ErrSessionClosed after Close, a *ProtocolError, the error of OnUpstream, or the network's. When ctx
+// ends it sends conn:close and returns ctx's cause. The connection is closed when it returns. It may be called once.
+func (c *Client) Run(ctx context.Context) error {
+	c.mu.Lock()
+	if c.running {
+		c.mu.Unlock()
+		return errors.New("Run was called before")
+	}
+	c.running = true
+	ended := c.cause
+	if ended == nil {
+		c.beat = time.AfterFunc(c.pause(), c.heartbeat)
+	}
+	c.mu.Unlock()
+	if ended != nil {
+		return ended
+	}
+	stop := context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
+	defer stop()
+	err := c.converse()
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = err
+	}
+	err = c.cause
+	closing := c.state == StateClosing
+	c.beat.Stop()
+	c.mu.Unlock()
+	if closing {
+		_ = c.goodbye() // The session is over, whether or not the master hears of it.
+	}
+	_ = c.socket.Close() // It is over either way.
+	c.in.release()
+	return err
+}
+
+// pause is the time to the next conn:alive.
+func (c *Client) pause() time.Duration {
+	j := jitter(c.o.AliveInterval)
+	return c.o.AliveInterval - j + rand.N(2*j+1)
+}
+
+// converse reads and handles messages until the session ends. The read deadline is moved only when it has passed, not
+// with every message.
+func (c *Client) converse() error {
+	seen := time.Now()
+	for c.await(seen.Add(c.o.AliveTimeout)) {
+		var m message
+		err := c.in.next(&m, c.o.MaxMessageBytes)
+		for ; err == nil; err = c.in.next(&m, c.o.MaxMessageBytes) {
+			seen = time.Now()
+			if err := c.handle(&m); err != nil {
+				return err
+			}
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return readFailure(err, StateAuthenticated)
+		}
+		if !time.Now().Before(seen.Add(c.o.AliveTimeout)) {
+			return ErrAliveTimeout
+		}
+	}
+	return nil
+}
+
+// await sets the read deadline; false if this side is ending the session.
+func (c *Client) await(due time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return false
+	}
+	_ = c.socket.SetReadDeadline(due) // A socket that fails here fails at the next read.
+	return true
+}
+
+// handle acts on one message of the session.
+func (c *Client) handle(m *message) error {
+	if err := refineryTakes.check(StateAuthenticated, m.code); err != nil {
+		return err
+	}
+	switch m.code {
+	case codeClose:
+		return ErrPeerClosed
+	case codeAlive:
+		c.mu.Lock()
+		answer := c.unanswered == 0
+		if !answer {
+			c.unanswered--
+		}
+		c.mu.Unlock()
+		if answer {
+			return c.send(aliveBytes)
+		}
+		return nil
+	}
+	if err := c.granted(m); err != nil {
+		return readFailure(err, StateAuthenticated)
+	}
+	return c.send(authAckBytes)
+}
+
+// heartbeat sends conn:alive and sets the time of the next.
+func (c *Client) heartbeat() {
+	message := aliveBytes
+	if c.o.Load != nil {
+		if status, load, ok := c.o.Load(); ok && validStatus(status) && validLoad(load) {
+			message = appendReport(nil, status, load)
+		}
+	}
+	c.mu.Lock()
+	if c.cause != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.unanswered++
+	c.mu.Unlock()
+	if err := c.send(message); err != nil {
+		c.fail(err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		c.beat.Reset(c.pause())
+	}
+}
+
+// send writes a message of the session, bounded by WriteTimeout.
+func (c *Client) send(message []byte) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	_ = c.socket.SetWriteDeadline(time.Now().Add(c.o.WriteTimeout)) // A socket that fails here fails at the write.
+	err := writePackets(&c.socket, message, c.o.PacketBytes)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrWriteTimeout
+	}
+	return err
+}
+
+// goodbye sends conn:close and discards what comes until the master has closed, for a moment.
+func (c *Client) goodbye() error {
+	if err := c.send(closeBytes); err != nil {
+		return err
+	}
+	hangUp(&c.socket)
+	if err := c.socket.SetReadDeadline(time.Now().Add(closeLinger)); err != nil {
+		return err
+	}
+	c.in.drain()
+	return nil
+}
+
+// end makes Run say conn:close and return cause.
+func (c *Client) end(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return
+	}
+	c.cause, c.state = cause, StateClosing
+	_ = c.socket.SetReadDeadline(time.Unix(1, 0)) // Wakes the reader; a closed socket needs no waking.
+}
+
+// fail makes Run return cause without another word.
+func (c *Client) fail(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		c.cause = cause
+		_ = c.socket.Close() // Wakes the reader.
+	}
+}
+
+// Close ends the session with conn:close: Run then returns ErrSessionClosed. It does not wait for Run.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	done := c.running || c.cause != nil
+	c.mu.Unlock()
+	c.end(ErrSessionClosed)
+	if done {
+		return nil
+	}
+	err := c.goodbye()
+	return errors.Join(err, c.socket.Close())
+}

@@ -1,0 +1,158 @@
+package protocol
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+const (
+	separator = ";;"
+	eof       = "<EOF>"
+	// maxCodeBytes is the longest code, conn:establish, with the separator: where no separator stands in the first
+	// maxCodeBytes bytes, no message begins (R-2.2).
+	maxCodeBytes = len("conn:establish") + len(separator)
+)
+
+// Messages without a payload are written from here, never built.
+var (
+	startAuthBytes = []byte("conn:startAuth;;<EOF>")
+	authAckBytes   = []byte("auth:ack;;<EOF>")
+	authDecBytes   = []byte("auth:dec;;<EOF>")
+	closeBytes     = []byte("conn:close;;<EOF>")
+	aliveBytes     = []byte("conn:alive;;<EOF>")
+)
+
+// decode reads the message that b begins with into m and returns its length, <EOF> included; 0 if b does not hold all
+// of it yet. The first scanned bytes of b are known to hold no <EOF>. A message longer than limit is a violation, as
+// soon as that shows (R-2.5). Escapes are resolved in place: b is overwritten, and m.values lie in it.
+//
+// The result does not depend on how the bytes came in: the same bytes give the same message, or break the same rule.
+func decode(m *message, b []byte, scanned, limit int) (int, error) {
+	c, start, err := splitCode(b)
+	if err != nil || c == codeNone {
+		return 0, err
+	}
+	end := indexEOF(b, max(start, scanned-len(eof)+1))
+	if end < 0 {
+		if len(b) >= limit {
+			return 0, violation(ruleBound, "message is too long")
+		}
+		return 0, nil
+	}
+	if end+len(eof) > limit {
+		return 0, violation(ruleBound, "message is too long")
+	}
+	*m = message{code: c}
+	if start < end {
+		if err := decodePayload(m, b[start:end]); err != nil {
+			return 0, err
+		}
+	}
+	return end + len(eof), nil
+}
+
+// splitCode returns the code that b begins with and where its payload starts; codeNone while that cannot be told yet.
+func splitCode(b []byte) (code, int, error) {
+	head := b[:min(len(b), maxCodeBytes)]
+	i := bytes.IndexByte(head, separator[0])
+	switch {
+	case i >= 0 && i+1 < len(head):
+		// No code holds a semicolon, so the first one either begins the separator or shows an unknown code.
+		if c := parseCode(head[:i]); c != codeNone && head[i+1] == separator[1] {
+			return c, i + len(separator), nil
+		}
+	case len(head) < maxCodeBytes && indexEOF(head, 0) < 0:
+		return codeNone, 0, nil
+	}
+	return codeNone, 0, violation(ruleCode, codeNone.String())
+}
+
+// indexEOF returns where the first <EOF> at or after from stands in b, or -1.
+func indexEOF(b []byte, from int) int {
+	for from < len(b) {
+		i := bytes.IndexByte(b[from:], eof[0])
+		if i < 0 {
+			return -1
+		}
+		from += i
+		if len(b)-from < len(eof) {
+			return -1
+		}
+		if string(b[from:from+len(eof)]) == eof {
+			return from
+		}
+		from++
+	}
+	return -1
+}
+
+// appendEstablish appends a conn:establish to dst.
+func appendEstablish(dst []byte, id, version, typ string) []byte {
+	dst = append(dst, `conn:establish;;{"id":`...)
+	dst = appendString(dst, id)
+	dst = append(dst, `,"version":`...)
+	dst = appendString(dst, version)
+	dst = append(dst, `,"type":`...)
+	dst = appendString(dst, typ)
+	return append(dst, `}<EOF>`...)
+}
+
+// appendAuthStart appends an auth:start to dst.
+func appendAuthStart(dst []byte, certificate string) []byte {
+	dst = append(dst, `auth:start;;{"cert":`...)
+	dst = appendString(dst, certificate)
+	return append(dst, `}<EOF>`...)
+}
+
+// appendGrant appends a master's auth:ack, which names an upstream, to dst.
+func appendGrant(dst []byte, upstream string) []byte {
+	dst = append(dst, `auth:ack;;{"upstream":`...)
+	dst = appendString(dst, upstream)
+	return append(dst, `}<EOF>`...)
+}
+
+// appendReport appends a conn:alive with the refinery's status and load to dst (R-5.3).
+func appendReport(dst []byte, status, load string) []byte {
+	dst = append(dst, `conn:alive;;{"status":`...)
+	dst = appendString(dst, status)
+	dst = append(dst, `,"load":`...)
+	dst = appendString(dst, load)
+	return append(dst, `}<EOF>`...)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString appends s as a JSON string in which neither ;; nor <EOF> can stand (R-3.8). Invalid UTF-8 becomes
+// U+FFFD, so that what is written is always valid.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(append(dst, s[from:i]...), `\ufffd`...)
+				from = i + 1
+			}
+			i += size
+			continue
+		}
+		if plain[c] && c != '<' && (c != ';' || i+1 == len(s) || s[i+1] != ';') {
+			i++
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, `\n`...)
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		from = i
+	}
+	return append(append(dst, s[from:]...), '"')
+}

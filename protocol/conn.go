@@ -1,0 +1,189 @@
+package protocol
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// closeLinger is how long the sender of conn:close waits for the receiver to close, so that the message is not lost to
+// a reset.
+const closeLinger = time.Second
+
+// socket is the connection below TLS. Between a peer's message and the answer to it, it is read without waiting, to see
+// whether anything came ahead of its turn.
+type socket struct {
+	net.Conn
+	noWait bool
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	if s.noWait {
+		return readNow(s.Conn, p)
+	}
+	return s.Conn.Read(p)
+}
+
+// hangUp tells the peer that nothing more will come, where the transport can.
+func hangUp(conn net.Conn) {
+	if s, ok := conn.(*socket); ok {
+		conn = s.Conn
+	}
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite() // The socket is closed next in any case.
+	}
+}
+
+// writePackets writes a message in packets of at most size bytes; the last, and only the last, holds <EOF> (R-2.3).
+func writePackets(w io.Writer, message []byte, size int) error {
+	for len(message) > size {
+		n := min(size, len(message)-len(eof))
+		if _, err := w.Write(message[:n]); err != nil {
+			return err
+		}
+		message = message[n:]
+	}
+	_, err := w.Write(message)
+	return err
+}
+
+const (
+	// idleBytes is what a session keeps to read into while nothing comes: enough for conn:alive with a report.
+	idleBytes = 96
+	// borrowedBytes holds any conn:establish and nearly every auth:start.
+	borrowedBytes = 4096
+)
+
+var buffers = sync.Pool{New: func() any { return new([borrowedBytes]byte) }}
+
+// reader takes messages off a connection. It has no buffer of its own but idleBytes; a bigger one is borrowed while a
+// message needs it, and grows only with bytes that came in.
+type reader struct {
+	conn     net.Conn
+	buf      []byte
+	from, to int // buf[from:to] was read and not consumed
+	scanned  int // bytes from there on that hold no <EOF>
+	borrowed *[borrowedBytes]byte
+	opening  bool // messages are long: start with a borrowed buffer
+	idle     [idleBytes]byte
+}
+
+// next reads one message of at most limit bytes into m. Its values are valid until the next call.
+func (r *reader) next(m *message, limit int) error {
+	if r.from == r.to {
+		r.rewind()
+	}
+	for {
+		b := r.buf[r.from:r.to]
+		n, err := decode(m, b, r.scanned, limit)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			r.from += n
+			r.scanned = 0
+			return nil
+		}
+		r.scanned = len(b)
+		if err := r.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// rewind starts over with an empty buffer, the small one if that will do.
+func (r *reader) rewind() {
+	r.from, r.to, r.scanned = 0, 0, 0
+	switch {
+	case !r.opening:
+		r.release()
+		r.buf = r.idle[:]
+	case r.buf == nil:
+		r.borrow()
+	}
+}
+
+func (r *reader) borrow() {
+	r.borrowed = buffers.Get().(*[borrowedBytes]byte)
+	r.buf = r.borrowed[:]
+}
+
+// release gives a borrowed buffer back. The reader must not be used after it but through rewind.
+func (r *reader) release() {
+	if r.borrowed != nil {
+		buffers.Put(r.borrowed)
+		r.borrowed = nil
+	}
+	r.buf = nil
+}
+
+// fill reads once, having made room.
+func (r *reader) fill() error {
+	if r.to == len(r.buf) {
+		r.grow()
+	}
+	for range 100 {
+		n, err := r.conn.Read(r.buf[r.to:])
+		r.to += n
+		if n > 0 {
+			return nil // An error that came along comes again.
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+func (r *reader) grow() {
+	rest := r.buf[r.from:r.to]
+	switch {
+	case r.from > 0:
+		copy(r.buf, rest)
+	case len(r.buf) < borrowedBytes:
+		r.borrow()
+		copy(r.buf, rest)
+	default:
+		bigger := make([]byte, 2*len(r.buf))
+		copy(bigger, rest)
+		r.release()
+		r.buf = bigger
+	}
+	r.from, r.to = 0, len(rest)
+}
+
+// ahead returns nil if the peer has sent nothing but what was read. It looks at what is buffered here, and, without
+// waiting, at what the transport holds. Bytes ahead of their turn are a violation, unless they are conn:close.
+func (r *reader) ahead(s *socket, state State) error {
+	if r.from == r.to {
+		r.rewind()
+		s.noWait = true
+		n, err := r.conn.Read(r.buf)
+		s.noWait = false
+		r.to = n
+		if n == 0 {
+			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil
+			}
+			return readFailure(err, state)
+		}
+	}
+	var m message
+	if n, err := decode(&m, r.buf[r.from:r.to], 0, borrowedBytes); n > 0 && err == nil && m.code == codeClose {
+		return ErrPeerClosed
+	}
+	return &ProtocolError{State: state, Rule: ruleAhead, Detail: "bytes were sent ahead of their turn"}
+}
+
+// drain discards what comes until the peer closes or the read deadline passes.
+func (r *reader) drain() {
+	r.rewind()
+	for {
+		if _, err := r.conn.Read(r.buf); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// What can end a session or a connection. Errors that come from the network are passed on as they are.
+var (
+	// ErrProtocol holds (errors.Is) for every *ProtocolError.
+	ErrProtocol = errors.New("protocol violation")
+	// ErrPeerClosed: the peer sent conn:close, or closed its socket.
+	ErrPeerClosed = errors.New("closed by the peer")
+	// ErrHandshakeTimeout: TLS and protocol handshake together took longer than allowed.
+	ErrHandshakeTimeout = errors.New("handshake not completed in time")
+	// ErrAliveTimeout: the peer was silent for too long.
+	ErrAliveTimeout = errors.New("nothing heard from the peer within the alive timeout")
+	// ErrAckTimeout: a refinery did not acknowledge a new upstream within the alive timeout.
+	ErrAckTimeout = errors.New("upstream not acknowledged within the alive timeout")
+	// ErrWriteTimeout: the peer did not take what was sent to it.
+	ErrWriteTimeout = errors.New("peer does not read: write not completed in time")
+	// ErrSessionClosed: this side closed the session and gave no other reason.
+	ErrSessionClosed = errors.New("session closed")
+	// ErrServerClosed is returned by Serve after Shutdown or Close, and the cause of every session these ended.
+	ErrServerClosed = errors.New("server closed")
+	// ErrNotAuthenticated: the session is not, or no longer, authenticated.
+	ErrNotAuthenticated = errors.New("session is not authenticated")
+	// ErrInvalidUpstream: an upstream longer than 1024 bytes or with characters that are not printable.
+	ErrInvalidUpstream = errors.New("upstream is longer than 1024 bytes or not printable")
+	// ErrTLS: the TLS handshake failed; it is wrapped together with the reason.
+	ErrTLS = errors.New("TLS handshake failed")
+
+	// ErrTooManySessions: MaxSessions connections are open already.
+	ErrTooManySessions = errors.New("too many sessions")
+	// ErrTooManyHandshakes: MaxHandshakes are in flight and MaxWaiting connections wait for their turn already.
+	ErrTooManyHandshakes = errors.New("too many connections waiting for authentication")
+	// ErrTooManyFromSource: MaxHandshakesPerSource connections from this address wait for authentication already.
+	ErrTooManyFromSource = errors.New("too many connections from this address waiting for authentication")
+
+	// ErrVersionRefused is what a refinery gets when the master answers conn:establish with conn:close.
+	ErrVersionRefused = errors.New("master refused the version, type or id of this node")
+	// ErrDenied is what a refinery gets when the master answers auth:start with auth:dec.
+	ErrDenied = errors.New("master denied authentication")
+)
+
+// Rules that code and errors cite; see spec.md.
+const (
+	ruleCode      = "R-2.2"
+	ruleBound     = "R-2.5"
+	ruleObject    = "R-3.1"
+	ruleString    = "R-3.2"
+	ruleDuplicate = "R-3.3"
+	ruleTrailing  = "R-3.5"
+	ruleKeys      = "R-3.7"
+	ruleValues    = "R-3.9"
+	ruleOrder     = "R-4.1"
+	ruleAhead     = "R-4.2"
+	ruleAck       = "R-5.6"
+)
+
+// ProtocolError says which rule of spec.md the peer broke, and where. It never holds anything the peer sent.
+type ProtocolError struct {
+	State  State  // of the side that noticed
+	Rule   string // R-<section>.<number>
+	Detail string
+}
+
+func (e *ProtocolError) Error() string {
+	return fmt.Sprintf("%v in state %v: %s (%s)", ErrProtocol, e.State, e.Detail, e.Rule)
+}
+
+// Is makes errors.Is(err, ErrProtocol) hold.
+func (e *ProtocolError) Is(target error) bool { return target == ErrProtocol }
+
+func violation(rule, detail string) error { return &ProtocolError{Rule: rule, Detail: detail} }
+
+// PanicError is the cause of a session that ended because a Handler, or a hook in the options, panicked.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // of the goroutine that panicked, as runtime/debug.Stack gives it
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap returns the value passed to panic if that was an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// readFailure turns the error of a read into what callers are promised: the end of the stream is the peer's closing,
+// wherever in a message it falls, and a violation says in which state it was noticed.
+func readFailure(err error, s State) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrPeerClosed
+	}
+	if p, ok := errors.AsType[*ProtocolError](err); ok {
+		p.State = s
+	}
+	return err
+}
+
+// openingFailure is readFailure while the handshake's deadline holds.
+func openingFailure(err error, s State) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrHandshakeTimeout
+	}
+	return readFailure(err, s)
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,151 @@
+package protocol
+
+import (
+	"container/heap"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// wakeGap is the least time between two looks at the sessions, so that many timeouts that fall close together cost one
+// wake-up. A timeout is noticed late by this much at most, never early.
+const wakeGap = 50 * time.Millisecond
+
+// liveness ends the sessions of a server whose peers are silent, do not acknowledge or do not read: one timer for all of
+// them. A message read or written only stores a time. Each session stands in a queue under the earliest time at which
+// it could be overdue; when that time comes it is looked at, and mostly stands in line again.
+//
+// Times are durations since epoch.
+type liveness struct {
+	epoch   time.Time
+	alive   atomic.Int64 // AliveTimeout, nanoseconds
+	write   atomic.Int64 // WriteTimeout, nanoseconds
+	writing atomic.Int64 // writes in flight, over all sessions
+
+	mu    sync.Mutex
+	queue checkQueue
+	timer *time.Timer
+	wake  time.Duration // when the timer fires; 0 if it is not set
+	last  time.Duration // when it last did
+}
+
+func (l *liveness) now() time.Duration { return time.Since(l.epoch) }
+
+// stamp is now where 0 means never.
+func (l *liveness) stamp() time.Duration { return max(1, l.now()) }
+
+// configure sets the timeouts, for sessions that are already there too.
+func (l *liveness) configure(o *ServerOptions) {
+	l.alive.Store(int64(o.AliveTimeout))
+	l.write.Store(int64(o.WriteTimeout))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	for _, s := range l.queue {
+		s.checkAt = now
+	}
+	l.schedule(now)
+}
+
+func (l *liveness) add(s *Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	s.checkAt, _ = s.overdue(now)
+	heap.Push(&l.queue, s)
+	l.schedule(now)
+}
+
+func (l *liveness) remove(s *Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.queueIndex == 0 {
+		return
+	}
+	heap.Remove(&l.queue, s.queueIndex-1)
+	if len(l.queue) == 0 && l.timer != nil {
+		l.timer.Stop()
+		l.wake = 0
+	}
+}
+
+// schedule sets the timer to the next check: that of the first session in the queue, or, as no one knows before a write
+// whether it will hang, a fraction of the write timeout.
+func (l *liveness) schedule(now time.Duration) {
+	if len(l.queue) == 0 {
+		return
+	}
+	at := min(l.queue[0].checkAt, now+time.Duration(l.write.Load())/4)
+	at = max(at, l.last+wakeGap, now)
+	if l.wake != 0 && l.wake <= at && l.wake > now {
+		return
+	}
+	l.wake = at
+	if l.timer == nil {
+		l.timer = time.AfterFunc(at-now, l.check)
+		return
+	}
+	l.timer.Reset(at - now)
+}
+
+// check looks at every session whose time has come, and at all of them while writes are in flight.
+func (l *liveness) check() {
+	type verdict struct {
+		session *Session
+		cause   error
+	}
+	var overdue []verdict
+	l.mu.Lock()
+	now := l.now()
+	l.last, l.wake = now, 0
+	if l.writing.Load() > 0 {
+		for _, s := range l.queue {
+			if s.writeStart.Load() != 0 {
+				s.checkAt = now
+			}
+		}
+		heap.Init(&l.queue)
+	}
+	for len(l.queue) > 0 && l.queue[0].checkAt <= now {
+		s := l.queue[0]
+		at, cause := s.overdue(now)
+		if cause != nil {
+			// It stays in the queue: the conn:close that it may be sent can hang as well.
+			overdue = append(overdue, verdict{s, cause})
+			at = now + time.Duration(l.write.Load())
+		}
+		s.checkAt = at
+		heap.Fix(&l.queue, 0)
+	}
+	l.schedule(now)
+	l.mu.Unlock()
+	for _, v := range overdue {
+		v.session.expire(v.cause)
+	}
+}
+
+// checkQueue is a heap of sessions by checkAt. Session.queueIndex is the index plus one: 0 is not in the queue.
+type checkQueue []*Session
+
+func (q checkQueue) Len() int           { return len(q) }
+func (q checkQueue) Less(i, j int) bool { return q[i].checkAt < q[j].checkAt }
+
+func (q checkQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].queueIndex, q[j].queueIndex = i+1, j+1
+}
+
+func (q *checkQueue) Push(x any) {
+	s := x.(*Session)
+	*q = append(*q, s)
+	s.queueIndex = len(*q)
+}
+
+func (q *checkQueue) Pop() any {
+	last := len(*q) - 1
+	s := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	s.queueIndex = 0
+	return s
+}

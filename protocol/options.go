@@ -1,0 +1,211 @@
+package protocol
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+	"unicode/utf8"
+)
+
+// Defaults of every bound and timer.
+const (
+	DefaultHandshakeTimeout       = 10 * time.Second
+	DefaultAliveInterval          = 10 * time.Second
+	DefaultAliveTimeout           = 35 * time.Second
+	DefaultWriteTimeout           = 5 * time.Second
+	DefaultMaxSessions            = 20000
+	DefaultMaxHandshakes          = 64
+	DefaultMaxWaiting             = 1024
+	DefaultMaxHandshakesPerSource = 32
+	DefaultPacketBytes            = 16 << 10
+	DefaultEstablishBytes         = 4 << 10
+	DefaultAuthStartBytes         = 64 << 10
+	DefaultSessionBytes           = 4 << 10
+	DefaultMaxMessageBytes        = 64 << 10
+)
+
+// What the options may be at least and at most.
+const (
+	minPacketBytes  = 16
+	maxPacketBytes  = 1 << 20
+	minMessageBytes = 64
+	maxMessageBytes = 16 << 20
+)
+
+// ServerOptions are the bounds and timers of a Server. Start from DefaultServerOptions: zero is not a default.
+type ServerOptions struct {
+	// TLSConfig is used for every connection; nil means plaintext. Certificates that change while the server runs go
+	// into its GetConfigForClient or GetCertificate.
+	TLSConfig *tls.Config
+
+	// HandshakeTimeout bounds everything from accepting a connection to the refinery's auth:ack: waiting for a turn,
+	// TLS, the protocol's handshake and the Handler's decisions. It is absolute, not per read.
+	HandshakeTimeout time.Duration
+	// AliveInterval is how often refineries are expected to send conn:alive. The refinery drives; the server uses it to
+	// check that AliveTimeout is longer.
+	AliveInterval time.Duration
+	// AliveTimeout is how long a refinery may be silent, and how long it may take to acknowledge a new upstream.
+	AliveTimeout time.Duration
+	// WriteTimeout bounds one write to an authenticated refinery.
+	WriteTimeout time.Duration
+
+	// MaxSessions bounds the connections open at a time, those waiting and handshaking included.
+	MaxSessions int
+	// MaxHandshakes bounds the handshakes in flight. More connections wait, in order, before anything is read from them,
+	// so that a storm finishes the handshakes that it began.
+	MaxHandshakes int
+	// MaxWaiting bounds the connections waiting for one of MaxHandshakes. One more is closed at once: its refinery knows
+	// it must come back later, and is not kept waiting for a turn that would come too late.
+	MaxWaiting int
+	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking.
+	MaxHandshakesPerSource int
+
+	// PacketBytes is the most that one write, and with TLS one record, holds of a message.
+	PacketBytes int
+	// EstablishBytes, AuthStartBytes and SessionBytes bound a message, <EOF> included, until conn:establish is read, for
+	// auth:start, and after it.
+	EstablishBytes, AuthStartBytes, SessionBytes int
+
+	// OnRefused, if set, is told of every connection that ended before Handler.Establish was called for it: limits, TLS
+	// failures, violations, timeouts, peers that only looked whether the port is open. remote is nil for an Accept that
+	// failed and is tried again. It must not block.
+	OnRefused func(remote net.Addr, reason error)
+	// OnPanic, if set, is told of every panic of the Handler, whose session it ended. s is nil where there is none.
+	// Without it a panic is the cause given to Handler.Closed, and one of Handler.Closed itself goes to the log package.
+	OnPanic func(s *Session, err *PanicError)
+}
+
+// DefaultServerOptions returns plaintext with the default bounds and timers.
+func DefaultServerOptions() ServerOptions {
+	return ServerOptions{
+		HandshakeTimeout:       DefaultHandshakeTimeout,
+		AliveInterval:          DefaultAliveInterval,
+		AliveTimeout:           DefaultAliveTimeout,
+		WriteTimeout:           DefaultWriteTimeout,
+		MaxSessions:            DefaultMaxSessions,
+		MaxHandshakes:          DefaultMaxHandshakes,
+		MaxWaiting:             DefaultMaxWaiting,
+		MaxHandshakesPerSource: DefaultMaxHandshakesPerSource,
+		PacketBytes:            DefaultPacketBytes,
+		EstablishBytes:         DefaultEstablishBytes,
+		AuthStartBytes:         DefaultAuthStartBytes,
+		SessionBytes:           DefaultSessionBytes,
+	}
+}
+
+// Validate returns every option that cannot work, joined into one error.
+func (o ServerOptions) Validate() error {
+	var errs []error
+	if c := o.TLSConfig; c != nil && len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
+		errs = append(errs, errors.New("TLSConfig has no certificate: set Certificates, GetCertificate or GetConfigForClient"))
+	}
+	return errors.Join(append(errs,
+		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),
+		between("MaxSessions", o.MaxSessions, 1, 1<<30),
+		between("MaxHandshakes", o.MaxHandshakes, 1, 1<<30),
+		between("MaxWaiting", o.MaxWaiting, 0, 1<<30),
+		between("MaxHandshakesPerSource", o.MaxHandshakesPerSource, 1, 1<<30),
+		between("PacketBytes", o.PacketBytes, minPacketBytes, maxPacketBytes),
+		between("EstablishBytes", o.EstablishBytes, minMessageBytes, maxMessageBytes),
+		between("AuthStartBytes", o.AuthStartBytes, minMessageBytes, maxMessageBytes),
+		between("SessionBytes", o.SessionBytes, minMessageBytes, maxMessageBytes),
+	)...)
+}
+
+// ClientOptions are what a refinery announces, its bounds and its timers. Start from DefaultClientOptions.
+type ClientOptions struct {
+	// ID, Version and Type are announced in conn:establish: 1 to 253, 64 and 64 bytes of printable UTF-8.
+	ID, Version, Type string
+	// Certificate is what auth:start sends: the PEM of the certificate that TLS shows, or the shared certificate.
+	Certificate string
+
+	// HandshakeTimeout bounds Handshake, the master's decisions included.
+	HandshakeTimeout time.Duration
+	// AliveInterval is the time between two conn:alive, give or take ten in a hundred.
+	AliveInterval time.Duration
+	// AliveTimeout is how long the master may be silent.
+	AliveTimeout time.Duration
+	// WriteTimeout bounds one write.
+	WriteTimeout time.Duration
+
+	// PacketBytes is the most that one write holds of a message.
+	PacketBytes int
+	// MaxMessageBytes bounds a message of the master, <EOF> included.
+	MaxMessageBytes int
+
+	// OnUpstream, if set, is called with every upstream granted, the first included, before it is acknowledged. An error
+	// is not acknowledged but ends the session, and is what Handshake or Run returns.
+	OnUpstream func(upstream string) error
+	// Load, if set, is asked before each conn:alive for the status (at most 256 printable bytes) and the load (a decimal
+	// number from 0 to 1) to report; with ok false, or with values that are neither, conn:alive carries none.
+	Load func() (status, load string, ok bool)
+}
+
+// DefaultClientOptions returns the default bounds and timers; ID, Version, Type and Certificate remain to be set.
+func DefaultClientOptions() ClientOptions {
+	return ClientOptions{
+		HandshakeTimeout: DefaultHandshakeTimeout,
+		AliveInterval:    DefaultAliveInterval,
+		AliveTimeout:     DefaultAliveTimeout,
+		WriteTimeout:     DefaultWriteTimeout,
+		PacketBytes:      DefaultPacketBytes,
+		MaxMessageBytes:  DefaultMaxMessageBytes,
+	}
+}
+
+// Validate returns every option that cannot work, joined into one error. It never quotes the certificate.
+func (o ClientOptions) Validate() error {
+	errs := []error{
+		announced("ID", o.ID, maxIDBytes),
+		announced("Version", o.Version, maxVersionBytes),
+		announced("Type", o.Type, maxTypeBytes),
+	}
+	if !utf8.ValidString(o.Certificate) {
+		errs = append(errs, errors.New("Certificate is not valid UTF-8: it must be PEM, not DER"))
+	}
+	return errors.Join(append(errs,
+		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),
+		between("PacketBytes", o.PacketBytes, minPacketBytes, maxPacketBytes),
+		between("MaxMessageBytes", o.MaxMessageBytes, minMessageBytes, maxMessageBytes),
+	)...)
+}
+
+func timers(handshake, interval, timeout, write time.Duration) error {
+	var errs []error
+	for _, t := range [...]struct {
+		name  string
+		value time.Duration
+	}{{"HandshakeTimeout", handshake}, {"AliveInterval", interval}, {"AliveTimeout", timeout}, {"WriteTimeout", write}} {
+		if t.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %v: it must be more than 0 (start from the default options)", t.name, t.value))
+		}
+	}
+	if longest := interval + jitter(interval); interval > 0 && timeout > 0 && timeout <= longest {
+		errs = append(errs, fmt.Errorf("AliveTimeout is %v: it must be more than AliveInterval with its jitter, %v", timeout, longest))
+	}
+	return errors.Join(errs...)
+}
+
+// jitter is by how much an interval may be shorter or longer.
+func jitter(interval time.Duration) time.Duration { return interval / 10 }
+
+func between(name string, value, least, most int) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s is %d: it must be between %d and %d", name, value, least, most)
+	}
+	return nil
+}
+
+func announced(name, value string, most int) error {
+	switch {
+	case value == "":
+		return fmt.Errorf("%s is required", name)
+	case len(value) > most:
+		return fmt.Errorf("%s has %d bytes: at most %d are allowed", name, len(value), most)
+	case !printable(value):
+		return fmt.Errorf("%s %q is not printable UTF-8", name, value)
+	}
+	return nil
+}

@@ -1,0 +1,300 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Handler decides who is let in and is told what happens. The calls for one session never overlap and come from the
+// goroutine that reads it, so that a callback that blocks delays that session's heartbeats; calls for different
+// sessions do overlap. The context ends with the handshake's deadline, or with the session. A panic ends the session,
+// with a *PanicError as its cause. Whatever an error says, nothing of it reaches the peer.
+type Handler interface {
+	// Establish is asked when conn:establish was read. nil is answered with conn:startAuth, an error with conn:close.
+	Establish(ctx context.Context, s *Session) error
+	// Authenticate is asked when auth:start was read. nil is answered with auth:ack and the upstream (at most 1024
+	// printable bytes), an error with auth:dec.
+	Authenticate(ctx context.Context, s *Session, certificate string) (upstream string, err error)
+	// Authenticated is told when the refinery acknowledged: only now is the session authenticated.
+	Authenticated(s *Session)
+	// Acknowledged is told when the refinery acknowledged a later upstream (Session.SetUpstream).
+	Acknowledged(s *Session, upstream string)
+	// Closed is told exactly once for each session for which Establish was called. cause is the error of Establish or
+	// Authenticate, that given to Session.Close, ErrPeerClosed, ErrAliveTimeout, ErrAckTimeout, ErrWriteTimeout,
+	// ErrHandshakeTimeout, ErrServerClosed, a *ProtocolError, a *PanicError, or the network's error.
+	Closed(s *Session, cause error)
+}
+
+// Server is the master's side of the protocol. Make one with NewServer.
+type Server struct {
+	handler Handler
+	current atomic.Pointer[ServerOptions]
+	ctx     context.Context // of every Handler call
+	stop    context.CancelCauseFunc
+	door    admission
+	live    liveness
+
+	accepted, refused, authenticated atomic.Uint64
+
+	mu        sync.Mutex
+	listeners map[*net.Listener]struct{}
+	sessions  map[*Session]struct{} // handshaking and authenticated
+	closing   chan struct{}         // closed when Shutdown or Close is called
+	drained   chan struct{}         // closed when the last session ended after that
+}
+
+// Stats is what a Server has now, and has seen since it was made.
+type Stats struct {
+	Sessions      int    // authenticated, or closing after it
+	Handshaking   int    // handshakes in flight
+	Waiting       int    // connections waiting for their turn
+	Accepted      uint64 // connections accepted
+	Authenticated uint64 // sessions that became authenticated
+	Refused       uint64 // connections that ended before Handler.Establish was called
+}
+
+// NewServer returns a server that asks h. It starts nothing: see Serve.
+func NewServer(h Handler, o ServerOptions) (*Server, error) {
+	if h == nil {
+		return nil, errors.New("a Handler is required")
+	}
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	srv := &Server{
+		handler:   h,
+		live:      liveness{epoch: time.Now()},
+		listeners: make(map[*net.Listener]struct{}),
+		sessions:  make(map[*Session]struct{}),
+		closing:   make(chan struct{}),
+		drained:   make(chan struct{}),
+	}
+	srv.ctx, srv.stop = context.WithCancelCause(context.Background())
+	srv.apply(&o)
+	return srv, nil
+}
+
+func (srv *Server) options() *ServerOptions { return srv.current.Load() }
+
+func (srv *Server) apply(o *ServerOptions) {
+	srv.current.Store(o)
+	srv.door.configure(o)
+	srv.live.configure(o)
+}
+
+// Reconfigure replaces the options. AliveTimeout and WriteTimeout hold for live sessions at once; everything else for
+// connections whose handshake begins after it. Connections over a new limit stay. An error changes nothing.
+func (srv *Server) Reconfigure(o ServerOptions) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	srv.apply(&o)
+	srv.startNext()
+	return nil
+}
+
+// Stats returns counts; they may be apart by what happens meanwhile.
+func (srv *Server) Stats() Stats {
+	sessions, handshaking, waiting := srv.door.counts()
+	return Stats{
+		Sessions:      sessions - handshaking - waiting,
+		Handshaking:   handshaking,
+		Waiting:       waiting,
+		Accepted:      srv.accepted.Load(),
+		Authenticated: srv.authenticated.Load(),
+		Refused:       srv.refused.Load(),
+	}
+}
+
+// Serve accepts connections from l until Shutdown or Close, and then returns ErrServerClosed. Accept errors that pass
+// (out of descriptors, say) are waited out; any other is returned. It closes l, and may be called for several listeners.
+func (srv *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !srv.listen(&l, true) {
+		return ErrServerClosed
+	}
+	defer srv.listen(&l, false)
+	var backoff time.Duration
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			backoff = 0
+			srv.arrive(conn)
+			continue
+		}
+		if srv.isClosing() {
+			return ErrServerClosed
+		}
+		if !passing(err) {
+			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
+		}
+		if hook := srv.options().OnRefused; hook != nil {
+			hook(nil, err)
+		}
+		backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
+		select {
+		case <-time.After(backoff):
+		case <-srv.closing:
+			return ErrServerClosed
+		}
+	}
+}
+
+// passing reports whether an Accept may succeed later.
+func passing(err error) bool {
+	for _, e := range [...]error{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+// listen adds l to, or removes it from, what Close closes. It returns false if the server is closing.
+func (srv *Server) listen(l *net.Listener, add bool) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if !add {
+		delete(srv.listeners, l)
+		return true
+	}
+	if srv.isClosing() {
+		return false
+	}
+	srv.listeners[l] = struct{}{}
+	return true
+}
+
+func (srv *Server) isClosing() bool {
+	select {
+	case <-srv.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// arrive lets a new connection stand in line, or refuses it.
+func (srv *Server) arrive(conn net.Conn) {
+	srv.accepted.Add(1)
+	a := &arrival{
+		conn:     conn,
+		source:   sourceOf(conn.RemoteAddr()),
+		deadline: time.Now().Add(srv.options().HandshakeTimeout),
+	}
+	if err := srv.door.admit(a); err != nil {
+		_ = conn.Close() // It is refused either way.
+		srv.refuse(conn.RemoteAddr(), err)
+		return
+	}
+	srv.startNext()
+}
+
+func (srv *Server) refuse(remote net.Addr, reason error) {
+	srv.refused.Add(1)
+	if hook := srv.options().OnRefused; hook != nil {
+		hook(remote, reason)
+	}
+}
+
+// startNext begins every handshake whose turn it is.
+func (srv *Server) startNext() {
+	for a := srv.door.next(); a != nil; a = srv.door.next() {
+		go srv.handshake(a)
+	}
+}
+
+// handshake opens a session and, once it is authenticated, hands it to a fresh goroutine.
+func (srv *Server) handshake(a *arrival) {
+	o := srv.options()
+	ctx, cancel := context.WithDeadlineCause(srv.ctx, a.deadline, ErrHandshakeTimeout)
+	s := &Session{
+		server:       srv,
+		socket:       socket{Conn: a.conn},
+		cancel:       cancel,
+		sessionBytes: o.SessionBytes,
+		packetBytes:  o.PacketBytes,
+		deadline:     a.deadline,
+	}
+	s.conn = &s.socket
+	s.in = reader{conn: s.conn, opening: true}
+	err := ErrSessionClosed // Stands if a Handler ends the goroutine.
+	defer func() {
+		panicked := recover()
+		srv.door.opened(a.source)
+		cancel()
+		if err != nil || panicked != nil {
+			s.finish(err, panicked)
+		}
+		srv.startNext()
+	}()
+	if !srv.track(s) {
+		err = ErrServerClosed
+		return
+	}
+	_ = a.conn.SetDeadline(a.deadline) // A socket that fails here fails at the next read.
+	if err = s.open(ctx, o); err != nil {
+		return
+	}
+	s.in.opening = false
+	go s.run()
+}
+
+// track adds s to what Shutdown ends. It returns false if that was called already.
+func (srv *Server) track(s *Session) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.isClosing() {
+		return false
+	}
+	srv.sessions[s] = struct{}{}
+	return true
+}
+
+// ended tells whoever is to know that s is closed.
+func (srv *Server) ended(s *Session, cause error) {
+	srv.door.ended()
+	if s.establishing {
+		srv.tellClosed(s, cause)
+	} else {
+		srv.refuse(s.RemoteAddr(), cause)
+	}
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	delete(srv.sessions, s)
+	srv.checkDrained()
+}
+
+func (srv *Server) tellClosed(s *Session, cause error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err := srv.panicked(s, v)
+			if srv.options().OnPanic == nil {
+				log.Printf("protocol: Handler.Closed: %v\n%s", err, err.(*PanicError).Stack)
+			}
+		}
+	}()
+	srv.handler.Closed(s, cause)
+}
+
+// checkDrained is called with mu held.
+func (srv *Server) checkDrained() {
+	if len(srv.sessions) > 0 || !srv.isClosing() {
+		return
+	}
+	select {
+	case <-srv.drained:
+	default:
+		close(srv.drained)
+	}
+}

@@ -1,0 +1,340 @@
+package protocol
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Session is the server's side of one connection. Its methods may be called from any goroutine, a Handler's callbacks
+// included, and none of them waits for the network.
+type Session struct {
+	server *Server
+	socket socket
+	conn   net.Conn // the socket, or TLS over it
+	in     reader
+	cancel context.CancelFunc // ends the context of Establish and Authenticate
+
+	// Set before the Handler first sees the session, and then never again.
+	id, version, typ string
+	establishing     bool // Establish was called, so Closed must be
+	sessionBytes     int
+	packetBytes      int
+
+	seen       atomic.Int64 // when the last message was read, nanoseconds since liveness.epoch
+	writeStart atomic.Int64 // when the write in flight began, the same; 0 if there is none
+	checkAt    time.Duration
+	queueIndex int // with checkAt guarded by liveness.mu
+
+	mu      sync.Mutex
+	state   State
+	cause   error // why the session ends, once it does: the first reason given
+	writing bool  // someone has the turn to write
+	out     outbox
+	// deadline of the handshake; zero once it is over.
+	deadline time.Time
+	// upstream is the last one acknowledged, offered the one that is not yet, since offeredAt (0: none).
+	upstream, offered string
+	offeredAt         time.Duration
+	status, load      string
+	certificates      []*x509.Certificate
+	tag               any
+}
+
+// outbox holds what is to be written by whoever has the turn.
+type outbox struct {
+	alive    int // answers owed
+	upstream *string
+	close    bool
+}
+
+// ID returns the node's id as announced: 1 to 253 bytes, printable. It is a claim, not an identity, until the Handler
+// has compared it with the certificate.
+func (s *Session) ID() string { return s.id }
+
+// Version returns the node's version as announced: 1 to 64 bytes, printable.
+func (s *Session) Version() string { return s.version }
+
+// Type returns the node's type as announced: 1 to 64 bytes, printable.
+func (s *Session) Type() string { return s.typ }
+
+// RemoteAddr returns where the connection comes from.
+func (s *Session) RemoteAddr() net.Addr { return s.socket.RemoteAddr() }
+
+// State returns where the session stands.
+func (s *Session) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}
+
+// Upstream returns the last upstream that the refinery acknowledged.
+func (s *Session) Upstream() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.upstream
+}
+
+// Load returns the status and the load (a decimal number from 0 to 1) that the refinery last reported with conn:alive,
+// each empty if it never did.
+func (s *Session) Load() (status, load string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status, s.load
+}
+
+// PeerCertificates returns the certificates of the TLS peer, leaf first; nil on plaintext. They are there inside
+// Handler.Establish and Handler.Authenticate only. TLS has proven that the peer holds the leaf's key; the chain is
+// verified only if ServerOptions.TLSConfig does so.
+func (s *Session) PeerCertificates() []*x509.Certificate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.certificates
+}
+
+// SetTag keeps a value of the Handler's with the session; Tag returns it.
+func (s *Session) SetTag(v any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tag = v
+}
+
+// Tag returns what SetTag was last given.
+func (s *Session) Tag() any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tag
+}
+
+// SetUpstream sends the refinery a new upstream, of at most 1024 printable bytes. One is sent at a time: while the
+// refinery has not acknowledged it the latest of those that follow waits, and the others are dropped.
+// Handler.Acknowledged tells which was acknowledged. Errors: ErrNotAuthenticated, ErrInvalidUpstream.
+func (s *Session) SetUpstream(upstream string) error {
+	if !validUpstream(upstream) {
+		return ErrInvalidUpstream
+	}
+	s.mu.Lock()
+	if s.state != StateAuthenticated {
+		s.mu.Unlock()
+		return ErrNotAuthenticated
+	}
+	s.out.upstream = &upstream
+	mine := s.takeTurn()
+	s.mu.Unlock()
+	if mine {
+		go s.flush()
+	}
+	return nil
+}
+
+// Close ends the session: conn:close is sent, then the socket closed. It returns at once; Handler.Closed follows with
+// the cause of the first call, or ErrSessionClosed for nil.
+func (s *Session) Close(cause error) {
+	if s.beginClose(cause) {
+		go s.flush()
+	}
+}
+
+// beginClose returns true if the caller must flush.
+func (s *Session) beginClose(cause error) bool {
+	if cause == nil {
+		cause = ErrSessionClosed
+	}
+	s.mu.Lock()
+	if s.cause != nil {
+		s.mu.Unlock()
+		return false
+	}
+	s.cause = cause
+	cancel, early := s.cancel, s.state == StateNew
+	if !early {
+		s.state = StateClosing
+		s.out = outbox{close: true}
+	}
+	mine := !early && s.takeTurn()
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if early {
+		_ = s.socket.Close() // Nothing was said yet, and TLS may not stand.
+	}
+	return mine
+}
+
+// abort ends the session without a word.
+func (s *Session) abort(cause error) {
+	s.mu.Lock()
+	if s.cause == nil {
+		s.cause = cause
+	}
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	_ = s.socket.Close() // Wakes whoever reads or writes.
+}
+
+// expire ends a session that is overdue. Who is silent or does not read gets no conn:close.
+func (s *Session) expire(cause error) {
+	if cause == ErrAckTimeout {
+		s.Close(cause)
+		return
+	}
+	s.abort(cause)
+}
+
+// overdue returns when the session is to be looked at again, or why it has to end.
+func (s *Session) overdue(now time.Duration) (time.Duration, error) {
+	alive := time.Duration(s.server.live.alive.Load())
+	next := time.Duration(s.seen.Load()) + alive
+	if start := s.writeStart.Load(); start != 0 {
+		end := time.Duration(start + s.server.live.write.Load())
+		if now >= end {
+			return 0, ErrWriteTimeout
+		}
+		next = min(next, end)
+	}
+	s.mu.Lock()
+	closing, offeredAt := s.cause != nil, s.offeredAt
+	s.mu.Unlock()
+	if closing {
+		// Reading ends by closeLinger, so only a write can hang.
+		return max(next, now+time.Second), nil
+	}
+	if offeredAt != 0 {
+		if now >= offeredAt+alive {
+			return 0, ErrAckTimeout
+		}
+		next = min(next, offeredAt+alive)
+	}
+	if now >= time.Duration(s.seen.Load())+alive {
+		return 0, ErrAliveTimeout
+	}
+	return next, nil
+}
+
+// takeTurn makes the caller the one who writes, unless someone is. Called with mu held.
+func (s *Session) takeTurn() bool {
+	if s.writing {
+		return false
+	}
+	s.writing = true
+	return true
+}
+
+// flush writes what is in the outbox and gives the turn back. The caller has the turn.
+func (s *Session) flush() {
+	for {
+		b, last := s.outgoing()
+		if b == nil {
+			return
+		}
+		if err := s.write(b); err != nil {
+			s.abort(err)
+			return
+		}
+		if last {
+			s.farewell()
+			return
+		}
+	}
+}
+
+// outgoing returns the next message to write, or gives the turn back. After the last one the turn is never given back.
+func (s *Session) outgoing() (b []byte, last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.out.close:
+		return closeBytes, true
+	case s.out.alive > 0:
+		s.out.alive--
+		return aliveBytes, false
+	case s.out.upstream != nil && s.offeredAt == 0:
+		s.offered, s.out.upstream = *s.out.upstream, nil
+		s.offeredAt = s.server.live.stamp()
+		return appendGrant(nil, s.offered), false
+	}
+	s.writing = false
+	return nil, false
+}
+
+// farewell follows conn:close: the reading goroutine discards what comes until the peer closes, for a moment.
+func (s *Session) farewell() {
+	hangUp(s.conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := time.Now().Add(closeLinger)
+	if !s.deadline.IsZero() && s.deadline.Before(until) {
+		until = s.deadline
+	}
+	_ = s.socket.SetReadDeadline(until) // On a closed socket there is nothing to wait for.
+}
+
+// write writes one message. The caller has the turn.
+func (s *Session) write(message []byte) error {
+	l := &s.server.live
+	l.writing.Add(1)
+	s.writeStart.Store(int64(l.stamp()))
+	err := writePackets(s.conn, message, s.packetBytes)
+	s.writeStart.Store(0)
+	l.writing.Add(-1)
+	return err
+}
+
+// run is the life of an authenticated session. It has a goroutine of its own, so that the stack that the handshake grew
+// is given back.
+func (s *Session) run() {
+	var err error
+	defer func() { s.finish(err, recover()) }()
+	for err == nil {
+		err = s.step()
+	}
+	s.lastWords()
+}
+
+// lastWords waits for the peer to close if conn:close was, or is being, sent to it.
+func (s *Session) lastWords() {
+	s.mu.Lock()
+	closing := s.state == StateClosing
+	s.mu.Unlock()
+	if closing {
+		s.in.drain()
+	}
+}
+
+// finish closes the socket, gives everything back and tells the Handler. panicked is what recover returned.
+func (s *Session) finish(err error, panicked any) {
+	if panicked != nil {
+		err = s.server.panicked(s, panicked)
+	}
+	s.mu.Lock()
+	if s.cause == nil {
+		if s.cause = err; err == nil {
+			s.cause = ErrSessionClosed // A Handler ended the goroutine.
+		}
+	}
+	cause := s.cause
+	s.state = StateClosed
+	s.certificates, s.out = nil, outbox{}
+	s.mu.Unlock()
+	_ = s.socket.Close() // There is no one left to tell.
+	s.in.release()
+	s.server.live.remove(s)
+	s.server.ended(s, cause)
+}
+
+// panicked makes a PanicError of what was recovered. It must be called while the stack still shows where.
+func (srv *Server) panicked(s *Session, value any) error {
+	err := &PanicError{Value: value, Stack: debug.Stack()}
+	if hook := srv.options().OnPanic; hook != nil {
+		hook(s, err)
+	}
+	return err
+}

@@ -1,0 +1,256 @@
+package protocol
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"time"
+)
+
+// open is the handshake, from the socket's first byte to the refinery's auth:ack. On success the session is
+// authenticated.
+func (s *Session) open(ctx context.Context, o *ServerOptions) error {
+	if err := s.secure(ctx, o.TLSConfig); err != nil {
+		return err
+	}
+	for _, step := range [...]func(context.Context, *ServerOptions) error{s.establish, s.authenticate, s.acknowledge} {
+		if err := step(ctx, o); err != nil {
+			s.lastWords()
+			return err
+		}
+	}
+	return nil
+}
+
+// secure puts TLS over the socket.
+func (s *Session) secure(ctx context.Context, config *tls.Config) error {
+	if config == nil {
+		return nil
+	}
+	conn := tls.Server(&s.socket, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if failure := openingFailure(err, StateNew); failure != err {
+			return failure
+		}
+		return fmt.Errorf("%w: %w", ErrTLS, err)
+	}
+	s.conn, s.in.conn = conn, conn
+	s.certificates = conn.ConnectionState().PeerCertificates
+	return nil
+}
+
+// establish reads conn:establish and answers conn:startAuth or conn:close.
+func (s *Session) establish(ctx context.Context, o *ServerOptions) error {
+	var m message
+	if err := s.take(&m, o.EstablishBytes); err != nil {
+		return err
+	}
+	if err := m.checkEstablish(); err != nil {
+		return readFailure(err, StateNew)
+	}
+	s.id = string(m.values[fieldID])
+	s.version = string(m.values[fieldVersion])
+	s.typ = string(m.values[fieldType])
+	if err := s.move(StateEstablishing); err != nil {
+		return err
+	}
+	s.establishing = true
+	if err := s.decided(ctx, s.server.handler.Establish(ctx, s)); err != nil {
+		if s.beginClose(err) {
+			s.flush()
+		}
+		return err
+	}
+	return s.answer(startAuthBytes, StateAuthenticating)
+}
+
+// authenticate reads auth:start and answers auth:ack or auth:dec.
+func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
+	var m message
+	if err := s.take(&m, o.AuthStartBytes); err != nil {
+		return err
+	}
+	if err := m.checkAuthStart(); err != nil {
+		return readFailure(err, StateAuthenticating)
+	}
+	certificate := string(m.values[fieldCert])
+	if err := s.move(StateVerifying); err != nil {
+		return err
+	}
+	upstream, err := s.server.handler.Authenticate(ctx, s, certificate)
+	if err = s.decided(ctx, err); err == nil && !validUpstream(upstream) {
+		err = ErrInvalidUpstream
+	}
+	if err != nil {
+		return s.deny(err)
+	}
+	s.mu.Lock()
+	s.offered, s.certificates = upstream, nil
+	s.mu.Unlock()
+	return s.answer(appendGrant(nil, upstream), StateAcknowledging)
+}
+
+// deny sends auth:dec and waits for the refinery's conn:close. It returns why.
+func (s *Session) deny(why error) error {
+	s.mu.Lock()
+	s.certificates = nil
+	s.mu.Unlock()
+	if err := s.send(authDecBytes, StateDenied); err != nil {
+		return why
+	}
+	var m message
+	_ = s.take(&m, s.sessionBytes) // Whatever comes, or does not, the session ends for the same reason.
+	return why
+}
+
+// acknowledge reads the refinery's auth:ack: from then on it is authenticated.
+func (s *Session) acknowledge(context.Context, *ServerOptions) error {
+	var m message
+	if err := s.take(&m, s.sessionBytes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.cause != nil {
+		s.mu.Unlock()
+		return s.cause
+	}
+	s.state = StateAuthenticated
+	s.cancel = nil
+	s.upstream, s.offered = s.offered, ""
+	s.deadline = time.Time{}
+	_ = s.socket.SetDeadline(time.Time{}) // A socket that fails here fails at the next read.
+	s.mu.Unlock()
+	s.server.authenticated.Add(1)
+	s.server.live.add(s)
+	s.server.handler.Authenticated(s)
+	return nil
+}
+
+// decided returns what counts of a Handler's decision: its own error, else that the time was up or the session closed
+// while it decided.
+func (s *Session) decided(ctx context.Context, err error) error {
+	if ctx.Err() == nil || (err != nil && !isContextError(err)) {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// take reads the next message of the handshake.
+func (s *Session) take(m *message, limit int) error {
+	err := s.in.next(m, limit)
+	state := s.State()
+	if err != nil {
+		return openingFailure(err, state)
+	}
+	s.seen.Store(int64(s.server.live.stamp()))
+	if err := masterTakes.check(state, m.code); err != nil {
+		return err
+	}
+	if m.code == codeClose {
+		return ErrPeerClosed
+	}
+	return nil
+}
+
+// move goes on to the next state unless the session is being closed.
+func (s *Session) move(next State) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return s.cause
+	}
+	s.state = next
+	return nil
+}
+
+// answer sends the refinery what gives it the next turn, unless it did not wait for it.
+func (s *Session) answer(message []byte, next State) error {
+	if err := s.in.ahead(&s.socket, s.State()); err != nil {
+		return err
+	}
+	return s.send(message, next)
+}
+
+// send writes a message of the handshake and moves on.
+func (s *Session) send(message []byte, next State) error {
+	s.mu.Lock()
+	if s.cause != nil {
+		s.mu.Unlock()
+		return s.cause
+	}
+	s.state = next
+	s.takeTurn() // Only a closing session writes otherwise.
+	s.mu.Unlock()
+	if err := s.write(message); err != nil {
+		return openingFailure(err, next)
+	}
+	s.flush()
+	return nil
+}
+
+// step reads and handles one message of an authenticated session.
+func (s *Session) step() error {
+	var m message
+	if err := s.in.next(&m, s.sessionBytes); err != nil {
+		return readFailure(err, s.State())
+	}
+	s.seen.Store(int64(s.server.live.stamp()))
+	s.mu.Lock()
+	if s.state != StateAuthenticated {
+		s.mu.Unlock()
+		return nil // conn:close is on its way: what still comes is discarded.
+	}
+	if err := masterTakes.check(s.state, m.code); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	switch m.code {
+	case codeAlive:
+		return s.alive(&m)
+	case codeAuthAck:
+		return s.acknowledged()
+	default:
+		s.mu.Unlock()
+		return ErrPeerClosed
+	}
+}
+
+// alive keeps the refinery's report and answers. Called with mu held, which it releases.
+func (s *Session) alive(m *message) error {
+	if v := m.values[fieldStatus]; v != nil && string(v) != s.status && validStatus(v) {
+		s.status = string(v)
+	}
+	if v := m.values[fieldLoad]; v != nil && string(v) != s.load && validLoad(v) {
+		s.load = string(v)
+	}
+	s.out.alive++
+	mine := s.takeTurn()
+	s.mu.Unlock()
+	if mine {
+		s.flush()
+	}
+	return nil
+}
+
+// acknowledged settles the upstream in flight and sends the one that waits. Called with mu held, which it
+// releases.
+func (s *Session) acknowledged() error {
+	if s.offeredAt == 0 {
+		s.mu.Unlock()
+		return &ProtocolError{State: StateAuthenticated, Rule: ruleAck, Detail: "auth:ack acknowledges nothing"}
+	}
+	upstream := s.offered
+	s.upstream, s.offered, s.offeredAt = upstream, "", 0
+	s.mu.Unlock()
+	s.server.handler.Acknowledged(s, upstream)
+	s.mu.Lock()
+	mine := s.out.upstream != nil && s.takeTurn()
+	s.mu.Unlock()
+	if mine {
+		s.flush()
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package protocol
+
+import "fmt"
+
+// State is where a session stands, on either side. What may come in each is a table: see spec.md, sections 4.3 and 4.4.
+type State uint8
+
+const (
+	StateNew            State = iota // nothing was exchanged yet
+	StateEstablishing                // conn:establish is with the master, which decides
+	StateAuthenticating              // conn:startAuth was sent: the refinery's turn to send auth:start
+	StateVerifying                   // auth:start is with the master, which decides
+	StateAcknowledging               // auth:ack was sent: the refinery's turn to acknowledge it
+	StateAuthenticated               // the refinery acknowledged: in session
+	StateDenied                      // auth:dec was sent: the refinery's turn to send conn:close
+	StateClosing                     // conn:close was sent: what still comes is discarded
+	StateClosed                      // the socket is closed
+
+	stateCount
+)
+
+var stateNames = [stateCount]string{
+	"New", "Establishing", "Authenticating", "Verifying", "Acknowledging", "Authenticated", "Denied", "Closing", "Closed",
+}
+
+// String returns the name as spec.md has it.
+func (s State) String() string {
+	if s >= stateCount {
+		return fmt.Sprintf("State(%d)", uint8(s))
+	}
+	return stateNames[s]
+}
+
+// expected says which codes a side takes in a state. What is not in the table is a violation; conn:close may
+// come at any time.
+type expected [stateCount]codeSet
+
+type codeSet uint16
+
+func codes(cs ...code) (set codeSet) {
+	for _, c := range cs {
+		set |= 1 << c
+	}
+	return set
+}
+
+func (set codeSet) has(c code) bool { return set&(1<<c) != 0 }
+
+const anyCode = ^codeSet(0)
+
+// masterTakes is the master's table, spec.md section 4.3.
+var masterTakes = expected{
+	StateNew:            codes(codeEstablish, codeClose),
+	StateEstablishing:   codes(codeClose),
+	StateAuthenticating: codes(codeAuthStart, codeClose),
+	StateVerifying:      codes(codeClose),
+	StateAcknowledging:  codes(codeAuthAck, codeClose),
+	StateAuthenticated:  codes(codeAlive, codeAuthAck, codeClose),
+	StateDenied:         codes(codeClose),
+	StateClosing:        anyCode,
+}
+
+// refineryTakes is the refinery's table, spec.md section 4.4.
+var refineryTakes = expected{
+	StateNew:            codes(codeClose),
+	StateEstablishing:   codes(codeStartAuth, codeClose),
+	StateAuthenticating: codes(codeClose),
+	StateVerifying:      codes(codeAuthAck, codeAuthDec, codeClose),
+	StateAcknowledging:  codes(codeClose),
+	StateAuthenticated:  codes(codeAlive, codeAuthAck, codeClose),
+	StateDenied:         codes(codeClose),
+	StateClosing:        anyCode,
+}
+
+// check returns the violation that c is in state s, or nil.
+func (e *expected) check(s State, c code) error {
+	if e[s].has(c) {
+		return nil
+	}
+	return &ProtocolError{State: s, Rule: ruleOrder, Detail: "unexpected " + c.String()}
+}
