@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+var _ = Describe("Installed by plain kubectl apply", func() {
+	It("the samples reach Authenticated 3/3, with objects as designed, under Pod Security restricted", func(ctx SpecContext) {
+		ns := applySamples(ctx)
+		expectSamplesAuthenticated(ctx, ns)
+		expectDesignedObjects(ctx, ns)
+		expectRestricted(ctx, ns)
+	}, SpecTimeout(specTimeout))
+})
+
+var _ = Describe("Installed by helm install", Ordered, Serial, func() {
+	const release = "refinery-operator"
+	var releaseNamespace string
+
+	BeforeAll(func(ctx SpecContext) {
+		requireNoOthersResources(ctx)
+		manifest := managerManifest(ctx)
+		releaseNamespace = managerOf(manifest).Namespace
+		waitForRemovals(ctx, "")
+		removeManager(ctx, manifest)
+		DeferCleanup(func(ctx context.Context) {
+			waitForRemovals(ctx, "")
+			removeManager(ctx, manifest)
+			applyManager(ctx)
+		}, NodeTimeout(specTimeout))
+		helm(ctx, "install", release, path("charts", "refinery-operator"),
+			"--namespace="+releaseNamespace, "--create-namespace", "--wait", "--timeout=2m")
+	}, NodeTimeout(specTimeout))
+
+	It("the samples reach Authenticated 3/3, with objects as designed, and outlive helm uninstall", func(ctx SpecContext) {
+		ns := applySamples(ctx)
+		expectSamplesAuthenticated(ctx, ns)
+		expectDesignedObjects(ctx, ns)
+		expectRestricted(ctx, ns)
+
+		By("helm uninstall")
+		press := &v1alpha1.Refinery{ObjectMeta: objectMeta(ns, "press")}
+		before := refineryPods(ctx, press)
+		helm(ctx, "uninstall", release, "--namespace="+releaseNamespace, "--wait", "--timeout=1m")
+		Consistently(ctx, columnsOf(press)).WithTimeout(denialTimeout).Should(Equal(authenticated(3)), "CRDs and Refineries are kept")
+		Expect(refineryPods(ctx, press)).To(Equal(before))
+
+		By("helm install over what was kept")
+		helm(ctx, "install", release, path("charts", "refinery-operator"),
+			"--namespace="+releaseNamespace, "--wait", "--timeout=2m")
+		scale(ctx, press, "2")
+		Eventually(ctx, columnsOf(press)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
+		helm(ctx, "uninstall", release, "--namespace="+releaseNamespace, "--wait", "--timeout=1m")
+	}, SpecTimeout(specTimeout))
+})
+
+// applySamples applies config/samples under a namespace of the spec's own.
+func applySamples(ctx context.Context) string {
+	GinkgoHelper()
+	ns := newNamespace(ctx)
+	folder := GinkgoT().TempDir()
+	samples, err := filepath.Abs(path("config", "samples"))
+	Expect(err).NotTo(HaveOccurred())
+	relative, err := filepath.Rel(folder, samples)
+	Expect(err).NotTo(HaveOccurred())
+	overlay := "namespace: " + ns + "\nresources:\n- " + relative + "\n"
+	Expect(os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(overlay), 0o600)).To(Succeed())
+	kubectl(ctx, "apply", "-k", folder)
+	return ns
+}
+
+// expectSamplesAuthenticated waits as a person does, and reads what a person sees.
+func expectSamplesAuthenticated(ctx context.Context, ns string) {
+	GinkgoHelper()
+	kubectl(ctx, "wait", "clustermasters,refineries", "--all", "--namespace="+ns, "--for=condition=Ready", "--timeout=120s")
+	press := &v1alpha1.Refinery{ObjectMeta: objectMeta(ns, "press")}
+	Eventually(ctx, columnsOf(press)).Should(Equal(authenticated(3)))
+	Eventually(ctx, func() []string {
+		lines := strings.Split(kubectl(ctx, "get", "refineries", "--namespace="+ns), "\n")
+		return []string{strings.Join(strings.Fields(lines[0]), " "), strings.Join(strings.Fields(lines[1])[:4], " ")}
+	}).Should(HaveExactElements("NAME MASTER AUTH NODES UPSTREAM READY AGE", "press alpha Authenticated 3/3"))
+	Eventually(ctx, func() string {
+		lines := strings.Split(kubectl(ctx, "get", "cmaster", "--namespace="+ns), "\n")
+		return strings.Join(strings.Fields(lines[0]), " ") + " " + strings.Join(strings.Fields(lines[1])[:2], " ")
+	}).Should(Equal("NAME READY ACTIVE REFINERIES AGE alpha True"))
+}
+
+// expectDesignedObjects shows the objects of the samples: their names, types, keys and owners.
+func expectDesignedObjects(ctx context.Context, ns string) {
+	GinkgoHelper()
+	live := func(instance string) []string {
+		all, err := objectsOf(ns, instance)(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		var named []string
+		for _, one := range all {
+			if !strings.HasPrefix(one, "Pod/") && !strings.HasPrefix(one, "ReplicaSet/") {
+				named = append(named, one)
+			}
+		}
+		return named
+	}
+	Expect(live("alpha")).To(ConsistOf("Deployment/alpha", "Service/alpha", "Secret/alpha-ca", "Secret/alpha-tls", "ServiceAccount/alpha-master"))
+	Expect(live("press")).To(ConsistOf("Deployment/press", "Secret/press-tls", "ServiceAccount/press-refinery"))
+
+	for _, name := range []string{"alpha-tls", "press-tls"} {
+		s := secret(ctx, ns, name)
+		Expect(s.Type).To(Equal(corev1.SecretTypeTLS))
+		Expect(s.Data).To(And(HaveLen(3), HaveKey(corev1.TLSCertKey), HaveKey(corev1.TLSPrivateKeyKey), HaveKey(v1alpha1.AuthorityKey)))
+		Expect(s.OwnerReferences).To(HaveExactElements(HaveField("Controller", HaveValue(BeTrue()))))
+	}
+	var service corev1.Service
+	Expect(k8s.Get(ctx, client.ObjectKey{Namespace: ns, Name: "alpha"}, &service)).To(Succeed())
+	Expect(service.Spec.Ports).To(HaveExactElements(HaveField("Port", BeEquivalentTo(34308))))
+	var deployment appsv1.Deployment
+	Expect(k8s.Get(ctx, client.ObjectKey{Namespace: ns, Name: "press"}, &deployment)).To(Succeed())
+	Expect(deployment.Status.ReadyReplicas).To(BeEquivalentTo(3))
+
+	By("giving the master no more rights than it needs")
+	account := "--as=system:serviceaccount:" + ns + ":alpha-master"
+	for _, allowed := range []string{"get refineries", "patch refineries/status"} {
+		Expect(canI(ctx, ns, account, allowed)).To(BeTrue(), allowed)
+	}
+	for _, refused := range []string{"get secrets", "list secrets", "get pods", "create pods", "update refineries", "delete refineries", "patch clustermasters"} {
+		Expect(canI(ctx, ns, account, refused)).To(BeFalse(), refused)
+	}
+}
+
+func canI(ctx context.Context, ns, account, verbAndResource string) bool {
+	args := append([]string{"auth", "can-i", "--namespace=" + ns, account}, strings.Fields(verbAndResource)...)
+	out, _ := tryKubectl(ctx, "", args...)
+	return strings.TrimSpace(out) == "yes"
+}
+
+// expectRestricted shows that the namespace enforces Pod Security "restricted", and that nothing was refused
+// or mounts a token that it does not use.
+func expectRestricted(ctx context.Context, ns string) {
+	GinkgoHelper()
+	var namespace corev1.Namespace
+	Expect(k8s.Get(ctx, client.ObjectKey{Name: ns}, &namespace)).To(Succeed())
+	Expect(namespace.Labels).To(HaveKeyWithValue("pod-security.kubernetes.io/enforce", "restricted"))
+	Expect(podsOf(ctx, ns, "alpha", "master")).To(HaveLen(2))
+	pods := podsOf(ctx, ns, "press", "refinery")
+	Expect(pods).To(HaveLen(3))
+	for _, p := range pods {
+		Expect(p.Spec.AutomountServiceAccountToken).To(HaveValue(BeFalse()))
+		for _, v := range p.Spec.Volumes {
+			Expect(v.Projected).To(BeNil(), "pod %s mounts %s", p.Name, v.Name)
+		}
+		for _, c := range p.Spec.Containers {
+			Expect(c.SecurityContext.ReadOnlyRootFilesystem).To(HaveValue(BeTrue()), "container %s", c.Name)
+		}
+	}
+}
+
+// requireNoOthersResources ends the spec before it removes CRDs under resources that are not the suite's.
+func requireNoOthersResources(ctx context.Context) {
+	GinkgoHelper()
+	var masters v1alpha1.ClusterMasterList
+	Expect(k8s.List(ctx, &masters)).To(Succeed())
+	for _, m := range masters.Items {
+		var ns corev1.Namespace
+		Expect(k8s.Get(ctx, client.ObjectKey{Name: m.Namespace}, &ns)).To(Succeed())
+		Expect(ns.Labels).To(HaveKey(suiteLabel), "ClusterMaster %s/%s is not of this suite, and would be removed with the CRDs", m.Namespace, m.Name)
+	}
+}
+
+// removeManager takes away everything that config/default installs, CRDs included.
+func removeManager(ctx context.Context, manifest string) {
+	GinkgoHelper()
+	_, err := tryKubectl(ctx, manifest, "delete", "-f", "-", "--ignore-not-found", "--wait=true", "--timeout=120s")
+	Expect(err).NotTo(HaveOccurred())
+	Eventually(ctx, func(ctx context.Context) bool {
+		return apierrors.IsNotFound(k8s.Get(ctx, managerOf(manifest), &appsv1.Deployment{}))
+	}).WithTimeout(removalTimeout).WithPolling(time.Second).Should(BeTrue())
+}
