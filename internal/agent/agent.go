@@ -1,0 +1,144 @@
+// Package agent is the node side of the cluster: it authenticates one refinery node at its master, keeps the session alive,
+// follows its certificate files, and publishes the upstream it was granted to the workload beside it.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// stopTimeout bounds what happens between SIGTERM and the end of the process.
+const stopTimeout = 1500 * time.Millisecond
+
+// Run is New and Agent.Run.
+func Run(ctx context.Context, config Config, log *slog.Logger) error {
+	a, err := New(config, log)
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// Agent is one refinery node.
+type Agent struct {
+	config    Config
+	log       *slog.Logger
+	loop      *loop
+	store     *credentialStore
+	endpoints []endpoint
+}
+
+type endpoint struct {
+	flag     string
+	listener net.Listener
+	server   *http.Server
+}
+
+// New listens on the addresses of a validated config and reads the certificate files once. Files that are missing or no
+// good are no error: the agent waits for better ones. Run must follow.
+func New(config Config, log *slog.Logger) (*Agent, error) {
+	dialer := &net.Dialer{}
+	return newAgent(config, log, dialer.DialContext)
+}
+
+func newAgent(config Config, log *slog.Logger, dial dialFunc) (*Agent, error) {
+	m := newMetrics()
+	r := &readiness{}
+	r.set(false, "the agent is starting")
+	p := newPublisher(config.ID, config.UpstreamFile, log)
+	a := &Agent{config: config, log: log}
+	a.store = newCredentialStore(credentialFiles{config.Transport, config.CertificateDir, config.SharedCertificateFile}, log, m)
+	a.loop = &loop{
+		connector:   &connector{config: config, dial: dial, publisher: p},
+		credentials: a.store, readiness: r, metrics: m, log: log, retry: newRetry(),
+		failures: failureLog{log: log, message: "not authenticated"},
+	}
+	if err := errors.Join(
+		a.listen("http-address", config.HTTPAddress, workloadHandler(p)),
+		a.listen("health-address", config.HealthAddress, healthHandler(r, m)),
+	); err != nil {
+		a.closeEndpoints()
+		return nil, err
+	}
+	r.expect(0)
+	a.store.look()
+	return a, nil
+}
+
+func (a *Agent) listen(flag, address string, handler http.Handler) error {
+	if address == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return fmt.Errorf("--%s=%s cannot be listened on: %w; choose another address, or write --%s= to serve nothing", flag, address, err, flag)
+	}
+	a.endpoints = append(a.endpoints, endpoint{flag, l, newServer(handler, a.log)})
+	return nil
+}
+
+// address is where the endpoint of the flag listens, "" if it does not.
+func (a *Agent) address(flag string) string {
+	for _, e := range a.endpoints {
+		if e.flag == flag {
+			return e.listener.Addr().String()
+		}
+	}
+	return ""
+}
+
+// Run returns nil when ctx is done: within two seconds, after conn:close has been sent. Any other return is the error of an
+// endpoint that could no longer be served.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a.log.Info("starting", "version", a.config.Version, "id", a.config.ID, "type", a.config.Type, "master", a.config.Address,
+		"transport", string(a.config.Transport), "workload", a.address("http-address"), "health", a.address("health-address"))
+
+	var running sync.WaitGroup
+	for _, e := range a.endpoints {
+		running.Go(func() {
+			if err := e.server.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("--%s: %w", e.flag, err))
+			}
+		})
+	}
+	running.Go(func() { a.store.watch(ctx) })
+	running.Go(func() { a.loop.run(ctx) })
+
+	<-ctx.Done()
+	a.log.Info("stopping")
+	stopped := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(stopped)
+	}()
+	a.closeEndpoints()
+	select {
+	case <-stopped:
+	case <-time.After(stopTimeout):
+		a.log.Warn("the master did not take the conn:close in time")
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// closeEndpoints ends requests under way too: none of them is worth waiting for.
+func (a *Agent) closeEndpoints() {
+	for _, e := range a.endpoints {
+		e.server.Close()
+		e.listener.Close() // of a server that was never started
+	}
+}

@@ -1,0 +1,210 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Transport is how the connection to the master is protected; its values are those of ClusterMaster spec.security.transport.
+type Transport string
+
+const (
+	// MutualTLS verifies the master and presents the refinery's own certificate.
+	MutualTLS Transport = "MutualTLS"
+	// ServerTLS verifies the master and presents no certificate; a shared certificate authenticates the refinery.
+	ServerTLS Transport = "ServerTLS"
+	// Plaintext protects nothing; a shared certificate authenticates the refinery.
+	Plaintext Transport = "Plaintext"
+)
+
+const (
+	maxIDBytes       = 253 // design, section 3, step 5
+	maxNameBytes     = 63
+	minAliveInterval = time.Second
+	maxAliveInterval = time.Hour
+	maxAliveTimeout  = 3 * time.Hour
+)
+
+// Config is everything the agent is told. Validate names the flag of whatever is wrong.
+type Config struct {
+	// Address of the master, host:port.
+	Address string
+	// ServerName the master's certificate must hold; empty: the host of Address.
+	ServerName string
+	Transport  Transport
+	// ID is <refinery> or <refinery>/<node>.
+	ID string
+	// Type and Version are announced in conn:establish.
+	Type, Version string
+	// CertificateDir holds ca.crt, and with MutualTLS tls.crt and tls.key. Not read with Plaintext.
+	CertificateDir string
+	// SharedCertificateFile is sent in auth:start instead of the refinery's own certificate; empty with IssuedCertificate.
+	SharedCertificateFile string
+	AliveInterval         time.Duration
+	AliveTimeout          time.Duration
+	// UpstreamFile is where the granted upstream is published; empty: nowhere.
+	UpstreamFile string
+	// HTTPAddress serves GET /upstream; empty: not served.
+	HTTPAddress string
+	// HealthAddress serves /healthz, /readyz and /metrics; empty: not served.
+	HealthAddress string
+}
+
+var (
+	refineryName = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
+	nodeName     = regexp.MustCompile(`^[!-.0-~]+$`) // printable ASCII without space and '/'
+	typeName     = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
+	semantic     = regexp.MustCompile(`^v?[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$`)
+)
+
+// Validate returns the first thing that is wrong, as one line that names the flag and says what to write instead.
+func (c Config) Validate() error {
+	for _, check := range []func() error{
+		c.validateMaster, c.validateIdentity, c.validateAlive, c.validateCertificates, c.validatePublishing,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c Config) validateMaster() error {
+	if c.Address == "" {
+		return errors.New("--address is missing: write the master's host and port, for example --address=alpha.plant.svc:34308")
+	}
+	if err := validateHostPort(c.Address); err != nil {
+		return fmt.Errorf("--address=%q: %w; write the master's host and port, for example --address=alpha.plant.svc:34308", c.Address, err)
+	}
+	switch c.Transport {
+	case MutualTLS, ServerTLS, Plaintext:
+	default:
+		return fmt.Errorf("--transport=%q is not known: write MutualTLS, ServerTLS or Plaintext, as the ClusterMaster's spec.security.transport says", c.Transport)
+	}
+	if strings.ContainsAny(c.ServerName, ": /") && net.ParseIP(c.ServerName) == nil {
+		return fmt.Errorf("--server-name=%q is not a host name: write it without a port, for example --server-name=alpha.plant.svc", c.ServerName)
+	}
+	return nil
+}
+
+func (c Config) validateIdentity() error {
+	refinery, node, hasNode := strings.Cut(c.ID, "/")
+	switch {
+	case c.ID == "":
+		return errors.New("--id is missing: write <refinery> or <refinery>/<node>, for example --id=press/press-1")
+	case len(c.ID) > maxIDBytes:
+		return fmt.Errorf("--id is %d bytes long: use at most %d, for example --id=press/press-1", len(c.ID), maxIDBytes)
+	case !refineryName.MatchString(refinery), hasNode && !nodeName.MatchString(node):
+		return fmt.Errorf("--id=%q is not a node's id: write the Refinery's name, or its name and a node's, for example --id=press/press-1", c.ID)
+	case len(c.Type) > maxNameBytes || !typeName.MatchString(c.Type):
+		return fmt.Errorf("--type=%q: write at most %d letters, digits, '-', '_' and '.', for example --type=refinery", c.Type, maxNameBytes)
+	case len(c.Version) > maxNameBytes || !semantic.MatchString(c.Version):
+		return fmt.Errorf("--version=%q is not a semantic version: write for example --version=0.1.0", c.Version)
+	}
+	return nil
+}
+
+func (c Config) validateAlive() error {
+	if c.AliveInterval < minAliveInterval || c.AliveInterval > maxAliveInterval {
+		return fmt.Errorf("--alive-interval=%s: write a duration from %s to %s, for example --alive-interval=10s", c.AliveInterval, minAliveInterval, maxAliveInterval)
+	}
+	if c.AliveTimeout < 2*c.AliveInterval || c.AliveTimeout > maxAliveTimeout {
+		return fmt.Errorf("--alive-timeout=%s: write at least twice --alive-interval (%s) and at most %s, so that one late heartbeat ends nothing",
+			c.AliveTimeout, 2*c.AliveInterval, maxAliveTimeout)
+	}
+	return nil
+}
+
+func (c Config) validateCertificates() error {
+	if c.Transport != MutualTLS && c.SharedCertificateFile == "" {
+		return fmt.Errorf("--shared-certificate-file is missing: with --transport=%s nothing else authenticates this node; write the file of the shared certificate, or --transport=MutualTLS", c.Transport)
+	}
+	if c.Transport != Plaintext {
+		if err := validateDirectory(c.CertificateDir); err != nil {
+			return fmt.Errorf("--certificate-dir=%q: %w; write the directory that holds tls.crt, tls.key and ca.crt", c.CertificateDir, err)
+		}
+	}
+	if c.SharedCertificateFile != "" {
+		if err := validateDirectory(filepath.Dir(c.SharedCertificateFile)); err != nil {
+			return fmt.Errorf("--shared-certificate-file=%q: its directory %w; write the path of the shared certificate", c.SharedCertificateFile, err)
+		}
+	}
+	return nil
+}
+
+func (c Config) validatePublishing() error {
+	if c.UpstreamFile != "" {
+		if err := validateDirectory(filepath.Dir(c.UpstreamFile)); err != nil {
+			return fmt.Errorf("--upstream-file=%q: its directory %w; create it, or write --upstream-file= to publish no file", c.UpstreamFile, err)
+		}
+	}
+	for _, listen := range []struct{ flag, address, example string }{
+		{"http-address", c.HTTPAddress, "127.0.0.1:8081"},
+		{"health-address", c.HealthAddress, ":8082"},
+	} {
+		if listen.address == "" {
+			continue
+		}
+		if _, err := splitPort(listen.address, 0); err != nil {
+			return fmt.Errorf("--%s=%q: %w; write for example --%s=%s, or --%s= to serve nothing", listen.flag, listen.address, err, listen.flag, listen.example, listen.flag)
+		}
+	}
+	if c.HTTPAddress != "" && c.HTTPAddress == c.HealthAddress && !strings.HasSuffix(c.HTTPAddress, ":0") {
+		return fmt.Errorf("--http-address and --health-address are both %q: give each its own port", c.HTTPAddress)
+	}
+	return nil
+}
+
+func validateDirectory(path string) error {
+	if path == "" {
+		return errors.New("is empty")
+	}
+	switch stat, err := os.Stat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		return errors.New("does not exist")
+	case err != nil:
+		return fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+	case !stat.IsDir():
+		return errors.New("is not a directory")
+	}
+	return nil
+}
+
+// validateHostPort accepts what can be dialed: a host and a port from 1 to 65535.
+func validateHostPort(address string) error {
+	host, err := splitPort(address, 1)
+	if err != nil {
+		return err
+	}
+	if host == "" || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '/' }) {
+		return errors.New("the host is missing or malformed")
+	}
+	return nil
+}
+
+func splitPort(address string, lowest int) (host string, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", errors.New("it is not host:port")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < lowest || n > 65535 {
+		return "", fmt.Errorf("the port must be a number from %d to 65535", lowest)
+	}
+	return host, nil
+}
+
+// serverName is what the master's certificate is verified against.
+func (c Config) serverName() string {
+	if c.ServerName != "" {
+		return c.ServerName
+	}
+	host, _, _ := net.SplitHostPort(c.Address) // Validate has seen it
+	return host
+}

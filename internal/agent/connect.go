@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	// refusedRetries are dials made at once after "connection refused": of the masters behind one address only the
+	// active one listens.
+	refusedRetries = 4
+)
+
+// result is how an attempt to authenticate ended; a label of refinery_agent_handshakes_total.
+type result string
+
+const (
+	resultAuthenticated  result = "authenticated"
+	resultDenied         result = "denied"
+	resultVersionRefused result = "version_refused"
+	resultUnreachable    result = "unreachable"
+	resultTLS            result = "tls_failed"
+	resultTimeout        result = "timeout"
+	resultClosed         result = "closed"
+	resultProtocol       result = "protocol_error"
+	resultUpstream       result = "upstream_unusable"
+	resultNetwork        result = "network_error"
+)
+
+var results = []result{
+	resultAuthenticated, resultDenied, resultVersionRefused, resultUnreachable, resultTLS,
+	resultTimeout, resultClosed, resultProtocol, resultUpstream, resultNetwork,
+}
+
+// errDial and errTLS mark the step in which an attempt failed.
+var (
+	errDial = errors.New("the master cannot be reached")
+	errTLS  = errors.New("TLS with the master failed")
+)
+
+// dialFunc is net.Dialer's DialContext.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// connector makes one authenticated session: dial, TLS, handshake.
+type connector struct {
+	config    Config
+	dial      dialFunc
+	publisher *publisher
+}
+
+// attemptTimeout is the most that connect takes.
+const attemptTimeout = dialTimeout + handshakeTimeout
+
+// handshakeTimeout bounds TLS and the protocol's opening together (design, section 2).
+const handshakeTimeout = 10 * time.Second
+
+// connect returns an authenticated client whose Run has not been called. granted is called when the master has let the node
+// in and the node's own auth:ack is still to be sent.
+func (c *connector) connect(ctx context.Context, number uint64, creds *credentials, granted func()) (*protocol.Client, error) {
+	conn, err := c.reach(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDial, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if config := creds.tlsConfig(c.config.serverName()); config != nil {
+		secured := tls.Client(conn, config)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("%w: %w", errTLS, err)
+		}
+		conn = secured
+	}
+	options := protocol.DefaultClientOptions()
+	options.ID, options.Type, options.Version = c.config.ID, c.config.Type, c.config.Version
+	options.Certificate = creds.proof
+	options.AliveInterval, options.AliveTimeout = c.config.AliveInterval, c.config.AliveTimeout
+	options.OnUpstream = func(upstream string) error {
+		if err := c.publisher.publish(number, upstream); err != nil {
+			return err
+		}
+		granted()
+		return nil
+	}
+	client, err := protocol.Handshake(ctx, conn, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.publisher.adopt(number, client.Upstream()); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+// reach dials until something else than "connection refused" comes back, a few times.
+func (c *connector) reach(ctx context.Context) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	for refused := 0; ; refused++ {
+		conn, err := c.dial(ctx, "tcp", c.config.Address)
+		if err == nil || refused == refusedRetries || !errors.Is(err, syscall.ECONNREFUSED) {
+			return conn, err
+		}
+	}
+}
+
+// classify maps the error of connect, or of a session, to its result.
+func classify(err error) result {
+	var remote *net.OpError
+	switch {
+	case err == nil:
+		return resultAuthenticated
+	case errors.Is(err, errDial):
+		return resultUnreachable
+	case errors.Is(err, errTLS), errors.As(err, &remote) && remote.Op == "remote error":
+		return resultTLS // in TLS 1.3 the peer's refusal of a certificate comes with the first read
+	case errors.Is(err, protocol.ErrDenied):
+		return resultDenied
+	case errors.Is(err, protocol.ErrVersionRefused):
+		return resultVersionRefused
+	case errors.Is(err, errUpstream):
+		return resultUpstream
+	case errors.Is(err, protocol.ErrHandshakeTimeout), errors.Is(err, context.DeadlineExceeded):
+		return resultTimeout
+	case errors.Is(err, protocol.ErrPeerClosed):
+		return resultClosed
+	case errors.Is(err, protocol.ErrProtocol):
+		return resultProtocol
+	}
+	return resultNetwork
+}
+
+// explain is the reason for people: the same text for the same failure, so without the ports of single connections.
+func (c *connector) explain(err error) string {
+	var op *net.OpError
+	switch r := classify(err); {
+	case r == resultDenied:
+		return "denied by the master (auth:dec); its log and the status of the Refinery say why"
+	case r == resultVersionRefused:
+		return fmt.Sprintf("refused by the master before authentication (conn:close); it does not accept version %q, type %q or id %q",
+			c.config.Version, c.config.Type, c.config.ID)
+	case !errors.As(err, &op):
+		return err.Error()
+	case r == resultUnreachable:
+		return fmt.Sprintf("%v at %s: %v", errDial, c.config.Address, op.Err)
+	case r == resultTLS:
+		return fmt.Sprintf("%v: %s: %v", errTLS, op.Op, op.Err)
+	default:
+		return fmt.Sprintf("%s: %v", op.Op, op.Err)
+	}
+}

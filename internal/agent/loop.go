@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+// loop keeps one authenticated session. What it starts in goroutines only connects and keeps alive; every decision is made on
+// the goroutine of run.
+type loop struct {
+	*connector
+	credentials *credentialStore
+	readiness   *readiness
+	metrics     *metrics
+	log         *slog.Logger
+
+	retry    *retry
+	failures failureLog
+	attempts uint64
+	running  sync.WaitGroup
+}
+
+// session is an authenticated connection that is being kept alive.
+type session struct {
+	client      *protocol.Client
+	credentials *credentials
+	began       time.Time
+	stop        context.CancelFunc // sends conn:close
+	ended       chan error         // receives once
+}
+
+// attempt is a connect under way.
+type attempt struct {
+	credentials *credentials
+	granted     atomic.Bool // the master has let it in: its outcome follows at once
+	outcome     chan outcome
+}
+
+type outcome struct {
+	client *protocol.Client
+	err    error
+}
+
+// holdTick is how often a loop that has nothing to do shows that it is alive.
+const holdTick = 30 * time.Second
+
+// run returns when ctx is done and every session has sent its conn:close.
+func (l *loop) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		l.wait(ctx, l.once(ctx))
+	}
+	l.readiness.set(false, "the agent is stopping")
+	l.running.Wait()
+}
+
+// once makes a session and keeps it until it ends. It returns how long to wait before the next.
+func (l *loop) once(ctx context.Context) time.Duration {
+	l.credentials.drain()
+	creds, problem := l.credentials.current()
+	if creds == nil {
+		l.readiness.set(false, problem)
+		return holdTick
+	}
+	l.readiness.expect(attemptTimeout)
+	a := l.attempt(ctx, creds)
+	o := <-a.outcome
+	if o.err != nil {
+		return l.failed(ctx, o.err)
+	}
+	s, cause := l.hold(ctx, l.begin(ctx, a, o.client))
+	return l.ended(ctx, s, cause)
+}
+
+// wait ends early when there are other credentials: they may be what was wrong.
+func (l *loop) wait(ctx context.Context, d time.Duration) {
+	l.readiness.expect(d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-l.credentials.changes:
+		l.retry.reset()
+	}
+}
+
+func (l *loop) attempt(ctx context.Context, creds *credentials) *attempt {
+	l.attempts++
+	number := l.attempts
+	a := &attempt{credentials: creds, outcome: make(chan outcome, 1)}
+	l.running.Go(func() {
+		client, err := l.connect(ctx, number, creds, func() { a.granted.Store(true) })
+		if err == nil || ctx.Err() == nil {
+			l.metrics.handshakes.WithLabelValues(string(classify(err))).Inc()
+		}
+		a.outcome <- outcome{client, err}
+	})
+	return a
+}
+
+// begin makes the outcome of an attempt the session that counts.
+func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *session {
+	ctx, stop := context.WithCancel(ctx)
+	s := &session{client: client, credentials: a.credentials, began: time.Now(), stop: stop, ended: make(chan error, 1)}
+	l.running.Go(func() { s.ended <- client.Run(ctx) })
+	l.metrics.authenticated.Set(1)
+	l.readiness.set(true, fmt.Sprintf("%s at %s", l.config.ID, l.config.Address))
+	l.log.Info("authenticated", "id", l.config.ID, "master", l.config.Address, "upstream", client.Upstream(),
+		"certificate", a.credentials.fingerprint, "failedAttempts", l.retry.failures)
+	l.failures.recovered()
+	return s
+}
+
+// hold returns when no session is left, with the last one and its cause. Other credentials make a new session first and end
+// the old one then; while they are refused the old one goes on.
+func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
+	tick := time.NewTicker(holdTick)
+	defer tick.Stop()
+	r := replacement{loop: l, retry: newRetry(), failures: failureLog{log: l.log, message: "the new certificate is not let in; keeping the session"}}
+	for {
+		l.readiness.expect(holdTick + attemptTimeout)
+		r.pursue(ctx, s)
+		select {
+		case cause := <-s.ended:
+			s.stop()
+			next := r.inherit(ctx, cause)
+			if next == nil {
+				return s, cause
+			}
+			s = next
+		case o := <-r.outcome():
+			if next := r.conclude(ctx, o); next != nil {
+				s.stop()
+				s = next
+			}
+		case <-l.credentials.changes:
+			r.reset()
+		case <-r.again:
+			r.again = nil
+		case <-tick.C:
+		}
+	}
+}
+
+// failed is told the error of an attempt that leaves the node without a session.
+func (l *loop) failed(ctx context.Context, err error) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	delay, reason := l.retry.failed(), l.explain(err)
+	l.readiness.set(false, reason)
+	l.failures.failed(reason, delay)
+	return delay
+}
+
+// ended decides when to come back. Only a session that lived for a heartbeat makes up for the failures before it, so that
+// two nodes of the same id, each of which drives the other out, do so ever more slowly.
+func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration {
+	l.metrics.authenticated.Set(0)
+	if ctx.Err() != nil {
+		return 0
+	}
+	reason, lasted := l.explain(cause), time.Since(s.began)
+	l.readiness.set(false, "the session ended: "+reason)
+	l.metrics.reconnects.Inc()
+	l.log.Warn("session ended", "reason", reason, "lasted", lasted.Round(time.Millisecond))
+	if lasted < l.config.AliveInterval {
+		return l.retry.failed()
+	}
+	l.retry.reset()
+	if errors.Is(cause, protocol.ErrPeerClosed) {
+		return l.retry.orderly()
+	}
+	return l.retry.failed()
+}

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/refinery-operator/refinery-operator/internal/version"
+)
+
+// metrics of one agent. Every label takes its values from a fixed set.
+type metrics struct {
+	registry      *prometheus.Registry
+	authenticated prometheus.Gauge
+	handshakes    *prometheus.CounterVec
+	reconnects    prometheus.Counter
+	certificate   *prometheus.CounterVec
+	notAfter      prometheus.Gauge
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		authenticated: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "refinery_agent_authenticated", Help: "1 while a session with the master is authenticated."}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refinery_agent_handshakes_total", Help: "Attempts to authenticate, by how they ended."}, []string{"result"}),
+		reconnects: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refinery_agent_reconnects_total", Help: "Sessions that ended and had to be made anew."}),
+		certificate: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refinery_agent_certificate_reloads_total", Help: "Changes of the certificate files, by whether they could be used."}, []string{"result"}),
+		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "refinery_agent_certificate_expiry_timestamp_seconds", Help: "End of validity of the node's own certificate, in Unix time; 0 without one."}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "refinery_agent_build_info", Help: "Always 1; the label is the agent's own version.",
+		ConstLabels: prometheus.Labels{"version": version.Version}})
+	build.Set(1)
+	m.registry.MustRegister(m.authenticated, m.handshakes, m.reconnects, m.certificate, m.notAfter, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, r := range results {
+		m.handshakes.WithLabelValues(string(r))
+	}
+	m.certificate.WithLabelValues("accepted")
+	m.certificate.WithLabelValues("rejected")
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}

@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// lookInterval bounds how long a change of the files goes unnoticed. The files are read and compared: watches of the file
+// system are a scarce resource of a Kubernetes node (fs.inotify.max_user_instances), and network file systems have none.
+const lookInterval = time.Second
+
+// credentialStore holds the last credentials that were any good, and says when there are others.
+type credentialStore struct {
+	files   credentialFiles
+	log     *slog.Logger
+	metrics *metrics
+	// changes receives after current began to return something else. One consumer.
+	changes chan struct{}
+
+	mu      sync.Mutex
+	usable  *credentials
+	sum     [sha256.Size]byte // of the files that usable was parsed from
+	refused [sha256.Size]byte // of the files that were refused last, so that they are judged once
+	problem string            // what is wrong with the files now; empty: nothing
+}
+
+func newCredentialStore(files credentialFiles, log *slog.Logger, m *metrics) *credentialStore {
+	return &credentialStore{files: files, log: log, metrics: m, changes: make(chan struct{}, 1)}
+}
+
+// current returns nil and why while there have never been good files.
+func (s *credentialStore) current() (*credentials, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.usable, s.problem
+}
+
+func (s *credentialStore) watch(ctx context.Context) {
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.look()
+		}
+	}
+}
+
+// look reads the files once and takes them over if they are good and others than before.
+func (s *credentialStore) look() {
+	contents, err := s.files.read()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.reject(err)
+		return
+	}
+	sum := contents.sum()
+	switch {
+	case s.usable != nil && sum == s.sum:
+		if s.problem != "" {
+			s.problem = ""
+			s.log.Info("certificate files are as they were before")
+		}
+		return
+	case s.problem != "" && sum == s.refused:
+		return
+	}
+	parsed, err := s.files.parse(contents)
+	if err != nil {
+		s.refused = sum
+		s.reject(err)
+		return
+	}
+	s.accept(parsed, sum)
+}
+
+func (s *credentialStore) reject(err error) {
+	if err.Error() == s.problem {
+		return
+	}
+	s.problem = err.Error()
+	s.metrics.certificate.WithLabelValues("rejected").Inc()
+	if s.usable != nil {
+		s.log.Warn("certificate files cannot be used; keeping the former ones", "reason", s.problem)
+		return
+	}
+	s.log.Warn("certificate files cannot be used; waiting for them", "reason", s.problem)
+}
+
+func (s *credentialStore) accept(c *credentials, sum [sha256.Size]byte) {
+	s.usable, s.sum, s.problem = c, sum, ""
+	s.metrics.certificate.WithLabelValues("accepted").Inc()
+	if c.certificate == nil {
+		s.log.Info("certificate files read")
+	} else {
+		s.metrics.notAfter.Set(float64(c.notAfter.Unix()))
+		s.log.Info("certificate files read", "fingerprint", c.fingerprint, "notAfter", c.notAfter)
+		if time.Now().After(c.notAfter) {
+			s.log.Warn("the certificate has expired; the master will refuse it", "notAfter", c.notAfter)
+		}
+	}
+	select {
+	case s.changes <- struct{}{}:
+	default: // an earlier change was not taken up yet: one look at current serves both
+	}
+}
+
+// drain forgets a change that has not been taken up; current is about to be called.
+func (s *credentialStore) drain() {
+	select {
+	case <-s.changes:
+	default:
+	}
+}

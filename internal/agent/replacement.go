@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"time"
+)
+
+// replacement moves a live session over to other credentials. It is used on the goroutine of loop.run only.
+type replacement struct {
+	loop     *loop
+	retry    *retry
+	failures failureLog
+	pending  *attempt
+	again    <-chan time.Time // fires when a refused attempt may be repeated
+}
+
+// pursue starts an attempt if the session's credentials are no longer the current ones and nothing is under way.
+func (r *replacement) pursue(ctx context.Context, s *session) {
+	if creds, _ := r.loop.credentials.current(); r.pending == nil && r.again == nil && creds != s.credentials {
+		r.pending = r.loop.attempt(ctx, creds)
+	}
+}
+
+// outcome blocks while nothing is under way.
+func (r *replacement) outcome() <-chan outcome {
+	if r.pending == nil {
+		return nil
+	}
+	return r.pending.outcome
+}
+
+// conclude returns the new session, or nil and tries again later.
+func (r *replacement) conclude(ctx context.Context, o outcome) *session {
+	a := r.pending
+	r.pending = nil
+	if o.err == nil {
+		r.reset()
+		return r.loop.begin(ctx, a, o.client)
+	}
+	if ctx.Err() == nil {
+		delay := r.retry.failed()
+		r.again = time.After(delay)
+		r.failures.failed(r.loop.explain(o.err), delay)
+	}
+	return nil
+}
+
+// inherit is told that the old session ended, and returns the new one if there is to be one. The master ends the old session
+// as soon as the new one is authenticated; then the new one has been granted already, and the node was never without.
+func (r *replacement) inherit(ctx context.Context, cause error) *session {
+	if r.pending == nil {
+		return nil
+	}
+	if !r.pending.granted.Load() {
+		r.loop.metrics.authenticated.Set(0)
+		r.loop.readiness.set(false, "the session ended: "+r.loop.explain(cause))
+	}
+	return r.conclude(ctx, <-r.pending.outcome)
+}
+
+// reset allows an attempt at once.
+func (r *replacement) reset() {
+	r.again = nil
+	r.retry.reset()
+	r.failures.recovered()
+}

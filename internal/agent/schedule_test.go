@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func TestBackoffDoublesUpToTheCap(t *testing.T) {
+	var got []string
+	for failures := 1; failures <= 9; failures++ {
+		got = append(got, ceiling(failures).String())
+	}
+	got = append(got, ceiling(1_000_000).String())
+	want := []string{"500ms", "1s", "2s", "4s", "8s", "16s", "30s", "30s", "30s", "30s"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("ceiling (-want +got):\n%s", diff)
+	}
+}
+
+func TestJitterIsFullAndComesAfterTheCap(t *testing.T) {
+	r := newRetry()
+	r.failures = 100
+	var low, high int
+	for range 1000 {
+		switch d := r.failed(); {
+		case d < 0 || d > backoffCap:
+			t.Fatalf("%v is outside [0, %v]", d, backoffCap)
+		case d < backoffCap/10:
+			low++
+		case d > backoffCap*9/10:
+			high++
+		}
+	}
+	if low < 50 || high < 50 { // 100 expected of each; fewer than 50 has a chance of 1 in 10 million
+		t.Errorf("%d of 1000 in the lowest tenth, %d in the highest: not spread over all of it", low, high)
+	}
+}
+
+// newLoop is a loop without TLS that dials with dial and always waits for the longest time allowed.
+func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
+	t.Helper()
+	directory := t.TempDir()
+	shared := filepath.Join(directory, "certificate")
+	if err := os.WriteFile(shared, []byte("shared"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := Config{Address: "alpha.plant.svc:34308", Transport: Plaintext, ID: "press", Type: "refinery", Version: "0.1.0",
+		AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second}
+	m := newMetrics()
+	store := newCredentialStore(credentialFiles{Plaintext, "", shared}, log, m)
+	store.look()
+	return &loop{
+		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log)},
+		credentials: store, readiness: &readiness{}, metrics: m, log: log,
+		retry:    &retry{uniform: func(limit time.Duration) time.Duration { return limit }},
+		failures: failureLog{log: log, message: "not authenticated"},
+	}
+}
+
+func TestDialsInBurstsWhenRefusedAndOnceOtherwise(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		err   error
+		burst int
+	}{
+		{"connection refused: a standby was asked", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, 1 + refusedRetries},
+		{"no route", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				var at []string
+				log := &buffer{}
+				l := newLoop(t, func(context.Context, string, string) (net.Conn, error) {
+					at = append(at, time.Since(began).String())
+					return nil, test.err
+				}, slog.New(slog.NewTextHandler(log, nil)))
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+				defer cancel()
+				l.run(ctx)
+
+				var want []string
+				for _, second := range []string{"0s", "500ms", "1.5s", "3.5s", "7.5s", "15.5s", "31.5s", "1m1.5s", "1m31.5s"} {
+					for range test.burst {
+						want = append(want, second)
+					}
+				}
+				if diff := cmp.Diff(want, at); diff != "" {
+					t.Errorf("dials (-want +got):\n%s", diff)
+				}
+				if got := log.count("not authenticated"); got != 2 { // at once, and after a minute
+					t.Errorf("the failure was logged %d times, not twice:\n%s", got, log)
+				}
+			})
+		})
+	}
+}
+
+func TestOtherCredentialsEndTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var at []string
+		l := newLoop(t, func(context.Context, string, string) (net.Conn, error) {
+			at = append(at, time.Since(began).String())
+			return nil, errors.New("down")
+		}, discard())
+		ctx, cancel := context.WithTimeout(t.Context(), 17*time.Second)
+		defer cancel()
+		go func() {
+			time.Sleep(16 * time.Second) // in the middle of the wait that began at 15.5 s
+			l.credentials.changes <- struct{}{}
+		}()
+		l.run(ctx)
+		want := []string{"0s", "500ms", "1.5s", "3.5s", "7.5s", "15.5s", "16s", "16.5s"}
+		if diff := cmp.Diff(want, at); diff != "" {
+			t.Errorf("dials (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestOnlyASessionThatLivedMakesUpForFailures(t *testing.T) {
+	lost := errors.New("connection reset by peer")
+	for _, test := range []struct {
+		name     string
+		lasted   time.Duration
+		cause    error
+		delay    time.Duration
+		failures int
+	}{
+		{"orderly end of a session that lived", time.Minute, protocol.ErrPeerClosed, orderlyJitter, 0},
+		{"loss of a session that lived", time.Minute, lost, backoffBase, 1},
+		{"silence in a session that lived", time.Minute, protocol.ErrAliveTimeout, backoffBase, 1},
+		{"orderly end at once", time.Second, protocol.ErrPeerClosed, 8 * time.Second, 5},
+		{"loss at once", time.Second, lost, 8 * time.Second, 5},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLoop(t, nil, discard())
+				l.retry.failures = 4
+				s := &session{began: time.Now()}
+				time.Sleep(test.lasted)
+				delay := l.ended(t.Context(), s, test.cause)
+				if diff := cmp.Diff([]any{test.delay, test.failures}, []any{delay, l.retry.failures}); diff != "" {
+					t.Errorf("delay and failures (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
