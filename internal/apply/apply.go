@@ -1,0 +1,313 @@
+// Package apply writes the operator's objects with server-side apply under one field owner, and only
+// when that changes something.
+//
+// An object is already as wanted when merging the wanted fields into what the cache holds changes
+// nothing (by the API's own schema: list keys, atomic lists and all), and its annotation Fields names
+// the same set of fields: so a field that is no longer wanted is noticed as well, also by an operator
+// that has just started. What the server rewrites as it stores is remembered for as long as the object
+// stays as that write left it.
+package apply
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Fields is the annotation that holds a digest of the names of the fields that were applied last.
+// No value of a field goes into it.
+const Fields = "cluster.refinery.dev/applied-fields"
+
+// Configuration is an apply configuration of a namespaced object.
+type Configuration interface {
+	runtime.ApplyConfiguration
+	GetName() *string
+	GetNamespace() *string
+	GetKind() *string
+	GetAPIVersion() *string
+}
+
+// Applier applies and deletes objects for their controlling owner. All owners are of one kind.
+type Applier struct {
+	client  client.Client
+	live    client.Reader
+	convert managedfields.TypeConverter
+
+	mu     sync.Mutex
+	owners map[types.NamespacedName]*memory
+}
+
+// memory is what is remembered of the writes for one owner.
+type memory struct {
+	uid     types.UID
+	objects map[reference]record
+	status  string // resourceVersion after the last write of the owner's status
+}
+
+type reference struct {
+	kind, name string
+}
+
+// record is what a write left behind.
+type record struct {
+	digest          [sha256.Size]byte
+	resourceVersion string
+}
+
+// New returns an Applier. c reads owned objects from a cache that may be restricted to the operator's
+// own label; live asks the API server about what is not in it.
+func New(c client.Client, live client.Reader) *Applier {
+	return &Applier{
+		client:  c,
+		live:    live,
+		convert: applyconfigurations.NewTypeConverter(c.Scheme()),
+		owners:  map[types.NamespacedName]*memory{},
+	}
+}
+
+// ConflictError tells that an object of a needed name belongs to someone else. It was not touched.
+type ConflictError struct {
+	Kind, Name string
+	// Owner describes who controls it.
+	Owner string
+}
+
+// Error says what is in the way and what to do.
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s %s is needed and belongs to %s; it is left as it is: delete or rename one of the two", e.Kind, e.Name, e.Owner)
+}
+
+// Apply makes the object what desired says, for owner, which has to be its controller. It tells whether
+// anything was written. An object that owner does not control is a *ConflictError.
+func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) (bool, error) {
+	want, err := toUnstructured(desired)
+	if err != nil {
+		return false, err
+	}
+	current, err := a.current(ctx, owner, want)
+	if err != nil {
+		return false, err
+	}
+	if err := a.prepare(want); err != nil {
+		return false, err
+	}
+	ref := reference{want.GetKind(), want.GetName()}
+	digest, err := digestOf(want)
+	if err != nil {
+		return false, err
+	}
+	if current != nil {
+		if a.wrote(owner, ref, digest, current.GetResourceVersion()) {
+			return false, nil
+		}
+		if same, err := a.same(current, want); err != nil || same {
+			return false, err
+		}
+		want.SetUID(current.GetUID()) // refused if another object has taken the name meanwhile
+	}
+	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
+		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
+		return false, fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion()}
+	return true, nil
+}
+
+// Delete deletes the object if owner controls it, and leaves it alone otherwise. It tells whether
+// anything was deleted.
+func (a *Applier) Delete(ctx context.Context, owner, object client.Object) (bool, error) {
+	// What is not in the cache does not carry the operator's label, and so is not the operator's.
+	if err := a.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	if !metav1.IsControlledBy(object, owner) || !object.GetDeletionTimestamp().IsZero() {
+		return false, nil
+	}
+	uid := object.GetUID()
+	err := a.client.Delete(ctx, object, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
+	}
+	return true, nil
+}
+
+// Read reads the object, which has its name set, from the cache, and, if it is not there, from the API
+// server, so that what was made a moment ago is found. It tells whether the object exists. An object that
+// owner does not control is a *ConflictError.
+func (a *Applier) Read(ctx context.Context, owner, object client.Object) (bool, error) {
+	gvk, err := a.client.GroupVersionKindFor(object)
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", object.GetName(), err)
+	}
+	key := client.ObjectKeyFromObject(object)
+	err = a.client.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) {
+		err = a.live.Get(ctx, key, object)
+	}
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read %s %s: %w", gvk.Kind, key.Name, err)
+	}
+	if !metav1.IsControlledBy(object, owner) {
+		return true, &ConflictError{Kind: gvk.Kind, Name: key.Name, Owner: describeOwner(object)}
+	}
+	object.SetManagedFields(nil)
+	object.GetObjectKind().SetGroupVersionKind(gvk)
+	return true, nil
+}
+
+// current returns the object that stands where want is to be, or nil.
+func (a *Applier) current(ctx context.Context, owner client.Object, want *unstructured.Unstructured) (client.Object, error) {
+	made, err := a.client.Scheme().New(want.GroupVersionKind())
+	if err != nil {
+		return nil, fmt.Errorf("make a %s: %w", want.GetKind(), err)
+	}
+	object, ok := made.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("%s is no object", want.GetKind())
+	}
+	object.SetNamespace(want.GetNamespace())
+	object.SetName(want.GetName())
+	if found, err := a.Read(ctx, owner, object); err != nil || !found {
+		return nil, err
+	}
+	return object, nil
+}
+
+func describeOwner(object client.Object) string {
+	if controller := metav1.GetControllerOf(object); controller != nil {
+		return controller.Kind + " " + controller.Name
+	}
+	return "someone else (it has no controlling owner)"
+}
+
+// prepare adds the annotation Fields.
+func (a *Applier) prepare(want *unstructured.Unstructured) error {
+	value, err := a.typedValue(want)
+	if err != nil {
+		return err
+	}
+	set, err := value.ToFieldSet()
+	if err != nil {
+		return fmt.Errorf("fields of %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	raw, err := set.ToJSON()
+	if err != nil {
+		return fmt.Errorf("fields of %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	sum := sha256.Sum256(raw)
+	annotations := want.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[Fields] = hex.EncodeToString(sum[:8])
+	want.SetAnnotations(annotations)
+	return nil
+}
+
+// same tells whether applying want would leave current as it is.
+func (a *Applier) same(current client.Object, want *unstructured.Unstructured) (bool, error) {
+	if current.GetAnnotations()[Fields] != want.GetAnnotations()[Fields] {
+		return false, nil
+	}
+	before, err := a.typedValue(current, typed.AllowDuplicates)
+	if err != nil {
+		return false, err
+	}
+	wanted, err := a.typedValue(want)
+	if err != nil {
+		return false, err
+	}
+	after, err := before.Merge(wanted)
+	if err != nil {
+		return false, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	difference, err := before.Compare(after)
+	if err != nil {
+		return false, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	return difference.IsSame(), nil
+}
+
+// typedValue fails on what the schema does not have, with the path of it: the server would refuse it too.
+func (a *Applier) typedValue(object client.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	value, err := a.convert.ObjectToTyped(object, options...)
+	if err != nil {
+		return nil, &SchemaError{Kind: object.GetObjectKind().GroupVersionKind().Kind, Name: object.GetName(), Err: err}
+	}
+	return value, nil
+}
+
+// SchemaError tells that an object does not fit the schema of its kind.
+type SchemaError struct {
+	Kind, Name string
+	Err        error
+}
+
+// Error names the object and what does not fit.
+func (e *SchemaError) Error() string { return fmt.Sprintf("%s %s: %v", e.Kind, e.Name, e.Err) }
+
+// Unwrap returns what does not fit.
+func (e *SchemaError) Unwrap() error { return e.Err }
+
+// wrote tells whether the last write was of the same, and the object is as that write left it, or the
+// cache has not seen that write yet.
+func (a *Applier) wrote(owner client.Object, ref reference, digest [sha256.Size]byte, resourceVersion string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, ok := a.memoryOf(owner).objects[ref]
+	return ok && last.digest == digest && !newer(resourceVersion, last.resourceVersion)
+}
+
+// memoryOf needs a.mu held.
+func (a *Applier) memoryOf(owner client.Object) *memory {
+	key := client.ObjectKeyFromObject(owner)
+	m, ok := a.owners[key]
+	if !ok || m.uid != owner.GetUID() {
+		m = &memory{uid: owner.GetUID(), objects: map[reference]record{}}
+		a.owners[key] = m
+	}
+	return m
+}
+
+func digestOf(want *unstructured.Unstructured) ([sha256.Size]byte, error) {
+	raw, err := json.Marshal(want.Object)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("encode %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	return sha256.Sum256(raw), nil
+}
+
+func toUnstructured(desired Configuration) (*unstructured.Unstructured, error) {
+	raw, err := json.Marshal(desired)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", desired, err)
+	}
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(raw); err != nil {
+		return nil, fmt.Errorf("decode %T: %w", desired, err)
+	}
+	return u, nil
+}

@@ -1,0 +1,52 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Status writes desired, which has the status of object and nothing else, to its status subresource.
+// The caller has made sure that it differs. Status that someone else owns is taken over where desired
+// names it.
+func (a *Applier) Status(ctx context.Context, object client.Object, desired Configuration) error {
+	want, err := toUnstructured(desired)
+	if err != nil {
+		return err
+	}
+	want.SetUID(object.GetUID())
+	if err := a.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
+		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
+		return fmt.Errorf("write the status of %s %s: %w", want.GetKind(), want.GetName(), err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.memoryOf(object).status = want.GetResourceVersion()
+	return nil
+}
+
+// Behind tells that object was read from a cache that has not yet seen the last write of its status.
+// The event of that write is still to come.
+func (a *Applier) Behind(object client.Object) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last, ok := a.owners[client.ObjectKeyFromObject(object)]
+	return ok && last.uid == object.GetUID() && newer(last.status, object.GetResourceVersion())
+}
+
+// Forget drops what is remembered of an owner that is gone.
+func (a *Applier) Forget(owner client.ObjectKey) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.owners, owner)
+}
+
+// newer compares resource versions, which are ordered (KEP-5504). What cannot be compared is not newer.
+func newer(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err == nil && order > 0
+}

@@ -1,0 +1,105 @@
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Authority is a certificate authority: its certificates, the signing one first, and its key.
+type Authority struct {
+	// Certificates are the trust anchors, at least one. The first one signs.
+	Certificates []*x509.Certificate
+	// Key signs. It is nil when the authority came without one: it then verifies and issues nothing.
+	Key crypto.Signer
+}
+
+// PEMPair is a certificate chain and its key as PEM, as kubernetes.io/tls Secrets hold them.
+type PEMPair struct {
+	Certificate, Key []byte
+}
+
+// NewAuthority makes an authority with a new key. Its common name is for people; nothing reads it.
+func NewAuthority(commonName string, now time.Time) (PEMPair, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return PEMPair{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return PEMPair{}, fmt.Errorf("generate the authority's key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: commonName},
+		NotBefore:             now.Add(-Backdating),
+		NotAfter:              now.Add(AuthorityLifetime),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return PEMPair{}, fmt.Errorf("sign the authority: %w", err)
+	}
+	return encodePair(der, key)
+}
+
+// ParseAuthority reads an authority and checks that it may sign now. keyPEM may be empty.
+// What is wrong comes back as a *Problem.
+func ParseAuthority(certificatePEM, keyPEM []byte, now time.Time) (*Authority, error) {
+	chain, err := ParseCertificates("tls.crt", certificatePEM)
+	if err != nil {
+		return nil, err
+	}
+	signing := chain[0]
+	if !signing.BasicConstraintsValid || !signing.IsCA {
+		return nil, problemf(v1alpha1.ReasonWrongUsage,
+			"the first certificate of tls.crt (%s) is no certificate authority: it needs the basic constraint CA", nameOf(signing))
+	}
+	if signing.KeyUsage != 0 && signing.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return nil, problemf(v1alpha1.ReasonWrongUsage,
+			"the certificate authority %s may not sign certificates: its key usage lacks certificate signing", nameOf(signing))
+	}
+	if err := checkValidity(signing, now); err != nil {
+		return nil, err
+	}
+	a := &Authority{Certificates: chain}
+	if len(bytes.TrimSpace(keyPEM)) == 0 {
+		return a, nil
+	}
+	if a.Key, err = ParseKey("tls.key", keyPEM, signing); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// BundlePEM is the trust bundle: every certificate of the authority, in order.
+func (a *Authority) BundlePEM() []byte {
+	var bundle []byte
+	for _, c := range a.Certificates {
+		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw})...)
+	}
+	return bundle
+}
+
+// Name names the authority for people.
+func (a *Authority) Name() string { return nameOf(a.Certificates[0]) }
+
+func (a *Authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range a.Certificates {
+		pool.AddCert(c)
+	}
+	return pool
+}

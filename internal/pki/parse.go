@@ -1,0 +1,91 @@
+package pki
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// ParseCertificates reads the CERTIFICATE blocks of a Secret's value: at least one, the leaf first.
+// field names the value in what is said about it. What is wrong comes back as a *Problem.
+func ParseCertificates(field string, value []byte) ([]*x509.Certificate, error) {
+	if err := checkSize(field, value); err != nil {
+		return nil, err
+	}
+	var chain []*x509.Certificate
+	for rest := value; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != pemCertificate {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, problemf(v1alpha1.ReasonNotPEM, "%s: certificate %d does not parse: %v", field, len(chain)+1, err)
+		}
+		chain = append(chain, c)
+	}
+	if len(chain) == 0 {
+		return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no certificate: it has to be PEM with a CERTIFICATE block", field)
+	}
+	return chain, nil
+}
+
+// ParseKey reads the private key of a Secret's value (PKCS #8, PKCS #1 or SEC 1) and checks that it
+// is the leaf's. What is wrong comes back as a *Problem, which tells nothing of the key.
+func ParseKey(field string, value []byte, leaf *x509.Certificate) (crypto.Signer, error) {
+	if err := checkSize(field, value); err != nil {
+		return nil, err
+	}
+	var block *pem.Block
+	for rest := value; ; {
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no private key: it has to be PEM with a PRIVATE KEY block", field)
+		}
+		if strings.HasSuffix(block.Type, pemPrivateKey) {
+			break
+		}
+	}
+	key := parsePrivateKey(block.Bytes)
+	if key == nil {
+		return nil, problemf(v1alpha1.ReasonNotPEM,
+			"%s: the private key does not parse: use PKCS #8, PKCS #1 or SEC 1, not encrypted", field)
+	}
+	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
+	if !ok || !public.Equal(leaf.PublicKey) {
+		return nil, problemf(v1alpha1.ReasonKeyMismatch,
+			"%s is not the key of the first certificate in tls.crt (%s); put in the key that belongs to it", field, nameOf(leaf))
+	}
+	return key, nil
+}
+
+// parsePrivateKey returns nil for what no parser takes: their errors are not for people.
+func parsePrivateKey(der []byte) crypto.Signer {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		signer, _ := key.(crypto.Signer)
+		return signer
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key
+	}
+	return nil
+}
+
+// checkSize also refuses a value that is not there.
+func checkSize(field string, value []byte) error {
+	if len(value) == 0 {
+		return problemf(v1alpha1.ReasonSecretKeyMissing, "key %s is missing or empty", field)
+	}
+	if len(value) > MaxPEMBytes {
+		return problemf(v1alpha1.ReasonTooLarge, "%s has %d bytes, more than the %d that are read", field, len(value), MaxPEMBytes)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+// Package pki makes, parses and verifies the certificates of masters and refineries: a certificate
+// authority, server and client certificates, all ECDSA P-256. It knows no Kubernetes; the caller
+// hands it PEM and the time.
+//
+// Whatever is wrong with a certificate comes back as a *Problem, whose reason is one of those of
+// condition CertificateReady. No error ever carries key material.
+package pki
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Lifetimes of what this package issues.
+const (
+	// AuthorityLifetime is the validity of an authority.
+	AuthorityLifetime = 10 * 365 * 24 * time.Hour
+	// LeafLifetime is the validity of server and client certificates, unless the authority ends sooner.
+	LeafLifetime = 90 * 24 * time.Hour
+	// Backdating lets a certificate be valid on machines whose clock is behind.
+	Backdating = 5 * time.Minute
+)
+
+// MaxPEMBytes bounds each value that is parsed. A chain of ten certificates is a third of it.
+const MaxPEMBytes = 32 << 10
+
+// Problem says why a certificate, key or authority is no good, in words a person can act on.
+type Problem struct {
+	// Reason is a reason of condition CertificateReady.
+	Reason string
+	// Message says what is wrong and what to do. It holds no key material and no timestamps of the moment.
+	Message string
+}
+
+// Error returns the message.
+func (p *Problem) Error() string { return p.Message }
+
+// AsProblem returns the Problem in err's chain, or nil.
+func AsProblem(err error) *Problem {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	return nil
+}
+
+func problemf(reason, format string, args ...any) error {
+	return &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Fingerprint is the SHA-256 of the certificate's DER form in 64 lower-case hexadecimal digits.
+func Fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// RenewAt is when an issued certificate is to be replaced: at two thirds of its life.
+func RenewAt(c *x509.Certificate) time.Time {
+	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) / 3 * 2)
+}

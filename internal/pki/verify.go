@@ -1,0 +1,114 @@
+package pki
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// maxNamed bounds how many names of a stranger's certificate are repeated in a message.
+const maxNamed = 3
+
+// VerifyClient checks that chain, leaf first, authenticates identity as a TLS client now:
+// validity, signature by the authority, usage, and exactly one URI SAN. A failure is a *Problem.
+func (a *Authority) VerifyClient(chain []*x509.Certificate, identity *url.URL, now time.Time) error {
+	if err := a.verify(chain, x509.ExtKeyUsageClientAuth, "client", now); err != nil {
+		return err
+	}
+	leaf := chain[0]
+	if len(leaf.URIs) == 1 && leaf.URIs[0].String() == identity.String() {
+		return nil
+	}
+	found := make([]string, len(leaf.URIs))
+	for i, u := range leaf.URIs {
+		found[i] = u.String()
+	}
+	return problemf(v1alpha1.ReasonWrongIdentity,
+		"the certificate has to have exactly one URI SAN, %s, and has %s", identity, listNames(found))
+}
+
+// VerifyServer checks that chain, leaf first, authenticates all the DNS names as a TLS server now.
+// A failure is a *Problem.
+func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, now time.Time) error {
+	if err := a.verify(chain, x509.ExtKeyUsageServerAuth, "server", now); err != nil {
+		return err
+	}
+	var missing []string
+	for _, name := range dnsNames {
+		if !slices.Contains(chain[0].DNSNames, name) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return problemf(v1alpha1.ReasonWrongIdentity,
+			"the certificate lacks the DNS SANs %s; it has %s", strings.Join(missing, ", "), listNames(chain[0].DNSNames))
+	}
+	return nil
+}
+
+func (a *Authority) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, role string, now time.Time) error {
+	leaf := chain[0]
+	if err := checkValidity(leaf, now); err != nil {
+		return err
+	}
+	intermediates := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         a.pool(),
+		Intermediates: intermediates,
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{usage},
+	})
+	var invalid x509.CertificateInvalidError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
+		return problemf(v1alpha1.ReasonWrongUsage,
+			"the certificate %s may not be used for TLS %s authentication; its extended key usage has to allow it", nameOf(leaf), role)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return problemf(v1alpha1.ReasonExpired, "a certificate above %s is not valid at this time", nameOf(leaf))
+	default:
+		return problemf(v1alpha1.ReasonWrongAuthority,
+			"the certificate %s was issued by %q and is not signed by the authority that the master trusts, %s; put in one that is",
+			nameOf(leaf), leaf.Issuer.String(), a.Name())
+	}
+}
+
+func checkValidity(c *x509.Certificate, now time.Time) error {
+	if now.Before(c.NotBefore) {
+		return problemf(v1alpha1.ReasonNotYetValid, "the certificate %s is not valid before %s", nameOf(c), c.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if now.After(c.NotAfter) {
+		return problemf(v1alpha1.ReasonExpired, "the certificate %s expired on %s; put in a new one", nameOf(c), c.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+func listNames(names []string) string {
+	names = slices.Clone(names)
+	for i := range names {
+		names[i] = fmt.Sprintf("%.256s", names[i])
+	}
+	switch n := len(names); {
+	case n == 0:
+		return "none"
+	case n > maxNamed:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), n-maxNamed)
+	default:
+		return strings.Join(names, ", ")
+	}
+}
+
+// nameOf is the subject for people; it is quoted because a stranger wrote it.
+func nameOf(c *x509.Certificate) string {
+	return fmt.Sprintf("%.256q", c.Subject.String())
+}

@@ -1,0 +1,153 @@
+package resource
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// masterPort is the Cluster Protocol's own port.
+const masterPort = 34308
+
+// masterHealthPort serves probes and metrics of a master.
+const masterHealthPort = 8080
+
+// MasterDeployment runs the pods of a master: one active, the rest warm. Certificates are mounted as
+// directories, so that new ones arrive without a restart.
+func MasterDeployment(m *v1alpha1.ClusterMaster, images Images) (*appsv1ac.DeploymentApplyConfiguration, error) {
+	template := podTemplateOf(m)
+	spec, err := masterPod(m, template, images)
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]string{}
+	for key, value := range template.Metadata.Labels {
+		labels[key] = value
+	}
+	for key, value := range MasterLabels(m) {
+		labels[key] = value
+	}
+	pod := v1.PodTemplateSpec().WithLabels(labels).WithSpec(spec)
+	if len(template.Metadata.Annotations) > 0 {
+		pod.WithAnnotations(template.Metadata.Annotations)
+	}
+	return appsv1ac.Deployment(m.Name, m.Namespace).
+		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(MasterReplicas(m)).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).
+			// A new pod is warm before an old one goes: a failover, not an outage.
+			WithStrategy(rollingUpdate(intstr.FromInt32(1))).
+			WithTemplate(pod)), nil
+}
+
+// MasterReplicas is the wanted number of master pods.
+func MasterReplicas(m *v1alpha1.ClusterMaster) int32 {
+	if m.Spec.Replicas == nil {
+		return 2
+	}
+	return *m.Spec.Replicas
+}
+
+func podTemplateOf(m *v1alpha1.ClusterMaster) v1alpha1.MasterPodTemplate {
+	if m.Spec.Template == nil {
+		return v1alpha1.MasterPodTemplate{}
+	}
+	return *m.Spec.Template
+}
+
+// masterPod takes what the user may choose from template through its JSON form, in which it is an
+// apply configuration already.
+func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, images Images) (*v1.PodSpecApplyConfiguration, error) {
+	spec := v1.PodSpec()
+	chosen := corev1.PodSpec{
+		NodeSelector:              template.NodeSelector,
+		Tolerations:               template.Tolerations,
+		Affinity:                  template.Affinity,
+		TopologySpreadConstraints: template.TopologySpreadConstraints,
+		PriorityClassName:         template.PriorityClassName,
+	}
+	if err := convertJSON(chosen, spec); err != nil {
+		return nil, fmt.Errorf("spec.template: %w", err)
+	}
+	if len(template.TopologySpreadConstraints) == 0 {
+		spec.WithTopologySpreadConstraints(spreadOverNodes(MasterSelector(m)))
+	}
+	container := masterContainer(m, images)
+	if template.Resources.Requests != nil || template.Resources.Limits != nil || template.Resources.Claims != nil {
+		container.Resources = v1.ResourceRequirements()
+		if err := convertJSON(template.Resources, container.Resources); err != nil {
+			return nil, fmt.Errorf("spec.template.resources: %w", err)
+		}
+	}
+	spec.WithServiceAccountName(MasterServiceAccountName(m)).
+		WithAutomountServiceAccountToken(true).
+		WithSecurityContext(podSecurity()).
+		WithTerminationGracePeriodSeconds(30).
+		WithContainers(container).
+		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName()))
+	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName()))
+	}
+	return spec, nil
+}
+
+func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerApplyConfiguration {
+	container := v1.Container().WithName("master").
+		WithImage(images.Master).WithImagePullPolicy(images.PullPolicy).
+		WithArgs(
+			"--namespace=$(POD_NAMESPACE)",
+			"--name="+m.Name,
+			"--pod-name=$(POD_NAME)",
+			"--certificate-dir="+certificateDirectory,
+			fmt.Sprintf("--listen=:%d", masterPort),
+			fmt.Sprintf("--health-address=:%d", masterHealthPort),
+		).
+		WithEnv(fieldEnv("POD_NAMESPACE", "metadata.namespace"), fieldEnv("POD_NAME", "metadata.name")).
+		WithPorts(
+			v1.ContainerPort().WithName(clusterPort).WithContainerPort(masterPort).WithProtocol(corev1.ProtocolTCP),
+			v1.ContainerPort().WithName("health").WithContainerPort(masterHealthPort).WithProtocol(corev1.ProtocolTCP),
+		).
+		WithStartupProbe(httpProbe("/healthz", "health", 2).WithFailureThreshold(30)).
+		WithLivenessProbe(httpProbe("/healthz", "health", 10).WithFailureThreshold(3)).
+		WithReadinessProbe(httpProbe("/readyz", "health", 5).WithFailureThreshold(2)).
+		// No limits: memory follows the number of sessions, up to spec.protocol.maxSessions.
+		WithResources(v1.ResourceRequirements().WithRequests(requests("50m", "64Mi"))).
+		WithSecurityContext(containerSecurity()).
+		WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory))
+	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		container.WithArgs("--shared-certificate-file=" + sharedDirectory + "/" + v1alpha1.SharedCertificateKey).
+			WithVolumeMounts(readOnlyMount(sharedVolume, sharedDirectory))
+	}
+	return container
+}
+
+// spreadOverNodes prefers different nodes and does not insist.
+func spreadOverNodes(selector map[string]string) *v1.TopologySpreadConstraintApplyConfiguration {
+	return v1.TopologySpreadConstraint().WithMaxSkew(1).
+		WithTopologyKey(corev1.LabelHostname).
+		WithWhenUnsatisfiable(corev1.ScheduleAnyway).
+		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(selector))
+}
+
+// rollingUpdate never takes a pod away before its replacement is ready.
+func rollingUpdate(surge intstr.IntOrString) *appsv1ac.DeploymentStrategyApplyConfiguration {
+	return appsv1ac.DeploymentStrategy().WithType(appsv1.RollingUpdateDeploymentStrategyType).
+		WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
+			WithMaxSurge(surge).WithMaxUnavailable(intstr.FromInt32(0)))
+}
+
+func requests(cpu, memory string) corev1.ResourceList {
+	return corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse(cpu),
+		corev1.ResourceMemory: resource.MustParse(memory),
+	}
+}

@@ -1,0 +1,49 @@
+package resource
+
+import (
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/applyconfigurations/rbac/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// MasterServiceAccountName names the ServiceAccount, Role and RoleBinding of a master's pods.
+func MasterServiceAccountName(m *v1alpha1.ClusterMaster) string { return m.Name + "-master" }
+
+// MasterServiceAccount is who a master's pods are. Its pods mount the token themselves.
+func MasterServiceAccount(m *v1alpha1.ClusterMaster) *corev1ac.ServiceAccountApplyConfiguration {
+	return corev1ac.ServiceAccount(MasterServiceAccountName(m), m.Namespace).
+		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
+		WithAutomountServiceAccountToken(false)
+}
+
+// MasterRole is all that a master may do: see its ClusterMaster and the Refineries of its namespace,
+// write what it owns of their status, hold its Lease, and tell events.
+func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
+	const leases = "coordination.k8s.io"
+	group := v1alpha1.GroupVersion.Group
+	return v1.Role(MasterServiceAccountName(m), m.Namespace).
+		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
+		WithRules(
+			rule(group, "clustermasters", "get", "list", "watch").WithResourceNames(m.Name),
+			rule(group, "clustermasters/status", "patch").WithResourceNames(m.Name),
+			rule(group, "refineries", "get", "list", "watch"),
+			rule(group, "refineries/status", "patch"),
+			rule(leases, "leases", "create"),
+			rule(leases, "leases", "get", "update", "patch").WithResourceNames(m.LeaseName()),
+			rule("events.k8s.io", "events", "create", "patch"),
+		)
+}
+
+// MasterRoleBinding gives MasterRole to MasterServiceAccount.
+func MasterRoleBinding(m *v1alpha1.ClusterMaster) *v1.RoleBindingApplyConfiguration {
+	name := MasterServiceAccountName(m)
+	return v1.RoleBinding(name, m.Namespace).
+		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
+		WithRoleRef(v1.RoleRef().WithAPIGroup("rbac.authorization.k8s.io").WithKind("Role").WithName(name)).
+		WithSubjects(v1.Subject().WithKind("ServiceAccount").WithName(name).WithNamespace(m.Namespace))
+}
+
+func rule(group, resource string, verbs ...string) *v1.PolicyRuleApplyConfiguration {
+	return v1.PolicyRule().WithAPIGroups(group).WithResources(resource).WithVerbs(verbs...)
+}

@@ -1,0 +1,40 @@
+package resource
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// clusterPort is the name of the Cluster Protocol's port in Service and container.
+const clusterPort = "cluster"
+
+// MasterService is how refineries reach the active master: standbys are in it too and refuse at once,
+// so that a refinery that tries again finds the active one.
+func MasterService(m *v1alpha1.ClusterMaster) *v1.ServiceApplyConfiguration {
+	service := v1.Service(m.Name, m.Namespace).
+		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
+		WithSpec(v1.ServiceSpec().
+			WithType(m.Spec.Service.Type).
+			WithSelector(MasterSelector(m)).
+			WithPorts(v1.ServicePort().WithName(clusterPort).WithProtocol(corev1.ProtocolTCP).
+				WithPort(m.Spec.Service.Port).WithTargetPort(intstr.FromString(clusterPort))))
+	if len(m.Spec.Service.Annotations) > 0 {
+		service.WithAnnotations(m.Spec.Service.Annotations)
+	}
+	return service
+}
+
+// MasterServerName is the DNS name of a master inside the cluster, one of MasterDNSNames.
+func MasterServerName(m *v1alpha1.ClusterMaster) string {
+	return m.Name + "." + m.Namespace + ".svc"
+}
+
+// MasterEndpoint is the address of a master inside the cluster, as host:port.
+func MasterEndpoint(m *v1alpha1.ClusterMaster) string {
+	return fmt.Sprintf("%s:%d", MasterServerName(m), m.Spec.Service.Port)
+}

@@ -1,0 +1,131 @@
+package resource
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// agentHealthPort serves probes and metrics of an agent.
+const agentHealthPort = 8082
+
+// RefineryDeployment runs the nodes of a Refinery: the agent as a native sidecar ahead of the user's
+// containers, or, without such, the agent alone. An error is a *TemplateError.
+func RefineryDeployment(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (*appsv1ac.DeploymentApplyConfiguration, error) {
+	template, err := refineryPodTemplate(r, m, images)
+	if err != nil {
+		return nil, err
+	}
+	return appsv1ac.Deployment(r.Name, r.Namespace).
+		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).
+		WithSpec(appsv1ac.DeploymentSpec().
+			WithReplicas(RefineryReplicas(r)).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(RefinerySelector(r))).
+			WithStrategy(rollingUpdate(intstr.FromString("25%"))).
+			WithTemplate(template)), nil
+}
+
+// RefineryReplicas is the wanted number of nodes.
+func RefineryReplicas(r *v1alpha1.Refinery) int32 {
+	if r.Spec.Replicas == nil {
+		return 1
+	}
+	return *r.Spec.Replicas
+}
+
+// basePodTemplate is the pod before the user's template is merged in.
+func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images, sidecar bool) *v1.PodTemplateSpecApplyConfiguration {
+	spec := v1.PodSpec().
+		WithServiceAccountName(RefineryServiceAccountName(r)).
+		WithAutomountServiceAccountToken(false).
+		WithSecurityContext(podSecurity()).
+		WithTerminationGracePeriodSeconds(30).
+		WithVolumes(v1.Volume().WithName(runVolume).WithEmptyDir(v1.EmptyDirVolumeSource()))
+	if m.Spec.Security.Transport != v1alpha1.TransportPlaintext {
+		spec.WithVolumes(refineryCertificateVolume(r, m))
+	}
+	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName()))
+	}
+	agent := agentContainer(r, m, images)
+	if sidecar {
+		spec.WithInitContainers(agent.WithRestartPolicy(corev1.ContainerRestartPolicyAlways))
+	} else {
+		spec.WithContainers(agent)
+	}
+	return v1.PodTemplateSpec().WithLabels(RefineryLabels(r)).WithSpec(spec)
+}
+
+// refineryCertificateVolume is the Secret that the operator issued, or the user's with the trust bundle
+// of the master beside it: kubectl create secret tls makes Secrets without one.
+func refineryCertificateVolume(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1.VolumeApplyConfiguration {
+	if r.Spec.CertificateSecretRef == nil {
+		return secretVolume(certificateVolume, r.CertificateSecretName())
+	}
+	return v1.Volume().WithName(certificateVolume).WithProjected(v1.ProjectedVolumeSource().WithSources(
+		projected(r.CertificateSecretName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
+		projected(m.CertificateSecretName(), v1alpha1.AuthorityKey),
+	))
+}
+
+func projected(secret string, keys ...string) *v1.VolumeProjectionApplyConfiguration {
+	source := v1.SecretProjection().WithName(secret)
+	for _, key := range keys {
+		source.WithItems(v1.KeyToPath().WithKey(key).WithPath(key))
+	}
+	return v1.VolumeProjection().WithSecret(source)
+}
+
+func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) *v1.ContainerApplyConfiguration {
+	container := v1.Container().WithName(AgentContainer).
+		WithImage(images.Refinery).WithImagePullPolicy(images.PullPolicy).
+		WithArgs(agentArgs(r, m)...).
+		WithEnv(fieldEnv("POD_NAME", "metadata.name")).
+		WithPorts(v1.ContainerPort().WithName("agent").WithContainerPort(agentHealthPort).WithProtocol(corev1.ProtocolTCP)).
+		WithStartupProbe(httpProbe("/healthz", "agent", 2).WithFailureThreshold(30)).
+		WithLivenessProbe(httpProbe("/healthz", "agent", 10).WithFailureThreshold(3)).
+		WithReadinessProbe(httpProbe("/readyz", "agent", 5).WithFailureThreshold(2)).
+		WithResources(v1.ResourceRequirements().WithRequests(requests("10m", "16Mi")).
+			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")})).
+		// Its own user and profile, so that what the template chooses for the pod does not reach the agent.
+		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).WithRunAsUser(user).
+			WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+		WithVolumeMounts(v1.VolumeMount().WithName(runVolume).WithMountPath(runDirectory))
+	if m.Spec.Security.Transport != v1alpha1.TransportPlaintext {
+		container.WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory))
+	}
+	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		container.WithVolumeMounts(readOnlyMount(sharedVolume, sharedDirectory))
+	}
+	return container
+}
+
+func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
+	args := []string{
+		"--address=" + MasterEndpoint(m),
+		"--server-name=" + MasterServerName(m),
+		"--transport=" + string(m.Spec.Security.Transport),
+		"--id=" + r.Name + "/$(POD_NAME)",
+		"--type=" + r.Spec.Type,
+		"--certificate-dir=" + certificateDirectory,
+		fmt.Sprintf("--alive-interval=%ds", m.Spec.Protocol.AliveIntervalSeconds),
+		fmt.Sprintf("--alive-timeout=%ds", m.Spec.Protocol.AliveTimeoutSeconds),
+		"--upstream-file=" + runDirectory + "/upstream.json",
+		"--http-address=127.0.0.1:8081",
+		fmt.Sprintf("--health-address=:%d", agentHealthPort),
+	}
+	if r.Spec.Version != "" {
+		args = append(args, "--version="+r.Spec.Version)
+	}
+	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		args = append(args, "--shared-certificate-file="+sharedDirectory+"/"+v1alpha1.SharedCertificateKey)
+	}
+	return args
+}

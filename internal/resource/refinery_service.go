@@ -1,0 +1,20 @@
+package resource
+
+import (
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// RefineryService is how others reach the workload of a Refinery: one port for each of spec.ports.
+func RefineryService(r *v1alpha1.Refinery) *v1.ServiceApplyConfiguration {
+	spec := v1.ServiceSpec().WithSelector(RefinerySelector(r))
+	for _, p := range r.Spec.Ports {
+		spec.WithPorts(v1.ServicePort().WithName(p.Name).WithProtocol(p.Protocol).
+			WithPort(p.ContainerPort).WithTargetPort(intstr.FromInt32(p.ContainerPort)))
+	}
+	return v1.Service(r.Name, r.Namespace).
+		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).
+		WithSpec(spec)
+}

@@ -1,0 +1,198 @@
+package resource
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// TemplateError says what is wrong with a user's spec.template.
+type TemplateError struct{ Message string }
+
+// Error returns the message.
+func (e *TemplateError) Error() string { return e.Message }
+
+func templateErrorf(format string, args ...any) error {
+	return &TemplateError{Message: fmt.Sprintf("spec.template "+format, args...)}
+}
+
+// refineryPodTemplate merges the user's template over the base, as kubectl patch --type=strategic would,
+// and makes sure that the agent is still what the operator made it.
+func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (*v1.PodTemplateSpecApplyConfiguration, error) {
+	if r.Spec.Template == nil || len(r.Spec.Template.Raw) == 0 {
+		return basePodTemplate(r, m, images, false), nil
+	}
+	patch, sidecar, err := parseTemplate(r.Spec.Template.Raw)
+	if err != nil {
+		return nil, err
+	}
+	base := map[string]any{}
+	if err := toUnstructured(basePodTemplate(r, m, images, sidecar), &base); err != nil {
+		return nil, err
+	}
+	reference := map[string]any{} // the merge writes into its original
+	if err := toUnstructured(base, &reference); err != nil {
+		return nil, err
+	}
+	merged, err := strategicpatch.StrategicMergeMapPatch(base, patch, corev1.PodTemplateSpec{})
+	if err != nil {
+		return nil, templateErrorf("cannot be merged: %v", err)
+	}
+	if err := checkAgent(merged, reference, sidecar); err != nil {
+		return nil, err
+	}
+	return finishTemplate(merged, RefineryLabels(r))
+}
+
+// parseTemplate also tells whether the template has containers of the workload.
+func parseTemplate(raw []byte) (patch map[string]any, sidecar bool, err error) {
+	if err := utiljson.Unmarshal(raw, &patch); err != nil {
+		return nil, false, templateErrorf("is no object: %v", err)
+	}
+	var typed corev1.PodTemplateSpec
+	if err := json.Unmarshal(raw, &typed); err != nil {
+		return nil, false, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	sidecar = slices.ContainsFunc(typed.Spec.Containers, func(c corev1.Container) bool { return c.Name != AgentContainer })
+	return patch, sidecar, nil
+}
+
+// checkAgent compares what the agent lives on with the reference, the base before the merge.
+// Only the agent's resources are the user's to choose.
+func checkAgent(merged, reference map[string]any, sidecar bool) error {
+	list, other := "containers", "initContainers"
+	if sidecar {
+		list, other = other, list
+	}
+	agent, wanted := itemNamed(merged, list, AgentContainer), itemNamed(reference, list, AgentContainer)
+	if agent == nil {
+		return templateErrorf("removes container %s: it belongs to the operator", AgentContainer)
+	}
+	if itemNamed(merged, other, AgentContainer) != nil {
+		return templateErrorf("has a container %s in spec.%s; the agent is in spec.%s here", AgentContainer, other, list)
+	}
+	if fields := differingFields(agent, wanted, "resources"); len(fields) > 0 {
+		return templateErrorf("changes %s of container %s: only its resources can be chosen", strings.Join(fields, ", "), AgentContainer)
+	}
+	for _, name := range []string{certificateVolume, runVolume, sharedVolume} {
+		got, want := itemNamed(merged, "volumes", name), itemNamed(reference, "volumes", name)
+		if !reflect.DeepEqual(got, want) {
+			return templateErrorf("changes volume %s: names of volumes that begin with refinery- belong to the operator", name)
+		}
+	}
+	return nil
+}
+
+// finishTemplate decodes the merged template, unknown fields refused, and puts in what holds for every
+// pod: our labels, the agent first, and safe defaults for the user's containers.
+func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTemplateSpecApplyConfiguration, error) {
+	raw, err := json.Marshal(merged)
+	if err != nil {
+		return nil, templateErrorf("cannot be encoded: %v", err)
+	}
+	strict := json.NewDecoder(bytes.NewReader(raw))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&corev1.PodTemplateSpec{}); err != nil {
+		return nil, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	template := v1.PodTemplateSpec()
+	if err := json.Unmarshal(raw, template); err != nil {
+		return nil, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	template.WithLabels(labels)
+	slices.SortStableFunc(template.Spec.InitContainers, func(a, b v1.ContainerApplyConfiguration) int {
+		return boolToInt(isAgent(b)) - boolToInt(isAgent(a))
+	})
+	for i := range template.Spec.InitContainers {
+		finishContainer(&template.Spec.InitContainers[i])
+	}
+	for i := range template.Spec.Containers {
+		finishContainer(&template.Spec.Containers[i])
+	}
+	return template, nil
+}
+
+// finishContainer shows the upstream to a container of the workload, and fills in what Pod Security
+// "restricted" asks of it where the user chose nothing.
+func finishContainer(c *v1.ContainerApplyConfiguration) {
+	if isAgent(*c) {
+		return
+	}
+	taken := slices.ContainsFunc(c.VolumeMounts, func(m v1.VolumeMountApplyConfiguration) bool {
+		return m.MountPath != nil && strings.TrimSuffix(*m.MountPath, "/") == runDirectory
+	})
+	if !taken {
+		c.WithVolumeMounts(readOnlyMount(runVolume, runDirectory))
+	}
+	if c.SecurityContext == nil {
+		c.SecurityContext = v1.SecurityContext()
+	}
+	if c.SecurityContext.AllowPrivilegeEscalation == nil && c.SecurityContext.Privileged == nil {
+		c.SecurityContext.WithAllowPrivilegeEscalation(false)
+	}
+	if c.SecurityContext.Capabilities == nil {
+		c.SecurityContext.WithCapabilities(v1.Capabilities().WithDrop("ALL"))
+	}
+}
+
+func isAgent(c v1.ContainerApplyConfiguration) bool {
+	return c.Name != nil && *c.Name == AgentContainer
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// itemNamed returns the item of spec.<list> with a name, or nil.
+func itemNamed(template map[string]any, list, name string) map[string]any {
+	spec, _ := template["spec"].(map[string]any)
+	items, _ := spec[list].([]any)
+	for _, item := range items {
+		if object, ok := item.(map[string]any); ok && object["name"] == name {
+			return object
+		}
+	}
+	return nil
+}
+
+// differingFields are the names of the fields, sorted, in which two objects differ, but for the one free field.
+func differingFields(a, b map[string]any, free string) []string {
+	var fields []string
+	for key := range a {
+		if _, ok := b[key]; !ok && key != free {
+			fields = append(fields, key)
+		}
+	}
+	for key := range b {
+		if key != free && !reflect.DeepEqual(a[key], b[key]) {
+			fields = append(fields, key)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// toUnstructured carries a value over into its JSON form, integers kept.
+func toUnstructured(from any, to *map[string]any) error {
+	raw, err := json.Marshal(from)
+	if err != nil {
+		return fmt.Errorf("encode %T: %w", from, err)
+	}
+	if err := utiljson.Unmarshal(raw, to); err != nil {
+		return fmt.Errorf("decode %T: %w", from, err)
+	}
+	return nil
+}

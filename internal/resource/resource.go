@@ -1,0 +1,126 @@
+// Package resource builds the objects that the operator owns. Each builder is a pure function from a
+// ClusterMaster or Refinery and its inputs to an apply configuration, one object a file.
+package resource
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Labels of every owned object. Pods are selected by name, instance and component.
+const (
+	LabelName      = "app.kubernetes.io/name"
+	LabelInstance  = "app.kubernetes.io/instance"
+	LabelComponent = "app.kubernetes.io/component"
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	LabelPartOf    = "app.kubernetes.io/part-of"
+
+	// ManagedBy is the value of LabelManagedBy, by which the operator finds its own objects.
+	ManagedBy = "refinery-operator"
+)
+
+// AgentContainer is the container of the refinery agent.
+const AgentContainer = "refinery-agent"
+
+const (
+	certificateDirectory = "/etc/refinery/tls"
+	sharedDirectory      = "/etc/refinery/shared"
+	runDirectory         = "/run/refinery"
+
+	certificateVolume = "refinery-tls"
+	sharedVolume      = "refinery-shared"
+	runVolume         = "refinery-run"
+
+	// user is the non-root user of all images.
+	user = 65532
+)
+
+// Images are the container images that the operator runs. They are its configuration, never a CR's.
+type Images struct {
+	Master, Refinery string
+	PullPolicy       corev1.PullPolicy
+}
+
+// MasterLabels are the labels of every object of a ClusterMaster.
+func MasterLabels(m *v1alpha1.ClusterMaster) map[string]string {
+	return withOwnership(MasterSelector(m))
+}
+
+// MasterSelector selects the pods of a ClusterMaster.
+func MasterSelector(m *v1alpha1.ClusterMaster) map[string]string {
+	return selector("refinery-operator-master", m.Name, "master")
+}
+
+// RefineryLabels are the labels of every object of a Refinery.
+func RefineryLabels(r *v1alpha1.Refinery) map[string]string {
+	return withOwnership(RefinerySelector(r))
+}
+
+// RefinerySelector selects the pods of a Refinery.
+func RefinerySelector(r *v1alpha1.Refinery) map[string]string {
+	return selector("refinery", r.Name, "refinery")
+}
+
+// FormatSelector writes a selector the way that status.selector and kubectl take it.
+func FormatSelector(selector map[string]string) string {
+	return labels.SelectorFromSet(selector).String()
+}
+
+func selector(name, instance, component string) map[string]string {
+	return map[string]string{LabelName: name, LabelInstance: instance, LabelComponent: component}
+}
+
+func withOwnership(selector map[string]string) map[string]string {
+	selector[LabelManagedBy] = ManagedBy
+	selector[LabelPartOf] = "refinery-operator"
+	return selector
+}
+
+// masterOwner makes the garbage collector delete what a ClusterMaster owns with it.
+func masterOwner(m *v1alpha1.ClusterMaster) *metav1ac.OwnerReferenceApplyConfiguration {
+	return ownerReference("ClusterMaster").WithName(m.Name).WithUID(m.UID)
+}
+
+// refineryOwner makes the garbage collector delete what a Refinery owns with it.
+func refineryOwner(r *v1alpha1.Refinery) *metav1ac.OwnerReferenceApplyConfiguration {
+	return ownerReference("Refinery").WithName(r.Name).WithUID(r.UID)
+}
+
+func ownerReference(kind string) *metav1ac.OwnerReferenceApplyConfiguration {
+	return metav1ac.OwnerReference().WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind(kind).
+		WithController(true).WithBlockOwnerDeletion(true)
+}
+
+// podSecurity and containerSecurity together satisfy the Pod Security Standard "restricted".
+func podSecurity() *v1.PodSecurityContextApplyConfiguration {
+	return v1.PodSecurityContext().WithRunAsNonRoot(true).WithRunAsUser(user).WithRunAsGroup(user).
+		WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))
+}
+
+func containerSecurity() *v1.SecurityContextApplyConfiguration {
+	return v1.SecurityContext().WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).
+		WithCapabilities(v1.Capabilities().WithDrop("ALL"))
+}
+
+func secretVolume(name, secret string) *v1.VolumeApplyConfiguration {
+	return v1.Volume().WithName(name).WithSecret(v1.SecretVolumeSource().WithSecretName(secret))
+}
+
+func readOnlyMount(volume, path string) *v1.VolumeMountApplyConfiguration {
+	return v1.VolumeMount().WithName(volume).WithMountPath(path).WithReadOnly(true)
+}
+
+func fieldEnv(name, path string) *v1.EnvVarApplyConfiguration {
+	return v1.EnvVar().WithName(name).
+		WithValueFrom(v1.EnvVarSource().WithFieldRef(v1.ObjectFieldSelector().WithFieldPath(path)))
+}
+
+func httpProbe(path, port string, periodSeconds int32) *v1.ProbeApplyConfiguration {
+	return v1.Probe().WithPeriodSeconds(periodSeconds).WithTimeoutSeconds(3).
+		WithHTTPGet(v1.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(port)))
+}
