@@ -79,8 +79,8 @@ func startAgent(m *v1alpha1.ClusterMaster, address, id string, certificate *core
 		"--id="+id,
 		"--type=refinery",
 		"--certificate-dir="+a.folder,
-		"--alive-interval=10s",
-		"--alive-timeout=35s",
+		fmt.Sprintf("--alive-interval=%ds", m.Spec.Protocol.AliveIntervalSeconds),
+		fmt.Sprintf("--alive-timeout=%ds", m.Spec.Protocol.AliveTimeoutSeconds),
 		"--upstream-file="+a.upstreamFile(),
 		"--http-address="+a.host+":8081",
 		"--health-address="+a.host+":8082",
@@ -100,20 +100,21 @@ func startAgent(m *v1alpha1.ClusterMaster, address, id string, certificate *core
 func (a *agent) log() string          { return filepath.Join(a.folder, "log") }
 func (a *agent) upstreamFile() string { return filepath.Join(a.folder, "upstream.json") }
 
-// stop ends the agent as the kubelet would.
+// stop ends the agent as the kubelet would. A frozen one is let go first.
 func (a *agent) stop(ctx context.Context) {
+	_ = a.cmd.Process.Signal(syscall.SIGCONT)
 	_ = a.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-a.done:
 	case <-ctx.Done():
-		a.kill()
+		_ = a.cmd.Process.Kill()
+		<-a.done
 	}
 }
 
-// kill ends the agent as a crash would: it says nothing to its master.
-func (a *agent) kill() {
-	_ = a.cmd.Process.Kill()
-	<-a.done
+func (a *agent) signal(s syscall.Signal) {
+	GinkgoHelper()
+	Expect(a.cmd.Process.Signal(s)).To(Succeed())
 }
 
 // showLog prints the end of the log: little of it while all is well, for a fleet has many.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"syscall"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -11,9 +12,9 @@ import (
 )
 
 var _ = Describe("A node outside of the cluster", func() {
-	It("authenticates with the files of its Refinery's Secret, shows in status, and is Closed or Lost when it ends", func(ctx SpecContext) {
+	It("authenticates with the files of its Refinery's Secret, shows in status, and is Closed when it ends, Lost when it falls silent", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
-		master := newReadyMaster(ctx, ns, upstreams(upstream("east")))
+		master := newReadyMaster(ctx, ns, upstreams(upstream("east")), aliveSeconds(2, 5))
 		yard := newRefinery(ctx, master, "yard", external, replicas(2))
 		files := secret(ctx, ns, yard.CertificateSecretName())
 		Eventually(ctx, columnsOf(yard)).Should(Equal(columns{Auth: v1alpha1.ReasonConnecting, Nodes: "0/2"}))
@@ -35,13 +36,20 @@ var _ = Describe("A node outside of the cluster", func() {
 		Expect(responseOf(first, 8081, "/upstream")(ctx)).To(And(
 			HaveField("Status", http.StatusOK), HaveField("Body", ContainSubstring(upstream("east").Address))))
 
-		By("ending one in order, and one by a crash")
+		By("ending one")
 		first.stop(ctx)
 		Eventually(ctx, nodesOf(yard)).Should(ContainElement(And(HaveField("ID", first.id), HaveField("State", v1alpha1.NodeClosed))))
 		Eventually(ctx, columnsOf(yard)).Should(Equal(columns{Auth: v1alpha1.ReasonPartiallyAuthenticated, Nodes: "1/2"}))
-		second.kill()
-		Eventually(ctx, nodesOf(yard)).Should(ContainElement(And(HaveField("ID", second.id), HaveField("State", v1alpha1.NodeLost))))
-		Eventually(ctx, columnsOf(yard)).Should(HaveField("Nodes", "0/2"))
+
+		By("freezing the other, so that its connection stays open and nothing comes")
+		second.signal(syscall.SIGSTOP)
+		Eventually(ctx, nodesOf(yard)).Should(ContainElement(And(
+			HaveField("ID", second.id), HaveField("State", v1alpha1.NodeLost), HaveField("Reason", v1alpha1.ReasonSilent))))
+		Eventually(ctx, columnsOf(yard)).Should(Equal(columns{Auth: v1alpha1.ReasonLost, Nodes: "0/2"}))
+
+		By("letting it come back by itself")
+		second.signal(syscall.SIGCONT)
+		Eventually(ctx, columnsOf(yard)).Should(Equal(columns{Auth: v1alpha1.ReasonPartiallyAuthenticated, Nodes: "1/2"}))
 	}, SpecTimeout(specTimeout))
 })
 

@@ -79,6 +79,12 @@ func masterReplicas(n int32) func(*v1alpha1.ClusterMaster) {
 	return func(m *v1alpha1.ClusterMaster) { m.Spec.Replicas = ptr.To(n) }
 }
 
+func aliveSeconds(interval, timeout int32) func(*v1alpha1.ClusterMaster) {
+	return func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Protocol.AliveIntervalSeconds, m.Spec.Protocol.AliveTimeoutSeconds = interval, timeout
+	}
+}
+
 func upstreams(list ...v1alpha1.Upstream) func(*v1alpha1.ClusterMaster) {
 	return func(m *v1alpha1.ClusterMaster) { m.Spec.Upstreams = list }
 }
