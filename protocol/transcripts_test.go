@@ -1,0 +1,322 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The format of testdata/*.txt is described in testdata/README.md.
+
+type transcript struct {
+	name  string
+	lines []line
+}
+
+type line struct {
+	number int
+	verb   string
+	text   string
+}
+
+// transcripts reads one file.
+func transcripts(t *testing.T, path string) (all []transcript) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range strings.Split(string(content), "\n") {
+		if name, ok := strings.CutPrefix(text, "=== "); ok {
+			all = append(all, transcript{name: name})
+			continue
+		}
+		if text == "" || strings.HasPrefix(text, "#") {
+			continue
+		}
+		verb, rest, ok := strings.Cut(text, ": ")
+		if !ok || len(all) == 0 {
+			t.Fatalf("%s:%d: not a line of a transcript: %q", path, i+1, text)
+		}
+		last := &all[len(all)-1]
+		last.lines = append(last.lines, line{number: i + 1, verb: verb, text: rest})
+	}
+	return all
+}
+
+// take removes the lines with the verb and returns their texts.
+func (tr *transcript) take(verb string) (texts []string) {
+	tr.lines = slices.DeleteFunc(tr.lines, func(l line) bool {
+		if l.verb == verb {
+			texts = append(texts, l.text)
+		}
+		return l.verb == verb
+	})
+	return texts
+}
+
+// pieces returns what a line has the script write, write by write.
+func (l line) pieces(t *testing.T, side string, byByte bool) [][]byte {
+	t.Helper()
+	b := []byte(l.text)
+	switch strings.TrimPrefix(l.verb, side) {
+	case "/":
+		return slices.Collect(func(yield func([]byte) bool) {
+			for p := range strings.SplitSeq(l.text, "|") {
+				if !yield([]byte(p)) {
+					return
+				}
+			}
+		})
+	case "quoted":
+		s, err := strconv.Unquote(l.text)
+		if err != nil {
+			t.Fatalf("line %d: %v", l.number, err)
+		}
+		b = []byte(s)
+	case "repeat":
+		count, s, _ := strings.Cut(l.text, " ")
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			t.Fatalf("line %d: %v", l.number, err)
+		}
+		b = []byte(strings.Repeat(s, n))
+	}
+	if byByte {
+		return slices.Collect(slices.Chunk(b, 1))
+	}
+	return [][]byte{b}
+}
+
+// play is the script's side: lines of verb own are written, lines of verb other are read. A side that ends the session
+// may do so while the script still writes.
+func (tr *transcript) play(t *testing.T, conn net.Conn, own, other string, byByte bool, do func(line)) {
+	t.Helper()
+	for _, l := range tr.lines {
+		switch {
+		case strings.HasPrefix(l.verb, own):
+			for _, p := range l.pieces(t, own, byByte) {
+				if _, err := conn.Write(p); err != nil && !closedByPeer(err) {
+					t.Fatalf("line %d: %v", l.number, err)
+				}
+			}
+		case l.verb == other:
+			hear(t, conn, l.text)
+		case l.verb == "hang up":
+			_ = conn.Close()
+		case l.verb == "end":
+			rest, err := io.ReadAll(conn)
+			if len(rest) > 0 || (err != nil && !closedByPeer(err)) {
+				t.Fatalf("line %d: read %q, %v; want the connection closed and nothing more", l.number, rest, err)
+			}
+		default:
+			do(l)
+		}
+	}
+}
+
+func closedByPeer(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+}
+
+func eachTranscript(t *testing.T, pattern string, run func(t *testing.T, tr transcript, byByte bool)) {
+	files, err := filepath.Glob(filepath.Join("testdata", pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts %s: %v", pattern, err)
+	}
+	for _, path := range files {
+		for _, tr := range transcripts(t, path) {
+			modes := map[string]bool{"whole": false, "byte by byte": true}
+			if len(tr.take("writes as they are")) > 0 {
+				delete(modes, "byte by byte")
+			}
+			for mode, byByte := range modes {
+				t.Run(fmt.Sprintf("%s/%s/%s", filepath.Base(path), tr.name, mode), func(t *testing.T) {
+					t.Parallel()
+					run(t, transcript{tr.name, slices.Clone(tr.lines)}, byByte)
+				})
+			}
+		}
+	}
+}
+
+// TestMasterTranscripts plays refineries against a Server over a socket.
+func TestMasterTranscripts(t *testing.T) {
+	eachTranscript(t, "master-*.txt", func(t *testing.T, tr transcript, byByte bool) {
+		h := newRecorder()
+		refused := make(chan error, 1)
+		o := DefaultServerOptions()
+		o.OnRefused = func(_ net.Addr, reason error) { refused <- reason }
+		for _, text := range tr.take("option") {
+			setOption(t, &o, text)
+		}
+		for _, text := range tr.take("decision") {
+			switch text {
+			case "establish refused":
+				h.establish = func(context.Context, *Session) error { return errors.New("refused by the handler") }
+			case "authenticate refused":
+				h.authenticate = func(context.Context, *Session, string) (string, error) {
+					return "", errors.New("refused by the handler")
+				}
+			case "establish waits for bytes":
+				h.establish = func(_ context.Context, s *Session) error { return slow(s) }
+			case "authenticate waits for bytes":
+				h.authenticate = func(_ context.Context, s *Session, _ string) (string, error) { return "up:1", slow(s) }
+			default:
+				t.Fatalf("unknown decision %q", text)
+			}
+		}
+		session := make(chan *Session, 1)
+		h.onEvent = func(event string, s *Session) {
+			if strings.HasPrefix(event, "authenticated") {
+				session <- s
+			}
+		}
+		wanted := tr.take("told")
+		l := listen(t)
+		serve(t, l, h, o)
+		var s *Session
+		tr.play(t, dial(t, l), "C", "S", byByte, func(l line) {
+			if s == nil {
+				s = <-session
+			}
+			switch l.verb {
+			case "upstream":
+				if err := s.SetUpstream(l.text); err != nil {
+					t.Fatal(err)
+				}
+			case "close":
+				s.Close(errors.New(l.text))
+			case "load":
+				if status, load := s.Load(); status+" "+load != l.text {
+					t.Fatalf("line %d: load %q %q", l.number, status, load)
+				}
+			default:
+				t.Fatalf("line %d: unknown verb %q", l.number, l.verb)
+			}
+		})
+		for _, want := range wanted {
+			if reason, ok := strings.CutPrefix(want, "refused: "); ok {
+				if got := <-refused; got.Error() != reason {
+					t.Fatalf("refused: %v, want %s", got, reason)
+				}
+				continue
+			}
+			h.expect(t, want)
+		}
+		select {
+		case e := <-h.events:
+			t.Fatalf("the Handler was also told %q", e)
+		default:
+		}
+	})
+}
+
+// slow decides only when something that the peer sent ahead of its turn, or the end of the stream, has arrived: along
+// with what was read, or in the kernel.
+func slow(s *Session) error {
+	if s.in.from < s.in.to {
+		return nil
+	}
+	raw, err := s.socket.Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+		return err != syscall.EAGAIN
+	})
+}
+
+func setOption(t *testing.T, o *ServerOptions, text string) {
+	t.Helper()
+	name, value, _ := strings.Cut(text, " ")
+	n, err := strconv.Atoi(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch name {
+	case "EstablishBytes":
+		o.EstablishBytes = n
+	case "AuthStartBytes":
+		o.AuthStartBytes = n
+	case "SessionBytes":
+		o.SessionBytes = n
+	case "PacketBytes":
+		o.PacketBytes = n
+	default:
+		t.Fatalf("unknown option %q", name)
+	}
+}
+
+// TestRefineryTranscripts plays masters against a Client over a socket.
+func TestRefineryTranscripts(t *testing.T) {
+	eachTranscript(t, "refinery-*.txt", func(t *testing.T, tr transcript, byByte bool) {
+		l := listen(t)
+		defer l.Close()
+		events := make(chan string, 100)
+		o := DefaultClientOptions()
+		o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+		o.OnUpstream = func(upstream string) error {
+			events <- "upstream " + upstream
+			if upstream == "bad" {
+				return errors.New("refused by the node")
+			}
+			return nil
+		}
+		wanted := tr.take("told")
+		ctx, cancel := context.WithCancelCause(context.Background())
+		defer cancel(nil)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				events <- err.Error()
+				return
+			}
+			c, err := Handshake(ctx, conn, o)
+			if err != nil {
+				events <- "handshake: " + err.Error()
+				return
+			}
+			events <- "in session"
+			events <- "run: " + c.Run(ctx).Error()
+		}()
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		tr.play(t, conn, "S", "C", byByte, func(l line) {
+			if l.verb != "cancel" {
+				t.Fatalf("line %d: unknown verb %q", l.number, l.verb)
+			}
+			cancel(errors.New(l.text))
+		})
+		<-done
+		close(events)
+		if got := slices.Collect(all(events)); !slices.Equal(got, wanted) {
+			t.Fatalf("the refinery was told %q, want %q", got, wanted)
+		}
+	})
+}
+
+func all[T any](c <-chan T) func(func(T) bool) {
+	return func(yield func(T) bool) {
+		for v := range c {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
