@@ -1,0 +1,421 @@
+package master
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Announced is what a node said of itself in conn:establish, and what TLS proved of it.
+type Announced struct {
+	ID, Version, Type string
+	Proof             Proof
+}
+
+// Proof is what TLS proved of a peer: checks 1 and 2, made once for a connection. The zero Proof proves nothing.
+type Proof struct {
+	// Leaf is the peer's certificate, whose key it holds; nil on plaintext.
+	Leaf *x509.Certificate
+	// Fingerprint of Leaf; "" without one.
+	Fingerprint string
+	// Authority is the SHA-256 of the trust bundle's certificate that vouches for Leaf, if chain is nil.
+	Authority [sha256.Size]byte
+	// Refinery is the one that Leaf names, if chain and identity are nil.
+	Refinery string
+
+	chain, identity *Denial // why check 1 and 2 failed
+}
+
+// Grant is the decision to let a node in, and everything it rests on.
+type Grant struct {
+	// Refinery the node belongs to.
+	Refinery string
+	// Fingerprint of the certificate that the node proved to hold; "" with SharedCertificate.
+	Fingerprint string
+	// Authority is the SHA-256 of the trust bundle's certificate that vouches for it.
+	Authority [sha256.Size]byte
+	// Shared is the SHA-256 of the shared certificate that was presented.
+	Shared [sha256.Size]byte
+	// NotAfter ends the certificate's validity; zero with SharedCertificate.
+	NotAfter time.Time
+	// Policy it was decided under.
+	Policy *Policy
+}
+
+// Denial is the decision not to let a node in, or not to keep it. Its text is for status and the log;
+// nothing of it reaches the node.
+type Denial struct {
+	// State that the node is shown in: VersionMismatch, Denied, or Closed when a session was ended.
+	State v1alpha1.NodeState
+	// Reason is one of conditions.go.
+	Reason string
+	// Message for people: what is wrong and what to do.
+	Message string
+	// Refinery whose status may show it; "" when nothing proves that the node has to do with any.
+	Refinery string
+}
+
+func (d *Denial) Error() string { return d.Reason + ": " + d.Message }
+
+// Authenticator decides who is let in, from the Directory and the certificates alone. It fails closed:
+// what it cannot check it refuses. The checks and their order are those of the design's section
+// "Who is let in".
+type Authenticator struct {
+	Directory *Directory
+	// Trust returns the certificates in force; nil while none are loaded.
+	Trust func() *Trust
+	Clock clock.PassiveClock
+}
+
+// Establish checks version and type: whether conn:establish is answered by conn:startAuth.
+// The version is checked here only: a constraint that is narrowed later refuses a node when it comes
+// back and ends no session, as a version of a living node cannot change under it.
+func (a *Authenticator) Establish(n Announced) *Denial {
+	policy := a.Directory.Policy()
+	if policy == nil {
+		return masterGone()
+	}
+	if message := policy.CheckVersion(n.Version); message != "" {
+		return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonVersionMismatch, Message: message})
+	}
+	if message := policy.CheckType(n.Type); message != "" {
+		return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonTypeNotAccepted, Message: message})
+	}
+	return nil
+}
+
+// Authenticate checks the certificate that auth:start carried: whether the answer is auth:ack.
+func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *Denial) {
+	policy := a.Directory.Policy()
+	if policy == nil {
+		return nil, masterGone()
+	}
+	grant, denial := a.authenticate(policy, n, presented)
+	if denial != nil {
+		denial.State = v1alpha1.NodeDenied
+		if denial.Refinery == "" {
+			denial = a.attributed(n, denial)
+		}
+		return nil, denial
+	}
+	grant.Policy = policy
+	return grant, nil
+}
+
+func (a *Authenticator) authenticate(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
+	switch policy.Authentication {
+	case v1alpha1.AuthenticationIssuedCertificate:
+		return a.issued(n, presented)
+	case v1alpha1.AuthenticationSharedCertificate:
+		return a.shared(policy, n, presented)
+	default:
+		return nil, &Denial{Reason: v1alpha1.ReasonDenied,
+			Message: fmt.Sprintf("this master does not know spec.security.authentication %q", policy.Authentication)}
+	}
+}
+
+// issued is IssuedCertificate: five checks, each of which needs the ones before it.
+func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) {
+	if denial := n.Proof.chainDenial(); denial != nil { // 1
+		return nil, denial
+	}
+	if n.Proof.identity != nil { // 2
+		return nil, n.Proof.identity.clone()
+	}
+	refinery, leaf, fingerprint := n.Proof.Refinery, n.Proof.Leaf, n.Proof.Fingerprint
+	if !sameCertificate(presented, leaf) { // 3
+		return nil, &Denial{Refinery: refinery, Reason: v1alpha1.ReasonCertificateMismatch,
+			Message: "auth:start carries another certificate than the TLS session; the node must send the one certificate it connects with"}
+	}
+	if denial := a.admit(refinery); denial != nil { // 4
+		return nil, denial
+	}
+	if denial := a.checkListed(refinery, fingerprint); denial != nil {
+		return nil, denial
+	}
+	if denial := checkID(refinery, n.ID); denial != nil { // 5
+		return nil, denial
+	}
+	return &Grant{Refinery: refinery, Fingerprint: fingerprint, Authority: n.Proof.Authority, NotAfter: leaf.NotAfter}, nil
+}
+
+// shared is SharedCertificate: a bearer secret in place of identity, the name comes from the id.
+func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
+	grant := &Grant{}
+	if policy.Transport == v1alpha1.TransportMutualTLS {
+		if denial := n.Proof.chainDenial(); denial != nil {
+			return nil, denial
+		}
+		grant.Authority, grant.Fingerprint, grant.NotAfter = n.Proof.Authority, n.Proof.Fingerprint, n.Proof.Leaf.NotAfter
+	}
+	trust := a.Trust()
+	if trust == nil || !trust.HasShared {
+		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
+			Message: "the master has no shared certificate loaded, so nobody is let in"}
+	}
+	sum := sha256.Sum256([]byte(strings.TrimSpace(presented)))
+	if subtle.ConstantTimeCompare(sum[:], trust.Shared[:]) != 1 {
+		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
+			Message: "auth:start carries another certificate than the shared one of this master"}
+	}
+	grant.Shared = sum
+	name, _, _ := strings.Cut(n.ID, "/")
+	if a.Directory.Refinery(name) == nil {
+		return nil, &Denial{Reason: v1alpha1.ReasonIDMismatch, Message: "the id names no Refinery of this master"}
+	}
+	if denial := a.admit(name); denial != nil {
+		return nil, denial
+	}
+	if denial := checkID(name, n.ID); denial != nil {
+		return nil, denial
+	}
+	grant.Refinery = name
+	return grant, nil
+}
+
+// Review says why a session that was let in may not stay, or nil. Everything that can change is asked again:
+// the Refinery, its access, its listed fingerprints, validity, trust, the shared certificate, spec.security.
+func (a *Authenticator) Review(g *Grant) *Denial {
+	denial := a.review(g)
+	if denial != nil {
+		denial.State, denial.Refinery = v1alpha1.NodeClosed, g.Refinery
+	}
+	return denial
+}
+
+func (a *Authenticator) review(g *Grant) *Denial {
+	policy := a.Directory.Policy()
+	if policy == nil {
+		return masterGone()
+	}
+	if !policy.SameSecurity(g.Policy) {
+		return &Denial{Reason: v1alpha1.ReasonDenied, Message: "spec.security of the ClusterMaster changed; the node has to authenticate again"}
+	}
+	if denial := a.admit(g.Refinery); denial != nil {
+		return denial
+	}
+	trust := a.Trust()
+	if !g.NotAfter.IsZero() {
+		if a.Clock.Now().After(g.NotAfter) {
+			return &Denial{Reason: v1alpha1.ReasonExpired, Message: expired(g.NotAfter)}
+		}
+		if trust == nil || !trust.Vouches(g.Authority) {
+			return &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the authority that signed the node's certificate is no longer trusted"}
+		}
+	}
+	if policy.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		if trust == nil || !trust.HasShared || trust.Shared != g.Shared {
+			return &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: "the shared certificate of the master changed"}
+		}
+		return nil
+	}
+	return a.checkListed(g.Refinery, g.Fingerprint)
+}
+
+// Prove makes the checks that rest on TLS alone: 1, the chain, and 2, the identity. peer are the TLS peer's certificates,
+// leaf first.
+func (a *Authenticator) Prove(peer []*x509.Certificate) Proof {
+	if len(peer) == 0 {
+		return Proof{}
+	}
+	p := Proof{Leaf: peer[0], Fingerprint: Fingerprint(peer[0])}
+	if p.Authority, p.chain = a.verifyChain(a.Trust(), peer); p.chain == nil {
+		p.Refinery, p.identity = a.identify(p.Leaf)
+	}
+	return p
+}
+
+// chainDenial says why check 1 failed, or nil.
+func (p *Proof) chainDenial() *Denial {
+	if p.Leaf == nil {
+		return &Denial{Reason: v1alpha1.ReasonDenied, Message: "presents no certificate over TLS"}
+	}
+	return p.chain.clone()
+}
+
+func (d *Denial) clone() *Denial {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	return &c
+}
+
+// verifyChain is check 1. It returns the authority that vouches for the leaf.
+func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) ([sha256.Size]byte, *Denial) {
+	var none [sha256.Size]byte
+	if trust == nil || trust.Roots == nil {
+		return none, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
+	}
+	now, leaf := a.Clock.Now(), peer[0]
+	if now.Before(leaf.NotBefore) {
+		return none, &Denial{Reason: v1alpha1.ReasonNotYetValid,
+			Message: "its certificate is valid from " + leaf.NotBefore.UTC().Format(time.RFC3339) + "; wait, or set the clocks right"}
+	}
+	if now.After(leaf.NotAfter) {
+		return none, &Denial{Reason: v1alpha1.ReasonExpired, Message: expired(leaf.NotAfter)}
+	}
+	intermediates := x509.NewCertPool()
+	for _, c := range peer[1:] {
+		intermediates.AddCert(c)
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.Roots, Intermediates: intermediates, CurrentTime: now,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	if err != nil {
+		return none, unverified(err)
+	}
+	chain := chains[0]
+	return sha256.Sum256(chain[len(chain)-1].Raw), nil
+}
+
+func unverified(err error) *Denial {
+	if invalid, ok := err.(x509.CertificateInvalidError); ok && invalid.Reason == x509.IncompatibleUsage { //nolint:errorlint // x509 returns it unwrapped
+		return &Denial{Reason: v1alpha1.ReasonWrongUsage, Message: "its certificate is not for TLS client authentication; issue one with that extended key usage"}
+	}
+	return &Denial{Reason: v1alpha1.ReasonWrongAuthority,
+		Message: "its certificate was not issued by an authority that this master trusts: " + truncate(err.Error(), 256)}
+}
+
+// identify is check 2: exactly one URI SAN, exactly that of a Refinery of this master.
+func (a *Authenticator) identify(leaf *x509.Certificate) (refinery string, denial *Denial) {
+	policy := a.Directory.Policy()
+	if policy == nil {
+		return "", masterGone()
+	}
+	prefix := v1alpha1.RefineryIdentity(policy.Name, policy.Namespace, "").String()
+	if len(leaf.URIs) != 1 {
+		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
+			Message: fmt.Sprintf("its certificate has %d URI SANs; it must have exactly one, %s<name>", len(leaf.URIs), prefix)}
+	}
+	identity := leaf.URIs[0].String()
+	name, ok := strings.CutPrefix(identity, prefix)
+	r := a.Directory.Refinery(name)
+	if !ok || r == nil || r.Identity().String() != identity {
+		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
+			Message: fmt.Sprintf("its certificate is for %q, which is no Refinery of this master; it must be for %s<name>", truncate(identity, 256), prefix)}
+	}
+	return name, nil
+}
+
+// admit is check 4 without the fingerprint: the Refinery exists, names this master and is not suspended.
+func (a *Authenticator) admit(refinery string) *Denial {
+	policy, r := a.Directory.Policy(), a.Directory.Refinery(refinery)
+	switch {
+	case policy == nil:
+		return masterGone()
+	case r == nil || r.DeletionTimestamp != nil:
+		return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonDenied, Message: "the Refinery was deleted"}
+	case r.Spec.MasterRef.Name != policy.Name || r.Namespace != policy.Namespace:
+		return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonDenied, Message: "the Refinery names another master"}
+	case r.Spec.Access == v1alpha1.AccessSuspended:
+		return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonSuspended, Message: "spec.access is Suspended; set it to Allowed to let its nodes in"}
+	}
+	return nil
+}
+
+func (a *Authenticator) checkListed(refinery, fingerprint string) *Denial {
+	if r := a.Directory.Refinery(refinery); r != nil {
+		now := a.Clock.Now()
+		if slices.ContainsFunc(r.Status.Certificates, func(c v1alpha1.ListedCertificate) bool {
+			return c.Fingerprint == fingerprint && !now.After(c.NotAfter.Time)
+		}) {
+			return nil
+		}
+	}
+	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonCertificateNotListed,
+		Message: fmt.Sprintf("its certificate %s… is not, or no longer, in status.certificates; the node must use the certificate in the Refinery's Secret", truncate(fingerprint, 12))}
+}
+
+// nodePattern is what may follow "<refinery>/" in an id: one name, no path.
+var nodePattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
+
+// maxID is the length of the longest id, in bytes.
+const maxID = 253
+
+// checkID is check 5.
+func checkID(refinery, id string) *Denial {
+	if belongs(refinery, id) {
+		return nil
+	}
+	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonIDMismatch,
+		Message: fmt.Sprintf("announces id %q; its certificate is that of Refinery %s, so the id must be %q or \"%s/<node>\"", truncate(id, 64), refinery, refinery, refinery)}
+}
+
+// belongs tells whether id is "<refinery>" or "<refinery>/<node>".
+func belongs(refinery, id string) bool {
+	if len(id) > maxID {
+		return false
+	}
+	name, node, hasNode := strings.Cut(id, "/")
+	return name == refinery && (!hasNode || nodePattern.MatchString(node))
+}
+
+// attributed names the Refinery in whose status the denial may show: the one whose certificate TLS proved the
+// node to hold. What the node claims counts for nothing here.
+func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
+	d.Refinery = a.Attribute(n)
+	return d
+}
+
+// Attribute returns the Refinery whose certificate the TLS peer holds the key of, or "": one that chains to the
+// trust bundle with exactly that Refinery's identity, or one that the Refinery lists by fingerprint.
+func (a *Authenticator) Attribute(n Announced) string {
+	if n.Proof.Leaf == nil {
+		return ""
+	}
+	if n.Proof.Refinery != "" {
+		return n.Proof.Refinery
+	}
+	listing := a.Directory.Listing(n.Proof.Fingerprint)
+	claimed, _, _ := strings.Cut(n.ID, "/")
+	switch {
+	case slices.Contains(listing, claimed): // several may list it; the claim only chooses among them
+		return claimed
+	case len(listing) == 1:
+		return listing[0]
+	}
+	return ""
+}
+
+// sameCertificate tells whether presented is one PEM block with exactly the leaf's bytes, and nothing else.
+// What was presented is compared and never parsed.
+func sameCertificate(presented string, leaf *x509.Certificate) bool {
+	text := strings.TrimSpace(presented)
+	block, rest := pem.Decode([]byte(text))
+	return block != nil && strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") && block.Type == "CERTIFICATE" && len(block.Headers) == 0 &&
+		len(bytes.TrimSpace(rest)) == 0 && bytes.Equal(block.Bytes, leaf.Raw)
+}
+
+// Fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
+func Fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+func masterGone() *Denial {
+	return &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied, Message: "the ClusterMaster no longer exists"}
+}
+
+func expired(at time.Time) string {
+	return "its certificate expired at " + at.UTC().Format(time.RFC3339) + "; renew it in the Refinery's Secret"
+}
+
+// truncate cuts s after at most n bytes, at the end of a character.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "")
+}

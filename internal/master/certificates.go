@@ -1,0 +1,238 @@
+package master
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Trust is what was loaded from the mounted Secrets at one moment. It is never changed.
+type Trust struct {
+	// Served is the certificate that the master serves; nil when none was found.
+	Served *tls.Certificate
+	// Roots is the trust bundle that certificates of nodes are verified against; nil when none was found.
+	Roots *x509.CertPool
+	// Shared is the SHA-256 of the shared certificate, white space trimmed, if HasShared.
+	Shared    [sha256.Size]byte
+	HasShared bool
+
+	authorities map[[sha256.Size]byte]struct{}
+}
+
+// Vouches tells whether the trust bundle holds the authority of this SHA-256.
+func (t *Trust) Vouches(authority [sha256.Size]byte) bool {
+	_, ok := t.authorities[authority]
+	return ok
+}
+
+// maxCertificateFile bounds each file that is read, in bytes: the size of the largest Secret.
+const maxCertificateFile = 1 << 20
+
+// certificatePoll is how often the files are compared with what is loaded, beside file notifications,
+// which not every volume sends.
+const certificatePoll = 5 * time.Second
+
+// Certificates are the files of the mounted Secrets, loaded again whenever they change. What cannot be
+// loaded leaves in force what was.
+type Certificates struct {
+	// Directory holds tls.crt, tls.key and ca.crt; "" for none.
+	Directory string
+	// SharedFile holds the shared certificate; "" for none.
+	SharedFile string
+	Clock      clock.WithTicker
+	Log        logr.Logger
+	// Changed is called after other certificates came into force. It must not block.
+	Changed func()
+
+	current atomic.Pointer[Trust]
+	content [sha256.Size]byte
+	failed  string
+}
+
+// Trust returns what is in force; nil before the first successful load.
+func (c *Certificates) Trust() *Trust { return c.current.Load() }
+
+// Missing says what this policy needs and is not loaded, or "".
+func (c *Certificates) Missing(p *Policy) string {
+	t := c.Trust()
+	if p.Transport != v1alpha1.TransportPlaintext && (t == nil || t.Served == nil) {
+		return fmt.Sprintf("no certificate in %q: it needs tls.crt, tls.key and ca.crt", c.Directory)
+	}
+	if p.Authentication == v1alpha1.AuthenticationSharedCertificate && (t == nil || !t.HasShared) {
+		return fmt.Sprintf("no shared certificate in %q", c.SharedFile)
+	}
+	return ""
+}
+
+// ServerConfig is the TLS configuration for a transport; nil for Plaintext. It serves whatever certificate is
+// in force. Certificates of nodes are asked for and not verified here: the Authenticator does, so that a refusal
+// is an auth:dec with a reason in status. Resumption would skip that, so there is none.
+func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
+	if transport == v1alpha1.TransportPlaintext {
+		return nil
+	}
+	config := &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		SessionTicketsDisabled: true,
+		ClientAuth:             tls.RequireAnyClientCert,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if t := c.Trust(); t != nil && t.Served != nil {
+				return t.Served, nil
+			}
+			return nil, errors.New("no certificate is loaded")
+		},
+	}
+	if transport == v1alpha1.TransportServerTLS {
+		config.ClientAuth = tls.NoClientCert
+	}
+	return config
+}
+
+// Run keeps the certificates current until ctx is done.
+func (c *Certificates) Run(ctx context.Context) {
+	ticker := c.Clock.NewTicker(certificatePoll)
+	defer ticker.Stop()
+	var events <-chan fsnotify.Event
+	if watcher, err := fsnotify.NewWatcher(); err == nil {
+		defer func() { _ = watcher.Close() }()
+		c.watch(watcher)
+		events = watcher.Events
+	}
+	for {
+		c.Load()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C():
+		case <-events:
+		}
+	}
+}
+
+// watch adds the folders, not the files: a mounted Secret changes by a symbolic link beside them.
+func (c *Certificates) watch(watcher *fsnotify.Watcher) {
+	if c.Directory != "" {
+		_ = watcher.Add(c.Directory) // polling covers what cannot be watched
+	}
+	if c.SharedFile != "" {
+		_ = watcher.Add(filepath.Dir(c.SharedFile))
+	}
+}
+
+// Load compares the files with what is in force and takes what changed. It is not safe for concurrent use.
+func (c *Certificates) Load() {
+	next, content, err := c.read()
+	if err != nil {
+		if text := err.Error(); text != c.failed { // said once, not at every poll
+			c.failed = text
+			c.Log.Error(err, "certificates cannot be loaded; what was loaded before stays in force")
+		}
+		return
+	}
+	c.failed = ""
+	if c.Trust() != nil && content == c.content {
+		return
+	}
+	c.content = content
+	c.current.Store(next)
+	if next.Served != nil {
+		c.Log.Info("certificate loaded", "fingerprint", Fingerprint(next.Served.Leaf), "notAfter", next.Served.Leaf.NotAfter, "authorities", len(next.authorities))
+	}
+	if c.Changed != nil {
+		c.Changed()
+	}
+}
+
+func (c *Certificates) read() (*Trust, [sha256.Size]byte, error) {
+	t := &Trust{}
+	hash := sha256.New()
+	if c.Directory != "" {
+		files := map[string][]byte{}
+		for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey} {
+			content, err := readBounded(filepath.Join(c.Directory, name))
+			if err != nil {
+				return nil, [sha256.Size]byte{}, err
+			}
+			files[name] = content
+			_, _ = hash.Write(fmt.Appendf(nil, "%s %d\n%s", name, len(content), content))
+		}
+		if err := t.parse(files); err != nil {
+			return nil, [sha256.Size]byte{}, fmt.Errorf("%s: %w", c.Directory, err)
+		}
+	}
+	if c.SharedFile != "" {
+		content, err := readBounded(c.SharedFile)
+		if err != nil {
+			return nil, [sha256.Size]byte{}, err
+		}
+		content = bytes.TrimSpace(content)
+		if len(content) == 0 {
+			return nil, [sha256.Size]byte{}, fmt.Errorf("%s is empty", c.SharedFile)
+		}
+		t.Shared, t.HasShared = sha256.Sum256(content), true
+		_, _ = hash.Write(t.Shared[:])
+	}
+	return t, [sha256.Size]byte(hash.Sum(nil)), nil
+}
+
+func (t *Trust) parse(files map[string][]byte) error {
+	served, err := tls.X509KeyPair(files[corev1.TLSCertKey], files[corev1.TLSPrivateKeyKey])
+	if err != nil {
+		return fmt.Errorf("%s and %s: %w", corev1.TLSCertKey, corev1.TLSPrivateKeyKey, err)
+	}
+	t.Served = &served
+	t.Roots = x509.NewCertPool()
+	t.authorities = map[[sha256.Size]byte]struct{}{}
+	for rest := files[v1alpha1.AuthorityKey]; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		authority, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return fmt.Errorf("%s: %w", v1alpha1.AuthorityKey, err)
+		}
+		t.Roots.AddCert(authority)
+		t.authorities[sha256.Sum256(authority.Raw)] = struct{}{}
+	}
+	if len(t.authorities) == 0 {
+		return fmt.Errorf("%s holds no certificate in PEM form", v1alpha1.AuthorityKey)
+	}
+	return nil
+}
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the path is an option of the person who starts the master
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	content, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxCertificateFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxCertificateFile)
+	}
+	return content, nil
+}

@@ -1,0 +1,136 @@
+package master
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Directory is what the API server says: the ClusterMaster and the Refineries that name it. Watches keep
+// it current; everything else only reads. The objects in it are shared and must not be changed.
+type Directory struct {
+	mu            sync.RWMutex
+	master        *v1alpha1.ClusterMaster
+	policy        *Policy
+	refineries    map[string]*v1alpha1.Refinery
+	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
+	listener      Listener
+}
+
+// Listener is told of changes, one at a time, after the Directory has taken them. It must not block.
+type Listener interface {
+	// MasterChanged is told that the ClusterMaster was added, changed or deleted.
+	MasterChanged()
+	// RefineryChanged is told that the Refinery of that name was added, changed or deleted.
+	RefineryChanged(name string)
+}
+
+// NewDirectory makes an empty one.
+func NewDirectory() *Directory {
+	return &Directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}}
+}
+
+// Listen names the one listener; nil for none.
+func (d *Directory) Listen(l Listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.listener = l
+}
+
+// SetMaster takes the ClusterMaster as it is now; nil when it does not exist.
+func (d *Directory) SetMaster(m *v1alpha1.ClusterMaster) {
+	d.mu.Lock()
+	switch {
+	case m == nil:
+		d.policy = nil
+	case d.master == nil || d.master.UID != m.UID || d.master.Generation != m.Generation:
+		d.policy = NewPolicy(m)
+	}
+	d.master = m
+	listener := d.listener
+	d.mu.Unlock()
+	if listener != nil {
+		listener.MasterChanged()
+	}
+}
+
+// SetRefinery takes a Refinery as it is now.
+func (d *Directory) SetRefinery(r *v1alpha1.Refinery) {
+	d.replace(r.Name, r)
+}
+
+// DeleteRefinery forgets the Refinery of that name.
+func (d *Directory) DeleteRefinery(name string) {
+	d.replace(name, nil)
+}
+
+func (d *Directory) replace(name string, r *v1alpha1.Refinery) {
+	d.mu.Lock()
+	if old := d.refineries[name]; old != nil {
+		for _, c := range old.Status.Certificates {
+			d.unlist(c.Fingerprint, name)
+		}
+	}
+	delete(d.refineries, name)
+	if r != nil {
+		d.refineries[name] = r
+		for _, c := range r.Status.Certificates {
+			d.byFingerprint[c.Fingerprint] = append(d.byFingerprint[c.Fingerprint], name)
+		}
+	}
+	listener := d.listener
+	d.mu.Unlock()
+	if listener != nil {
+		listener.RefineryChanged(name)
+	}
+}
+
+func (d *Directory) unlist(fingerprint, name string) {
+	rest := slices.DeleteFunc(slices.Clone(d.byFingerprint[fingerprint]), func(n string) bool { return n == name })
+	if len(rest) == 0 {
+		delete(d.byFingerprint, fingerprint)
+		return
+	}
+	d.byFingerprint[fingerprint] = rest
+}
+
+// Master is the ClusterMaster; nil when it does not exist.
+func (d *Directory) Master() *v1alpha1.ClusterMaster {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.master
+}
+
+// Policy is the ClusterMaster's policy, the same pointer while its spec is the same; nil when it does not exist.
+func (d *Directory) Policy() *Policy {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.policy
+}
+
+// Refinery returns the one of that name; nil when it does not exist or names another master.
+func (d *Directory) Refinery(name string) *v1alpha1.Refinery {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.refineries[name]
+}
+
+// Listing returns the names of the Refineries that list this fingerprint.
+func (d *Directory) Listing(fingerprint string) []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.byFingerprint[fingerprint]
+}
+
+// Names returns the names of all Refineries, sorted.
+func (d *Directory) Names() []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	names := make([]string, 0, len(d.refineries))
+	for name := range d.refineries {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

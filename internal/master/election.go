@@ -1,0 +1,117 @@
+package master
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Election makes one master process the active one.
+type Election struct {
+	Leases          coordinationv1.LeasesGetter
+	Namespace, Name string // of the Lease
+	// Identity of this process: the pod's name, so that a container that restarts takes its own Lease back at once.
+	Identity string
+	// LeaseDuration after which others take over from a holder that fell silent; RenewDeadline after which the
+	// holder gives up by itself, which must be sooner; RetryPeriod between two tries of either.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+	Clock                                     clock.Clock
+	Log                                       logr.Logger
+}
+
+// Run campaigns until ctx is done. Each time the Lease is won, lead is called; its context ends when the Lease is lost
+// or ctx is done. The Lease is released only after lead returned, so that no successor overlaps with it. After a lost
+// term this process stands by again; an error of lead that is fatal ends Run.
+func (e *Election) Run(ctx context.Context, lead func(ctx context.Context) error) error {
+	for ctx.Err() == nil {
+		if err := e.campaign(ctx, lead); err != nil {
+			return err
+		}
+		select { // a term that ended leaves others the time to win the next
+		case <-ctx.Done():
+		case <-e.Clock.After(e.RetryPeriod):
+		}
+	}
+	return nil
+}
+
+func (e *Election) campaign(ctx context.Context, lead func(ctx context.Context) error) error {
+	leaseCtx, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+	won := make(chan context.Context, 1)
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Name},
+			Client:     e.Leases,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+		},
+		LeaseDuration: e.LeaseDuration, RenewDeadline: e.RenewDeadline, RetryPeriod: e.RetryPeriod,
+		ReleaseOnCancel: true,
+		Name:            e.Name,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) { won <- ctx },
+			OnStoppedLeading: func() {},
+			OnNewLeader:      func(holder string) { e.Log.Info("active master", "pod", holder) },
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		elector.Run(leaseCtx)
+	}()
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	case held := <-won:
+		termCtx, cancel := context.WithCancel(ctx)
+		stop := context.AfterFunc(held, cancel)
+		err = lead(termCtx)
+		stop()
+		cancel()
+	}
+	release()
+	<-ended
+	return err
+}
+
+// claimTimeout bounds the claim of an epoch.
+const claimTimeout = 8 * time.Second
+
+// Claim takes the next epoch of a ClusterMaster by compare-and-swap on status.active: no two terms ever have the same,
+// and it outlives the Lease. c must read from the API server, not from a cache. Everything else that the field owner owns is kept.
+func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, clk clock.PassiveClock) (Term, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	var term Term
+	err := retry.OnError(retry.DefaultBackoff, apierrors.IsConflict, func() error {
+		var m v1alpha1.ClusterMaster
+		if err := c.Get(ctx, key, &m); err != nil {
+			return err
+		}
+		term = Term{Pod: pod, Epoch: 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy()}
+		if m.Status.Active != nil {
+			term.Epoch = m.Status.Active.Epoch + 1
+		}
+		apply := masterStatus(key.Namespace, key.Name, term, ReportedTotals(&m.Status)).WithResourceVersion(m.ResourceVersion)
+		return c.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
+	})
+	if err != nil {
+		return Term{}, fmt.Errorf("claim the next epoch of ClusterMaster %s: %w", key, err)
+	}
+	return term, nil
+}

@@ -1,0 +1,41 @@
+package master
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/events"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// announce records an event for each state a person should hear of into which nodes came between two reports: one for
+// all nodes of that state, so that a whole Refinery refused at once is one event.
+func announce(recorder events.EventRecorder, refinery *v1alpha1.Refinery, before, after []v1alpha1.NodeStatus) {
+	known := make(map[string]v1alpha1.NodeState, len(before))
+	for i := range before {
+		known[before[i].ID] = before[i].State
+	}
+	for _, state := range []v1alpha1.NodeState{v1alpha1.NodeDenied, v1alpha1.NodeVersionMismatch, v1alpha1.NodeLost} {
+		var first *v1alpha1.NodeStatus
+		others := 0
+		for i := range after {
+			switch {
+			case after[i].State != state || known[after[i].ID] == state:
+			case first == nil:
+				first = &after[i]
+			default:
+				others++
+			}
+		}
+		if first == nil {
+			continue
+		}
+		subject := first.ID
+		if others > 0 {
+			subject = fmt.Sprintf("%s and %d more", first.ID, others)
+		}
+		recorder.Eventf(refinery, nil, corev1.EventTypeWarning, string(state), "Authenticate", "%s: %s: %s",
+			subject, first.Reason, truncate(first.Message, 512))
+	}
+}

@@ -1,0 +1,93 @@
+package master
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+// Metrics are what a master counts. No label ever holds anything a peer sent.
+type Metrics struct {
+	Registry *prometheus.Registry
+
+	active, epoch prometheus.Gauge
+	sessions      *prometheus.GaugeVec
+	handshakes    *prometheus.CounterVec
+	refused       *prometheus.CounterVec
+	ended         *prometheus.CounterVec
+	writes        *prometheus.CounterVec
+	writeSeconds  prometheus.Histogram
+}
+
+// NewMetrics makes them, with those of the Go runtime and the process, in a registry of their own.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		Registry: prometheus.NewRegistry(),
+		active: prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_master_active",
+			Help: "1 while this process is the active master."}),
+		epoch: prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_master_epoch",
+			Help: "Epoch of the active master; 0 while this process stands by."}),
+		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "refinery_master_sessions",
+			Help: "Connections by state: Authenticated, Handshaking, Waiting."}, []string{"state"}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_master_handshakes_total",
+			Help: "Handshakes by result: Authenticated, the reason of a refusal, or Incomplete."}, []string{"result"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_master_refused_connections_total",
+			Help: "Connections that ended before conn:establish was read, by cause."}, []string{"cause"}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_master_ended_sessions_total",
+			Help: "Authenticated sessions that ended, by reason."}, []string{"reason"}),
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_master_status_writes_total",
+			Help: "Status writes by kind and result: ok, gone, deposed, error."}, []string{"kind", "result"}),
+		writeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "refinery_master_status_write_seconds",
+			Help: "Time of a status write.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 13)}),
+	}
+	m.Registry.MustRegister(m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *Metrics) lead(epoch int64) {
+	m.active.Set(1)
+	m.epoch.Set(float64(epoch))
+}
+
+func (m *Metrics) standBy() {
+	m.active.Set(0)
+	m.epoch.Set(0)
+	m.observe(protocol.Stats{})
+}
+
+func (m *Metrics) observe(s protocol.Stats) {
+	m.sessions.WithLabelValues("Authenticated").Set(float64(s.Sessions))
+	m.sessions.WithLabelValues("Handshaking").Set(float64(s.Handshaking))
+	m.sessions.WithLabelValues("Waiting").Set(float64(s.Waiting))
+}
+
+func (m *Metrics) wrote(kind, result string, took time.Duration) {
+	m.writes.WithLabelValues(kind, result).Inc()
+	m.writeSeconds.Observe(took.Seconds())
+}
+
+// refusal is what protocol.ServerOptions.OnRefused calls.
+func (m *Metrics) refusal(_ net.Addr, cause error) {
+	label := "Network"
+	for _, known := range []struct {
+		err   error
+		label string
+	}{
+		{protocol.ErrPeerClosed, "PeerClosed"}, {protocol.ErrHandshakeTimeout, "Timeout"}, {protocol.ErrTLS, "TLS"},
+		{protocol.ErrProtocol, "Protocol"}, {protocol.ErrTooManySessions, "TooManySessions"},
+		{protocol.ErrTooManyHandshakes, "TooManyHandshakes"}, {protocol.ErrTooManyFromSource, "TooManyFromSource"},
+		{protocol.ErrServerClosed, "ServerClosed"},
+	} {
+		if errors.Is(cause, known.err) {
+			label = known.label
+			break
+		}
+	}
+	m.refused.WithLabelValues(label).Inc()
+}

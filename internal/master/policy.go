@@ -1,0 +1,157 @@
+package master
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/version"
+)
+
+// Policy is what a ClusterMaster's spec asks of its master, parsed once. It is never changed.
+type Policy struct {
+	// Namespace and Name are those of the ClusterMaster.
+	Namespace, Name string
+	// Transport and Authentication are spec.security.
+	Transport      v1alpha1.Transport
+	Authentication v1alpha1.Authentication
+	// Placement gives each node its upstream.
+	Placement *Placement
+	// HandshakeTimeout, AliveInterval and AliveTimeout are those of spec.protocol.
+	HandshakeTimeout, AliveInterval, AliveTimeout time.Duration
+	// MaxSessions is the number of authenticated sessions that are held at once.
+	MaxSessions int
+
+	versions     *semver.Constraints // nil when the constraint cannot be parsed: nobody is accepted
+	versionsText string
+	versionsFrom string // where the constraint comes from, for messages
+	versionsErr  error
+	types        []string
+}
+
+// NewPolicy reads a ClusterMaster's spec. It never fails: a constraint that cannot be parsed accepts
+// nobody, and every refusal says so.
+//
+// A pre-release such as 0.2.0-rc.1 is accepted only where the constraint itself names a pre-release
+// (">=0.2.0-0 <0.3.0"): the rule of the semver constraints the field's documentation points to.
+func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
+	protocol := m.Spec.Protocol
+	p := &Policy{
+		Namespace:        m.Namespace,
+		Name:             m.Name,
+		Transport:        m.Spec.Security.Transport,
+		Authentication:   m.Spec.Security.Authentication,
+		HandshakeTimeout: seconds(protocol.HandshakeTimeoutSeconds, 10),
+		AliveInterval:    seconds(protocol.AliveIntervalSeconds, 10),
+		AliveTimeout:     seconds(protocol.AliveTimeoutSeconds, 35),
+		MaxSessions:      int(protocol.MaxSessions),
+		versionsText:     strings.TrimSpace(protocol.AcceptedVersions),
+		versionsFrom:     "spec.protocol.acceptedVersions",
+		types:            slices.Clone(protocol.AcceptedTypes),
+	}
+	if p.Transport == "" {
+		p.Transport = v1alpha1.TransportMutualTLS
+	}
+	if p.Authentication == "" {
+		p.Authentication = v1alpha1.AuthenticationIssuedCertificate
+	}
+	if p.MaxSessions <= 0 {
+		p.MaxSessions = 20000
+	}
+	if len(p.types) == 0 {
+		p.types = []string{"refinery"}
+	}
+	if p.versionsText == "" {
+		p.versionsText = "^" + version.Version
+		p.versionsFrom = "compatible with its own version; widen it with spec.protocol.acceptedVersions"
+	}
+	p.versions, p.versionsErr = semver.NewConstraint(p.versionsText)
+	p.Placement = NewPlacement(upstreams(m))
+	return p
+}
+
+// CheckVersion says why the announced version is not accepted, or "".
+func (p *Policy) CheckVersion(announced string) string {
+	if p.versions == nil {
+		return fmt.Sprintf("spec.protocol.acceptedVersions of ClusterMaster %s is no semver constraint (%q: %v); no node is accepted until it is",
+			p.Name, p.versionsText, p.versionsErr)
+	}
+	parsed, err := semver.NewVersion(announced)
+	if err != nil {
+		return fmt.Sprintf("announces version %q, which is no semantic version; this master accepts %q (%s)",
+			announced, p.versionsText, p.versionsFrom)
+	}
+	if p.versions.Check(parsed) {
+		return ""
+	}
+	message := fmt.Sprintf("announces version %s; this master accepts %q (%s)", announced, p.versionsText, p.versionsFrom)
+	if parsed.Prerelease() != "" {
+		message += "; pre-releases are accepted only if the constraint names one"
+	}
+	return message
+}
+
+// CheckType says why the announced type is not accepted, or "".
+func (p *Policy) CheckType(announced string) string {
+	if slices.Contains(p.types, announced) {
+		return ""
+	}
+	return fmt.Sprintf("announces type %q; this master accepts %s (spec.protocol.acceptedTypes)",
+		announced, strings.Join(quoted(p.types), ", "))
+}
+
+// SameSecurity tells whether sessions let in under q stay as they are under p.
+func (p *Policy) SameSecurity(q *Policy) bool {
+	return p.Transport == q.Transport && p.Authentication == q.Authentication
+}
+
+// defaultUpstream is the name of the only upstream of a master whose spec names none: its own Service.
+const defaultUpstream = "default"
+
+// upstreams are those of the spec, or the master's own Service when it has none.
+func upstreams(m *v1alpha1.ClusterMaster) []Upstream {
+	if len(m.Spec.Upstreams) == 0 {
+		port := m.Spec.Service.Port
+		if port == 0 {
+			port = 34308
+		}
+		return []Upstream{{Name: defaultUpstream, Address: serviceAddress(m.Name, m.Namespace, port), Weight: 1}}
+	}
+	result := make([]Upstream, 0, len(m.Spec.Upstreams))
+	for _, u := range m.Spec.Upstreams {
+		placed := Upstream{Name: u.Name, Address: u.Address, Weight: 1, Types: u.Types}
+		if u.Weight != nil {
+			placed.Weight = *u.Weight
+		}
+		if u.Service != nil {
+			placed.Address = serviceAddress(u.Service.Name, m.Namespace, u.Service.Port)
+		}
+		result = append(result, placed)
+	}
+	return result
+}
+
+func serviceAddress(name, namespace string, port int32) string {
+	return net.JoinHostPort(name+"."+namespace+".svc", strconv.Itoa(int(port)))
+}
+
+func seconds(value, fallback int32) time.Duration {
+	if value <= 0 {
+		value = fallback
+	}
+	return time.Duration(value) * time.Second
+}
+
+func quoted(words []string) []string {
+	result := make([]string, len(words))
+	for i, word := range words {
+		result[i] = strconv.Quote(word)
+	}
+	return result
+}

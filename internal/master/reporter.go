@@ -1,0 +1,257 @@
+package master
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+const (
+	// coalesceRefinery is how long transitions of one Refinery are gathered into one write.
+	coalesceRefinery = 100 * time.Millisecond
+	// coalesceTotals is the same for the ClusterMaster's totals.
+	coalesceTotals = time.Second
+	// writers is the number of status writes in flight at once.
+	writers = 4
+	// writeTimeout bounds one status write.
+	writeTimeout = 10 * time.Second
+)
+
+// totalsKey is the queue's key of the ClusterMaster's totals; every other key is a Refinery's name.
+const totalsKey = ""
+
+// Reporter writes what the Registry knows into the status of Refineries, and totals into that of the
+// ClusterMaster: on transitions only, the latest state wins, one write in flight for each object, and nothing when
+// nothing differs from what is there.
+type Reporter struct {
+	client    client.Client
+	directory *Directory
+	registry  *Registry
+	term      Term
+	events    events.EventRecorder
+	metrics   *Metrics
+	clock     clock.WithTicker
+	log       logr.Logger
+	// deposed is called when the API server says that a newer master is active.
+	deposed func()
+
+	queue workqueue.TypedRateLimitingInterface[string]
+
+	mu      sync.Mutex
+	written map[string]written // own writes that the watch has not brought back yet
+	totals  *writtenTotals     // the same of the totals
+}
+
+type written struct {
+	resourceVersion string
+	report          *Report
+}
+
+type writtenTotals struct {
+	resourceVersion string
+	totals          *Totals
+}
+
+// NewReporter makes one for a term. Run must run for anything to be written.
+func NewReporter(c client.Client, d *Directory, registry *Registry, term Term, e events.EventRecorder, m *Metrics,
+	clk clock.WithTicker, log logr.Logger, deposed func(),
+) *Reporter {
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, 30*time.Second)
+	return &Reporter{
+		client: c, directory: d, registry: registry, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
+		queue:   workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[string]{Clock: clk}),
+		written: map[string]written{},
+	}
+}
+
+// Changed has a Refinery's status, and the totals, compared and written soon after some time.
+func (r *Reporter) Changed(refinery string, after time.Duration) {
+	r.queue.AddAfter(refinery, after+coalesceRefinery)
+	r.queue.AddAfter(totalsKey, after+coalesceTotals)
+}
+
+// TotalsChanged has the totals compared and written soon.
+func (r *Reporter) TotalsChanged() { r.queue.AddAfter(totalsKey, coalesceTotals) }
+
+// Run writes until ctx is done, and returns when no write is in flight.
+func (r *Reporter) Run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, r.queue.ShutDown)
+	defer stop()
+	var workers sync.WaitGroup
+	for range writers {
+		workers.Go(func() {
+			for r.next(ctx) {
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func (r *Reporter) next(ctx context.Context) bool {
+	key, done := r.queue.Get()
+	if done {
+		return false
+	}
+	defer r.queue.Done(key)
+	if ctx.Err() != nil {
+		return true
+	}
+	report := r.reportRefinery
+	if key == totalsKey {
+		report = r.reportTotals
+	}
+	if err := report(ctx, key); err != nil && ctx.Err() == nil {
+		r.log.Error(err, "status cannot be written; trying again", "refinery", key)
+		r.queue.AddRateLimited(key)
+		return true
+	}
+	r.queue.Forget(key)
+	return true
+}
+
+// reportRefinery writes one Refinery's status if it is not as it should be.
+func (r *Reporter) reportRefinery(ctx context.Context, name string) error {
+	refinery := r.directory.Refinery(name)
+	if refinery == nil || refinery.DeletionTimestamp != nil {
+		r.forget(name)
+		return nil
+	}
+	snapshot := r.registry.Snapshot(name)
+	if !snapshot.Next.IsZero() {
+		r.Changed(name, max(0, snapshot.Next.Sub(r.clock.Now())))
+	}
+	before := r.standing(refinery)
+	report := NewReport(refinery, snapshot, before, metav1.NewTime(r.clock.Now()))
+	if report.Equal(before) {
+		return nil
+	}
+	apply := refineryStatus(refinery.Namespace, name, report, r.term)
+	started := r.clock.Now()
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	err := r.client.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
+	if err != nil {
+		return r.failed(ctx, "Refinery", err, started, func() (int64, error) {
+			var live v1alpha1.Refinery
+			if err := r.client.Get(ctx, client.ObjectKeyFromObject(refinery), &live); err != nil || live.Status.Reporter == nil {
+				return 0, err
+			}
+			return live.Status.Reporter.Epoch, nil
+		})
+	}
+	r.metrics.wrote("Refinery", "ok", r.clock.Since(started))
+	if apply.ResourceVersion != nil {
+		r.mu.Lock()
+		r.written[name] = written{*apply.ResourceVersion, report}
+		r.mu.Unlock()
+	}
+	announce(r.events, refinery, before.Nodes, report.Nodes)
+	return nil
+}
+
+// reportTotals writes the ClusterMaster's totals if they are not as they should be.
+func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
+	m := r.directory.Master()
+	if m == nil || m.DeletionTimestamp != nil {
+		return nil
+	}
+	totals, partial := NewTotals(r.directory, r.registry)
+	if partial {
+		r.queue.AddAfter(totalsKey, coalesceTotals)
+		return nil
+	}
+	if totals.Equal(r.standingTotals(m)) {
+		return nil
+	}
+	apply := masterStatus(m.Namespace, m.Name, r.term, totals)
+	started := r.clock.Now()
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	err := r.client.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
+	if err != nil {
+		return r.failed(ctx, "ClusterMaster", err, started, func() (int64, error) {
+			var live v1alpha1.ClusterMaster
+			if err := r.client.Get(ctx, client.ObjectKeyFromObject(m), &live); err != nil || live.Status.Active == nil {
+				return 0, err
+			}
+			return live.Status.Active.Epoch, nil
+		})
+	}
+	r.metrics.wrote("ClusterMaster", "ok", r.clock.Since(started))
+	if apply.ResourceVersion != nil {
+		r.mu.Lock()
+		r.totals = &writtenTotals{*apply.ResourceVersion, totals}
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// failed sorts the errors of a status write: the object is gone, a newer master is active, or it is to be tried again.
+// epoch reads the epoch that stands in the live object.
+func (r *Reporter) failed(ctx context.Context, kind string, err error, started time.Time, epoch func() (int64, error)) error {
+	took := r.clock.Since(started)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.metrics.wrote(kind, "gone", took)
+		return nil // the watch brings the deletion
+	case apierrors.IsInvalid(err):
+		if newest, getErr := epoch(); getErr == nil && newest > r.term.Epoch {
+			r.metrics.wrote(kind, "deposed", took)
+			r.log.Info("a newer master is active; this one steps down", "epoch", r.term.Epoch, "newer", newest)
+			r.deposed()
+			return nil
+		}
+	}
+	r.metrics.wrote(kind, "error", took)
+	return err
+}
+
+// standing is what the Refinery's status says: from the watch, or from an own write that the watch has yet to bring.
+func (r *Reporter) standing(refinery *v1alpha1.Refinery) *Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if own, ok := r.written[refinery.Name]; ok {
+		if older(refinery.ResourceVersion, own.resourceVersion) {
+			return own.report
+		}
+		delete(r.written, refinery.Name)
+	}
+	return Reported(&refinery.Status)
+}
+
+// standingTotals is the same for the totals; nil when there are none.
+func (r *Reporter) standingTotals(m *v1alpha1.ClusterMaster) *Totals {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.totals != nil {
+		if older(m.ResourceVersion, r.totals.resourceVersion) {
+			return r.totals.totals
+		}
+		r.totals = nil
+	}
+	return ReportedTotals(&m.Status)
+}
+
+// older tells whether what the watch brought is from before an own write.
+func older(watched, own string) bool {
+	order, err := resourceversion.CompareResourceVersion(watched, own)
+	return err == nil && order < 0
+}
+
+func (r *Reporter) forget(name string) {
+	r.registry.Forget(name)
+	r.mu.Lock()
+	delete(r.written, name)
+	r.mu.Unlock()
+}

@@ -1,0 +1,306 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/version"
+)
+
+// Main is the command: its exit code is 0 after an orderly end, 2 when it cannot begin (wrong flags, no cluster), and 1
+// when it had to give up later. What is wrong is said in one line on stderr.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := ParseOptions(args, stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err == nil {
+		level := slog.LevelInfo
+		if o.Debug {
+			level = slog.LevelDebug
+		}
+		log := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+		klog.SetLogger(log)
+		ctrllog.SetLogger(log)
+		err = Run(ctx, o, log)
+		if err == nil {
+			return 0
+		}
+	} else {
+		err = &startError{err}
+	}
+	_, _ = fmt.Fprintf(stderr, "master: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	if _, ok := errors.AsType[*startError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+// startError is one that kept the master from beginning.
+type startError struct{ error }
+
+func (e *startError) Unwrap() error { return e.error }
+
+// Run runs a master until ctx is done.
+func Run(ctx context.Context, o Options, log logr.Logger) error {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return &startError{fmt.Errorf("no cluster: %w; run in a pod, or name one with --kubeconfig or KUBECONFIG", err)}
+	}
+	config.QPS = -1 // the Reporter bounds its writes itself
+	config.UserAgent = "refinery-master/" + version.Version
+	m, err := NewMaster(o, config, log)
+	if err != nil {
+		return &startError{err}
+	}
+	return m.Run(ctx)
+}
+
+// Master is one master process: standing by or active.
+type Master struct {
+	options Options
+	log     logr.Logger
+	clock   clock.WithTicker
+	config  *rest.Config
+	scheme  *runtime.Scheme
+	client  client.Client
+	// leaseDuration, renewDeadline and retryPeriod are those of Election.
+	leaseDuration, renewDeadline, retryPeriod time.Duration
+
+	directory    *Directory
+	certificates *Certificates
+	metrics      *Metrics
+	events       events.EventRecorder
+	wake         chan struct{} // a token whenever readiness may have changed
+
+	mu     sync.Mutex
+	synced bool
+	active *activeTerm
+}
+
+// NewMaster makes one for a cluster. It talks to nobody yet.
+func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: newMapper()})
+	if err != nil {
+		return nil, err
+	}
+	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
+		leaseDuration: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 2 * time.Second,
+		directory: NewDirectory(), metrics: NewMetrics(), wake: make(chan struct{}, 1)}
+	m.certificates = &Certificates{Directory: o.CertificateDirectory, SharedFile: o.SharedCertificateFile,
+		Clock: m.clock, Log: log, Changed: m.certificatesChanged}
+	return m, nil
+}
+
+// Run stands by, leads whenever the Lease is won, and returns when ctx is done: nodes were told, the Lease is released.
+func (m *Master) Run(ctx context.Context) error {
+	if err := m.reach(ctx); err != nil {
+		return &startError{err}
+	}
+	health, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.options.HealthAddress)
+	if err != nil {
+		return &startError{err}
+	}
+	leases, err := coordinationv1.NewForConfig(m.config)
+	if err != nil {
+		return &startError{err}
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer stop(nil)
+	workers.Go(func() {
+		if err := serveHealth(ctx, health, m.metrics, m.ready, m.observe); err != nil {
+			stop(fmt.Errorf("health server: %w", err))
+		}
+	})
+	workers.Go(func() { m.certificates.Run(ctx) })
+	stopEvents, err := m.recordEvents(ctx)
+	if err != nil {
+		return &startError{err}
+	}
+	defer stopEvents()
+	if err := m.follow(ctx, &workers, stop); err != nil {
+		return m.outcome(ctx, err)
+	}
+	m.log.Info("standing by", "version", version.Version)
+	if err := m.waitReady(ctx); err != nil {
+		return m.outcome(ctx, err)
+	}
+	var master v1alpha1.ClusterMaster
+	master.Name = m.options.Name
+	election := &Election{Leases: leases, Namespace: m.options.Namespace,
+		Name: master.LeaseName(), Identity: m.options.PodName,
+		LeaseDuration: m.leaseDuration, RenewDeadline: m.renewDeadline, RetryPeriod: m.retryPeriod, Clock: m.clock, Log: m.log}
+	return m.outcome(ctx, election.Run(ctx, m.lead))
+}
+
+// outcome is the error of Run: the cause that ended ctx if it has one of its own, nothing if the caller ended it.
+func (m *Master) outcome(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// reach asks for the ClusterMaster once, so that a wrong name or cluster is said at the start. Permissions and network
+// policies may be a moment behind the pod they are for.
+func (m *Master) reach(ctx context.Context) error {
+	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, 5*time.Second, true, func(ctx context.Context) (bool, error) {
+		var found v1alpha1.ClusterMaster
+		last = m.client.Get(ctx, key, &found)
+		return last == nil || apierrors.IsNotFound(last), nil
+	})
+	switch {
+	case apierrors.IsNotFound(last):
+		return fmt.Errorf("ClusterMaster %s does not exist in %s: %w", key, m.config.Host, last)
+	case err != nil && last != nil:
+		return fmt.Errorf("cannot read ClusterMaster %s from the cluster at %s: %w", key, m.config.Host, last)
+	}
+	return err
+}
+
+func (m *Master) recordEvents(ctx context.Context) (stop func(), err error) {
+	sink, err := eventsv1.NewForConfig(m.config)
+	if err != nil {
+		return nil, err
+	}
+	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: sink})
+	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+		return nil, err
+	}
+	m.events = broadcaster.NewRecorder(m.scheme, "refinery-master")
+	return broadcaster.Shutdown, nil
+}
+
+// follow starts the watches and waits until the Directory holds what they brought.
+func (m *Master) follow(ctx context.Context, workers *sync.WaitGroup, fail context.CancelCauseFunc) error {
+	c, err := newCache(m.config, m.scheme, m.options.Namespace, m.options.Name)
+	if err != nil {
+		return err
+	}
+	m.directory.Listen(waker(m.wake))
+	workers.Go(func() {
+		if err := c.Start(ctx); err != nil {
+			fail(fmt.Errorf("watches: %w", err))
+		}
+	})
+	if err := follow(ctx, c, m.directory); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.synced = true
+	m.mu.Unlock()
+	return nil
+}
+
+// waitReady returns when everything needed to lead is there.
+func (m *Master) waitReady(ctx context.Context) error {
+	said := ""
+	for {
+		err := m.ready()
+		if err == nil {
+			return nil
+		}
+		if err.Error() != said {
+			said = err.Error()
+			m.log.Info("waiting", "for", said)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-m.wake:
+		}
+	}
+}
+
+// ready says why this process can neither lead nor take over.
+func (m *Master) ready() error {
+	m.mu.Lock()
+	synced := m.synced
+	m.mu.Unlock()
+	if !synced {
+		return errors.New("the watches of ClusterMaster and Refineries are not in sync yet")
+	}
+	policy := m.directory.Policy()
+	if policy == nil {
+		return fmt.Errorf("ClusterMaster %s/%s does not exist", m.options.Namespace, m.options.Name)
+	}
+	if missing := m.certificates.Missing(policy); missing != "" {
+		return errors.New(missing)
+	}
+	return nil
+}
+
+func (m *Master) setActive(t *activeTerm) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.active = t
+}
+
+func (m *Master) activeTerm() *activeTerm {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.active
+}
+
+// observe brings the gauges of sessions up to date.
+func (m *Master) observe() {
+	if t := m.activeTerm(); t != nil {
+		m.metrics.observe(t.server.Stats())
+	}
+}
+
+func (m *Master) certificatesChanged() {
+	waker(m.wake).MasterChanged()
+	if t := m.activeTerm(); t != nil {
+		t.reviewAll()
+	}
+}
+
+// waker is the Directory's Listener while standing by.
+type waker chan struct{}
+
+func (w waker) MasterChanged() {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+}
+
+func (w waker) RefineryChanged(string) {}

@@ -1,0 +1,201 @@
+package master
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Report is what a master owns of a Refinery's status, without the reporter.
+type Report struct {
+	Nodes         []v1alpha1.NodeStatus
+	Authenticated v1alpha1.AuthenticatedNodes
+	// Condition is Authenticated.
+	Condition metav1.Condition
+}
+
+// Equal tells whether there is nothing to write.
+func (r *Report) Equal(other *Report) bool {
+	return apiequality.Semantic.DeepEqual(r, other)
+}
+
+// Reported is the report that stands in a Refinery's status.
+func Reported(status *v1alpha1.RefineryStatus) *Report {
+	report := &Report{Nodes: status.Nodes}
+	if status.Authenticated != nil {
+		report.Authenticated = *status.Authenticated
+	}
+	if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated); c != nil {
+		report.Condition = *c
+	}
+	return report
+}
+
+// NewReport computes what a Refinery's status should say, from what the Registry knows. before is what it says:
+// times of transitions that did not happen are kept.
+func NewReport(r *v1alpha1.Refinery, s Snapshot, before *Report, now metav1.Time) *Report {
+	wanted := Wanted(r)
+	nodes := s.Nodes
+	slices.SortFunc(nodes, func(a, b v1alpha1.NodeStatus) int {
+		return cmp.Or(cmp.Compare(healthy(&a), healthy(&b)), cmp.Compare(a.ID, b.ID))
+	})
+	report := &Report{
+		Authenticated: authenticatedNodes(nodes, s.Authenticated(), wanted),
+		Condition:     condition(r, nodes, s.Authenticated(), wanted),
+	}
+	report.Nodes = keepTransitions(nodes[:min(len(nodes), v1alpha1.MaxNodeStatuses)], before.Nodes)
+	report.Condition.LastTransitionTime = now.Rfc3339Copy()
+	if before.Condition.Status == report.Condition.Status {
+		report.Condition.LastTransitionTime = before.Condition.LastTransitionTime
+	}
+	return report
+}
+
+// Wanted is the number of nodes that a Refinery asks for.
+func Wanted(r *v1alpha1.Refinery) int {
+	if r.Spec.Replicas == nil {
+		return 1
+	}
+	return int(*r.Spec.Replicas)
+}
+
+// Standing tells whether condition Authenticated of a Refinery is True.
+func Standing(r *v1alpha1.Refinery, authenticated, wanted int) bool {
+	return r.Spec.Access != v1alpha1.AccessSuspended && authenticated >= wanted
+}
+
+func healthy(n *v1alpha1.NodeStatus) int {
+	if n.State == v1alpha1.NodeAuthenticated {
+		return 1
+	}
+	return 0
+}
+
+func keepTransitions(nodes, before []v1alpha1.NodeStatus) []v1alpha1.NodeStatus {
+	if len(nodes) == 0 {
+		return nil
+	}
+	known := make(map[string]*v1alpha1.NodeStatus, len(before))
+	for i := range before {
+		known[before[i].ID] = &before[i]
+	}
+	for i := range nodes {
+		nodes[i].LastTransitionTime = nodes[i].LastTransitionTime.Rfc3339Copy()
+		if b := known[nodes[i].ID]; b != nil && b.State == nodes[i].State {
+			nodes[i].LastTransitionTime = b.LastTransitionTime
+		}
+	}
+	return nodes
+}
+
+func authenticatedNodes(nodes []v1alpha1.NodeStatus, authenticated, wanted int) v1alpha1.AuthenticatedNodes {
+	upstreams, versions := map[string]bool{}, map[string]bool{}
+	for i := range nodes {
+		if healthy(&nodes[i]) == 1 {
+			upstreams[nodes[i].Upstream] = true
+		}
+		versions[nodes[i].Version] = true
+	}
+	return v1alpha1.AuthenticatedNodes{
+		Nodes: int32(authenticated), Wanted: int32(wanted), //nolint:gosec // bounded by the API and by maxSessions
+		Summary:   fmt.Sprintf("%d/%d", authenticated, wanted),
+		Upstreams: joined(upstreams), Versions: joined(versions),
+	}
+}
+
+// joined sorts the words and joins as many as fit into 256 bytes.
+func joined(words map[string]bool) string {
+	delete(words, "")
+	sorted := make([]string, 0, len(words))
+	for word := range words {
+		sorted = append(sorted, word)
+	}
+	slices.Sort(sorted)
+	var b strings.Builder
+	for i, word := range sorted {
+		if i > 0 {
+			word = "," + word
+		}
+		if b.Len()+len(word) > 250 {
+			b.WriteString(",…")
+			break
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
+
+// condition is Authenticated, without the time of its transition. nodes are sorted, unhealthy ones first.
+func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated, wanted int) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, ObservedGeneration: r.Generation}
+	switch {
+	case r.Spec.Access == v1alpha1.AccessSuspended:
+		c.Reason = v1alpha1.ReasonSuspended
+		c.Message = "spec.access is Suspended: sessions are closed and new ones denied; set it to Allowed to let the nodes in"
+		return c
+	case Standing(r, authenticated, wanted):
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAuthenticated
+		c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
+		return c
+	}
+	worst, others := worstNode(nodes)
+	c.Reason = v1alpha1.ReasonConnecting
+	if authenticated > 0 {
+		c.Reason = v1alpha1.ReasonPartiallyAuthenticated
+	} else if worst != nil {
+		c.Reason = reasonOf(worst.State)
+	}
+	c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
+	switch {
+	case worst == nil:
+		c.Message += "; the others have not connected, and none was refused"
+	case others > 0:
+		c.Message += fmt.Sprintf("; %s and %d more: %s: %s", worst.ID, others, worst.State, worst.Message)
+	default:
+		c.Message += fmt.Sprintf("; %s: %s: %s", worst.ID, worst.State, worst.Message)
+	}
+	return c
+}
+
+// severity orders the states of nodes by how much a person has to do about them; 0: nothing.
+func severity(s v1alpha1.NodeState) int {
+	return map[v1alpha1.NodeState]int{
+		v1alpha1.NodeDenied: 4, v1alpha1.NodeVersionMismatch: 3, v1alpha1.NodeLost: 2, v1alpha1.NodeClosed: 1,
+	}[s]
+}
+
+// worstNode is the first node of the severest state, and how many others are in that state.
+func worstNode(nodes []v1alpha1.NodeStatus) (worst *v1alpha1.NodeStatus, others int) {
+	for i := range nodes {
+		s := severity(nodes[i].State)
+		switch {
+		case s == 0:
+		case worst == nil || s > severity(worst.State):
+			worst, others = &nodes[i], 0
+		case s == severity(worst.State):
+			others++
+		}
+	}
+	return worst, others
+}
+
+// reasonOf is the condition's reason when no node is authenticated and this is the worst state.
+func reasonOf(s v1alpha1.NodeState) string {
+	switch s {
+	case v1alpha1.NodeDenied:
+		return v1alpha1.ReasonDenied
+	case v1alpha1.NodeVersionMismatch:
+		return v1alpha1.ReasonVersionMismatch
+	case v1alpha1.NodeLost:
+		return v1alpha1.ReasonLost
+	default:
+		return v1alpha1.ReasonConnecting
+	}
+}

@@ -1,0 +1,208 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+// farewell is how long nodes are given to take their conn:close when a term ends.
+const farewell = 2 * time.Second
+
+// activeTerm is everything that exists only while this process is the active master. It is the Directory's Listener.
+type activeTerm struct {
+	master   *Master
+	term     Term
+	log      logr.Logger
+	registry *Registry
+	reporter *Reporter
+	sessions *Sessions
+	server   *protocol.Server
+	refusals *rate.Limiter
+	deposed  context.CancelFunc
+
+	mu     sync.Mutex
+	policy *Policy // that the server is configured by
+}
+
+// lead is one term of being active. It returns when ctx is done or a newer master is active; an error is fatal.
+func (m *Master) lead(ctx context.Context) error {
+	policy := m.directory.Policy()
+	if policy == nil {
+		return nil
+	}
+	term, err := Claim(ctx, m.client, client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}, m.options.PodName, m.clock)
+	if err != nil {
+		m.log.Error(err, "the Lease is won, but not the epoch; standing by again")
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t, err := m.newTerm(term, policy, cancel)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.options.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen for nodes: %w", err)
+	}
+	m.metrics.lead(term.Epoch)
+	m.setActive(t)
+	t.log.Info("active", "listen", listener.Addr().String())
+	err = t.run(ctx, listener, policy.AliveTimeout)
+	m.setActive(nil)
+	m.metrics.standBy()
+	t.log.Info("no longer active")
+	return err
+}
+
+func (m *Master) newTerm(term Term, policy *Policy, deposed context.CancelFunc) (*activeTerm, error) {
+	log := m.log.WithValues("epoch", term.Epoch)
+	t := &activeTerm{master: m, term: term, log: log, deposed: deposed, policy: policy,
+		refusals: rate.NewLimiter(rate.Every(time.Second), 5)}
+	t.registry = NewRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
+	t.reporter = NewReporter(m.client, m.directory, t.registry, term, m.events, m.metrics, m.clock, log, deposed)
+	t.sessions = NewSessions(m.directory, t.registry,
+		&Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, m.metrics, m.clock, log)
+	server, err := protocol.NewServer(t.sessions, t.serverOptions(policy))
+	if err != nil {
+		return nil, fmt.Errorf("spec.protocol: %w", err)
+	}
+	t.server = server
+	return t, nil
+}
+
+// run serves until ctx is done. What a former master reported is presumed to come back within grace.
+func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.Duration) error {
+	t.presume()
+	t.master.directory.Listen(t)
+	defer t.master.directory.Listen(nil)
+	t.reviewAll() // what changed between presuming and listening, and what has to be written at once
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var workers sync.WaitGroup
+	workers.Go(func() { t.reporter.Run(ctx) })
+	workers.Go(func() { t.sessions.Run(ctx) })
+	workers.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-t.master.clock.After(grace):
+			t.registry.EndGrace()
+			t.reporter.TotalsChanged()
+		}
+	})
+	served := make(chan error, 1)
+	go func() { served <- t.server.Serve(listener) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+	}
+	// Nothing is reported of sessions that end because this master does: they are about to be at the next one.
+	stop()
+	workers.Wait()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_ = t.server.Shutdown(bounded) // what did not end in time was ended by force
+	if err == nil {
+		err = <-served
+	}
+	if errors.Is(err, protocol.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// presume takes over what a former master reported. Where the operator has said since that there is no master, or access
+// is suspended, nobody is presumed to be connected.
+func (t *activeTerm) presume() {
+	d := t.master.directory
+	for _, name := range d.Names() {
+		refinery := d.Refinery(name)
+		if refinery == nil {
+			continue
+		}
+		t.registry.SetWanted(name, Wanted(refinery))
+		standing := Reported(&refinery.Status)
+		if standing.Condition.Reason != v1alpha1.ReasonMasterUnavailable && refinery.Spec.Access != v1alpha1.AccessSuspended {
+			t.registry.Presume(name, &refinery.Status)
+		}
+	}
+}
+
+// reviewAll has every session reviewed and every status compared.
+func (t *activeTerm) reviewAll() {
+	for _, name := range t.master.directory.Names() {
+		t.RefineryChanged(name)
+	}
+	t.reporter.TotalsChanged()
+}
+
+// RefineryChanged implements Listener.
+func (t *activeTerm) RefineryChanged(name string) {
+	if r := t.master.directory.Refinery(name); r != nil {
+		t.registry.SetWanted(name, Wanted(r))
+	}
+	t.sessions.Review(name)
+	t.reporter.Changed(name, 0)
+}
+
+// MasterChanged implements Listener: everything in spec but the pods' template takes effect here, without a restart.
+func (t *activeTerm) MasterChanged() {
+	d := t.master.directory
+	if m := d.Master(); m != nil && m.Status.Active != nil && m.Status.Active.Epoch > t.term.Epoch {
+		t.log.Info("a newer master is active; this one steps down", "newer", m.Status.Active.Epoch)
+		t.deposed()
+		return
+	}
+	policy := d.Policy()
+	t.mu.Lock()
+	same := policy == t.policy
+	t.policy = policy
+	t.mu.Unlock()
+	if same {
+		t.reporter.TotalsChanged()
+		return
+	}
+	if policy != nil {
+		if err := t.server.Reconfigure(t.serverOptions(policy)); err != nil {
+			t.log.Error(err, "spec.protocol cannot be used; what was before stays in force")
+		}
+	}
+	t.reviewAll()
+}
+
+// serverOptions are what a policy asks of the protocol's server.
+func (t *activeTerm) serverOptions(p *Policy) protocol.ServerOptions {
+	o := protocol.DefaultServerOptions()
+	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
+	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
+	// The Authenticator counts authenticated sessions against maxSessions, so that a refusal has a reason in status.
+	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxWaiting
+	o.OnRefused = t.connectionRefused
+	o.OnPanic = func(_ *protocol.Session, err *protocol.PanicError) {
+		t.log.Error(err, "panic; the session was ended", "stack", string(err.Stack))
+	}
+	return o
+}
+
+func (t *activeTerm) connectionRefused(remote net.Addr, cause error) {
+	t.master.metrics.refusal(remote, cause)
+	if errors.Is(cause, protocol.ErrPeerClosed) || errors.Is(cause, protocol.ErrServerClosed) {
+		return // probes and load balancers look whether the port is open
+	}
+	if t.refusals.AllowN(t.master.clock.Now(), 1) {
+		t.log.Info("connection refused", "address", host(remote), "cause", truncate(cause.Error(), 256))
+	}
+}
