@@ -1,26 +1,40 @@
-# The local cluster; see hack/cluster/README.md.
-CLUSTER := go -C hack/cluster run .
-# What the images are tagged with. A semantic version is written into the binaries too.
-IMAGE_TAG ?= dev
+# The local cluster and the images that run on it; see hack/cluster/README.md.
+LOCAL_CLUSTER := hack/cluster/run
+# Prints the folder of etcd, kube-apiserver and kubectl, which are built on first use.
+ASSETS := $(LOCAL_CLUSTER) assets
+# What `make images` tags the images with; the default is what config/ names.
+TAG ?= $(or $(VERSION),dev)
 
-.PHONY: cluster-up cluster-down cluster-status kubeconfig images test-cluster test-dockerfile
-cluster-up: ## Start a real Kubernetes on this machine (needs root)
-	@$(CLUSTER) up
+##@ The local cluster
 
-cluster-down: ## Stop it and remove every trace
-	@$(CLUSTER) down
+.PHONY: cluster-up
+cluster-up: ## Start a real Kubernetes on this machine (needs root).
+	@$(LOCAL_CLUSTER) up
 
-cluster-status: ## Show what runs
-	@$(CLUSTER) status
+.PHONY: cluster-down
+cluster-down: ## Stop it and remove every trace, also after a crash.
+	@$(LOCAL_CLUSTER) down
 
-kubeconfig: ## Print the path of its kubeconfig
-	@$(CLUSTER) kubeconfig
+.PHONY: cluster-status
+cluster-status: ## What runs, with memory, the node and the pods.
+	@$(LOCAL_CLUSTER) status
 
-images: ## Build the images and load them into the local cluster
-	@$(CLUSTER) images --version $(IMAGE_TAG)
+.PHONY: kubeconfig
+kubeconfig: # The path of its kubeconfig, and nothing else.
+	@$(LOCAL_CLUSTER) kubeconfig
 
-test-cluster: ## Test the local cluster's own code
+.PHONY: assets
+assets: # The folder of etcd, kube-apiserver and kubectl, and nothing else.
+	@$(ASSETS)
+
+.PHONY: images
+images: ## Build the images and load those that changed into the local cluster.
+	@$(LOCAL_CLUSTER) images --version $(TAG)
+
+.PHONY: test-cluster
+test-cluster: ## Unit tests of the local cluster's own code.
 	@go -C hack/cluster test ./...
 
-test-dockerfile: ## Build the Dockerfile with buildah and compare its images with those of `make images` (needs root)
-	@go -C hack/cluster test -count=1 -run TestDockerfile -tags dockerfile ./internal/project
+.PHONY: test-dockerfile
+test-dockerfile: ## Build the Dockerfile with buildah; its images equal those of `make images` (needs root).
+	@go -C hack/cluster test -count=1 -timeout 20m -tags dockerfile -run TestDockerfile ./internal/project

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 
@@ -15,14 +17,16 @@ import (
 
 const help = `A real Kubernetes node on this machine, for development and tests. It needs Linux, root and Debian's packages.
 
-Usage: go -C hack/cluster run . COMMAND
+Usage: hack/cluster/run COMMAND
 
   up                       install what is missing, start the cluster, wait until it is ready
   down                     stop it and remove every trace, also after a crash
   status                   what runs, with memory, the node and the pods
   kubeconfig               print the path of the administrator's kubeconfig
   load ARCHIVE...          import image archives
-  images [--version TAG]   build the project's images and load those that changed
+  images [--version TAG] [--commit REVISION]
+                           build the project's images and load those that changed; a TAG that is a semantic version is
+                           written into the binaries too (default: dev)
   assets                   build the Kubernetes binaries, print their folder (for KUBEBUILDER_ASSETS)
 `
 
@@ -81,10 +85,13 @@ var tag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 // images builds the project's images and loads those the cluster lacks.
 func images(ctx context.Context, w *progress.Writer, args []string) error {
 	flags := flag.NewFlagSet("images", flag.ContinueOnError)
-	flags.SetOutput(os.Stderr)
-	version := flags.String("version", "dev", "tag of the images; a semantic version is written into the binaries too")
-	commit := flags.String("commit", "", "revision for the images' labels")
-	if err := flags.Parse(args); err != nil {
+	flags.SetOutput(io.Discard) // the error below is the one line
+	version := flags.String("version", "dev", "")
+	commit := flags.String("commit", "", "")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fmt.Print(help)
+		return nil
+	} else if err != nil {
 		return usageError("images: " + err.Error())
 	}
 	if flags.NArg() > 0 || !tag.MatchString(*version) {

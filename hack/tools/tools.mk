@@ -1,6 +1,11 @@
-# Pinned development tools. A recipe runs one as $(call tool,NAME); it is installed on first use. See hack/tools/path.
-tool = $$(hack/tools/path $(1))
+# Pinned development tools. `$(TOOL) NAME` prints the path of one, which is installed on first use.
+TOOL := hack/tools/path
+
+##@ Pinned tools
 
 .PHONY: tools
-tools: ## Install every pinned development tool
-	@for tool in controller-gen golangci-lint helm; do hack/tools/path $$tool || exit 1; done
+tools: ## Install every pinned development tool.
+	@for tool in controller-gen golangci-lint helm; do $(TOOL) $$tool || exit 1; done
+
+tool-%: # The path of one tool, and nothing else.
+	@$(TOOL) $*
