@@ -15,7 +15,7 @@ const wakeGap = 50 * time.Millisecond
 // them. A message read or written only stores a time. Each session stands in a queue under the earliest time at which
 // it could be overdue; when that time comes it is looked at, and mostly stands in line again.
 //
-// Times are durations since epoch.
+// Times are durations since epoch, which is before the first of them: 0 means never.
 type liveness struct {
 	epoch   time.Time
 	alive   atomic.Int64 // AliveTimeout, nanoseconds
@@ -26,13 +26,10 @@ type liveness struct {
 	queue checkQueue
 	timer *time.Timer
 	wake  time.Duration // when the timer fires; 0 if it is not set
-	last  time.Duration // when it last did
+	last  time.Duration // when it last found a session whose time had come
 }
 
 func (l *liveness) now() time.Duration { return time.Since(l.epoch) }
-
-// stamp is now where 0 means never.
-func (l *liveness) stamp() time.Duration { return max(1, l.now()) }
 
 // configure sets the timeouts, for sessions that are already there too.
 func (l *liveness) configure(o *ServerOptions) {
@@ -97,7 +94,10 @@ func (l *liveness) check() {
 	var overdue []verdict
 	l.mu.Lock()
 	now := l.now()
-	l.last, l.wake = now, 0
+	l.wake = 0
+	if len(l.queue) > 0 && l.queue[0].checkAt <= now {
+		l.last = now
+	}
 	if l.writing.Load() > 0 {
 		for _, s := range l.queue {
 			if s.writeStart.Load() != 0 {

@@ -25,6 +25,7 @@ type recorder struct {
 
 	events chan string
 	causes chan error
+	last   *Session // the one that was authenticated last; read it after its event
 }
 
 func newRecorder() *recorder {
@@ -55,7 +56,10 @@ func (r *recorder) Authenticate(ctx context.Context, s *Session, certificate str
 	return "up:1", nil
 }
 
-func (r *recorder) Authenticated(s *Session) { r.note(s, "authenticated %s", s.Upstream()) }
+func (r *recorder) Authenticated(s *Session) {
+	r.last = s
+	r.note(s, "authenticated %s", s.Upstream())
+}
 
 func (r *recorder) Acknowledged(s *Session, upstream string) { r.note(s, "acknowledged %s", upstream) }
 

@@ -70,7 +70,7 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 	}
 	srv := &Server{
 		handler:   h,
-		live:      liveness{epoch: time.Now()},
+		live:      liveness{epoch: time.Now().Add(-1)},
 		listeners: make(map[*net.Listener]struct{}),
 		sessions:  make(map[*Session]struct{}),
 		closing:   make(chan struct{}),

@@ -192,7 +192,7 @@ func (s *Session) expire(cause error) {
 // overdue returns when the session is to be looked at again, or why it has to end.
 func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 	alive := time.Duration(s.server.live.alive.Load())
-	next := time.Duration(s.seen.Load()) + alive
+	next := now + alive
 	if start := s.writeStart.Load(); start != 0 {
 		end := time.Duration(start + s.server.live.write.Load())
 		if now >= end {
@@ -204,8 +204,7 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 	closing, offeredAt := s.cause != nil, s.offeredAt
 	s.mu.Unlock()
 	if closing {
-		// Reading ends by closeLinger, so only a write can hang.
-		return max(next, now+time.Second), nil
+		return next, nil // Reading ends by closeLinger, so only a write can hang.
 	}
 	if offeredAt != 0 {
 		if now >= offeredAt+alive {
@@ -213,10 +212,11 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 		}
 		next = min(next, offeredAt+alive)
 	}
-	if now >= time.Duration(s.seen.Load())+alive {
+	silent := time.Duration(s.seen.Load()) + alive
+	if now >= silent {
 		return 0, ErrAliveTimeout
 	}
-	return next, nil
+	return min(next, silent), nil
 }
 
 // takeTurn makes the caller the one who writes, unless someone is. Called with mu held.
@@ -258,7 +258,7 @@ func (s *Session) outgoing() (b []byte, last bool) {
 		return aliveBytes, false
 	case s.out.upstream != nil && s.offeredAt == 0:
 		s.offered, s.out.upstream = *s.out.upstream, nil
-		s.offeredAt = s.server.live.stamp()
+		s.offeredAt = s.server.live.now()
 		return appendGrant(nil, s.offered), false
 	}
 	s.writing = false
@@ -281,7 +281,7 @@ func (s *Session) farewell() {
 func (s *Session) write(message []byte) error {
 	l := &s.server.live
 	l.writing.Add(1)
-	s.writeStart.Store(int64(l.stamp()))
+	s.writeStart.Store(int64(l.now()))
 	err := writePackets(s.conn, message, s.packetBytes)
 	s.writeStart.Store(0)
 	l.writing.Add(-1)

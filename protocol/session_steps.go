@@ -145,7 +145,7 @@ func (s *Session) take(m *message, limit int) error {
 	if err != nil {
 		return openingFailure(err, state)
 	}
-	s.seen.Store(int64(s.server.live.stamp()))
+	s.seen.Store(int64(s.server.live.now()))
 	if err := masterTakes.check(state, m.code); err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (s *Session) step() error {
 	if err := s.in.next(&m, s.sessionBytes); err != nil {
 		return readFailure(err, s.State())
 	}
-	s.seen.Store(int64(s.server.live.stamp()))
+	s.seen.Store(int64(s.server.live.now()))
 	s.mu.Lock()
 	if s.state != StateAuthenticated {
 		s.mu.Unlock()

@@ -118,6 +118,7 @@ func (tr *transcript) play(t *testing.T, conn net.Conn, own, other string, byByt
 			if len(rest) > 0 || (err != nil && !closedByPeer(err)) {
 				t.Fatalf("line %d: read %q, %v; want the connection closed and nothing more", l.number, rest, err)
 			}
+			_ = conn.Close()
 		default:
 			do(l)
 		}
