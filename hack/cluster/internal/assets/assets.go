@@ -150,7 +150,7 @@ func Ensure(ctx context.Context, w *progress.Writer) (Assets, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return Assets{}, err
 	}
-	unlock, err := Lock(filepath.Join(cache, "kubernetes.lock"), w, "another build of the Kubernetes binaries")
+	unlock, err := Lock(ctx, filepath.Join(cache, "kubernetes.lock"), w, "another build of the Kubernetes binaries")
 	if err != nil {
 		return Assets{}, err
 	}

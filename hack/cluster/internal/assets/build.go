@@ -3,6 +3,7 @@ package assets
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/progress"
 )
@@ -56,7 +58,7 @@ func kubernetesVersionFlags(version string) string {
 }
 
 // Lock takes the lock file for this process, and tells the person when it has to wait for the holder. The lock ends with the process at the latest.
-func Lock(path string, w *progress.Writer, holder string) (unlock func(), err error) {
+func Lock(ctx context.Context, path string, w *progress.Writer, holder string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
@@ -64,10 +66,27 @@ func Lock(path string, w *progress.Writer, holder string) (unlock func(), err er
 	if err != nil {
 		return nil, err
 	}
-	err = w.Step("wait for "+holder, func() error { return syscall.Flock(int(file.Fd()), syscall.LOCK_EX) })
+	err = w.Step("wait for "+holder, func() error { return awaitLock(ctx, file) })
 	if err != nil {
 		file.Close()
 		return nil, err
 	}
 	return func() { file.Close() }, nil
+}
+
+// awaitLock asks for the lock again and again: a blocked flock(2) could not be interrupted.
+func awaitLock(ctx context.Context, file *os.File) error {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
 }

@@ -24,7 +24,7 @@ func Down(ctx context.Context, w *progress.Writer) error {
 	if err := requireRoot(); err != nil {
 		return err
 	}
-	unlock, err := lock(w)
+	unlock, err := lock(ctx, w)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ func Up(ctx context.Context, w *progress.Writer) error {
 	if err := requireRoot(); err != nil {
 		return err
 	}
-	unlock, err := lock(w)
+	unlock, err := lock(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -196,33 +195,4 @@ func Kubeconfig() (string, error) {
 		return "", errNoCluster
 	}
 	return KubeconfigPath(), nil
-}
-
-// kubectl runs the cluster's own kubectl as administrator.
-type kubectl struct{ path, kubeconfig string }
-
-func (k kubectl) command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, k.path, append([]string{"--kubeconfig=" + k.kubeconfig}, args...)...)
-}
-
-func (k kubectl) run(ctx context.Context, args ...string) error {
-	err := describe(k.command(ctx, args...))
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-func (k kubectl) apply(ctx context.Context, manifest []byte) error {
-	cmd := k.command(ctx, "apply", "--server-side", "--filename=-")
-	cmd.Stdin = strings.NewReader(string(manifest))
-	return describe(cmd)
-}
-
-func (k kubectl) ready(ctx context.Context) bool {
-	return k.command(ctx, "get", "--raw=/readyz").Run() == nil
-}
-
-func (k kubectl) awaitReady(ctx context.Context) error {
-	return poll(ctx, 200*time.Millisecond, apiServer, func() (bool, error) { return k.ready(ctx), nil })
 }

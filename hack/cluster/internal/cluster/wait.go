@@ -37,10 +37,10 @@ func requireRoot() error {
 }
 
 // lock keeps a second `up` or `down` waiting. The file lies in the cache, since Root goes away.
-func lock(w *progress.Writer) (func(), error) {
+func lock(ctx context.Context, w *progress.Writer) (func(), error) {
 	cache, err := assets.CacheDir()
 	if err != nil {
 		return nil, err
 	}
-	return assets.Lock(filepath.Join(cache, "cluster.lock"), w, "another `up` or `down`")
+	return assets.Lock(ctx, filepath.Join(cache, "cluster.lock"), w, "another `up` or `down`")
 }
