@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ type recorder struct {
 
 	events chan string
 	causes chan error
-	last   *Session // the one that was authenticated last; read it after its event
+	last   atomic.Pointer[Session] // the one that was authenticated last
 }
 
 func newRecorder() *recorder {
@@ -57,7 +58,7 @@ func (r *recorder) Authenticate(ctx context.Context, s *Session, certificate str
 }
 
 func (r *recorder) Authenticated(s *Session) {
-	r.last = s
+	r.last.Store(s)
 	r.note(s, "authenticated %s", s.Upstream())
 }
 

@@ -1,0 +1,120 @@
+package protocol
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
+	server := func(change func(*ServerOptions)) error {
+		o := DefaultServerOptions()
+		change(&o)
+		_, err := NewServer(newRecorder(), o)
+		return err
+	}
+	client := func(change func(*ClientOptions)) error {
+		o := DefaultClientOptions()
+		o.ID, o.Version, o.Type, o.Certificate = "a", "1", "t", "PEM"
+		change(&o)
+		return o.Validate()
+	}
+	for _, tc := range []struct {
+		name string
+		err  error
+		want string // "" is no error
+	}{
+		{"the defaults of a server", server(func(*ServerOptions) {}), ""},
+		{"no handshake timeout", server(func(o *ServerOptions) { o.HandshakeTimeout = 0 }), "HandshakeTimeout is 0s"},
+		{"a negative write timeout", server(func(o *ServerOptions) { o.WriteTimeout = -1 }), "WriteTimeout is -1ns"},
+		{"alive timeout within the interval", server(func(o *ServerOptions) { o.AliveTimeout = 11 * time.Second }), "AliveTimeout is 11s"},
+		{"alive timeout just over it", server(func(o *ServerOptions) { o.AliveTimeout = 11*time.Second + 1 }), ""},
+		{"no handshakes", server(func(o *ServerOptions) { o.MaxHandshakes = 0 }), "MaxHandshakes is 0"},
+		{"no waiting is fine", server(func(o *ServerOptions) { o.MaxWaiting = 0 }), ""},
+		{"packets too small", server(func(o *ServerOptions) { o.PacketBytes = 15 }), "PacketBytes is 15"},
+		{"messages too small", server(func(o *ServerOptions) { o.SessionBytes = 63 }), "SessionBytes is 63"},
+		{"messages too big", server(func(o *ServerOptions) { o.AuthStartBytes = maxMessageBytes + 1 }), "AuthStartBytes is 16777217"},
+		{"TLS without a certificate", server(func(o *ServerOptions) { o.TLSConfig = &tls.Config{} }), "TLSConfig has no certificate"},
+		{"several at once", server(func(o *ServerOptions) { *o = ServerOptions{} }), "MaxSessions is 0"},
+		{"a good client", client(func(*ClientOptions) {}), ""},
+		{"no id", client(func(o *ClientOptions) { o.ID = "" }), "ID is required"},
+		{"an id too long", client(func(o *ClientOptions) { o.ID = strings.Repeat("a", 254) }), "ID has 254 bytes"},
+		{"the longest id", client(func(o *ClientOptions) { o.ID = strings.Repeat("a", 253) }), ""},
+		{"a version that is not printable", client(func(o *ClientOptions) { o.Version = "1\n" }), `Version "1\n" is not printable`},
+		{"a type too long", client(func(o *ClientOptions) { o.Type = strings.Repeat("a", 65) }), "Type has 65 bytes"},
+		{"a certificate in DER", client(func(o *ClientOptions) { o.Certificate = "\x30\x82" }), "must be PEM"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			switch {
+			case tc.want == "" && tc.err != nil:
+				t.Errorf("error %v", tc.err)
+			case tc.want != "" && (tc.err == nil || !strings.Contains(tc.err.Error(), tc.want)):
+				t.Errorf("error %v, want it to say %q", tc.err, tc.want)
+			}
+		})
+	}
+	if _, err := NewServer(nil, DefaultServerOptions()); err == nil {
+		t.Error("a server without a Handler was made")
+	}
+}
+
+func TestHandshakeWithBadOptionsSendsNothingAndCloses(t *testing.T) {
+	here, there := net.Pipe()
+	if _, err := Handshake(t.Context(), here, DefaultClientOptions()); err == nil {
+		t.Fatal("Handshake accepted options without an ID")
+	}
+	if n, err := there.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("read %d bytes, %v; want a closed connection", n, err)
+	}
+}
+
+func TestAClientRunsOnce(t *testing.T) {
+	h := newRecorder()
+	l := listen(t)
+	serve(t, l, h, DefaultServerOptions())
+	o := DefaultClientOptions()
+	o.ID, o.Version, o.Type = "a", "0.1.0", "refinery"
+	c, err := Handshake(t.Context(), dial(t, l), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close returned %v", err)
+		}
+	}
+	if err := c.Run(t.Context()); !errors.Is(err, ErrSessionClosed) {
+		t.Errorf("Run after Close returned %v", err)
+	}
+	if err := c.Run(t.Context()); err == nil || errors.Is(err, ErrSessionClosed) {
+		t.Errorf("the second Run returned %v", err)
+	}
+}
+
+func TestStatesHaveNames(t *testing.T) {
+	for s := range stateCount {
+		if s.String() == "" || strings.HasPrefix(s.String(), "State(") {
+			t.Errorf("state %d has no name", uint8(s))
+		}
+	}
+	if got := stateCount.String(); got != "State(9)" {
+		t.Errorf("a state that is none is %q", got)
+	}
+}
+
+func TestErrorsNeverQuoteThePeer(t *testing.T) {
+	secret := "very-secret"
+	for _, wire := range []string{
+		`auth:start;;{"cert":"` + secret + `"}x<EOF>`, `auth:start;;{"cert":"` + secret + `\x"}<EOF>`,
+		`auth:start;;{"` + secret + `":1}<EOF>`, secret + ";;<EOF>", `auth:start;;{"cert":["` + secret + `"]}<EOF>`,
+	} {
+		var m message
+		_, err := decode(&m, []byte(wire), 0, 4096)
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%q gives error %v", wire, err)
+		}
+	}
+}
