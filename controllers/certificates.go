@@ -1,0 +1,143 @@
+package controllers
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+// overlap is how long a replaced certificate is still let in: longer than any kubelet takes to bring a
+// changed Secret into its pods.
+const overlap = time.Hour
+
+// maxListed is the number of entries of status.certificates.
+const maxListed = 8
+
+// held is a certificate as a Secret holds it.
+type held struct {
+	// chain is there, leaf first, as soon as it parses, also when the rest is no good.
+	chain []*x509.Certificate
+	pair  pki.PEMPair
+}
+
+func (h held) leaf() *x509.Certificate {
+	if len(h.chain) == 0 {
+		return nil
+	}
+	return h.chain[0]
+}
+
+// parseHeld reads certificate and key of a Secret. What is wrong is a *pki.Problem.
+func parseHeld(secret *corev1.Secret) (held, error) {
+	h := held{pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
+	var err error
+	if h.chain, err = pki.ParseCertificates(corev1.TLSCertKey, h.pair.Certificate); err != nil {
+		return h, err
+	}
+	_, err = pki.ParseKey(corev1.TLSPrivateKeyKey, h.pair.Key, h.chain[0])
+	return h, err
+}
+
+// issuedSecret is a Secret with a certificate that the operator issues.
+type issuedSecret struct {
+	owner client.Object
+	name  string
+	// verify tells whether a chain may stay in use; what is wrong is a *pki.Problem.
+	verify func(chain []*x509.Certificate) error
+	// issue makes a new certificate.
+	issue func() (pki.PEMPair, error)
+}
+
+// read returns the certificate that is in use, and, as renew, whether a new one is needed: it is missing,
+// does not parse, does not verify, or is past two thirds of its life. That is decided on what the API
+// server has, never on a cache that may be behind.
+func (e *Environment) read(ctx context.Context, a *apply.Applier, s issuedSecret) (found bool, current held, renew bool, err error) {
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = s.owner.GetNamespace(), s.name
+	found, err = a.Read(ctx, s.owner, secret)
+	if err != nil || !found {
+		return false, held{}, !found, err
+	}
+	if current, renew = e.judge(secret, s); !renew {
+		return true, current, false, nil
+	}
+	err = e.Live.Get(ctx, client.ObjectKeyFromObject(secret), secret)
+	if apierrors.IsNotFound(err) || (err == nil && !metav1.IsControlledBy(secret, s.owner)) {
+		return false, held{}, true, nil
+	}
+	if err != nil {
+		return false, held{}, false, fmt.Errorf("read Secret %s: %w", s.name, err)
+	}
+	current, renew = e.judge(secret, s)
+	return true, current, renew, nil
+}
+
+func (e *Environment) judge(secret *corev1.Secret, s issuedSecret) (h held, renew bool) {
+	h, err := parseHeld(secret)
+	if err != nil || s.verify(h.chain) != nil {
+		return h, true
+	}
+	return h, !e.Clock.Now().Before(pki.RenewAt(h.leaf()))
+}
+
+// renew issues a new certificate.
+func (s issuedSecret) renew() (held, error) {
+	pair, err := s.issue()
+	if err != nil {
+		return held{}, err
+	}
+	chain, err := pki.ParseCertificates(corev1.TLSCertKey, pair.Certificate)
+	return held{chain: chain, pair: pair}, err
+}
+
+// listCertificates is status.certificates with current in use: what was Current before it stays let in as
+// Previous until its overlap ends. With no current certificate nothing is let in.
+func listCertificates(listed []v1alpha1.ListedCertificate, current *x509.Certificate, now time.Time) []v1alpha1.ListedCertificate {
+	if current == nil {
+		return nil
+	}
+	list := []v1alpha1.ListedCertificate{{
+		Fingerprint: pki.Fingerprint(current),
+		NotAfter:    metav1.NewTime(current.NotAfter.UTC()),
+		Use:         v1alpha1.CertificateCurrent,
+	}}
+	for _, c := range listed {
+		if c.Fingerprint == list[0].Fingerprint || len(list) == maxListed {
+			continue
+		}
+		if c.Use == v1alpha1.CertificateCurrent {
+			until := metav1.NewTime(now.Add(overlap))
+			c.Use, c.Until = v1alpha1.CertificatePrevious, &until
+		}
+		if c.Until != nil && now.Before(c.Until.Time) && now.Before(c.NotAfter.Time) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// currentFingerprint is the Current one of status.certificates, or empty.
+func currentFingerprint(listed []v1alpha1.ListedCertificate) string {
+	for _, c := range listed {
+		if c.Use == v1alpha1.CertificateCurrent {
+			return c.Fingerprint
+		}
+	}
+	return ""
+}
+
+// hasAuthority tells whether a Secret brings the trust bundle of authority.
+func hasAuthority(secret *corev1.Secret, authority *pki.Authority) bool {
+	return bytes.Contains(secret.Data[v1alpha1.AuthorityKey], bytes.TrimSpace(authority.BundlePEM()))
+}

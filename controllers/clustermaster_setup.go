@@ -1,0 +1,66 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// SetupClusterMaster adds the controller of ClusterMasters to the manager.
+func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) error {
+	r := NewClusterMasterReconciler(e)
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ClusterMaster{}, secretIndex, secretsOfMaster); err != nil {
+		return fmt.Errorf("index ClusterMasters by %s: %w", secretIndex, err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.ClusterMaster{}).
+		Owns(&corev1.Secret{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.Service{}).
+		Owns(&rbacv1.Role{}).
+		Owns(&rbacv1.RoleBinding{}).
+		Owns(&appsv1.Deployment{}).
+		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2}).
+		Complete(r)
+}
+
+// secretsOfMaster are the names of all Secrets that a ClusterMaster uses, its own and those it names.
+func secretsOfMaster(o client.Object) []string {
+	m := o.(*v1alpha1.ClusterMaster)
+	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName()}
+	if name, ok := namedAuthority(m); ok {
+		names = append(names, name)
+	}
+	return names
+}
+
+// ofSecret are the ClusterMasters that use a Secret.
+func (r *ClusterMasterReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
+	masters := r.mastersBySecret(ctx, secret)
+	requests := make([]reconcile.Request, len(masters))
+	for i := range masters {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&masters[i])
+	}
+	return requests
+}
+
+func (e *Environment) mastersBySecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []v1alpha1.ClusterMaster {
+	list := &v1alpha1.ClusterMasterList{}
+	if err := e.Client.List(ctx, list, client.InNamespace(secret.Namespace), client.MatchingFields{secretIndex: secret.Name}); err != nil {
+		return nil // the cache is stopping
+	}
+	return list.Items
+}

@@ -1,0 +1,235 @@
+package controllers
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// validate checks what CEL has no words for.
+func (r *ClusterMasterReconciler) validate(_ context.Context, s *masterScope) error {
+	versions := s.master.Spec.Protocol.AcceptedVersions
+	if versions == "" {
+		return nil
+	}
+	if _, err := semver.NewConstraint(versions); err != nil {
+		return &stalledError{v1alpha1.ReasonInvalidVersions,
+			fmt.Sprintf("spec.protocol.acceptedVersions %q is no semver constraint: %v", versions, err)}
+	}
+	return nil
+}
+
+// reconcileAuthority makes an authority where none is named and none was made. One that was made and is no
+// good any more is left for a person to delete: a new one takes the trust from every running node.
+func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *masterScope) error {
+	s.certificate = &certificateFound{}
+	authority, err := r.authority(ctx, r.apply, s.master)
+	_, named := namedAuthority(s.master)
+	problem := pki.AsProblem(err)
+	switch {
+	case err == nil:
+		s.authority = authority
+		s.agenda.atFuture(authority.Certificates[0].NotAfter.Add(time.Second), s.now)
+		if named {
+			return nil
+		}
+		return r.keepAuthority(ctx, s)
+	case problem == nil:
+		return err
+	case !named && problem.Reason == v1alpha1.ReasonSecretNotFound:
+		return r.makeAuthority(ctx, s)
+	case named:
+		s.foundWrong(problem.Reason, "certificates.authority: "+problem.Message)
+		return nil
+	default:
+		s.foundWrong(v1alpha1.ReasonAuthorityNotReady,
+			problem.Message+"; delete this Secret and a new authority is made, and with it all certificates")
+		return nil
+	}
+}
+
+func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) error {
+	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, r.Clock.Now())
+	if err != nil {
+		return err
+	}
+	if s.authority, err = pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now()); err != nil {
+		return err
+	}
+	_, err = r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pair))
+	return err
+}
+
+// keepAuthority puts back labels and owner of the Secret, should someone have taken them.
+func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterScope) error {
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = s.master.Namespace, s.master.AuthoritySecretName()
+	if found, err := r.apply.Read(ctx, s.master, secret); err != nil || !found {
+		return err
+	}
+	_, err := r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pki.PEMPair{
+		Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey],
+	}))
+	return err
+}
+
+// reconcileCertificate keeps the certificate that the master serves. With an authority that came without
+// its key, the user brings it under the name that the operator would have used.
+func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *masterScope) error {
+	if s.authority == nil {
+		return nil
+	}
+	if s.authority.Key == nil {
+		return r.verifyBrought(ctx, s)
+	}
+	names := resource.MasterDNSNames(s.master)
+	secret := issuedSecret{
+		owner: s.master,
+		name:  s.master.CertificateSecretName(),
+		verify: func(chain []*x509.Certificate) error {
+			return s.authority.VerifyServer(chain, names, r.Clock.Now())
+		},
+		issue: func() (pki.PEMPair, error) {
+			return s.authority.IssueServer(s.master.Name, names, r.Clock.Now())
+		},
+	}
+	_, current, renew, err := r.read(ctx, r.apply, secret)
+	if err != nil {
+		return err
+	}
+	if renew {
+		if current, err = secret.renew(); err != nil {
+			return err
+		}
+	}
+	if _, err := r.apply.Apply(ctx, s.master, resource.MasterCertificateSecret(s.master, current.pair, s.authority.BundlePEM())); err != nil {
+		return err
+	}
+	s.certificate.leaf = current.leaf()
+	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
+	s.agenda.at(pki.RenewAt(current.leaf()))
+	return nil
+}
+
+func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterScope) error {
+	name := s.master.CertificateSecretName()
+	secret, err := r.namedSecret(ctx, s.master.Namespace, name)
+	if p := pki.AsProblem(err); p != nil {
+		s.foundWrong(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
+			"certificates.authority came without its key, so nothing can be issued: bring Secret %s with tls.crt, tls.key and ca.crt for %v",
+			name, resource.MasterDNSNames(s.master)))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h, err := parseHeld(secret)
+	if err == nil && !hasAuthority(secret, s.authority) {
+		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
+			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified"}
+	}
+	if err == nil {
+		err = s.authority.VerifyServer(h.chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+	}
+	s.certificate.leaf = h.leaf()
+	if p := pki.AsProblem(inSecret(name, err)); p != nil {
+		s.foundWrong(p.Reason, p.Message)
+		return nil
+	}
+	s.found(v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", name))
+	s.agenda.atFuture(h.leaf().NotAfter.Add(time.Second), s.now)
+	return nil
+}
+
+// reconcileShared keeps the bearer secret of SharedCertificate authentication, and removes the operator's
+// own where it is not used.
+func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *masterScope) error {
+	own := &corev1.Secret{}
+	own.Namespace, own.Name = s.master.Namespace, s.master.Name+"-shared"
+	shared := s.master.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate
+	named := s.master.Spec.Certificates != nil && s.master.Spec.Certificates.Shared != nil
+	switch {
+	case shared && named:
+		if err := r.verifyShared(ctx, s); err != nil || s.master.SharedSecretName() == own.Name {
+			return err
+		}
+		_, err := r.apply.Delete(ctx, s.master, own)
+		return err
+	case shared:
+		return r.keepShared(ctx, s, own)
+	default:
+		_, err := r.apply.Delete(ctx, s.master, own)
+		return err
+	}
+}
+
+func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope, own *corev1.Secret) error {
+	if _, err := r.apply.Read(ctx, s.master, own); err != nil {
+		return err
+	}
+	certificate := own.Data[v1alpha1.SharedCertificateKey]
+	if len(bytes.TrimSpace(certificate)) == 0 {
+		certificate = []byte(rand.Text() + rand.Text()) // 260 random bits
+	}
+	_, err := r.apply.Apply(ctx, s.master, resource.MasterSharedSecret(s.master, certificate))
+	return err
+}
+
+func (r *ClusterMasterReconciler) verifyShared(ctx context.Context, s *masterScope) error {
+	secret, err := r.namedSecret(ctx, s.master.Namespace, s.master.SharedSecretName())
+	if p := pki.AsProblem(err); p != nil {
+		s.foundWrong(p.Reason, "certificates.shared: "+p.Message)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch value := secret.Data[v1alpha1.SharedCertificateKey]; {
+	case len(bytes.TrimSpace(value)) == 0:
+		s.foundWrong(v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf(
+			"certificates.shared: Secret %s: key %s is missing or empty", secret.Name, v1alpha1.SharedCertificateKey))
+	case len(value) > pki.MaxPEMBytes:
+		s.foundWrong(v1alpha1.ReasonTooLarge, fmt.Sprintf(
+			"certificates.shared: Secret %s: %s has %d bytes, more than the %d that a node may send",
+			secret.Name, v1alpha1.SharedCertificateKey, len(value), pki.MaxPEMBytes))
+	}
+	return nil
+}
+
+func (r *ClusterMasterReconciler) reconcileAccess(ctx context.Context, s *masterScope) error {
+	for _, desired := range []apply.Configuration{
+		resource.MasterServiceAccount(s.master),
+		resource.MasterRole(s.master),
+		resource.MasterRoleBinding(s.master),
+	} {
+		if _, err := r.apply.Apply(ctx, s.master, desired); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *ClusterMasterReconciler) reconcileService(ctx context.Context, s *masterScope) error {
+	_, err := r.apply.Apply(ctx, s.master, resource.MasterService(s.master))
+	return err
+}
+
+func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *masterScope) error {
+	desired, err := resource.MasterDeployment(s.master, r.Images)
+	if err != nil {
+		return err
+	}
+	_, err = r.apply.Apply(ctx, s.master, desired)
+	return err
+}

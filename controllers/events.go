@@ -1,0 +1,70 @@
+package controllers
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// maxNoteBytes is what the events API takes.
+const maxNoteBytes = 1024
+
+// transition is an event about a change in status.
+type transition struct {
+	kind, reason, action, note string
+}
+
+// derivedReasons of Ready repeat another condition, which has its own event.
+var derivedReasons = map[string]bool{
+	v1alpha1.ReasonProgressing:         true,
+	v1alpha1.ReasonCertificateNotReady: true,
+	v1alpha1.ReasonNotAuthenticated:    true,
+	v1alpha1.ReasonNoActiveMaster:      true,
+}
+
+// transitions are the events of what changed between two states of the conditions that the operator writes.
+func transitions(before, after []metav1.Condition) []transition {
+	var changes []transition
+	for _, kind := range []string{v1alpha1.ConditionCertificateReady, v1alpha1.ConditionTransportSecure, v1alpha1.ConditionAuthenticated, v1alpha1.ConditionReady} {
+		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
+			continue
+		}
+		if is.Status == metav1.ConditionTrue {
+			// Secure from the beginning is nothing to tell.
+			if kind != v1alpha1.ConditionTransportSecure || was != nil {
+				changes = append(changes, transition{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
+			}
+			continue
+		}
+		switch {
+		case kind == v1alpha1.ConditionReady && derivedReasons[is.Reason]:
+		case kind == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
+		case is.Reason == v1alpha1.ReasonPaused:
+			changes = append(changes, transition{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
+		default:
+			changes = append(changes, transition{corev1.EventTypeWarning, is.Reason, "Reconcile", noteOf(is)})
+		}
+	}
+	return changes
+}
+
+func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c.Message) }
+
+// certificateTransition tells of a new certificate in use.
+func certificateTransition(fingerprint string, notAfter metav1.Time) transition {
+	return transition{corev1.EventTypeNormal, "CertificateChanged", "Certify",
+		fmt.Sprintf("the certificate in use is now %s, valid until %s", fingerprint, notAfter.UTC().Format("2006-01-02"))}
+}
+
+// record writes events about object. They follow a status write that succeeded.
+func (e *Environment) record(object runtime.Object, changes []transition) {
+	for _, t := range changes {
+		e.Events.Eventf(object, nil, t.kind, t.reason, t.action, "%s", truncate(t.note, maxNoteBytes))
+	}
+}

@@ -1,0 +1,97 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Indexes by what a CR refers to.
+const (
+	masterIndex = "spec.masterRef.name"
+	secretIndex = "secrets"
+)
+
+// SetupRefinery adds the controller of Refineries to the manager.
+func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error {
+	r := NewRefineryReconciler(e)
+	for field, extract := range map[string]client.IndexerFunc{
+		masterIndex: func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} },
+		secretIndex: func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).CertificateSecretName()} },
+	} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Refinery{}, field, extract); err != nil {
+			return fmt.Errorf("index Refineries by %s: %w", field, err)
+		}
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.Refinery{}).
+		Owns(&corev1.Secret{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&corev1.Service{}).
+		Owns(&appsv1.Deployment{}).
+		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
+		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
+		Complete(r)
+}
+
+// ofMaster are the Refineries that name a ClusterMaster.
+func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []reconcile.Request {
+	return r.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName())
+}
+
+// ofSecret are the Refineries that use a Secret, themselves or through their master's authority.
+func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
+	requests := r.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name)
+	for _, master := range r.mastersBySecret(ctx, secret) {
+		if name, ok := namedAuthority(&master); ok && name == secret.Name {
+			requests = append(requests, r.refineriesBy(ctx, secret.Namespace, masterIndex, master.Name)...)
+		}
+	}
+	return requests
+}
+
+func (e *Environment) refineriesBy(ctx context.Context, namespace, index, value string) []reconcile.Request {
+	list := &v1alpha1.RefineryList{}
+	if err := e.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}); err != nil {
+		return nil // the cache is stopping
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: list.Items[i].Name}
+	}
+	return requests
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return secret
+}
+
+// masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate,
+// and whether there is an active master. The counts that a master writes would wake all its Refineries.
+func masterMatters() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
+		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)
+		return before.Generation != after.Generation ||
+			!same(before.Status.Conditions, after.Status.Conditions) ||
+			!same(before.Status.Certificate, after.Status.Certificate) ||
+			(before.Status.Active == nil) != (after.Status.Active == nil)
+	}}
+}

@@ -1,0 +1,168 @@
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// refineryStatus is the status that a pass leaves: what was there, brought up to what the pass found.
+func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
+	r := s.refinery
+	status := *r.Status.DeepCopy()
+	conditions := conditionSet{&status.Conditions, r.Generation, s.now}
+	if s.certificate != nil {
+		conditions.set(s.certificate.condition)
+		status.Certificates = listCertificates(r.Status.Certificates, s.certificate.leaf, s.now)
+		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
+			s.agenda.at(c.Until.Time)
+		}
+	}
+	conditions.set(refineryAvailable(r, s.deployment))
+	if c, ok := masterUnavailable(s); ok {
+		conditions.set(c)
+	}
+	status.Replicas, status.Selector = refineryScale(r, s.deployment)
+	if o.consequence != silentRetry {
+		conditions.set(refineryReady(r, conditions, o))
+	}
+	conditions.setStalled(o)
+	if o.consequence == carriedOut && !r.Spec.Paused {
+		status.ObservedGeneration = r.Generation
+	}
+	return status
+}
+
+// refineryReady tells the first thing that is in the way, by the other conditions of the same pass.
+func refineryReady(r *v1alpha1.Refinery, conditions conditionSet, o outcome) metav1.Condition {
+	not := func(reason, message string) metav1.Condition {
+		return newCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	}
+	find := func(kind string) *metav1.Condition { return meta.FindStatusCondition(*conditions.conditions, kind) }
+	certificate, authenticated, available := find(v1alpha1.ConditionCertificateReady), find(v1alpha1.ConditionAuthenticated), find(v1alpha1.ConditionAvailable)
+	switch {
+	case r.Spec.Paused:
+		return newCondition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused,
+			"spec.paused is set: nothing is changed until it is taken away; running nodes go on")
+	case o.consequence != carriedOut:
+		return not(o.reason, o.message)
+	case certificate != nil && certificate.Status != metav1.ConditionTrue:
+		return not(v1alpha1.ReasonCertificateNotReady, fmt.Sprintf("%s: %s", certificate.Reason, certificate.Message))
+	case authenticated == nil:
+		return not(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
+	case authenticated.Status != metav1.ConditionTrue:
+		return not(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
+	case available != nil && available.Status != metav1.ConditionTrue:
+		return not(v1alpha1.ReasonProgressing, available.Message)
+	default:
+		return newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
+	}
+}
+
+// refineryAvailable looks at the pods. A Deployment that cannot make pods says why.
+func refineryAvailable(r *v1alpha1.Refinery, deployment *appsv1.Deployment) metav1.Condition {
+	if r.Spec.Placement == v1alpha1.PlacementExternal {
+		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
+			"the nodes run outside of the operator's hands")
+	}
+	wanted, available := resource.RefineryReplicas(r), availableReplicas(deployment)
+	message := podsMessage(available, wanted, deployment)
+	if deployment != nil && available >= wanted {
+		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
+	}
+	return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
+}
+
+func availableReplicas(deployment *appsv1.Deployment) int32 {
+	if deployment == nil {
+		return 0
+	}
+	return deployment.Status.AvailableReplicas
+}
+
+func podsMessage(available, wanted int32, deployment *appsv1.Deployment) string {
+	message := fmt.Sprintf("%d of %d pods are available", available, wanted)
+	if deployment == nil {
+		return message
+	}
+	for _, c := range deployment.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return fmt.Sprintf("%s: %s", message, c.Message)
+		}
+	}
+	return message
+}
+
+// refineryScale is what the scale subresource shows.
+func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int32, selector string) {
+	if r.Spec.Placement == v1alpha1.PlacementExternal {
+		return resource.RefineryReplicas(r), ""
+	}
+	if deployment != nil {
+		replicas = deployment.Status.Replicas
+	}
+	return replicas, resource.FormatSelector(resource.RefinerySelector(r))
+}
+
+// masterUnavailable is condition Authenticated in the operator's hands: when no master can write it, that
+// is, when the ClusterMaster is missing, has had no available pod for longer than its alive timeout, or
+// is not active yet and the condition never existed. Written once, it stays until a master takes it back.
+func masterUnavailable(s *refineryScope) (metav1.Condition, bool) {
+	current := meta.FindStatusCondition(s.refinery.Status.Conditions, v1alpha1.ConditionAuthenticated)
+	unavailable := func(message string) (metav1.Condition, bool) {
+		return newCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
+	}
+	m := s.master
+	if m == nil {
+		return unavailable(fmt.Sprintf("ClusterMaster %s does not exist", s.refinery.Spec.MasterRef.Name))
+	}
+	if since := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionAvailable); since != nil && since.Status == metav1.ConditionFalse {
+		deadline := since.LastTransitionTime.Add(time.Duration(m.Spec.Protocol.AliveTimeoutSeconds) * time.Second)
+		if !s.now.Before(deadline) {
+			return unavailable(fmt.Sprintf("ClusterMaster %s has had no available pod for longer than its alive timeout", m.Name))
+		}
+		s.agenda.at(deadline)
+	}
+	if current == nil && m.Status.Active == nil {
+		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active yet", m.Name))
+	}
+	return metav1.Condition{}, false
+}
+
+// refineryStatusConfiguration is the part of status that the operator writes. Condition Authenticated is
+// in it only while it says that no master can.
+func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
+	kinds := []string{v1alpha1.ConditionReady, v1alpha1.ConditionCertificateReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionStalled}
+	if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated); c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable {
+		kinds = append(kinds, v1alpha1.ConditionAuthenticated)
+	}
+	configuration := apiac.RefineryStatus().
+		WithConditions(conditionConfigurations(status.Conditions, kinds...)...).
+		WithReplicas(status.Replicas)
+	if status.ObservedGeneration != 0 {
+		configuration.WithObservedGeneration(status.ObservedGeneration)
+	}
+	if status.Selector != "" {
+		configuration.WithSelector(status.Selector)
+	}
+	for _, c := range status.Certificates {
+		listed := apiac.ListedCertificate().WithFingerprint(c.Fingerprint).WithNotAfter(c.NotAfter).WithUse(c.Use)
+		if c.Until != nil {
+			listed.WithUntil(*c.Until)
+		}
+		configuration.WithCertificates(listed)
+	}
+	return apiac.Refinery(r.Name, r.Namespace).WithStatus(configuration)
+}
+
+// same compares two configurations by what they mean: times in any zone.
+func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }

@@ -1,0 +1,216 @@
+package controllers
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// certificateFound is what the certificate step found out.
+type certificateFound struct {
+	// leaf is in use, good or not; nil if there is none that parses.
+	leaf      *x509.Certificate
+	condition metav1.Condition
+}
+
+// found records a certificate that is good.
+func (s *refineryScope) found(leaf *x509.Certificate, reason, message string) {
+	s.certificate = &certificateFound{leaf, newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, reason, message)}
+}
+
+// foundWrong records a certificate that is not.
+func (s *refineryScope) foundWrong(leaf *x509.Certificate, reason, message string) {
+	s.certificate = &certificateFound{leaf, newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionFalse, reason, message)}
+}
+
+func (r *RefineryReconciler) requireMaster(_ context.Context, s *refineryScope) error {
+	if s.master != nil {
+		return nil
+	}
+	return &waitError{reason: v1alpha1.ReasonMasterNotFound,
+		message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; all goes on by itself when it does", s.refinery.Spec.MasterRef.Name)}
+}
+
+func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refineryScope) error {
+	issuedName := s.refinery.Name + "-tls"
+	switch ref := s.refinery.Spec.CertificateSecretRef; {
+	case s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext:
+		s.found(nil, v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")
+		return r.removeSecret(ctx, s, issuedName)
+	case ref == nil:
+		return r.issueCertificate(ctx, s)
+	case ref.Name != issuedName:
+		if err := r.removeSecret(ctx, s, issuedName); err != nil {
+			return err
+		}
+	}
+	return r.verifyProvided(ctx, s)
+}
+
+// verifyProvided looks at the Secret that the user brings, and never writes to it. Whatever is wrong with
+// it, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
+func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScope) error {
+	name := s.refinery.CertificateSecretName()
+	var leaf *x509.Certificate
+	secret, err := r.namedSecret(ctx, s.refinery.Namespace, name)
+	if err == nil {
+		var h held
+		h, err = parseHeld(secret)
+		leaf, err = h.leaf(), inSecret(name, err)
+		if err == nil {
+			err = r.verifyChain(ctx, s, name, h.chain)
+		}
+	}
+	if p := pki.AsProblem(err); p != nil {
+		s.foundWrong(leaf, p.Reason, p.Message)
+	} else if err != nil {
+		return err
+	} else {
+		s.found(leaf, v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", name))
+	}
+	if leaf != nil {
+		s.agenda.atFuture(leaf.NotBefore, s.now)
+		s.agenda.atFuture(leaf.NotAfter.Add(time.Second), s.now)
+	}
+	return nil
+}
+
+func (r *RefineryReconciler) verifyChain(ctx context.Context, s *refineryScope, name string, chain []*x509.Certificate) error {
+	authority, err := r.masterAuthority(ctx, s)
+	if err != nil {
+		return err
+	}
+	return inSecret(name, authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now()))
+}
+
+// masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
+func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refineryScope) (*pki.Authority, error) {
+	authority, err := r.authority(ctx, r.apply, s.master)
+	if p := pki.AsProblem(err); p != nil {
+		return nil, &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
+			Message: fmt.Sprintf("the certificate authority of ClusterMaster %s: %s", s.master.Name, p.Message)}
+	}
+	return authority, err
+}
+
+// issueCertificate keeps a certificate in the Refinery's own Secret. If that was deleted, what it held is
+// taken off the list first, in a pass of its own: deleting the Secret revokes, whenever the operator stops.
+func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refineryScope) error {
+	authority, err := r.masterAuthority(ctx, s)
+	if pki.AsProblem(err) == nil && err != nil {
+		return err
+	}
+	unready := pki.AsProblem(err)
+	secret := r.issuedSecret(s, authority)
+	found, current, renew, err := r.read(ctx, r.apply, secret)
+	switch {
+	case err != nil:
+		return err
+	case unready != nil:
+		s.foundWrong(current.leaf(), unready.Reason, unready.Message)
+		return nil
+	case !found && len(s.refinery.Status.Certificates) > 0:
+		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", secret.name)
+		s.foundWrong(nil, v1alpha1.ReasonSecretNotFound, message)
+		return &waitError{v1alpha1.ReasonProgressing, message, time.Second}
+	case renew && authority.Key == nil:
+		s.foundWrong(current.leaf(), v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
+			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
+		return nil
+	case renew:
+		if current, err = secret.renew(); err != nil {
+			return err
+		}
+	}
+	if _, err := r.apply.Apply(ctx, s.refinery, resource.RefineryCertificateSecret(s.refinery, current.pair, authority.BundlePEM())); err != nil {
+		return err
+	}
+	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
+	s.agenda.at(pki.RenewAt(current.leaf()))
+	return nil
+}
+
+func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Authority) issuedSecret {
+	return issuedSecret{
+		owner: s.refinery,
+		name:  s.refinery.CertificateSecretName(),
+		verify: func(chain []*x509.Certificate) error {
+			if authority == nil { // nothing to judge by, so nothing is renewed
+				return nil
+			}
+			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
+		},
+		issue: func() (pki.PEMPair, error) {
+			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), r.Clock.Now())
+		},
+	}
+}
+
+func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *refineryScope) error {
+	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
+		account := &corev1.ServiceAccount{}
+		account.Namespace, account.Name = s.refinery.Namespace, resource.RefineryServiceAccountName(s.refinery)
+		_, err := r.apply.Delete(ctx, s.refinery, account)
+		return err
+	}
+	_, err := r.apply.Apply(ctx, s.refinery, resource.RefineryServiceAccount(s.refinery))
+	return err
+}
+
+// awaitListing ends the pass until the status that was read lists the certificate.
+func (r *RefineryReconciler) awaitListing(_ context.Context, s *refineryScope) error {
+	leaf := s.certificate.leaf
+	if leaf == nil || currentFingerprint(s.refinery.Status.Certificates) == pki.Fingerprint(leaf) {
+		return nil
+	}
+	return &waitError{v1alpha1.ReasonProgressing, "the certificate is being listed in status", time.Second}
+}
+
+func (r *RefineryReconciler) reconcileService(ctx context.Context, s *refineryScope) error {
+	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal || len(s.refinery.Spec.Ports) == 0 {
+		service := &corev1.Service{}
+		service.Namespace, service.Name = s.refinery.Namespace, s.refinery.Name
+		_, err := r.apply.Delete(ctx, s.refinery, service)
+		return err
+	}
+	_, err := r.apply.Apply(ctx, s.refinery, resource.RefineryService(s.refinery))
+	return err
+}
+
+func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refineryScope) error {
+	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
+		deployment := &appsv1.Deployment{}
+		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
+		_, err := r.apply.Delete(ctx, s.refinery, deployment)
+		return err
+	}
+	desired, err := resource.RefineryDeployment(s.refinery, s.master, r.Images)
+	if err != nil {
+		return err
+	}
+	_, err = r.apply.Apply(ctx, s.refinery, desired)
+	return err
+}
+
+func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope, name string) error {
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = s.refinery.Namespace, name
+	_, err := r.apply.Delete(ctx, s.refinery, secret)
+	return err
+}
+
+// atFuture puts a time on the agenda if it is still to come.
+func (a *agenda) atFuture(t, now time.Time) {
+	if t.After(now) {
+		a.at(t)
+	}
+}

@@ -1,0 +1,73 @@
+package operator
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// NewScheme knows all kinds that the operator reads or writes.
+func NewScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	return scheme, v1alpha1.AddToScheme(scheme)
+}
+
+// cacheOptions restrict what is cached of the kinds that the operator owns to the objects that bear its
+// label: the Secrets of others, above all, are never read into memory.
+func cacheOptions(namespaces []string) cache.Options {
+	owned := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resource.LabelManagedBy: resource.ManagedBy})}
+	return cache.Options{
+		DefaultNamespaces: namespaceConfigs(namespaces),
+		DefaultTransform:  cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Secret{}:         owned,
+			&corev1.Service{}:        owned,
+			&corev1.ServiceAccount{}: owned,
+			&rbacv1.Role{}:           owned,
+			&rbacv1.RoleBinding{}:    owned,
+			&appsv1.Deployment{}:     owned,
+		},
+	}
+}
+
+// newSecretCache watches the metadata of all Secrets and keeps of it what tells one version from another.
+func newSecretCache(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper, namespaces []string) (cache.Cache, error) {
+	return cache.New(config, cache.Options{
+		Scheme:            scheme,
+		Mapper:            mapper,
+		DefaultNamespaces: namespaceConfigs(namespaces),
+		DefaultTransform: func(object any) (any, error) {
+			if secret, ok := object.(*metav1.PartialObjectMetadata); ok {
+				secret.ObjectMeta = metav1.ObjectMeta{
+					Namespace: secret.Namespace, Name: secret.Name, UID: secret.UID, ResourceVersion: secret.ResourceVersion,
+				}
+			}
+			return object, nil
+		},
+	})
+}
+
+func namespaceConfigs(namespaces []string) map[string]cache.Config {
+	if len(namespaces) == 0 {
+		return nil
+	}
+	configs := make(map[string]cache.Config, len(namespaces))
+	for _, namespace := range namespaces {
+		configs[namespace] = cache.Config{}
+	}
+	return configs
+}
