@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -104,5 +105,27 @@ func TestPodCgroupsOfBothVersions(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("groups (-want +got):\n%s", diff)
 		}
+	}
+}
+
+func TestOnlySocketsNobodyListensOnAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	alive, err := net.Listen("unix", filepath.Join(dir, "alive"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.Close()
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "dead")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false) // as when its process is killed
+	dead.Close()
+	got, err := deadSockets(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{filepath.Join(dir, "dead")}, got); diff != "" {
+		t.Errorf("sockets (-want +got):\n%s", diff)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/progress"
@@ -58,7 +60,7 @@ func clean(ctx context.Context) (removed []string, err error) {
 	return removed, nil
 }
 
-// killComponents ends the kubelet first, so that it starts nothing that another's end seems to call for; shims carry containerd's marker.
+// killComponents ends the daemons and containerd's shims, which inherited its marker.
 func killComponents(context.Context) (string, error) {
 	total := 0
 	for deadline := time.Now().Add(stopTimeout); ; {
@@ -81,17 +83,19 @@ func killComponents(context.Context) (string, error) {
 	}
 }
 
-// stopOrder puts the kubelet first.
+// stopOrder puts the kubelet and containerd first: they would react to the end of the others.
 func stopOrder(processes []process) []process {
-	var first, rest []process
-	for _, p := range processes {
-		if p.part == kubelet {
-			first = append(first, p)
-		} else {
-			rest = append(rest, p)
+	rank := func(p process) int {
+		switch p.program {
+		case kubelet:
+			return 0
+		case containerd:
+			return 1
+		default:
+			return 2
 		}
 	}
-	return append(first, rest...)
+	return slices.SortedStableFunc(slices.Values(processes), func(a, b process) int { return rank(a) - rank(b) })
 }
 
 // killPods ends what ran in the pods, and removes their control groups.
@@ -180,21 +184,9 @@ func removeFiles(context.Context) (string, error) {
 
 // removeOutside removes what components left outside Root, and the folders that are empty then.
 func removeOutside() error {
-	sockets, err := filepath.Glob(under("containerd", "state", "io.containerd.runtime.v2.task", "*", "*", "address"))
+	sockets, err := deadSockets(containerdSocketDir)
 	if err != nil {
 		return err
-	}
-	for _, file := range sockets {
-		address, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		socket := strings.TrimPrefix(strings.TrimSpace(string(address)), "unix://")
-		if filepath.Dir(socket) == containerdSocketDir {
-			if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
 	}
 	cached, err := cachedNetworks(cniCacheDir)
 	if err != nil {
@@ -204,7 +196,7 @@ func removeOutside() error {
 	if err != nil {
 		return err
 	}
-	for _, path := range append(append(cached, links...), filepath.Join(devicePluginDir, "kubelet.sock"), filepath.Join(devicePluginDir, "DEPRECATION")) {
+	for _, path := range slices.Concat(sockets, cached, links, []string{filepath.Join(devicePluginDir, "kubelet.sock"), filepath.Join(devicePluginDir, "DEPRECATION")}) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -217,6 +209,29 @@ func removeOutside() error {
 		_ = os.Remove(dir)
 	}
 	return nil
+}
+
+// deadSockets lists the sockets in dir on which nobody listens: those of shims that were killed. Their names are hashes that say
+// nothing of whose they were.
+func deadSockets(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var dead []string
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		connection, err := net.Dial("unix", path)
+		if err == nil {
+			connection.Close()
+		} else if errors.Is(err, syscall.ECONNREFUSED) {
+			dead = append(dead, path)
+		}
+	}
+	return dead, nil
 }
 
 // cachedNetworks lists the files the CNI library keeps of the cluster's pods: one for our network, and one for the loopback of the same pod.

@@ -60,10 +60,13 @@ func TestAChildOfAComponentIsNotTheComponent(t *testing.T) {
 	}
 }
 
-func TestTheKubeletStopsFirst(t *testing.T) {
-	got := stopOrder([]process{{pid: 1, part: etcd}, {pid: 2, part: kubelet}, {pid: 3, part: containerd}})
-	want := []process{{pid: 2, part: kubelet}, {pid: 1, part: etcd}, {pid: 3, part: containerd}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(process{})); diff != "" {
+func TestWhatWouldReactStopsFirst(t *testing.T) {
+	shim := process{pid: 1, part: containerd, program: "containerd-shim-runc-v2"}
+	store := process{pid: 2, part: etcd, program: etcd}
+	runtime := process{pid: 3, part: containerd, program: containerd}
+	node := process{pid: 4, part: kubelet, program: kubelet}
+	got := stopOrder([]process{shim, store, runtime, node})
+	if diff := cmp.Diff([]process{node, runtime, shim, store}, got, cmp.AllowUnexported(process{})); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
