@@ -1,15 +1,10 @@
 package master
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/x509"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,26 +12,6 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
-
-// Announced is what a node said of itself in conn:establish, and what TLS proved of it.
-type Announced struct {
-	ID, Version, Type string
-	Proof             Proof
-}
-
-// Proof is what TLS proved of a peer: checks 1 and 2, made once for a connection. The zero Proof proves nothing.
-type Proof struct {
-	// Leaf is the peer's certificate, whose key it holds; nil on plaintext.
-	Leaf *x509.Certificate
-	// Fingerprint of Leaf; "" without one.
-	Fingerprint string
-	// Authority is the SHA-256 of the trust bundle's certificate that vouches for Leaf, if chain is nil.
-	Authority [sha256.Size]byte
-	// Refinery is the one that Leaf names, if chain and identity are nil.
-	Refinery string
-
-	chain, identity *Denial // why check 1 and 2 failed
-}
 
 // Grant is the decision to let a node in, and everything it rests on.
 type Grant struct {
@@ -68,6 +43,14 @@ type Denial struct {
 }
 
 func (d *Denial) Error() string { return d.Reason + ": " + d.Message }
+
+func (d *Denial) clone() *Denial {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	return &c
+}
 
 // Authenticator decides who is let in, from the Directory and the certificates alone. It fails closed:
 // what it cannot check it refuses. The checks and their order are those of the design's section
@@ -224,91 +207,6 @@ func (a *Authenticator) review(g *Grant) *Denial {
 	return a.checkListed(g.Refinery, g.Fingerprint)
 }
 
-// Prove makes the checks that rest on TLS alone: 1, the chain, and 2, the identity. peer are the TLS peer's certificates,
-// leaf first.
-func (a *Authenticator) Prove(peer []*x509.Certificate) Proof {
-	if len(peer) == 0 {
-		return Proof{}
-	}
-	p := Proof{Leaf: peer[0], Fingerprint: Fingerprint(peer[0])}
-	if p.Authority, p.chain = a.verifyChain(a.Trust(), peer); p.chain == nil {
-		p.Refinery, p.identity = a.identify(p.Leaf)
-	}
-	return p
-}
-
-// chainDenial says why check 1 failed, or nil.
-func (p *Proof) chainDenial() *Denial {
-	if p.Leaf == nil {
-		return &Denial{Reason: v1alpha1.ReasonDenied, Message: "presents no certificate over TLS"}
-	}
-	return p.chain.clone()
-}
-
-func (d *Denial) clone() *Denial {
-	if d == nil {
-		return nil
-	}
-	c := *d
-	return &c
-}
-
-// verifyChain is check 1. It returns the authority that vouches for the leaf.
-func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) ([sha256.Size]byte, *Denial) {
-	var none [sha256.Size]byte
-	if trust == nil || trust.Roots == nil {
-		return none, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
-	}
-	now, leaf := a.Clock.Now(), peer[0]
-	if now.Before(leaf.NotBefore) {
-		return none, &Denial{Reason: v1alpha1.ReasonNotYetValid,
-			Message: "its certificate is valid from " + leaf.NotBefore.UTC().Format(time.RFC3339) + "; wait, or set the clocks right"}
-	}
-	if now.After(leaf.NotAfter) {
-		return none, &Denial{Reason: v1alpha1.ReasonExpired, Message: expired(leaf.NotAfter)}
-	}
-	intermediates := x509.NewCertPool()
-	for _, c := range peer[1:] {
-		intermediates.AddCert(c)
-	}
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.Roots, Intermediates: intermediates, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if err != nil {
-		return none, unverified(err)
-	}
-	chain := chains[0]
-	return sha256.Sum256(chain[len(chain)-1].Raw), nil
-}
-
-func unverified(err error) *Denial {
-	if invalid, ok := err.(x509.CertificateInvalidError); ok && invalid.Reason == x509.IncompatibleUsage { //nolint:errorlint // x509 returns it unwrapped
-		return &Denial{Reason: v1alpha1.ReasonWrongUsage, Message: "its certificate is not for TLS client authentication; issue one with that extended key usage"}
-	}
-	return &Denial{Reason: v1alpha1.ReasonWrongAuthority,
-		Message: "its certificate was not issued by an authority that this master trusts: " + truncate(err.Error(), 256)}
-}
-
-// identify is check 2: exactly one URI SAN, exactly that of a Refinery of this master.
-func (a *Authenticator) identify(leaf *x509.Certificate) (refinery string, denial *Denial) {
-	policy := a.Directory.Policy()
-	if policy == nil {
-		return "", masterGone()
-	}
-	prefix := v1alpha1.RefineryIdentity(policy.Name, policy.Namespace, "").String()
-	if len(leaf.URIs) != 1 {
-		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
-			Message: fmt.Sprintf("its certificate has %d URI SANs; it must have exactly one, %s<name>", len(leaf.URIs), prefix)}
-	}
-	identity := leaf.URIs[0].String()
-	name, ok := strings.CutPrefix(identity, prefix)
-	r := a.Directory.Refinery(name)
-	if !ok || r == nil || r.Identity().String() != identity {
-		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
-			Message: fmt.Sprintf("its certificate is for %q, which is no Refinery of this master; it must be for %s<name>", truncate(identity, 256), prefix)}
-	}
-	return name, nil
-}
-
 // admit is check 4 without the fingerprint: the Refinery exists, names this master and is not suspended.
 func (a *Authenticator) admit(refinery string) *Denial {
 	policy, r := a.Directory.Policy(), a.Directory.Refinery(refinery)
@@ -326,16 +224,43 @@ func (a *Authenticator) admit(refinery string) *Denial {
 }
 
 func (a *Authenticator) checkListed(refinery, fingerprint string) *Denial {
-	if r := a.Directory.Refinery(refinery); r != nil {
-		now := a.Clock.Now()
-		if slices.ContainsFunc(r.Status.Certificates, func(c v1alpha1.ListedCertificate) bool {
-			return c.Fingerprint == fingerprint && !now.After(c.NotAfter.Time)
-		}) {
-			return nil
-		}
+	end := a.listedUntil(refinery, fingerprint)
+	if !end.IsZero() && !a.Clock.Now().After(end) {
+		return nil
 	}
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonCertificateNotListed,
 		Message: fmt.Sprintf("its certificate %s… is not, or no longer, in status.certificates; the node must use the certificate in the Refinery's Secret", truncate(fingerprint, 12))}
+}
+
+// listedUntil is the end of the time in which a Refinery lists a fingerprint: its certificate's validity, or the overlap
+// in which a replaced one is still let in; zero when it is not listed.
+func (a *Authenticator) listedUntil(refinery, fingerprint string) (end time.Time) {
+	r := a.Directory.Refinery(refinery)
+	if r == nil {
+		return end
+	}
+	for _, c := range r.Status.Certificates {
+		if c.Fingerprint != fingerprint {
+			continue
+		}
+		end = c.NotAfter.Time
+		if c.Until != nil && c.Until.Time.Before(end) {
+			end = c.Until.Time
+		}
+	}
+	return end
+}
+
+// Until is when a grant that holds now ends by itself; zero if it does not.
+func (a *Authenticator) Until(g *Grant) time.Time {
+	end := g.NotAfter
+	if g.Policy.Authentication != v1alpha1.AuthenticationIssuedCertificate {
+		return end
+	}
+	if listed := a.listedUntil(g.Refinery, g.Fingerprint); listed.Before(end) {
+		end = listed
+	}
+	return end
 }
 
 // nodePattern is what may follow "<refinery>/" in an id: one name, no path.
@@ -367,41 +292,6 @@ func belongs(refinery, id string) bool {
 func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
 	d.Refinery = a.Attribute(n)
 	return d
-}
-
-// Attribute returns the Refinery whose certificate the TLS peer holds the key of, or "": one that chains to the
-// trust bundle with exactly that Refinery's identity, or one that the Refinery lists by fingerprint.
-func (a *Authenticator) Attribute(n Announced) string {
-	if n.Proof.Leaf == nil {
-		return ""
-	}
-	if n.Proof.Refinery != "" {
-		return n.Proof.Refinery
-	}
-	listing := a.Directory.Listing(n.Proof.Fingerprint)
-	claimed, _, _ := strings.Cut(n.ID, "/")
-	switch {
-	case slices.Contains(listing, claimed): // several may list it; the claim only chooses among them
-		return claimed
-	case len(listing) == 1:
-		return listing[0]
-	}
-	return ""
-}
-
-// sameCertificate tells whether presented is one PEM block with exactly the leaf's bytes, and nothing else.
-// What was presented is compared and never parsed.
-func sameCertificate(presented string, leaf *x509.Certificate) bool {
-	text := strings.TrimSpace(presented)
-	block, rest := pem.Decode([]byte(text))
-	return block != nil && strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") && block.Type == "CERTIFICATE" && len(block.Headers) == 0 &&
-		len(bytes.TrimSpace(rest)) == 0 && bytes.Equal(block.Bytes, leaf.Raw)
-}
-
-// Fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
-func Fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
 }
 
 func masterGone() *Denial {

@@ -61,9 +61,14 @@ type Certificates struct {
 	// Changed is called after other certificates came into force. It must not block.
 	Changed func()
 
-	current atomic.Pointer[Trust]
-	content [sha256.Size]byte
-	failed  string
+	current     atomic.Pointer[Trust]
+	tls, shared loaded
+}
+
+// loaded is what became of one mounted Secret.
+type loaded struct {
+	content [sha256.Size]byte // of what is in force
+	failed  string            // why the last try failed; said once, not at every poll
 }
 
 // Trust returns what is in force; nil before the first successful load.
@@ -110,10 +115,11 @@ func (c *Certificates) Run(ctx context.Context) {
 	ticker := c.Clock.NewTicker(certificatePoll)
 	defer ticker.Stop()
 	var events <-chan fsnotify.Event
+	var failures <-chan error
 	if watcher, err := fsnotify.NewWatcher(); err == nil {
 		defer func() { _ = watcher.Close() }()
 		c.watch(watcher)
-		events = watcher.Events
+		events, failures = watcher.Events, watcher.Errors
 	}
 	for {
 		c.Load()
@@ -122,6 +128,7 @@ func (c *Certificates) Run(ctx context.Context) {
 			return
 		case <-ticker.C():
 		case <-events:
+		case <-failures: // polling covers what a notification missed
 		}
 	}
 }
@@ -138,58 +145,78 @@ func (c *Certificates) watch(watcher *fsnotify.Watcher) {
 
 // Load compares the files with what is in force and takes what changed. It is not safe for concurrent use.
 func (c *Certificates) Load() {
-	next, content, err := c.read()
-	if err != nil {
-		if text := err.Error(); text != c.failed { // said once, not at every poll
-			c.failed = text
-			c.Log.Error(err, "certificates cannot be loaded; what was loaded before stays in force")
-		}
+	next := Trust{}
+	if t := c.Trust(); t != nil {
+		next = *t
+	}
+	changed := false
+	if c.Directory != "" {
+		changed = c.take(&c.tls, c.Directory, &next, (*Trust).readTLS)
+	}
+	if c.SharedFile != "" {
+		changed = c.take(&c.shared, c.SharedFile, &next, (*Trust).readShared) || changed
+	}
+	if !changed {
 		return
 	}
-	c.failed = ""
-	if c.Trust() != nil && content == c.content {
-		return
-	}
-	c.content = content
-	c.current.Store(next)
+	c.current.Store(&next)
 	if next.Served != nil {
-		c.Log.Info("certificate loaded", "fingerprint", Fingerprint(next.Served.Leaf), "notAfter", next.Served.Leaf.NotAfter, "authorities", len(next.authorities))
+		c.Log.Info("certificates loaded", "fingerprint", Fingerprint(next.Served.Leaf), "notAfter", next.Served.Leaf.NotAfter,
+			"authorities", len(next.authorities), "shared", next.HasShared)
 	}
 	if c.Changed != nil {
 		c.Changed()
 	}
 }
 
-func (c *Certificates) read() (*Trust, [sha256.Size]byte, error) {
-	t := &Trust{}
+// take reads one mounted Secret into next if its content is other than before.
+func (c *Certificates) take(l *loaded, path string, next *Trust, read func(t *Trust, path string) ([sha256.Size]byte, error)) bool {
+	candidate := *next
+	content, err := read(&candidate, path)
+	if err != nil {
+		if text := err.Error(); text != l.failed {
+			l.failed = text
+			c.Log.Info("certificates cannot be loaded; what was loaded before stays in force", "cause", text)
+		}
+		return false
+	}
+	l.failed = ""
+	if content == l.content {
+		return false
+	}
+	l.content = content
+	*next = candidate
+	return true
+}
+
+func (t *Trust) readTLS(directory string) ([sha256.Size]byte, error) {
+	files := map[string][]byte{}
 	hash := sha256.New()
-	if c.Directory != "" {
-		files := map[string][]byte{}
-		for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey} {
-			content, err := readBounded(filepath.Join(c.Directory, name))
-			if err != nil {
-				return nil, [sha256.Size]byte{}, err
-			}
-			files[name] = content
-			_, _ = hash.Write(fmt.Appendf(nil, "%s %d\n%s", name, len(content), content))
-		}
-		if err := t.parse(files); err != nil {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("%s: %w", c.Directory, err)
-		}
-	}
-	if c.SharedFile != "" {
-		content, err := readBounded(c.SharedFile)
+	for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey} {
+		content, err := readBounded(filepath.Join(directory, name))
 		if err != nil {
-			return nil, [sha256.Size]byte{}, err
+			return [sha256.Size]byte{}, err
 		}
-		content = bytes.TrimSpace(content)
-		if len(content) == 0 {
-			return nil, [sha256.Size]byte{}, fmt.Errorf("%s is empty", c.SharedFile)
-		}
-		t.Shared, t.HasShared = sha256.Sum256(content), true
-		_, _ = hash.Write(t.Shared[:])
+		files[name] = content
+		_, _ = fmt.Fprintf(hash, "%s %d\n%s", name, len(content), content) // a hash never fails
 	}
-	return t, [sha256.Size]byte(hash.Sum(nil)), nil
+	if err := t.parse(files); err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
+	}
+	return [sha256.Size]byte(hash.Sum(nil)), nil
+}
+
+func (t *Trust) readShared(path string) ([sha256.Size]byte, error) {
+	content, err := readBounded(path)
+	if err != nil {
+		return [sha256.Size]byte{}, err
+	}
+	content = bytes.TrimSpace(content)
+	if len(content) == 0 {
+		return [sha256.Size]byte{}, fmt.Errorf("%s is empty", path)
+	}
+	t.Shared, t.HasShared = sha256.Sum256(content), true
+	return t.Shared, nil
 }
 
 func (t *Trust) parse(files map[string][]byte) error {

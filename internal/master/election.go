@@ -31,6 +31,9 @@ type Election struct {
 	Log                                       logr.Logger
 }
 
+// releaseTimeout bounds how long a process that is to end waits for the release of its Lease.
+const releaseTimeout = 2 * time.Second
+
 // Run campaigns until ctx is done. Each time the Lease is won, lead is called; its context ends when the Lease is lost
 // or ctx is done. The Lease is released only after lead returned, so that no successor overlaps with it. After a lost
 // term this process stands by again; an error of lead that is fatal ends Run.
@@ -85,7 +88,14 @@ func (e *Election) campaign(ctx context.Context, lead func(ctx context.Context) 
 		cancel()
 	}
 	release()
-	<-ended
+	if ctx.Err() == nil {
+		<-ended
+		return err
+	}
+	select {
+	case <-ended:
+	case <-e.Clock.After(releaseTimeout): // the API server does not answer, and the Lease runs out by itself
+	}
 	return err
 }
 

@@ -165,9 +165,9 @@ func (s *Sessions) review(a *Attempt) {
 		a.Connection.Close(denial)
 		return
 	}
-	if !live.Grant.NotAfter.IsZero() {
+	if end := s.authenticator.Until(live.Grant); !end.IsZero() {
 		// Reviewed again when its certificate has expired; of several such times the queue keeps the earliest.
-		s.reviews.AddAfter(live.Grant.Refinery, live.Grant.NotAfter.Sub(s.clock.Now())+time.Millisecond)
+		s.reviews.AddAfter(live.Grant.Refinery, end.Sub(s.clock.Now())+time.Millisecond)
 	}
 	if !live.Acknowledged {
 		return // Authenticated reviews it again

@@ -1,0 +1,353 @@
+package master
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// scene is a Directory with Refineries press and pump, both of master alpha in namespace plant, and their certificates.
+type scene struct {
+	*testing.T
+	directory   *Directory
+	trust       *Trust
+	clock       *clocktesting.FakeClock
+	authority   *authority
+	press, pump tls.Certificate
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{T: t, directory: NewDirectory(), clock: clocktesting.NewFakeClock(time.Now()), authority: newAuthority(t, "plant")}
+	s.trust = trusting(s.authority)
+	s.press = s.authority.forRefinery(t, "alpha", "plant", "press")
+	s.pump = s.authority.forRefinery(t, "alpha", "plant", "pump")
+	s.setMaster(func(*v1alpha1.ClusterMaster) {})
+	s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.press)
+	s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.pump)
+	return s
+}
+
+func trusting(authorities ...*authority) *Trust {
+	trust := &Trust{Roots: x509.NewCertPool(), authorities: map[[sha256.Size]byte]struct{}{}}
+	for _, a := range authorities {
+		trust.Roots.AddCert(a.certificate)
+		trust.authorities[sha256.Sum256(a.certificate.Raw)] = struct{}{}
+	}
+	return trust
+}
+
+func (s *scene) share(secret string) {
+	s.trust.Shared, s.trust.HasShared = sha256.Sum256([]byte(secret)), true
+}
+
+func (s *scene) setMaster(edit func(*v1alpha1.ClusterMaster)) {
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: types.UID(time.Now().String())}}
+	m.Spec.Protocol.AcceptedVersions = ">=0.1.0 <0.2.0"
+	edit(m)
+	s.directory.SetMaster(m)
+}
+
+func (s *scene) setRefinery(name string, edit func(*v1alpha1.Refinery), listed ...tls.Certificate) {
+	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: name},
+		Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Access: v1alpha1.AccessAllowed}}
+	for _, c := range listed {
+		r.Status.Certificates = append(r.Status.Certificates, v1alpha1.ListedCertificate{
+			Fingerprint: Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
+	}
+	edit(r)
+	s.directory.SetRefinery(r)
+}
+
+func (s *scene) authenticator() *Authenticator {
+	return &Authenticator{Directory: s.directory, Trust: func() *Trust { return s.trust }, Clock: s.clock}
+}
+
+// attempt is what one peer does.
+type attempt struct {
+	id, version, kind string
+	peer              []*x509.Certificate
+	presented         string
+}
+
+func with(certificate tls.Certificate, id string) attempt {
+	return attempt{id: id, version: "0.1.0", kind: "refinery", peer: []*x509.Certificate{certificate.Leaf}, presented: pemOf(certificate.Leaf)}
+}
+
+// try runs an attempt through both decisions.
+func (s *scene) try(at attempt) (*Grant, *Denial) {
+	a := s.authenticator()
+	n := Announced{ID: at.id, Version: at.version, Type: at.kind, Proof: a.Prove(at.peer)}
+	if denial := a.Establish(n); denial != nil {
+		return nil, denial
+	}
+	return a.Authenticate(n, at.presented)
+}
+
+// verdict is what a test compares of a decision; Says is a part of the message.
+type verdict struct {
+	State    v1alpha1.NodeState
+	Reason   string
+	Refinery string
+}
+
+func TestTheFiveChecks(t *testing.T) {
+	denied := func(reason, refinery string) verdict { return verdict{v1alpha1.NodeDenied, reason, refinery} }
+	granted := func(refinery string) verdict { return verdict{Refinery: refinery} }
+	tests := []struct {
+		name string
+		try  func(s *scene) attempt
+		want verdict
+		says string // part of the message
+	}{
+		{"the Refinery's name as id is let in", func(s *scene) attempt { return with(s.press, "press") }, granted("press"), ""},
+		{"a node of the Refinery is let in", func(s *scene) attempt { return with(s.press, "press/press-5f6b-abcde") }, granted("press"), ""},
+		{"white space around the PEM is nothing", func(s *scene) attempt {
+			a := with(s.press, "press")
+			a.presented = "\n " + a.presented + "\n\n"
+			return a
+		}, granted("press"), ""},
+		{"an intermediate of a trusted authority is let in", func(s *scene) attempt {
+			middle := &authority{key: newKey(s.T)}
+			template := *s.authority.certificate
+			template.SerialNumber.SetInt64(7)
+			template.Subject.CommonName = "middle"
+			middle.certificate = sign(s.T, &template, s.authority.certificate, &middle.key.PublicKey, s.authority.key)
+			leaf := middle.forRefinery(s.T, "alpha", "plant", "press")
+			s.setRefinery("press", func(*v1alpha1.Refinery) {}, leaf)
+			a := with(leaf, "press")
+			a.peer = append(a.peer, middle.certificate)
+			return a
+		}, granted("press"), ""},
+		{"the previous certificate is let in while it is listed", func(s *scene) attempt {
+			old := s.authority.forRefinery(s.T, "alpha", "plant", "press")
+			s.setRefinery("press", func(r *v1alpha1.Refinery) {
+				r.Status.Certificates[1].Use = v1alpha1.CertificatePrevious
+				r.Status.Certificates[1].Until = &metav1.Time{Time: s.clock.Now().Add(time.Minute)}
+			}, s.press, old)
+			return with(old, "press")
+		}, granted("press"), ""},
+
+		{"1: no certificate", func(*scene) attempt {
+			return attempt{id: "press", version: "0.1.0", kind: "refinery"}
+		}, denied(v1alpha1.ReasonDenied, ""), "no certificate"},
+		{"1: another authority", func(s *scene) attempt {
+			return with(newAuthority(s.T, "plant").forRefinery(s.T, "alpha", "plant", "press"), "press")
+		}, denied(v1alpha1.ReasonWrongAuthority, ""), "not issued by an authority"},
+		{"1: another authority, listed by fingerprint: shown, not let in", func(s *scene) attempt {
+			foreign := newAuthority(s.T, "foreign").forRefinery(s.T, "alpha", "plant", "press")
+			s.setRefinery("press", func(*v1alpha1.Refinery) {}, foreign)
+			return with(foreign, "press/a")
+		}, denied(v1alpha1.ReasonWrongAuthority, "press"), "not issued by an authority"},
+		{"1: self-signed", func(s *scene) attempt {
+			self := newAuthority(s.T, "self")
+			self.certificate.URIs = s.press.Leaf.URIs
+			return with(tls.Certificate{Leaf: self.certificate}, "press")
+		}, denied(v1alpha1.ReasonWrongAuthority, ""), ""},
+		{"1: expired", func(s *scene) attempt {
+			s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second))
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonExpired, "press"), "expired at"},
+		{"1: not yet valid", func(s *scene) attempt {
+			s.clock.SetTime(s.press.Leaf.NotBefore.Add(-time.Second))
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonNotYetValid, "press"), "valid from"},
+		{"1: for servers only", func(s *scene) attempt {
+			c := s.authority.forRefinery(s.T, "alpha", "plant", "press", func(c *x509.Certificate) {
+				c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+			})
+			s.setRefinery("press", func(*v1alpha1.Refinery) {}, c)
+			return with(c, "press")
+		}, denied(v1alpha1.ReasonWrongUsage, "press"), "client authentication"},
+		{"1: no trust bundle", func(s *scene) attempt {
+			s.trust = nil
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonWrongAuthority, "press"), "no trust bundle"},
+
+		{"2: no URI SAN", func(s *scene) attempt {
+			return with(s.authority.issue(s.T, nil, func(c *x509.Certificate) { c.Subject.CommonName = "press"; c.DNSNames = []string{"press"} }), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "0 URI SANs"},
+		{"2: two URI SANs", func(s *scene) attempt {
+			identity := s.press.Leaf.URIs[0].String()
+			return with(s.authority.issue(s.T, []string{identity, v1alpha1.RefineryIdentity("alpha", "plant", "pump").String()}), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "2 URI SANs"},
+		{"2: the same URI SAN twice", func(s *scene) attempt {
+			identity := s.press.Leaf.URIs[0].String()
+			return with(s.authority.issue(s.T, []string{identity, identity}), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "2 URI SANs"},
+		{"2: another master's Refinery", func(s *scene) attempt {
+			return with(s.authority.forRefinery(s.T, "beta", "plant", "press"), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "no Refinery of this master"},
+		{"2: another namespace", func(s *scene) attempt {
+			return with(s.authority.forRefinery(s.T, "alpha", "office", "press"), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
+		{"2: another trust domain", func(s *scene) attempt {
+			return with(s.authority.issue(s.T, []string{"spiffe://alpha.plant.cluster.refinery.dev.evil.example/refinery/press"}), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
+		{"2: a Refinery that does not exist", func(s *scene) attempt {
+			return with(s.authority.forRefinery(s.T, "alpha", "plant", "ghost"), "ghost")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "no Refinery of this master"},
+		{"2: percent-encoded", func(s *scene) attempt {
+			return with(s.authority.issue(s.T, nil, func(c *x509.Certificate) {
+				c.URIs = []*url.URL{{Scheme: "spiffe", Host: "alpha.plant.cluster.refinery.dev", Path: "/refinery/press", RawPath: "/refinery/%70ress"}}
+			}), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
+		{"2: with a query", func(s *scene) attempt {
+			return with(s.authority.issue(s.T, []string{s.press.Leaf.URIs[0].String() + "?x"}), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
+		{"2: with a longer path", func(s *scene) attempt {
+			return with(s.authority.issue(s.T, []string{s.press.Leaf.URIs[0].String() + "/../pump"}), "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
+
+		{"3: a stolen certificate sent over one's own TLS session", func(s *scene) attempt {
+			a := with(s.pump, "press")
+			a.presented = pemOf(s.press.Leaf)
+			return a
+		}, denied(v1alpha1.ReasonCertificateMismatch, "pump"), "another certificate than the TLS session"},
+		{"3: nothing", func(s *scene) attempt {
+			a := with(s.press, "press")
+			a.presented = ""
+			return a
+		}, denied(v1alpha1.ReasonCertificateMismatch, "press"), ""},
+		{"3: two certificates", func(s *scene) attempt {
+			a := with(s.press, "press")
+			a.presented += pemOf(s.pump.Leaf)
+			return a
+		}, denied(v1alpha1.ReasonCertificateMismatch, "press"), ""},
+		{"3: words ahead of it", func(s *scene) attempt {
+			a := with(s.press, "press")
+			a.presented = "words\n" + a.presented
+			return a
+		}, denied(v1alpha1.ReasonCertificateMismatch, "press"), ""},
+
+		{"4: not listed", func(s *scene) attempt {
+			return with(s.authority.forRefinery(s.T, "alpha", "plant", "press"), "press")
+		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), "status.certificates"},
+		{"4: listed by another Refinery", func(s *scene) attempt {
+			stray := s.authority.forRefinery(s.T, "alpha", "plant", "press")
+			s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.pump, stray)
+			return with(stray, "press")
+		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), ""},
+		{"4: a previous certificate after its overlap", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) {
+				r.Status.Certificates[0].Until = &metav1.Time{Time: s.clock.Now().Add(-time.Second)}
+			}, s.press)
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), ""},
+		{"4: suspended", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, s.press)
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonSuspended, "press"), "spec.access"},
+		{"4: being deleted", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.DeletionTimestamp = &metav1.Time{Time: s.clock.Now()} }, s.press)
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonDenied, "press"), "deleted"},
+		{"4: of another master, whatever its certificate says", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.MasterRef.Name = "beta" }, s.press)
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonWrongIdentity, "press"), ""},
+
+		{"5: another Refinery's name", func(s *scene) attempt { return with(s.press, "pump") }, denied(v1alpha1.ReasonIDMismatch, "press"), `the id must be "press"`},
+		{"5: another Refinery's node", func(s *scene) attempt { return with(s.press, "pump/a") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: a longer name", func(s *scene) attempt { return with(s.press, "press2") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: no node after the slash", func(s *scene) attempt { return with(s.press, "press/") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: a path", func(s *scene) attempt { return with(s.press, "press/../pump") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: dots", func(s *scene) attempt { return with(s.press, "press/..") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: two slashes", func(s *scene) attempt { return with(s.press, "press//a") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: upper case", func(s *scene) attempt { return with(s.press, "Press") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: nothing", func(s *scene) attempt { return with(s.press, "") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: a newline at the end", func(s *scene) attempt { return with(s.press, "press/a\n") }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: too long", func(s *scene) attempt { return with(s.press, "press/"+strings.Repeat("a", 248)) }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"5: as long as can be", func(s *scene) attempt { return with(s.press, "press/"+strings.Repeat("a", 247)) }, granted("press"), ""},
+
+		{"the ClusterMaster is gone", func(s *scene) attempt {
+			s.directory.SetMaster(nil)
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonDenied, ""), "no longer exists"},
+		{"a kind of authentication of a later release", func(s *scene) attempt {
+			s.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Security.Authentication = "Handshake" })
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonDenied, "press"), "does not know"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScene(t)
+			grant, denial := s.try(test.try(s))
+			check(t, grant, denial, test.want, test.says)
+		})
+	}
+}
+
+func check(t *testing.T, grant *Grant, denial *Denial, want verdict, says string) {
+	t.Helper()
+	var got verdict
+	switch {
+	case grant != nil && denial != nil:
+		t.Fatal("both granted and denied")
+	case grant != nil:
+		got.Refinery = grant.Refinery
+	case denial != nil:
+		got = verdict{denial.State, denial.Reason, denial.Refinery}
+		if !strings.Contains(denial.Message, says) {
+			t.Errorf("message %q does not say %q", denial.Message, says)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("decision (-want +got):\n%s", diff)
+	}
+}
+
+func TestVersionAndType(t *testing.T) {
+	mismatch := verdict{v1alpha1.NodeVersionMismatch, v1alpha1.ReasonVersionMismatch, "press"}
+	accepted := verdict{Refinery: "press"}
+	tests := []struct {
+		name, constraint, announced string
+		want                        verdict
+		says                        string
+	}{
+		{"within", ">=0.1.0 <0.2.0", "0.1.7", accepted, ""},
+		{"with a leading v", ">=0.1.0 <0.2.0", "v0.1.7", accepted, ""},
+		{"above", ">=0.1.0 <0.2.0", "0.3.0", mismatch, `announces version 0.3.0; this master accepts ">=0.1.0 <0.2.0" (spec.protocol.acceptedVersions)`},
+		{"the default takes the master's own", "", "0.1.0", accepted, ""},
+		{"the default refuses another minor of 0.x", "", "0.2.0", mismatch, `this master accepts "^0.1.0" (compatible with its own version; widen it`},
+		{"a pre-release of an accepted version", ">=0.1.0 <0.3.0", "0.2.0-rc.1", mismatch, "pre-releases are accepted only if the constraint names one"},
+		{"a pre-release that the constraint names", ">=0.2.0-0 <0.3.0", "0.2.0-rc.1", accepted, ""},
+		{"no version", ">=0.1.0", "latest", mismatch, `announces version "latest", which is no semantic version; this master accepts ">=0.1.0"`},
+		{"no constraint", "one or two", "0.1.0", mismatch, "no node is accepted until it is"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScene(t)
+			s.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = test.constraint })
+			at := with(s.press, "press/a")
+			at.version = test.announced
+			grant, denial := s.try(at)
+			check(t, grant, denial, test.want, test.says)
+		})
+	}
+	t.Run("another type", func(t *testing.T) {
+		s := newScene(t)
+		at := with(s.press, "press/a")
+		at.kind = "smelter"
+		grant, denial := s.try(at)
+		check(t, grant, denial, verdict{v1alpha1.NodeVersionMismatch, v1alpha1.ReasonTypeNotAccepted, "press"}, `announces type "smelter"; this master accepts "refinery"`)
+	})
+	t.Run("of a stranger is attributed to nobody", func(t *testing.T) {
+		s := newScene(t)
+		at := with(newAuthority(t, "x").forRefinery(t, "alpha", "plant", "press"), "press/a")
+		at.version = "9.0.0"
+		grant, denial := s.try(at)
+		check(t, grant, denial, verdict{v1alpha1.NodeVersionMismatch, v1alpha1.ReasonVersionMismatch, ""}, "")
+	})
+}

@@ -1,0 +1,127 @@
+package master
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
+	a, other := newAuthority(t, "plant"), newAuthority(t, "other")
+	tests := []struct {
+		name   string
+		damage func(dir string) error
+	}{
+		{"a file is missing", func(dir string) error { return os.Remove(filepath.Join(dir, "ca.crt")) }},
+		{"garbage", func(dir string) error { return os.WriteFile(filepath.Join(dir, "tls.crt"), []byte("\x00"), 0o600) }},
+		{"a bundle without a certificate", func(dir string) error { return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte("# none\n"), 0o600) }},
+		{"a key of another certificate", func(dir string) error {
+			stray, err := os.ReadFile(filepath.Join(other.directory(t), "tls.key"))
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, "tls.key"), stray, 0o600)
+		}},
+		{"more than a Secret can hold", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte(strings.Repeat(pemOf(a.certificate), 3000)), 0o600)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			dir := a.directory(t)
+			changes := 0
+			c := &Certificates{Directory: dir, Log: logr.Discard(), Changed: func() { changes++ }}
+			c.Load()
+			c.Load()
+			was := c.Trust()
+			if was == nil || changes != 1 {
+				t.Fatalf("loaded %v, %d changes", was, changes)
+			}
+			if err := test.damage(dir); err != nil {
+				t.Fatal(err)
+			}
+			c.Load()
+			if c.Trust() != was || changes != 1 {
+				t.Errorf("%d changes", changes)
+			}
+			other.write(t, dir, a)
+			c.Load()
+			if now := c.Trust(); now == was || len(now.authorities) != 2 || changes != 2 {
+				t.Errorf("the repaired files were not taken: %d changes", changes)
+			}
+		})
+	}
+}
+
+func TestWhatIsMissingIsSaid(t *testing.T) {
+	a := newAuthority(t, "plant")
+	shared := filepath.Join(t.TempDir(), "certificate")
+	c := &Certificates{Directory: t.TempDir(), SharedFile: shared, Log: logr.Discard()}
+	mutual := &Policy{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
+	bare := &Policy{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	missing := func() [2]bool { c.Load(); return [2]bool{c.Missing(mutual) != "", c.Missing(bare) != ""} }
+	if got := missing(); got != [2]bool{true, true} {
+		t.Errorf("with nothing: %v", got)
+	}
+	if err := os.WriteFile(shared, []byte("  \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := missing(); got != [2]bool{true, true} {
+		t.Errorf("with an empty shared certificate: %v", got)
+	}
+	if err := os.WriteFile(shared, []byte("open sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := missing(); got != [2]bool{true, false} {
+		t.Errorf("with the shared certificate: %v", got)
+	}
+	a.write(t, c.Directory)
+	if got := missing(); got != [2]bool{false, false} {
+		t.Errorf("with everything: %v", got)
+	}
+}
+
+// A mounted Secret changes by a symbolic link; the notification of it, not the poll, has the certificates loaded here.
+func TestAReplacedLinkIsNoticed(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	first, second := newAuthority(t, "first"), newAuthority(t, "second")
+	mount := t.TempDir()
+	link := func(target string) {
+		t.Helper()
+		next := filepath.Join(mount, "..data_tmp")
+		if err := os.Symlink(target, next); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(next, filepath.Join(mount, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link(first.directory(t))
+	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
+		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loaded := make(chan string, 4)
+	c := &Certificates{Directory: mount, Clock: clocktesting.NewFakeClock(time.Now()), Log: logr.Discard()}
+	c.Changed = func() { loaded <- Fingerprint(c.Trust().Served.Leaf) }
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); c.Run(ctx) }()
+	was := <-loaded
+	link(second.directory(t))
+	if now := <-loaded; now == was {
+		t.Error("the same certificate again")
+	}
+	stop()
+	<-ended
+}

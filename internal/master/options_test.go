@@ -1,0 +1,67 @@
+package master
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOptions(t *testing.T) {
+	needed := []string{"--namespace=plant", "--name=alpha", "--pod-name=alpha-0"}
+	defaults := Options{Namespace: "plant", Name: "alpha", PodName: "alpha-0", Listen: ":34308", HealthAddress: ":8080"}
+	tests := []struct {
+		name string
+		args []string
+		err  string
+	}{
+		{"the defaults", needed, ""},
+		{"nothing", nil, "--namespace is required; --name is required; --pod-name is required; see --help"},
+		{"an unknown flag", append(needed, "--speed=9"), "flag provided but not defined: -speed"},
+		{"an argument", append(needed, "now"), `unexpected argument "now": everything is a flag, see --help`},
+		{"a name that is none", append(needed, "--name=Alpha Beta"), `--name "Alpha Beta" is no name of an object; see --help`},
+		{"an address without a port", append(needed, "--listen=34308"), `--listen "34308" is no address such as :34308; see --help`},
+		{"a port that is none", append(needed, "--health-address=:99999"), `--health-address ":99999" is no address such as :34308; see --help`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			o, err := ParseOptions(test.args, io.Discard)
+			if err == nil {
+				err = errors.New("")
+				if diff := cmp.Diff(defaults, o); diff != "" {
+					t.Errorf("options (-want +got):\n%s", diff)
+				}
+			}
+			if err.Error() != test.err {
+				t.Errorf("got %q", err)
+			}
+		})
+	}
+	var help bytes.Buffer
+	if _, err := ParseOptions([]string{"--help"}, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "-certificate-dir") {
+		t.Errorf("%v, help: %s", err, &help)
+	}
+}
+
+func TestWithoutFlagsOrClusterTheCommandSaysSoInOneLine(t *testing.T) {
+	t.Setenv("KUBECONFIG", "/nonexistent/kubeconfig")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	needed := []string{"--namespace=plant", "--name=alpha", "--pod-name=alpha-0"}
+	for name, args := range map[string][]string{
+		"no flags": nil, "wrong flag": {"--speed=9"}, "no kubeconfig": append(needed, "--kubeconfig=/nonexistent"), "no cluster": needed,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := Main(context.Background(), args, &stdout, &stderr)
+			if lines := strings.Count(stderr.String(), "\n"); code != 2 || lines != 1 || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "master: ") {
+				t.Errorf("exit %d, stderr %q, stdout %q", code, &stderr, &stdout)
+			}
+		})
+	}
+}

@@ -1,0 +1,155 @@
+package master
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+var (
+	early = metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	late  = metav1.NewTime(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC))
+)
+
+func nodeIn(id string, state v1alpha1.NodeState, message string) v1alpha1.NodeStatus {
+	n := v1alpha1.NodeStatus{ID: id, State: state, Reason: string(state), Message: message, Version: "0.1.0", LastTransitionTime: late}
+	if state == v1alpha1.NodeAuthenticated {
+		n.Upstream = "east"
+	}
+	return n
+}
+
+func refineryOf(replicas int32, edit ...func(*v1alpha1.Refinery)) *v1alpha1.Refinery {
+	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press", Generation: 7}, Spec: v1alpha1.RefinerySpec{Replicas: ptr.To(replicas)}}
+	for _, e := range edit {
+		e(r)
+	}
+	return r
+}
+
+func TestConditionAuthenticated(t *testing.T) {
+	a := nodeIn("press/a", v1alpha1.NodeAuthenticated, "")
+	b := nodeIn("press/b", v1alpha1.NodeAuthenticated, "")
+	denied := nodeIn("press/c", v1alpha1.NodeDenied, "its certificate expired")
+	denied2 := nodeIn("press/d", v1alpha1.NodeDenied, "something else")
+	mismatch := nodeIn("press/e", v1alpha1.NodeVersionMismatch, "announces version 9.0.0")
+	lost := nodeIn("press/f", v1alpha1.NodeLost, "nothing came")
+	closed := nodeIn("press/g", v1alpha1.NodeClosed, "the node closed its session")
+	handshake := nodeIn("press/h", v1alpha1.NodeAuthenticating, "")
+	suspended := func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }
+	list := func(nodes ...v1alpha1.NodeStatus) []v1alpha1.NodeStatus { return nodes }
+	tests := []struct {
+		refinery *v1alpha1.Refinery
+		nodes    []v1alpha1.NodeStatus
+		want     string // status, reason, message
+	}{
+		{refineryOf(2), list(a, b), "True Authenticated: 2 of 2 wanted nodes are authenticated"},
+		{refineryOf(1), list(a, b), "True Authenticated: 2 of 1 wanted nodes are authenticated"},
+		{refineryOf(0), nil, "True Authenticated: 0 of 0 wanted nodes are authenticated"},
+		{refineryOf(2), nil, "False Connecting: 0 of 2 wanted nodes are authenticated; the others have not connected, and none was refused"},
+		{refineryOf(2), list(handshake), "False Connecting: 0 of 2 wanted nodes are authenticated; the others have not connected, and none was refused"},
+		{refineryOf(2), list(a), "False PartiallyAuthenticated: 1 of 2 wanted nodes are authenticated; the others have not connected, and none was refused"},
+		{refineryOf(3), list(a, denied), "False PartiallyAuthenticated: 1 of 3 wanted nodes are authenticated; press/c: Denied: its certificate expired"},
+		{refineryOf(5), list(closed, lost, mismatch, denied, denied2), "False Denied: 0 of 5 wanted nodes are authenticated; press/c and 1 more: Denied: its certificate expired"},
+		{refineryOf(3), list(closed, lost, mismatch), "False VersionMismatch: 0 of 3 wanted nodes are authenticated; press/e: VersionMismatch: announces version 9.0.0"},
+		{refineryOf(3), list(closed, lost), "False Lost: 0 of 3 wanted nodes are authenticated; press/f: Lost: nothing came"},
+		{refineryOf(3), list(closed), "False Connecting: 0 of 3 wanted nodes are authenticated; press/g: Closed: the node closed its session"},
+		{refineryOf(1, suspended), list(denied), "False Suspended: spec.access is Suspended: sessions are closed and new ones denied; set it to Allowed to let the nodes in"},
+	}
+	for _, test := range tests {
+		t.Run(test.want, func(t *testing.T) {
+			c := NewReport(test.refinery, Snapshot{Nodes: test.nodes}, &Report{}, late).Condition
+			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != test.want {
+				t.Errorf("got  %s", got)
+			}
+			if c.ObservedGeneration != 7 || c.Type != v1alpha1.ConditionAuthenticated {
+				t.Errorf("condition %+v", c)
+			}
+		})
+	}
+}
+
+func TestAReportInFull(t *testing.T) {
+	lost := nodeIn("press/z", v1alpha1.NodeLost, "nothing came")
+	a := nodeIn("press/a", v1alpha1.NodeAuthenticated, "")
+	b := nodeIn("press/b", v1alpha1.NodeAuthenticated, "")
+	b.Upstream, b.Version = "west", "0.1.1"
+	before := &Report{
+		Nodes:     []v1alpha1.NodeStatus{nodeIn("press/a", v1alpha1.NodeAuthenticated, ""), nodeIn("press/z", v1alpha1.NodeAuthenticated, "")},
+		Condition: metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, Reason: "Lost", LastTransitionTime: early},
+	}
+	before.Nodes[0].LastTransitionTime, before.Nodes[1].LastTransitionTime = early, early
+	kept := a
+	kept.LastTransitionTime = early
+	want := &Report{
+		Nodes:         []v1alpha1.NodeStatus{lost, kept, b}, // unhealthy ones first, then by id
+		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 2, Wanted: 3, Summary: "2/3", Upstreams: "east,west", Versions: "0.1.0,0.1.1"},
+		Condition: metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, ObservedGeneration: 7,
+			Reason: v1alpha1.ReasonPartiallyAuthenticated, LastTransitionTime: early,
+			Message: "2 of 3 wanted nodes are authenticated; press/z: Lost: nothing came"},
+	}
+	got := NewReport(refineryOf(3), Snapshot{Nodes: []v1alpha1.NodeStatus{b, lost, a}}, before, late)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+	again := NewReport(refineryOf(3), Snapshot{Nodes: []v1alpha1.NodeStatus{lost, a, b}}, got, metav1.NewTime(late.Add(time.Hour)))
+	if !again.Equal(got) {
+		t.Errorf("the same state differs:\n%s", cmp.Diff(got, again))
+	}
+}
+
+func TestAReportIsBounded(t *testing.T) {
+	var s Snapshot
+	for i := range 150 {
+		n := nodeIn(fmt.Sprintf("press/n%03d", i), v1alpha1.NodeAuthenticated, "")
+		n.Version = fmt.Sprintf("0.1.%d-%s", i, strings.Repeat("x", 40))
+		s.Nodes = append(s.Nodes, n)
+	}
+	s.Nodes = append(s.Nodes, nodeIn("press/zzz", v1alpha1.NodeLost, ""))
+	r := NewReport(refineryOf(200), s, &Report{}, late)
+	if len(r.Nodes) != 100 || r.Nodes[0].ID != "press/zzz" || r.Nodes[99].ID != "press/n098" {
+		t.Errorf("%d nodes, from %s to %s", len(r.Nodes), r.Nodes[0].ID, r.Nodes[99].ID)
+	}
+	if r.Authenticated.Summary != "150/200" || len(r.Authenticated.Versions) > 256 {
+		t.Errorf("%+v", r.Authenticated)
+	}
+}
+
+func TestTotalsCountRefineriesNodesAndWhatUpstreamsWereAssigned(t *testing.T) {
+	d := NewDirectory()
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}
+	m.Spec.Upstreams = []v1alpha1.Upstream{
+		{Name: "west", Service: &v1alpha1.UpstreamService{Name: "ingest", Port: 34307}, Weight: ptr.To[int32](0)},
+		{Name: "east", Address: "east:1"},
+	}
+	d.SetMaster(m)
+	l := newLedger(t, 2)
+	for name, wanted := range map[string]int32{"press": 2, "pump": 1, "idle": 0} {
+		r := refineryOf(wanted)
+		r.Name = name
+		d.SetRefinery(r)
+		l.SetWanted(name, int(wanted))
+	}
+	l.enter("press/a")
+	l.enter("press/b")
+	l.refuse("pump")
+	got, partial := NewTotals(d, l.Registry)
+	want := &Totals{
+		Refineries: v1alpha1.RefineryTotals{Total: 3, Authenticated: 2, Summary: "2/3"},
+		Nodes:      v1alpha1.NodeTotals{Wanted: 3, Authenticated: 2},
+		Upstreams: []v1alpha1.UpstreamStatus{
+			{Name: "east", Address: "east:1", Ready: true, Assigned: 2},
+			{Name: "west", Address: "ingest.plant.svc:34307", Ready: false},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || partial {
+		t.Errorf("partial %v, totals (-want +got):\n%s", partial, diff)
+	}
+}
