@@ -81,23 +81,20 @@ func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
 		return err
 	}
 	upstream, err := s.server.handler.Authenticate(ctx, s, certificate)
+	s.mu.Lock()
+	s.offered, s.certificates = upstream, nil
+	s.mu.Unlock()
 	if err = s.decided(ctx, err); err == nil && !validUpstream(upstream) {
 		err = ErrInvalidUpstream
 	}
 	if err != nil {
 		return s.deny(err)
 	}
-	s.mu.Lock()
-	s.offered, s.certificates = upstream, nil
-	s.mu.Unlock()
 	return s.answer(appendGrant(nil, upstream), StateAcknowledging)
 }
 
 // deny sends auth:dec and waits for the refinery's conn:close. It returns why.
 func (s *Session) deny(why error) error {
-	s.mu.Lock()
-	s.certificates = nil
-	s.mu.Unlock()
 	if err := s.send(authDecBytes, StateDenied); err != nil {
 		return why
 	}

@@ -211,27 +211,35 @@ func TestADeniedRefineryHasUntilTheDeadlineToClose(t *testing.T) {
 }
 
 func TestAHandlerThatDecidesTooLateGrantsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newRecorder()
-		h.authenticate = func(ctx context.Context, _ *Session, _ string) (string, error) {
-			<-ctx.Done()
-			return "up:1", nil
-		}
-		l := newPipeListener()
-		serve(t, l, h, DefaultServerOptions())
-		c := l.dial()
-		defer c.Close()
-		say(t, c, testEstablish)
-		hear(t, c, "conn:startAuth;;<EOF>")
-		say(t, c, testAuthStart)
-		rest, err := io.ReadAll(c)
-		if strings.Contains(string(rest), "auth:ack") || err != nil {
-			t.Errorf("read %q, %v", rest, err)
-		}
-		if err := h.cause(t); !errors.Is(err, ErrHandshakeTimeout) {
-			t.Errorf("closed with %v", err)
-		}
-	})
+	for name, late := range map[string]func(context.Context) error{
+		"yes":                  func(context.Context) error { return nil },
+		"its context's error":  context.Context.Err,
+		"its context's reason": context.Cause,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newRecorder()
+				h.authenticate = func(ctx context.Context, _ *Session, _ string) (string, error) {
+					<-ctx.Done()
+					return "up:1", late(ctx)
+				}
+				l := newPipeListener()
+				serve(t, l, h, DefaultServerOptions())
+				c := l.dial()
+				defer c.Close()
+				say(t, c, testEstablish)
+				hear(t, c, "conn:startAuth;;<EOF>")
+				say(t, c, testAuthStart)
+				rest, err := io.ReadAll(c)
+				if strings.Contains(string(rest), "auth:ack") || err != nil {
+					t.Errorf("read %q, %v", rest, err)
+				}
+				if err := h.cause(t); !errors.Is(err, ErrHandshakeTimeout) {
+					t.Errorf("closed with %v", err)
+				}
+			})
+		})
+	}
 }
 
 // client begins an authenticated session of a Client with a raw master.
