@@ -340,7 +340,7 @@ type UpstreamStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
-// +kubebuilder:resource:path=clustermasters,singular=clustermaster,shortName=cmaster,categories=refinery,scope=Namespaced
+// +kubebuilder:resource:path=clustermasters,singular=clustermaster,shortName=cmaster,categories=refinery-operator,scope=Namespaced
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Active",type=string,JSONPath=`.status.active.pod`
 // +kubebuilder:printcolumn:name="Refineries",type=string,JSONPath=`.status.refineries.summary`,description="authenticated/total"

@@ -243,7 +243,7 @@ type RefineryStatus struct {
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.replicas,selectorpath=.status.selector
-// +kubebuilder:resource:path=refineries,singular=refinery,shortName=rfy,categories=refinery,scope=Namespaced
+// +kubebuilder:resource:path=refineries,singular=refinery,shortName=rfy,categories=refinery-operator,scope=Namespaced
 // +kubebuilder:selectablefield:JSONPath=`.spec.masterRef.name`
 // +kubebuilder:printcolumn:name="Master",type=string,JSONPath=`.spec.masterRef.name`
 // +kubebuilder:printcolumn:name="Auth",type=string,JSONPath=`.status.conditions[?(@.type=="Authenticated")].reason`
