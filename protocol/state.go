@@ -2,7 +2,7 @@ package protocol
 
 import "fmt"
 
-// State is where a session stands, on either side. What may come in each is a table: see spec.md, sections 4.3 and 4.4.
+// State is where a session stands, on either side. What may come in each is a table: see spec.md, sections 4.1 and 4.2.
 type State uint8
 
 const (
@@ -48,7 +48,7 @@ func (set codeSet) has(c code) bool { return set&(1<<c) != 0 }
 
 const anyCode = ^codeSet(0)
 
-// masterTakes is the master's table, spec.md section 4.3.
+// masterTakes is the master's table, spec.md section 4.1.
 var masterTakes = expected{
 	StateNew:            codes(codeEstablish, codeClose),
 	StateEstablishing:   codes(codeClose),
@@ -60,7 +60,7 @@ var masterTakes = expected{
 	StateClosing:        anyCode,
 }
 
-// refineryTakes is the refinery's table, spec.md section 4.4.
+// refineryTakes is the refinery's table, spec.md section 4.2.
 var refineryTakes = expected{
 	StateNew:            codes(codeClose),
 	StateEstablishing:   codes(codeStartAuth, codeClose),
@@ -68,7 +68,7 @@ var refineryTakes = expected{
 	StateVerifying:      codes(codeAuthAck, codeAuthDec, codeClose),
 	StateAcknowledging:  codes(codeClose),
 	StateAuthenticated:  codes(codeAlive, codeAuthAck, codeClose),
-	StateDenied:         codes(codeClose),
+	StateDenied:         anyCode,
 	StateClosing:        anyCode,
 }
 
