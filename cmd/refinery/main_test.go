@@ -1,11 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"io"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 
 func refinery(ctx context.Context, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, os.Args[0], args...)
-	c.Env = append(os.Environ(), asRefinery+"=1")
+	c.Env = append(os.Environ(), asRefinery+"=1", "GORACE=atexit_sleep_ms=0")
 	return c
 }
 
@@ -50,26 +52,55 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 	}
 }
 
-func TestSIGTERMEndsWithExitCode0WithinTwoSeconds(t *testing.T) {
-	c := refinery(t.Context(), "--address=127.0.0.1:1", "--id=press", "--certificate-dir="+t.TempDir(),
-		"--upstream-file=", "--http-address=", "--health-address=127.0.0.1:0")
-	stderr, err := c.StderrPipe()
+// The master's side is raw bytes, so that what leaves the process is seen as it is.
+func TestSIGTERMSendsConnCloseAndEndsWithExitCode0WithinTwoSeconds(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer listener.Close()
+	shared := filepath.Join(t.TempDir(), "certificate")
+	if err := os.WriteFile(shared, []byte("shared\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := refinery(t.Context(), "--address="+listener.Addr().String(), "--transport=Plaintext", "--shared-certificate-file="+shared,
+		"--id=press/a", "--version=1.2.3", "--upstream-file=", "--http-address=", "--health-address=127.0.0.1:0")
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() && !strings.Contains(lines.Text(), "msg=starting") {
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer conn.Close()
+	expect := func(want string) {
+		t.Helper()
+		got := make([]byte, len(want))
+		if n, err := io.ReadFull(conn, got); string(got[:n]) != want {
+			t.Fatalf("got %q (%v), not %q\n%s", got[:n], err, want, &stderr)
+		}
+	}
+	answer := func(message string) {
+		t.Helper()
+		if _, err := io.WriteString(conn, message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(`conn:establish;;{"id":"press/a","version":"1.2.3","type":"refinery"}<EOF>`)
+	answer("conn:startAuth;;<EOF>")
+	expect(`auth:start;;{"cert":"shared"}<EOF>`)
+	answer(`auth:ack;;{"upstream":"10.0.0.1:34307"}<EOF>`)
+	expect("auth:ack;;<EOF>")
+
 	began := time.Now()
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for lines.Scan() {
-	}
+	expect("conn:close;;<EOF>")
+	conn.Close()
 	if err := c.Wait(); err != nil || time.Since(began) > 2*time.Second {
-		t.Errorf("ended with %v after %v", err, time.Since(began))
+		t.Errorf("ended with %v after %v\n%s", err, time.Since(began), &stderr)
 	}
 }

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// stopTimeout bounds what happens between SIGTERM and the end of the process.
+// stopTimeout bounds what happens between SIGTERM and the end of the process. It is longer than a session waits, after its
+// conn:close, for the master to close.
 const stopTimeout = 1500 * time.Millisecond
 
 // Run is New and Agent.Run.
@@ -40,8 +41,7 @@ type endpoint struct {
 	server   *http.Server
 }
 
-// New listens on the addresses of a validated config and reads the certificate files once. Files that are missing or no
-// good are no error: the agent waits for better ones. Run must follow.
+// New listens on the addresses of a validated config. Run must follow: it closes them.
 func New(config Config, log *slog.Logger) (*Agent, error) {
 	dialer := &net.Dialer{}
 	return newAgent(config, log, dialer.DialContext)
@@ -67,7 +67,6 @@ func newAgent(config Config, log *slog.Logger, dial dialFunc) (*Agent, error) {
 		return nil, err
 	}
 	r.expect(0)
-	a.store.look()
 	return a, nil
 }
 
@@ -98,12 +97,14 @@ func (a *Agent) address(flag string) string {
 }
 
 // Run returns nil when ctx is done: within two seconds, after conn:close has been sent. Any other return is the error of an
-// endpoint that could no longer be served.
+// endpoint that could no longer be served. Certificate files that are missing or no good are no error: it waits for better ones.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.log.Info("starting", "version", a.config.Version, "id", a.config.ID, "type", a.config.Type, "master", a.config.Address,
 		"transport", string(a.config.Transport), "workload", a.address("http-address"), "health", a.address("health-address"))
+
+	a.store.look()
 
 	var running sync.WaitGroup
 	for _, e := range a.endpoints {
@@ -138,7 +139,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // closeEndpoints ends requests under way too: none of them is worth waiting for.
 func (a *Agent) closeEndpoints() {
 	for _, e := range a.endpoints {
-		e.server.Close()
-		e.listener.Close() // of a server that was never started
+		_ = e.server.Close()   // nobody is left to be told
+		_ = e.listener.Close() // of a server that was never started
 	}
 }

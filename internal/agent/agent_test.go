@@ -28,10 +28,7 @@ func TestAuthenticatesBecomesReadyAndPublishesTheUpstream(t *testing.T) {
 	n := startNode(t, config)
 	n.awaitReady(t)
 
-	s := m.session("press/press-1")
-	if s == nil {
-		t.Fatal("the master has no session of press/press-1")
-	}
+	s := m.await(t, "press/press-1")
 	if diff := cmp.Diff([]string{"press/press-1", "0.1.0", "refinery"}, []string{s.ID(), s.Version(), s.Type()}); diff != "" {
 		t.Errorf("announced (-want +got):\n%s", diff)
 	}
@@ -105,130 +102,6 @@ func TestRefusedVersionIsAcceptedLaterWithoutRestart(t *testing.T) {
 	n.awaitReady(t)
 }
 
-func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
-	t.Parallel()
-	ca, other := newAuthority(t), newAuthority(t)
-	right, wrong := ca.issue(t), other.issue(t)
-	for _, test := range []struct {
-		name   string
-		before map[string][]byte
-		reason string
-	}{
-		{"no files", nil, "ca.crt does not exist"},
-		{"key missing", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate}, "tls.key does not exist"},
-		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt and tls.key are no pair"},
-		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.crt and tls.key are no pair"},
-		{"1 MiB of PEM", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte(strings.Repeat(string(right.certificate), 2000)), "tls.key": right.key}, "tls.crt is larger than 64 KiB"},
-		{"bundle without a certificate", map[string][]byte{"ca.crt": []byte("none"), "tls.crt": right.certificate, "tls.key": right.key}, "ca.crt holds no certificate"},
-		{"master not trusted", map[string][]byte{"ca.crt": other.pem, "tls.crt": right.certificate, "tls.key": right.key}, "certificate signed by unknown authority"},
-		{"certificate of another authority", map[string][]byte{"ca.crt": ca.pem, "tls.crt": wrong.certificate, "tls.key": wrong.key}, "denied by the master"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			m := newMaster(t, ca)
-			m.accept(right.certificate)
-			config := newConfig(t, m.address)
-			if test.before != nil {
-				put(t, config.CertificateDir, test.before)
-			}
-			n := startNode(t, config)
-			n.awaitReason(t, test.reason)
-			put(t, config.CertificateDir, right.files(ca))
-			n.awaitReady(t)
-			if log := n.log.String(); strings.Contains(log, "PRIVATE KEY") || strings.Contains(log, "BEGIN CERTIFICATE") {
-				t.Error("the log holds certificate material")
-			}
-		})
-	}
-}
-
-func TestNewCertificateTakesOverWithoutANotReadyMoment(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
-	_, _, since := n.loop.readiness.get()
-
-	for range 20 {
-		old, next := m.session(config.ID), ca.issue(t)
-		m.accept(next.certificate)
-		put(t, config.CertificateDir, next.files(ca))
-		n.store.look() // rather than waiting for the next look of the watch
-		eventually(t, "the master has a new session", func() bool { s := m.session(config.ID); return s != nil && s != old })
-	}
-	eventually(t, "all old sessions are closed", func() (all bool) {
-		m.with(func() { all = len(m.closed) == 20 })
-		return all
-	})
-	if ready, detail, now := n.loop.readiness.get(); !ready || !now.Equal(since) {
-		t.Errorf("readiness changed meanwhile: ready=%v since %v, not %v: %s", ready, now, since, detail)
-	}
-	if !n.metric(t, "refinery_agent_reconnects_total 0") || !n.metric(t, "refinery_agent_authenticated 1") {
-		t.Error("a session was lost meanwhile")
-	}
-}
-
-func TestRefusedNewCertificateLeavesTheSession(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p, next := ca.issue(t), ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
-	_, _, since := n.loop.readiness.get()
-	old := m.session(config.ID)
-
-	put(t, config.CertificateDir, next.files(ca))
-	eventually(t, "the new certificate was denied twice", func() bool { return n.metric(t, `refinery_agent_handshakes_total{result="denied"} 2`) })
-	if m.session(config.ID) != old {
-		t.Error("the session did not survive the refusal")
-	}
-	m.accept(next.certificate)
-	eventually(t, "the new certificate is let in", func() bool { s := m.session(config.ID); return s != nil && s != old })
-	if ready, detail, now := n.loop.readiness.get(); !ready || !now.Equal(since) {
-		t.Errorf("readiness changed meanwhile: ready=%v since %v, not %v: %s", ready, now, since, detail)
-	}
-	if got := n.log.count("the new certificate is not let in; keeping the session"); got != 1 {
-		t.Errorf("the refusal was logged %d times, not once", got)
-	}
-}
-
-func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
-	old := m.session(config.ID)
-
-	half := p.files(ca)
-	half[keyFile] = half[keyFile][:40]
-	put(t, config.CertificateDir, half)
-	for range 3 {
-		n.store.look()
-	}
-	if got := n.log.count("cannot be used; keeping the former ones"); got != 1 {
-		t.Errorf("said %d times, not once", got)
-	}
-	put(t, config.CertificateDir, p.files(ca))
-	n.store.look()
-	if n.log.count("as they were before") != 1 || m.session(config.ID) != old || !n.ready(t) {
-		t.Error("the session did not survive")
-	}
-}
-
 func TestNewUpstreamReplacesTheFileAtOnceAndIsAcknowledged(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
@@ -242,7 +115,7 @@ func TestNewUpstreamReplacesTheFileAtOnceAndIsAcknowledged(t *testing.T) {
 
 	const moves = 50
 	upstream := func(i int) string { return net.JoinHostPort("10.0.0.2", []string{"34307", "34308"}[i%2]) }
-	s := m.session(config.ID)
+	s := m.await(t, config.ID)
 	for i := range moves {
 		if err := s.SetUpstream(upstream(i)); err != nil {
 			t.Fatal(err)
@@ -251,7 +124,7 @@ func TestNewUpstreamReplacesTheFileAtOnceAndIsAcknowledged(t *testing.T) {
 			if _, err := readUpstream(config.UpstreamFile); err != nil {
 				t.Fatalf("a reader saw half a file: %v", err)
 			}
-			m.with(func() { acked = len(m.acked) == i+1 })
+			m.with(func() { acked = len(m.acked) == i+2 })
 			return acked
 		})
 		got, err := readUpstream(config.UpstreamFile)
@@ -324,10 +197,12 @@ func TestUnusableUpstreamIsNotAcknowledged(t *testing.T) {
 	put(t, config.CertificateDir, p.files(ca))
 	n := startNode(t, config)
 	n.awaitReason(t, `upstream not published: "no port": it is not host:port`)
-	if m.session(config.ID) != nil {
-		t.Error("the upstream was acknowledged")
-	}
-	m.with(func() { m.upstream = "ingest.example.com:34307" })
+	m.with(func() {
+		if len(m.acked) > 0 {
+			t.Errorf("acknowledged: %q", m.acked)
+		}
+		m.upstream = "ingest.example.com:34307"
+	})
 	n.awaitReady(t)
 }
 
@@ -359,25 +234,47 @@ func TestStoppingClosesTheSessionOrderly(t *testing.T) {
 	}
 }
 
-func TestStoppingDoesNotWaitForASilentMaster(t *testing.T) {
+// stuckConn takes no more bytes once stuck is closed, like a socket whose peer no longer reads.
+type stuckConn struct {
+	net.Conn
+	stuck, release chan struct{}
+}
+
+func (c stuckConn) Write(p []byte) (int, error) {
+	select {
+	case <-c.stuck:
+		<-c.release
+	default:
+	}
+	return c.Conn.Write(p)
+}
+
+func TestStoppingDoesNotWaitForAMasterThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	m := newMaster(t, nil)
+	m.accept([]byte("shared"))
+	config := newConfig(t, m.address)
+	config.Transport, config.SharedCertificateFile = Plaintext, filepath.Join(t.TempDir(), "certificate")
+	if err := os.WriteFile(config.SharedCertificateFile, []byte("shared"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
-	ca := newAuthority(t)
-	config := newConfig(t, silent.Addr().String())
-	put(t, config.CertificateDir, ca.issue(t).files(ca))
-	n := startNode(t, config)
-	conn, err := silent.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	began := time.Now()
-	if err := n.stop(); err != nil || time.Since(began) > 2*time.Second {
-		t.Errorf("Run returned %v after %v", err, time.Since(began))
+	stuck, release := make(chan struct{}), make(chan struct{})
+	n := startNodeWith(t, config, func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		return stuckConn{conn, stuck, release}, err
+	})
+	n.awaitReady(t)
+	close(stuck)
+	defer close(release)
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(2 * time.Second):
+		t.Error("Run did not return within 2 s")
 	}
 }
 

@@ -52,18 +52,31 @@ type fileContents struct{ certificate, key, authority, shared []byte }
 func (c fileContents) sum() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, part := range [][]byte{c.certificate, c.key, c.authority, c.shared} {
-		fmt.Fprintf(h, "%d:", len(part))
-		h.Write(part)
+		partSum := sha256.Sum256(part) // so that no byte can move from one file to the next unnoticed
+		h.Write(partSum[:])
 	}
 	h.Sum(sum[:0])
 	return sum
 }
 
 // read returns the files of one version of a mounted Secret: the kubelet switches all of them at once by renaming the
-// link ..data, so it is followed once and not for each file.
+// link ..data, so it is followed once and not for each file. It then removes the old version, perhaps while that is being read.
 func (f credentialFiles) read() (c fileContents, err error) {
+	directory := mounted(f.directory)
+	for {
+		if c, err = f.readFrom(directory); err == nil {
+			return c, nil
+		}
+		now := mounted(f.directory)
+		if now == directory {
+			return c, err
+		}
+		directory = now
+	}
+}
+
+func (f credentialFiles) readFrom(directory string) (c fileContents, err error) {
 	if f.transport != Plaintext {
-		directory := mounted(f.directory)
 		c.authority, err = readBounded(filepath.Join(directory, authorityFile))
 		if f.transport == MutualTLS && err == nil {
 			if c.certificate, err = readBounded(filepath.Join(directory, certificateFile)); err == nil {
@@ -82,11 +95,16 @@ func (f credentialFiles) read() (c fileContents, err error) {
 	return c, nil
 }
 
+// mounted is the version that the kubelet's link points to, whether or not it still exists; without a link the directory.
 func mounted(directory string) string {
-	if target, err := filepath.EvalSymlinks(filepath.Join(directory, "..data")); err == nil {
+	target, err := os.Readlink(filepath.Join(directory, "..data"))
+	switch {
+	case err != nil:
+		return directory
+	case filepath.IsAbs(target):
 		return target
 	}
-	return directory
+	return filepath.Join(directory, target)
 }
 
 // readBounded names the file in its errors and never shows what is in it.
@@ -99,7 +117,7 @@ func readBounded(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be opened: %w", name, errors.Unwrap(err))
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	content, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	switch {
 	case err != nil:

@@ -43,7 +43,7 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"upstream's directory missing", []string{"--upstream-file=" + missing + "/upstream.json"}, `--upstream-file="DIR/missing/upstream.json": its directory does not exist; create it, or write --upstream-file= to publish no file`},
 		{"listen address", []string{"--health-address=8082"}, `--health-address="8082": it is not host:port; write for example --health-address=:8082, or --health-address= to serve nothing`},
 		{"one port for two", []string{"--http-address=:8082", "--health-address=:8082"}, `--http-address and --health-address are both ":8082": give each its own port`},
-		{"unknown flag", []string{"--adress=alpha:34308"}, "--adress is not a flag of refinery; refinery --help lists them"},
+		{"unknown flag", []string{"--addr=alpha:34308"}, "--addr is not a flag of refinery; refinery --help lists them"},
 		{"no value", []string{"--id"}, "--id needs a value: write --id=value"},
 		{"positional argument", []string{"alpha:34308"}, `"alpha:34308" is not a flag: every setting is written as --name=value; refinery --help lists them`},
 	} {

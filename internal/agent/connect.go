@@ -74,7 +74,7 @@ func (c *connector) connect(ctx context.Context, number uint64, creds *credentia
 	if config := creds.tlsConfig(c.config.serverName()); config != nil {
 		secured := tls.Client(conn, config)
 		if err := secured.HandshakeContext(ctx); err != nil {
-			conn.Close()
+			_ = conn.Close() // it has failed already
 			return nil, fmt.Errorf("%w: %w", errTLS, err)
 		}
 		conn = secured
@@ -95,7 +95,7 @@ func (c *connector) connect(ctx context.Context, number uint64, creds *credentia
 		return nil, err
 	}
 	if err := c.publisher.adopt(number, client.Upstream()); err != nil {
-		client.Close()
+		_ = client.Close() // the error to tell is the one before
 		return nil, err
 	}
 	return client, nil

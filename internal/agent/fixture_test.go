@@ -32,16 +32,16 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// eventually polls until ok, and fails the test with what was waited for if that takes longer than 10 s.
+// eventually polls until ok, and fails the test with what was waited for if that takes longer than 30 s.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		case <-tick.C:
 		}
 	}
@@ -73,6 +73,7 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	key := newKey(t)
 	tmpl := template("authority")
+	tmpl.Subject.SerialNumber = tmpl.SerialNumber.String() // no two authorities have the same name
 	tmpl.IsCA, tmpl.BasicConstraintsValid, tmpl.KeyUsage = true, true, x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
@@ -130,7 +131,7 @@ type master struct {
 	accepted map[string]bool // content of auth:start
 	upstream string
 	live     map[string]*protocol.Session // by id
-	acked    []string                     // later upstreams that were acknowledged
+	acked    []string                     // upstreams that were acknowledged, the first of a session too
 	closed   []error
 }
 
@@ -150,7 +151,9 @@ func newMasterAt(t *testing.T, ca *authority, address string) *master {
 		if err != nil {
 			t.Fatal(err)
 		}
-		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate},
+		hint := x509.NewCertPool() // a node with a certificate of another authority shows it nevertheless
+		hint.AddCert(ca.certificate)
+		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}, ClientCAs: hint,
 			ClientAuth: tls.RequireAnyClientCert, SessionTicketsDisabled: true}
 	}
 	server, err := protocol.NewServer(m, options)
@@ -199,6 +202,7 @@ func (m *master) Authenticated(s *protocol.Session) {
 		older.Close(errReplaced)
 	}
 	m.live[s.ID()] = s
+	m.acked = append(m.acked, s.Upstream())
 }
 
 func (m *master) Acknowledged(_ *protocol.Session, upstream string) {
@@ -230,6 +234,13 @@ func (m *master) accept(certificates ...[]byte) {
 			m.accepted[string(c)] = true
 		}
 	})
+}
+
+// await returns the session that counts for the id, once the master has read the node's auth:ack.
+func (m *master) await(t *testing.T, id string) (s *protocol.Session) {
+	t.Helper()
+	eventually(t, "the master has a session of "+id, func() bool { s = m.session(id); return s != nil })
+	return s
 }
 
 func (m *master) session(id string) (s *protocol.Session) {
@@ -283,11 +294,16 @@ func newConfig(t *testing.T, address string) Config {
 
 func startNode(t *testing.T, config Config) *node {
 	t.Helper()
+	return startNodeWith(t, config, new(net.Dialer).DialContext)
+}
+
+func startNodeWith(t *testing.T, config Config, dial dialFunc) *node {
+	t.Helper()
 	if err := config.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	n := &node{config: config, log: &buffer{}}
-	a, err := New(config, slog.New(slog.NewTextHandler(n.log, nil)))
+	a, err := newAgent(config, slog.New(slog.NewTextHandler(n.log, nil)), dial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -41,22 +42,29 @@ func healthHandler(r *readiness, m *metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !r.alive() {
-			http.Error(w, "the dial loop is stuck", http.StatusServiceUnavailable)
+			writeText(w, http.StatusServiceUnavailable, "the dial loop is stuck")
 			return
 		}
-		fmt.Fprintln(w, "ok")
+		writeText(w, http.StatusOK, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		ready, detail, since := r.get()
 		body := fmt.Sprintf("%s (since %s)", detail, since.UTC().Format(time.RFC3339))
 		if !ready {
-			http.Error(w, "not authenticated: "+body, http.StatusServiceUnavailable)
+			writeText(w, http.StatusServiceUnavailable, "not authenticated: "+body)
 			return
 		}
-		fmt.Fprintln(w, "authenticated: "+body)
+		writeText(w, http.StatusOK, "authenticated: "+body)
 	})
 	mux.Handle("GET /metrics", m.handler())
 	return mux
+}
+
+func writeText(w http.ResponseWriter, status int, line string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, line+"\n") // the reader is gone: nothing to tell it
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -34,6 +34,7 @@ type session struct {
 	began       time.Time
 	stop        context.CancelFunc // sends conn:close
 	ended       chan error         // receives once
+	lost        bool               // it ended and left the node without a session
 }
 
 // attempt is a connect under way.
@@ -130,7 +131,7 @@ func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 		select {
 		case cause := <-s.ended:
 			s.stop()
-			next := r.inherit(ctx, cause)
+			next := r.inherit(ctx, s, cause)
 			if next == nil {
 				return s, cause
 			}
@@ -163,15 +164,11 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 // ended decides when to come back. Only a session that lived for a heartbeat makes up for the failures before it, so that
 // two nodes of the same id, each of which drives the other out, do so ever more slowly.
 func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration {
-	l.metrics.authenticated.Set(0)
 	if ctx.Err() != nil {
 		return 0
 	}
-	reason, lasted := l.explain(cause), time.Since(s.began)
-	l.readiness.set(false, "the session ended: "+reason)
-	l.metrics.reconnects.Inc()
-	l.log.Warn("session ended", "reason", reason, "lasted", lasted.Round(time.Millisecond))
-	if lasted < l.config.AliveInterval {
+	l.lose(s, cause)
+	if time.Since(s.began) < l.config.AliveInterval {
 		return l.retry.failed()
 	}
 	l.retry.reset()
@@ -179,4 +176,17 @@ func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration
 		return l.retry.orderly()
 	}
 	return l.retry.failed()
+}
+
+// lose shows, once, that the node is without a session.
+func (l *loop) lose(s *session, cause error) {
+	if s.lost {
+		return
+	}
+	s.lost = true
+	reason := l.explain(cause)
+	l.metrics.authenticated.Set(0)
+	l.metrics.reconnects.Inc()
+	l.readiness.set(false, "the session ended: "+reason)
+	l.log.Warn("session ended", "reason", reason, "lasted", time.Since(s.began).Round(time.Millisecond))
 }

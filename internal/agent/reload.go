@@ -23,7 +23,6 @@ type credentialStore struct {
 	mu      sync.Mutex
 	usable  *credentials
 	sum     [sha256.Size]byte // of the files that usable was parsed from
-	refused [sha256.Size]byte // of the files that were refused last, so that they are judged once
 	problem string            // what is wrong with the files now; empty: nothing
 }
 
@@ -61,25 +60,22 @@ func (s *credentialStore) look() {
 		return
 	}
 	sum := contents.sum()
-	switch {
-	case s.usable != nil && sum == s.sum:
+	if s.usable != nil && sum == s.sum {
 		if s.problem != "" {
 			s.problem = ""
 			s.log.Info("certificate files are as they were before")
 		}
 		return
-	case s.problem != "" && sum == s.refused:
-		return
 	}
 	parsed, err := s.files.parse(contents)
 	if err != nil {
-		s.refused = sum
 		s.reject(err)
 		return
 	}
 	s.accept(parsed, sum)
 }
 
+// reject says what is wrong once, for as long as it stays the same.
 func (s *credentialStore) reject(err error) {
 	if err.Error() == s.problem {
 		return

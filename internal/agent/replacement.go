@@ -47,13 +47,12 @@ func (r *replacement) conclude(ctx context.Context, o outcome) *session {
 
 // inherit is told that the old session ended, and returns the new one if there is to be one. The master ends the old session
 // as soon as the new one is authenticated; then the new one has been granted already, and the node was never without.
-func (r *replacement) inherit(ctx context.Context, cause error) *session {
+func (r *replacement) inherit(ctx context.Context, old *session, cause error) *session {
 	if r.pending == nil {
 		return nil
 	}
-	if !r.pending.granted.Load() {
-		r.loop.metrics.authenticated.Set(0)
-		r.loop.readiness.set(false, "the session ended: "+r.loop.explain(cause))
+	if !r.pending.granted.Load() && ctx.Err() == nil {
+		r.loop.lose(old, cause)
 	}
 	return r.conclude(ctx, <-r.pending.outcome)
 }

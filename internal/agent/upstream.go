@@ -49,7 +49,7 @@ func readUpstream(file string) (u Upstream, err error) {
 	if err != nil {
 		return u, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	content, err := io.ReadAll(io.LimitReader(f, maxUpstreamFileBytes))
 	if err != nil {
 		return u, err
@@ -129,7 +129,7 @@ func replaceFile(path string, u Upstream) error {
 		err = os.Rename(temporary, path)
 	}
 	if err != nil {
-		os.Remove(temporary)
+		_ = os.Remove(temporary) // the next write would remove it too
 	}
 	return err
 }

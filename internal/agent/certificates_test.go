@@ -1,0 +1,209 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The kubelet replaces all files of a Secret at once and removes the former ones; no reading may mix the two.
+func TestFilesOfAMountedSecretAreReadAsOneVersion(t *testing.T) {
+	ca := newAuthority(t)
+	directory := t.TempDir()
+	versions := []map[string][]byte{ca.issue(t).files(ca), ca.issue(t).files(ca)}
+	put(t, directory, versions[0])
+	files := credentialFiles{transport: MutualTLS, directory: directory}
+	replaced := make(chan struct{})
+	go func() {
+		defer close(replaced)
+		for i := range 500 {
+			former, err := filepath.EvalSymlinks(filepath.Join(directory, "..data"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			put(t, directory, versions[(i+1)%2])
+			if err := os.RemoveAll(former); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	defer func() { <-replaced }()
+	for readings := 0; ; readings++ {
+		contents, err := files.read()
+		if err == nil {
+			_, err = files.parse(contents)
+		}
+		if err != nil {
+			t.Fatalf("reading %d: %v", readings, err)
+		}
+		select {
+		case <-replaced:
+			return
+		default:
+		}
+	}
+}
+
+func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
+	t.Parallel()
+	ca, other := newAuthority(t), newAuthority(t)
+	right, wrong := ca.issue(t), other.issue(t)
+	for _, test := range []struct {
+		name   string
+		before map[string][]byte
+		reason string
+	}{
+		{"no files", nil, "ca.crt does not exist"},
+		{"key missing", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate}, "tls.key does not exist"},
+		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt and tls.key are no pair"},
+		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.crt and tls.key are no pair"},
+		{"1 MiB of PEM", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte(strings.Repeat(string(right.certificate), 2000)), "tls.key": right.key}, "tls.crt is larger than 64 KiB"},
+		{"bundle without a certificate", map[string][]byte{"ca.crt": []byte("none"), "tls.crt": right.certificate, "tls.key": right.key}, "ca.crt holds no certificate"},
+		{"master not trusted", map[string][]byte{"ca.crt": other.pem, "tls.crt": right.certificate, "tls.key": right.key}, "certificate signed by unknown authority"},
+		{"certificate of another authority", map[string][]byte{"ca.crt": ca.pem, "tls.crt": wrong.certificate, "tls.key": wrong.key}, "denied by the master"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := newMaster(t, ca)
+			m.accept(right.certificate)
+			config := newConfig(t, m.address)
+			if test.before != nil {
+				put(t, config.CertificateDir, test.before)
+			}
+			n := startNode(t, config)
+			n.awaitReason(t, test.reason)
+			put(t, config.CertificateDir, right.files(ca))
+			n.awaitReady(t)
+			if log := n.log.String(); strings.Contains(log, "PRIVATE KEY") || strings.Contains(log, "BEGIN CERTIFICATE") {
+				t.Error("the log holds certificate material")
+			}
+		})
+	}
+}
+
+func TestNewCertificateTakesOverWithoutANotReadyMoment(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	m := newMaster(t, ca)
+	p := ca.issue(t)
+	m.accept(p.certificate)
+	config := newConfig(t, m.address)
+	put(t, config.CertificateDir, p.files(ca))
+	n := startNode(t, config)
+	n.awaitReady(t)
+	_, _, since := n.loop.readiness.get()
+
+	for range 20 {
+		old, next := m.await(t, config.ID), ca.issue(t)
+		m.accept(next.certificate)
+		put(t, config.CertificateDir, next.files(ca))
+		n.store.look() // rather than waiting for the next look of the watch
+		eventually(t, "the master has a new session", func() bool { s := m.session(config.ID); return s != nil && s != old })
+	}
+	eventually(t, "all old sessions are closed", func() (all bool) {
+		m.with(func() { all = len(m.closed) == 20 })
+		return all
+	})
+	if ready, detail, now := n.loop.readiness.get(); !ready || !now.Equal(since) {
+		t.Errorf("readiness changed meanwhile: ready=%v since %v, not %v: %s", ready, now, since, detail)
+	}
+	if !n.metric(t, "refinery_agent_reconnects_total 0") || !n.metric(t, "refinery_agent_authenticated 1") {
+		t.Error("a session was lost meanwhile")
+	}
+}
+
+func TestRefusedNewCertificateLeavesTheSession(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	m := newMaster(t, ca)
+	p, next := ca.issue(t), ca.issue(t)
+	m.accept(p.certificate)
+	config := newConfig(t, m.address)
+	put(t, config.CertificateDir, p.files(ca))
+	n := startNode(t, config)
+	n.awaitReady(t)
+	_, _, since := n.loop.readiness.get()
+	old := m.await(t, config.ID)
+
+	put(t, config.CertificateDir, next.files(ca))
+	eventually(t, "the new certificate was denied twice", func() bool { return n.metric(t, `refinery_agent_handshakes_total{result="denied"} 2`) })
+	if m.session(config.ID) != old {
+		t.Error("the session did not survive the refusal")
+	}
+	m.accept(next.certificate)
+	eventually(t, "the new certificate is let in", func() bool { s := m.session(config.ID); return s != nil && s != old })
+	if ready, detail, now := n.loop.readiness.get(); !ready || !now.Equal(since) {
+		t.Errorf("readiness changed meanwhile: ready=%v since %v, not %v: %s", ready, now, since, detail)
+	}
+	if got := n.log.count("the new certificate is not let in; keeping the session"); got != 1 {
+		t.Errorf("the refusal was logged %d times, not once", got)
+	}
+}
+
+func TestSessionLostWhileTheNewCertificateIsStillOnItsWayIsShown(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	m := newMaster(t, ca)
+	p, next := ca.issue(t), ca.issue(t)
+	m.accept(p.certificate, next.certificate)
+	config := newConfig(t, m.address)
+	put(t, config.CertificateDir, p.files(ca))
+	dials, proceed := make(chan struct{}, 100), make(chan struct{}, 100)
+	n := startNodeWith(t, config, func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials <- struct{}{}
+		select {
+		case <-proceed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	})
+	proceed <- struct{}{}
+	n.awaitReady(t)
+	<-dials
+
+	put(t, config.CertificateDir, next.files(ca))
+	<-dials
+	m.await(t, config.ID).Close(errRefused)
+	n.awaitReason(t, "the session ended: closed by the peer")
+	proceed <- struct{}{}
+	n.awaitReady(t)
+	if !n.metric(t, "refinery_agent_reconnects_total 1") || n.log.count(`msg="session ended"`) != 1 {
+		t.Error("the loss was not counted and logged once")
+	}
+	if len(dials) > 0 {
+		t.Error("the attempt under way was not used")
+	}
+}
+
+func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	m := newMaster(t, ca)
+	p := ca.issue(t)
+	m.accept(p.certificate)
+	config := newConfig(t, m.address)
+	put(t, config.CertificateDir, p.files(ca))
+	n := startNode(t, config)
+	n.awaitReady(t)
+	old := m.await(t, config.ID)
+
+	half := p.files(ca)
+	half[keyFile] = half[keyFile][:40]
+	put(t, config.CertificateDir, half)
+	for range 3 {
+		n.store.look()
+	}
+	if got := n.log.count("cannot be used; keeping the former ones"); got != 1 {
+		t.Errorf("said %d times, not once", got)
+	}
+	put(t, config.CertificateDir, p.files(ca))
+	n.store.look()
+	if n.log.count("as they were before") != 1 || m.session(config.ID) != old || !n.ready(t) {
+		t.Error("the session did not survive")
+	}
+}
