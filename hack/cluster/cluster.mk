@@ -37,4 +37,5 @@ test-cluster: ## Unit tests of the local cluster's own code.
 
 .PHONY: test-dockerfile
 test-dockerfile: ## Build the Dockerfile with buildah; its images equal those of `make images` (needs root).
+	@command -v buildah >/dev/null || { echo "installing buildah"; apt-get update -qq && apt-get install -y -qq --no-install-recommends buildah >/dev/null; }
 	@go -C hack/cluster test -count=1 -timeout 20m -tags dockerfile -run TestDockerfile ./internal/project

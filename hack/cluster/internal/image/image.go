@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -98,8 +98,17 @@ func BaseFiles() []File {
 	}
 }
 
-// layer packs files without times, uncompressed: it travels over a local socket only.
+// layer is uncompressed: it travels over a local socket only.
 func layer(files []File) (v1.Layer, error) {
+	packed, err := Tar(files)
+	if err != nil {
+		return nil, err
+	}
+	return static.NewLayer(packed, types.OCIUncompressedLayer), nil
+}
+
+// Tar packs files without times, so that the same files give the same bytes.
+func Tar(files []File) ([]byte, error) {
 	var packed bytes.Buffer
 	w := tar.NewWriter(&packed)
 	for _, file := range files {
@@ -107,7 +116,7 @@ func layer(files []File) (v1.Layer, error) {
 			Name: file.Path, Mode: file.Mode, Uid: file.UID, Gid: file.GID,
 			Size: int64(len(file.Content)), Typeflag: tar.TypeReg, Format: tar.FormatPAX,
 		}
-		if path.Clean(file.Path) != file.Path {
+		if strings.HasSuffix(file.Path, "/") {
 			header.Typeflag = tar.TypeDir
 		}
 		if err := w.WriteHeader(header); err != nil {
@@ -120,5 +129,5 @@ func layer(files []File) (v1.Layer, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	return static.NewLayer(packed.Bytes(), types.OCIUncompressedLayer), nil
+	return packed.Bytes(), nil
 }
