@@ -88,7 +88,7 @@ func TestStringsSurviveWritingAndReading(t *testing.T) {
 		"", "a", `"`, `\`, `\"`, "\n", "\x00", "<EOF>", ";;", ";;;;", "<", `\u003c`, "é😀", strings.Repeat("a;;<EOF>\n", 5000),
 	} {
 		var m message
-		b := appendAuthStart(nil, s)
+		b := appendAuthStart(make([]byte, 0, 100), s)
 		if strings.Count(string(b), separator) != 1 || strings.Count(string(b), eof) != 1 {
 			t.Errorf("a mark stands in the payload of %.60q", b)
 		}

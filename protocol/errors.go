@@ -62,6 +62,8 @@ const (
 )
 
 // ProtocolError says which rule of spec.md the peer broke, and where. It never holds anything the peer sent.
+//
+//nolint:revive // protocol.Error would not say that it is about the protocol.
 type ProtocolError struct {
 	State  State  // of the side that noticed
 	Rule   string // R-<section>.<number>

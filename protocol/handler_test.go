@@ -186,7 +186,7 @@ func TestTheStreamEndsWithConnClose(t *testing.T) {
 	h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
 	h.last.Load().Close(nil)
 	hear(t, c, "conn:close;;<EOF>")
-	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read %v, want EOF", err)
 	}
 	// the socket is still there, so that the refinery's own last words cannot reset it.

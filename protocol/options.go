@@ -163,7 +163,7 @@ func (o ClientOptions) Validate() error {
 		announced("Type", o.Type, maxTypeBytes),
 	}
 	if !utf8.ValidString(o.Certificate) {
-		errs = append(errs, errors.New("Certificate is not valid UTF-8: it must be PEM, not DER"))
+		errs = append(errs, errors.New("the Certificate is not valid UTF-8: it must be PEM, not DER"))
 	}
 	return errors.Join(append(errs,
 		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),

@@ -116,7 +116,7 @@ func (srv *Server) Stats() Stats {
 // Serve accepts connections from l until Shutdown or Close, and then returns ErrServerClosed. Accept errors that pass
 // (out of descriptors, say) are waited out; any other is returned. It closes l, and may be called for several listeners.
 func (srv *Server) Serve(l net.Listener) error {
-	defer l.Close()
+	defer func() { _ = l.Close() }() // Nothing is accepted any more, whatever it says.
 	if !srv.listen(&l, true) {
 		return ErrServerClosed
 	}
@@ -280,7 +280,7 @@ func (srv *Server) tellClosed(s *Session, cause error) {
 		if v := recover(); v != nil {
 			err := srv.panicked(s, v)
 			if srv.options().OnPanic == nil {
-				log.Printf("protocol: Handler.Closed: %v\n%s", err, err.(*PanicError).Stack)
+				log.Printf("protocol: Handler.Closed: %v\n%s", err, err.Stack)
 			}
 		}
 	}()

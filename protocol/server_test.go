@@ -89,7 +89,7 @@ func TestLimitsRefuseWhatIsOverThem(t *testing.T) {
 					defer l.dialFrom(tc.other).Close()
 				}
 				refused.expect(t, tc.want)
-				if _, err := over.Read(make([]byte, 1)); err != io.EOF {
+				if _, err := over.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 					t.Errorf("the refused connection reads %v, want EOF", err)
 				}
 				synctest.Wait()
@@ -206,7 +206,7 @@ func TestReconfigureHoldsForNewConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		third := l.dial()
-		if _, err := third.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := third.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("a connection over the new limit reads %v, want EOF", err)
 		}
 		say(t, second, "conn:alive;;<EOF>")
@@ -287,7 +287,7 @@ func TestShutdownSaysGoodbyeAndWaitsForHandlers(t *testing.T) {
 		hear(t, in, "conn:close;;<EOF>")
 		_ = in.Close()
 		for _, c := range []net.Conn{handshaking, waiting} {
-			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("a connection that has said nothing reads %v, want EOF", err)
 			}
 		}

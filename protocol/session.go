@@ -3,6 +3,7 @@ package protocol
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -182,7 +183,7 @@ func (s *Session) abort(cause error) {
 
 // expire ends a session that is overdue. Who is silent or does not read gets no conn:close.
 func (s *Session) expire(cause error) {
-	if cause == ErrAckTimeout {
+	if errors.Is(cause, ErrAckTimeout) {
 		s.Close(cause)
 		return
 	}
@@ -200,9 +201,7 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 		}
 		next = min(next, end)
 	}
-	s.mu.Lock()
-	closing, offeredAt := s.cause != nil, s.offeredAt
-	s.mu.Unlock()
+	closing, offeredAt := s.awaits()
 	if closing {
 		return next, nil // Reading ends by closeLinger, so only a write can hang.
 	}
@@ -217,6 +216,13 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 		return 0, ErrAliveTimeout
 	}
 	return min(next, silent), nil
+}
+
+// awaits returns whether the session is ending, and since when an upstream is to be acknowledged (0: none is).
+func (s *Session) awaits() (closing bool, offeredAt time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause != nil, s.offeredAt
 }
 
 // takeTurn makes the caller the one who writes, unless someone is. Called with mu held.
@@ -331,7 +337,7 @@ func (s *Session) finish(err error, panicked any) {
 }
 
 // panicked makes a PanicError of what was recovered. It must be called while the stack still shows where.
-func (srv *Server) panicked(s *Session, value any) error {
+func (srv *Server) panicked(s *Session, value any) *PanicError {
 	err := &PanicError{Value: value, Stack: debug.Stack()}
 	if hook := srv.options().OnPanic; hook != nil {
 		hook(s, err)

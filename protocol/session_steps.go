@@ -3,6 +3,7 @@ package protocol
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -32,8 +33,8 @@ func (s *Session) secure(ctx context.Context, config *tls.Config) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if failure := openingFailure(err, StateNew); failure != err {
-			return failure
+		if err = openingFailure(err, StateNew); errors.Is(err, ErrPeerClosed) || errors.Is(err, ErrHandshakeTimeout) {
+			return err
 		}
 		return fmt.Errorf("%w: %w", ErrTLS, err)
 	}

@@ -5,6 +5,7 @@ import "fmt"
 // State is where a session stands, on either side. What may come in each is a table: see spec.md, sections 4.1 and 4.2.
 type State uint8
 
+// The states, in the order in which a session goes through them.
 const (
 	StateNew            State = iota // nothing was exchanged yet
 	StateEstablishing                // conn:establish is with the master, which decides
