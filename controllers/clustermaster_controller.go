@@ -120,7 +120,7 @@ func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err
 			return result(ctx, outcomeOf(err, r.Recheck), err, s.agenda, s.now)
 		}
 		changes := transitions(s.master.Status.Conditions, status.Conditions)
-		if is, was := status.Certificate, s.master.Status.Certificate; is != nil && (was == nil || was.Fingerprint != is.Fingerprint) {
+		if is, was := status.Certificate, s.master.Status.Certificate; is != nil && was != nil && was.Fingerprint != is.Fingerprint {
 			changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
 		}
 		r.record(s.master, changes)

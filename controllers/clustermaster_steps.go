@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,10 +46,10 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 			return nil
 		}
 		return r.keepAuthority(ctx, s)
+	case errors.Is(err, errAuthorityNotMade):
+		return r.makeAuthority(ctx, s)
 	case problem == nil:
 		return err
-	case !named && problem.Reason == v1alpha1.ReasonSecretNotFound:
-		return r.makeAuthority(ctx, s)
 	case named:
 		s.foundWrong(problem.Reason, "certificates.authority: "+problem.Message)
 		return nil

@@ -7,6 +7,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,8 +62,11 @@ func (e *Environment) namedSecret(ctx context.Context, namespace, name string) (
 	return secret, nil
 }
 
+// errAuthorityNotMade tells that the operator's own authority of a master does not exist yet.
+var errAuthorityNotMade = errors.New("the certificate authority is not made yet")
+
 // authority reads the certificate authority of a master: the one its spec names, or the operator's own.
-// What is wrong with it is a *pki.Problem, which names the Secret.
+// What is wrong with it is a *pki.Problem, which names the Secret, or errAuthorityNotMade.
 func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (*pki.Authority, error) {
 	secret := &corev1.Secret{}
 	if name, ok := namedAuthority(m); ok {
@@ -77,10 +81,7 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 			return nil, err
 		}
 		if !found {
-			return nil, &pki.Problem{
-				Reason:  v1alpha1.ReasonSecretNotFound,
-				Message: fmt.Sprintf("Secret %s, the certificate authority, is not made yet", secret.Name),
-			}
+			return nil, errAuthorityNotMade
 		}
 	}
 	authority, err := pki.ParseAuthority(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], e.Clock.Now())

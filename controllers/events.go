@@ -43,6 +43,7 @@ func transitions(before, after []metav1.Condition) []transition {
 			continue
 		}
 		switch {
+		case kind == v1alpha1.ConditionAuthenticated && was == nil: // there was no master yet to be lost
 		case kind == v1alpha1.ConditionReady && derivedReasons[is.Reason]:
 		case kind == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
 		case is.Reason == v1alpha1.ReasonPaused:

@@ -131,11 +131,16 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err er
 	status := refineryStatus(s, o)
 	desired, current := refineryStatusConfiguration(s.refinery, status), refineryStatusConfiguration(s.refinery, s.refinery.Status)
 	if !same(desired, current) {
+		if speaksForMaster(status) {
+			// Refused if a master has written meanwhile: what it says goes.
+			desired.WithResourceVersion(s.refinery.ResourceVersion)
+		}
 		if err := r.apply.Status(ctx, s.refinery, desired); err != nil {
 			return result(ctx, outcomeOf(err, r.Recheck), err, s.agenda, s.now)
 		}
 		changes := transitions(s.refinery.Status.Conditions, status.Conditions)
-		if is := currentFingerprint(status.Certificates); is != "" && is != currentFingerprint(s.refinery.Status.Certificates) {
+		is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
+		if is != "" && was != "" && is != was {
 			changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
 		}
 		r.record(s.refinery, changes)

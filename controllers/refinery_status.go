@@ -142,7 +142,7 @@ func masterUnavailable(s *refineryScope) (metav1.Condition, bool) {
 // in it only while it says that no master can.
 func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
 	kinds := []string{v1alpha1.ConditionReady, v1alpha1.ConditionCertificateReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionStalled}
-	if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated); c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable {
+	if speaksForMaster(status) {
 		kinds = append(kinds, v1alpha1.ConditionAuthenticated)
 	}
 	configuration := apiac.RefineryStatus().
@@ -162,6 +162,12 @@ func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryS
 		configuration.WithCertificates(listed)
 	}
 	return apiac.Refinery(r.Name, r.Namespace).WithStatus(configuration)
+}
+
+// speaksForMaster tells that condition Authenticated is in the operator's hands.
+func speaksForMaster(status v1alpha1.RefineryStatus) bool {
+	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated)
+	return c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable
 }
 
 // same compares two configurations by what they mean: times in any zone.

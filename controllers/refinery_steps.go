@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -98,6 +99,9 @@ func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refinerySco
 	if p := pki.AsProblem(err); p != nil {
 		return nil, &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
 			Message: fmt.Sprintf("the certificate authority of ClusterMaster %s: %s", s.master.Name, p.Message)}
+	}
+	if errors.Is(err, errAuthorityNotMade) {
+		return nil, &waitError{v1alpha1.ReasonProgressing, fmt.Sprintf("ClusterMaster %s has no certificate authority yet", s.master.Name), 0}
 	}
 	return authority, err
 }
