@@ -3,23 +3,17 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,8 +40,8 @@ func connect() {
 }
 
 // requireLocalNode ends the suite unless the cluster's node is this machine: raw clients and agents
-// outside any pod dial pod and Service addresses directly, and the suite swaps the operator's
-// installation, which nobody wants on a cluster in use.
+// outside any pod dial pod and Service addresses directly, and nobody wants the operator of a cluster in use
+// exchanged.
 func requireLocalNode(ctx context.Context) {
 	GinkgoHelper()
 	var nodes corev1.NodeList
@@ -64,15 +58,6 @@ func requireLocalNode(ctx context.Context) {
 		}
 	}
 	Fail("this suite needs the local cluster: no node of the cluster in " + kubeconfigPath() + " is this machine; run `make test-e2e`")
-}
-
-// requireNoOtherInstallation ends the suite when someone else's operator would compete with the one under test.
-func requireNoOtherInstallation(ctx context.Context) {
-	GinkgoHelper()
-	releases := helm(ctx, "list", "--all-namespaces", "--short", "--filter", "refinery-operator")
-	if strings.TrimSpace(releases) != "" {
-		Fail("the operator is installed by Helm here (release " + strings.TrimSpace(releases) + "); uninstall it first (`make demo-down`), the suite brings its own")
-	}
 }
 
 // path is a path of the repository, wherever the test runs.
@@ -125,43 +110,4 @@ func command(ctx context.Context, program, stdin string, args ...string) (string
 		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(program), strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
-}
-
-// managerManifest is what config/default installs: CRDs, roles and the operator.
-func managerManifest(ctx context.Context) string {
-	GinkgoHelper()
-	return kubectl(ctx, "kustomize", path("config", "default"))
-}
-
-// applyManager installs the operator as a person does without Helm, and waits for it.
-func applyManager(ctx context.Context) {
-	GinkgoHelper()
-	manifest := managerManifest(ctx)
-	kubectlApply(ctx, manifest)
-	waitForRollout(ctx, managerOf(manifest))
-}
-
-// managerOf is the name of the operator's Deployment in a manifest.
-func managerOf(manifest string) types.NamespacedName {
-	GinkgoHelper()
-	documents := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
-	for {
-		var d appsv1.Deployment
-		err := documents.Decode(&d)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		// Other kinds decode into a Deployment as far as they go; only the kind is read of them.
-		if err == nil && d.Kind == "Deployment" {
-			return client.ObjectKeyFromObject(&d)
-		}
-	}
-	Fail("the manifest holds no Deployment")
-	return types.NamespacedName{}
-}
-
-func waitForRollout(ctx context.Context, deployment types.NamespacedName) {
-	GinkgoHelper()
-	kubectl(ctx, "rollout", "status", "deployment/"+deployment.Name, "--namespace="+deployment.Namespace,
-		fmt.Sprintf("--timeout=%ds", int(installTimeout/time.Second)))
 }

@@ -5,13 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -27,22 +26,22 @@ var _ = Describe("Installed by plain kubectl apply", func() {
 })
 
 var _ = Describe("Installed by helm install", Ordered, Serial, func() {
-	const release = "refinery-operator"
-	var releaseNamespace string
+	var manager types.NamespacedName
 
 	BeforeAll(func(ctx SpecContext) {
-		requireNoOthersResources(ctx)
-		manifest := managerManifest(ctx)
-		releaseNamespace = managerOf(manifest).Namespace
+		manager = managerOf(managerManifest(ctx))
 		waitForRemovals(ctx, "")
-		removeManager(ctx, manifest)
+		var adopt []string
+		if !removeManager(ctx) {
+			// Someone's resources stand in the way of removing the CRDs, so that the chart has to take them over.
+			adopt = append(adopt, "--take-ownership")
+		}
 		DeferCleanup(func(ctx context.Context) {
 			waitForRemovals(ctx, "")
-			removeManager(ctx, manifest)
+			removeManager(ctx)
 			applyManager(ctx)
 		}, NodeTimeout(specTimeout))
-		helm(ctx, "install", release, path("charts", "refinery-operator"),
-			"--namespace="+releaseNamespace, "--create-namespace", "--wait", "--timeout=2m")
+		installChart(ctx, manager.Namespace, adopt...)
 	}, NodeTimeout(specTimeout))
 
 	It("the samples reach Authenticated 3/3, with objects as designed, and outlive helm uninstall", func(ctx SpecContext) {
@@ -54,16 +53,15 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		By("helm uninstall")
 		press := &v1alpha1.Refinery{ObjectMeta: objectMeta(ns, "press")}
 		before := refineryPods(ctx, press)
-		helm(ctx, "uninstall", release, "--namespace="+releaseNamespace, "--wait", "--timeout=1m")
+		uninstallChart(ctx, manager.Namespace)
 		Consistently(ctx, columnsOf(press)).WithTimeout(denialTimeout).Should(Equal(authenticated(3)), "CRDs and Refineries are kept")
 		Expect(refineryPods(ctx, press)).To(Equal(before))
 
 		By("helm install over what was kept")
-		helm(ctx, "install", release, path("charts", "refinery-operator"),
-			"--namespace="+releaseNamespace, "--wait", "--timeout=2m")
+		installChart(ctx, manager.Namespace)
 		scale(ctx, press, "2")
 		Eventually(ctx, columnsOf(press)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
-		helm(ctx, "uninstall", release, "--namespace="+releaseNamespace, "--wait", "--timeout=1m")
+		uninstallChart(ctx, manager.Namespace)
 	}, SpecTimeout(specTimeout))
 })
 
@@ -163,26 +161,4 @@ func expectRestricted(ctx context.Context, ns string) {
 			Expect(c.SecurityContext.ReadOnlyRootFilesystem).To(HaveValue(BeTrue()), "container %s", c.Name)
 		}
 	}
-}
-
-// requireNoOthersResources ends the spec before it removes CRDs under resources that are not the suite's.
-func requireNoOthersResources(ctx context.Context) {
-	GinkgoHelper()
-	var masters v1alpha1.ClusterMasterList
-	Expect(k8s.List(ctx, &masters)).To(Succeed())
-	for _, m := range masters.Items {
-		var ns corev1.Namespace
-		Expect(k8s.Get(ctx, client.ObjectKey{Name: m.Namespace}, &ns)).To(Succeed())
-		Expect(ns.Labels).To(HaveKey(suiteLabel), "ClusterMaster %s/%s is not of this suite, and would be removed with the CRDs", m.Namespace, m.Name)
-	}
-}
-
-// removeManager takes away everything that config/default installs, CRDs included.
-func removeManager(ctx context.Context, manifest string) {
-	GinkgoHelper()
-	_, err := tryKubectl(ctx, manifest, "delete", "-f", "-", "--ignore-not-found", "--wait=true", "--timeout=120s")
-	Expect(err).NotTo(HaveOccurred())
-	Eventually(ctx, func(ctx context.Context) bool {
-		return apierrors.IsNotFound(k8s.Get(ctx, managerOf(manifest), &appsv1.Deployment{}))
-	}).WithTimeout(removalTimeout).WithPolling(time.Second).Should(BeTrue())
 }

@@ -52,10 +52,13 @@ func kubeconfigPath() string {
 	return os.Getenv("KUBECONFIG")
 }
 
+// before is the installation that the suite took the place of; nil: none.
+var before *release
+
 var _ = SynchronizedBeforeSuite(func(ctx context.Context) {
 	connect()
 	requireLocalNode(ctx)
-	requireNoOtherInstallation(ctx)
+	before = setAside(ctx)
 	applyManager(ctx)
 }, func() {
 	connect()
@@ -65,4 +68,6 @@ var _ = SynchronizedBeforeSuite(func(ctx context.Context) {
 // pod that hangs fails the suite.
 var _ = SynchronizedAfterSuite(func() {}, func(ctx context.Context) {
 	waitForRemovals(ctx, "")
+	removeManager(ctx)
+	before.putBack(ctx)
 })
