@@ -2,318 +2,25 @@ package master
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
-	"sync"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/testr"
-	corev1 "k8s.io/api/core/v1"
+	"github.com/google/go-cmp/cmp"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// The tests of this file run against a real etcd and kube-apiserver.
-
-var environment struct {
-	once   sync.Once
-	env    *envtest.Environment
-	config *rest.Config
-	err    error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if environment.env != nil {
-		_ = environment.env.Stop()
-	}
-	os.Exit(code)
-}
-
-// apiServer starts etcd and kube-apiserver once for all tests, with the CRDs of this repository.
-func apiServer(t *testing.T) *rest.Config {
-	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Skip("KUBEBUILDER_ASSETS is not set: make test-integration builds etcd and kube-apiserver and sets it")
-	}
-	environment.once.Do(func() {
-		environment.env = &envtest.Environment{
-			CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
-			ErrorIfCRDPathMissing: true,
-		}
-		environment.config, environment.err = environment.env.Start()
-	})
-	if environment.err != nil {
-		t.Fatal(environment.err)
-	}
-	return environment.config
-}
-
-// plant is a namespace with a ClusterMaster alpha, its authority, and a client that plays the operator.
-type plant struct {
-	*testing.T
-	ctx       context.Context
-	config    *rest.Config
-	client    client.WithWatch
-	namespace string
-	authority *authority
-	directory string
-}
-
-func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
-	t.Helper()
-	config := apiServer(t)
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, clientgoscheme.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme, FieldOwner: v1alpha1.OperatorFieldOwner})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: newAuthority(t, "plant")}
-	p.directory = p.authority.directory(t)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "plant-"}}
-	p.must(c.Create(p.ctx, namespace))
-	p.namespace = namespace.Name
-	p.must(c.Create(p.ctx, &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "alpha"}, Spec: spec}))
-	return p
-}
-
-func (p *plant) must(err error) {
-	p.Helper()
-	if err != nil {
-		p.Fatal(err)
-	}
-}
-
-// refinery creates a Refinery, issues its certificate and lists it in status, as the operator does.
-func (p *plant) refinery(name string, replicas int32) tls.Certificate {
-	p.Helper()
-	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: name},
-		Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Replicas: ptr.To(replicas)}}
-	p.must(p.client.Create(p.ctx, r))
-	certificate := p.authority.forRefinery(p.T, "alpha", p.namespace, name)
-	p.list(name, certificate)
-	return certificate
-}
-
-// list makes these certificates the ones that a Refinery lists.
-func (p *plant) list(name string, certificates ...tls.Certificate) {
-	p.Helper()
-	p.patch(p.get(name), func(r *v1alpha1.Refinery) {
-		r.Status.Certificates = nil
-		for _, c := range certificates {
-			r.Status.Certificates = append(r.Status.Certificates, v1alpha1.ListedCertificate{
-				Fingerprint: Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
-		}
-	}, true)
-}
-
-func (p *plant) patch(r *v1alpha1.Refinery, edit func(*v1alpha1.Refinery), status bool) {
-	p.Helper()
-	before := r.DeepCopy()
-	edit(r)
-	if status {
-		p.must(p.client.Status().Patch(p.ctx, r, client.MergeFrom(before)))
-		return
-	}
-	p.must(p.client.Patch(p.ctx, r, client.MergeFrom(before)))
-}
-
-func (p *plant) patchMaster(edit func(*v1alpha1.ClusterMaster)) {
-	p.Helper()
-	m := p.master()
-	before := m.DeepCopy()
-	edit(m)
-	p.must(p.client.Patch(p.ctx, m, client.MergeFrom(before)))
-}
-
-func (p *plant) get(name string) *v1alpha1.Refinery {
-	p.Helper()
-	var r v1alpha1.Refinery
-	p.must(p.client.Get(p.ctx, client.ObjectKey{Namespace: p.namespace, Name: name}, &r))
-	return &r
-}
-
-func (p *plant) master() *v1alpha1.ClusterMaster {
-	p.Helper()
-	var m v1alpha1.ClusterMaster
-	p.must(p.client.Get(p.ctx, client.ObjectKey{Namespace: p.namespace, Name: "alpha"}, &m))
-	return &m
-}
-
-// eventually waits on the watch of a Refinery until its status is as wanted.
-func (p *plant) eventually(name, what string, is func(*v1alpha1.Refinery) bool) *v1alpha1.Refinery {
-	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
-	defer cancel()
-	w, err := p.client.Watch(ctx, &v1alpha1.RefineryList{}, client.InNamespace(p.namespace))
-	p.must(err)
-	defer w.Stop()
-	var last *v1alpha1.Refinery
-	for event := range w.ResultChan() {
-		r, ok := event.Object.(*v1alpha1.Refinery)
-		if !ok || r.Name != name {
-			continue
-		}
-		if last = r; is(r) {
-			return r
-		}
-	}
-	p.Fatalf("%s: not %s in time: %+v", name, what, last.Status)
-	return nil
-}
-
-// eventuallyMaster waits on the watch of the ClusterMaster.
-func (p *plant) eventuallyMaster(what string, is func(*v1alpha1.ClusterMaster) bool) *v1alpha1.ClusterMaster {
-	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
-	defer cancel()
-	w, err := p.client.Watch(ctx, &v1alpha1.ClusterMasterList{}, client.InNamespace(p.namespace))
-	p.must(err)
-	defer w.Stop()
-	var last *v1alpha1.ClusterMaster
-	for event := range w.ResultChan() {
-		m, ok := event.Object.(*v1alpha1.ClusterMaster)
-		if !ok {
-			continue
-		}
-		if last = m; is(m) {
-			return m
-		}
-	}
-	p.Fatalf("not %s in time: %+v", what, last.Status)
-	return nil
-}
-
-// process is one master process of a test.
-type process struct {
-	*Master
-	address string
-	stop    func()
-}
-
-// start runs a master until the test ends or stop is called.
-func (p *plant) start(pod string) *process {
-	p.Helper()
-	o := Options{Namespace: p.namespace, Name: "alpha", PodName: pod, CertificateDirectory: p.directory,
-		Listen: freeAddress(p.T), HealthAddress: freeAddress(p.T)}
-	m, err := NewMaster(o, rest.CopyConfig(p.config), p.logger(pod))
-	p.must(err)
-	m.leaseDuration, m.renewDeadline, m.retryPeriod = 3*time.Second, 2*time.Second, 200*time.Millisecond
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(ctx) }()
-	var once sync.Once
-	stop := func() {
-		once.Do(func() {
-			cancel()
-			if err := <-ended; err != nil {
-				p.Errorf("master %s: %v", pod, err)
-			}
-		})
-	}
-	p.Cleanup(stop)
-	return &process{Master: m, address: o.Listen, stop: stop}
-}
-
-func (p *plant) logger(pod string) logr.Logger {
-	if testing.Verbose() {
-		return testr.NewWithOptions(p.T, testr.Options{LogTimestamp: true, Verbosity: 1}).WithName(pod)
-	}
-	return logr.Discard()
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
-// agent is a node that keeps trying, as the real one does.
-type agent struct {
-	id, version string
-	certificate tls.Certificate
-	roots       *authority
-	address     string
-	upstreams   chan string
-}
-
-// run connects again and again until ctx is done.
-func (a *agent) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		if c, err := a.connect(ctx); err == nil {
-			_ = c.Run(ctx)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-func (a *agent) connect(ctx context.Context) (*protocol.Client, error) {
-	roots := x509.NewCertPool()
-	roots.AddCert(a.roots.certificate)
-	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"}
-	if a.certificate.Leaf != nil {
-		config.Certificates = []tls.Certificate{a.certificate}
-	}
-	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", a.address)
-	if err != nil {
-		return nil, err
-	}
-	o := protocol.DefaultClientOptions()
-	o.ID, o.Version, o.Type = a.id, a.version, "refinery"
-	o.Certificate = pemOf(a.certificate.Leaf)
-	o.OnUpstream = func(u string) error {
-		select {
-		case a.upstreams <- u:
-		default:
-		}
-		return nil
-	}
-	return protocol.Handshake(ctx, conn, o)
-}
-
-// node runs an agent until the test ends or stop is called.
-func (p *plant) node(m *process, id string, certificate tls.Certificate) (a *agent, stop func()) {
-	ctx, cancel := context.WithCancel(p.ctx)
-	a = &agent{id: id, version: "0.1.0", certificate: certificate, roots: p.authority, address: m.address, upstreams: make(chan string, 16)}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.run(ctx)
-	}()
-	stop = func() { cancel(); <-done }
-	p.Cleanup(stop)
-	return a, stop
-}
-
-func summary(text, reason string) func(*v1alpha1.Refinery) bool {
+func shows(text, reason string) func(*v1alpha1.Refinery) bool {
 	return func(r *v1alpha1.Refinery) bool {
 		report := Reported(&r.Status)
 		return report.Authenticated.Summary == text && report.Condition.Reason == reason
@@ -324,27 +31,320 @@ func TestANodeThatAuthenticatesShowsInStatus(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	certificate := p.refinery("press", 1)
 	m := p.start("alpha-0")
-	p.eventually("press", "connecting", summary("0/1", v1alpha1.ReasonConnecting))
+	p.eventually("press", "connecting", shows("0/1", v1alpha1.ReasonConnecting))
 	p.node(m, "press/a", certificate)
-	r := p.eventually("press", "authenticated", summary("1/1", v1alpha1.ReasonAuthenticated))
-	upstream := fmt.Sprintf("alpha.%s.svc:34308", p.namespace)
-	if got := r.Status.Nodes; len(got) != 1 || got[0].ID != "press/a" || got[0].Certificate != Fingerprint(certificate.Leaf) || got[0].Upstream != "default" {
-		t.Errorf("status.nodes = %+v", got)
+	r := p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+	want := []v1alpha1.NodeStatus{{ID: "press/a", State: v1alpha1.NodeAuthenticated, Reason: v1alpha1.ReasonAuthenticated, Version: "0.1.0",
+		Type: "refinery", Address: "127.0.0.1", Upstream: "default", Certificate: Fingerprint(certificate.Leaf), LastTransitionTime: r.Status.Nodes[0].LastTransitionTime}}
+	if diff := cmp.Diff(want, r.Status.Nodes); diff != "" {
+		t.Errorf("status.nodes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(&v1alpha1.Reporter{Pod: "alpha-0", Epoch: 1}, r.Status.Reporter); diff != "" {
+		t.Errorf("status.reporter (-want +got):\n%s", diff)
 	}
 	cm := p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
-		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "1/1" && m.Status.Active != nil
+		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "1/1"
 	})
-	if u := cm.Status.Upstreams; len(u) != 1 || u[0].Address != upstream || u[0].Assigned != 1 {
-		t.Errorf("status.upstreams = %+v", u)
+	upstreams := []v1alpha1.UpstreamStatus{{Name: "default", Address: fmt.Sprintf("alpha.%s.svc:34308", p.namespace), Ready: true, Assigned: 1}}
+	if diff := cmp.Diff(upstreams, cm.Status.Upstreams); diff != "" {
+		t.Errorf("status.upstreams (-want +got):\n%s", diff)
 	}
 	if a := cm.Status.Active; a.Epoch != 1 || a.Pod != "alpha-0" {
 		t.Errorf("status.active = %+v", a)
 	}
-	response, err := http.Get("http://" + m.options.HealthAddress + "/readyz")
-	p.must(err)
-	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Errorf("readyz: %s", response.Status)
+	p.owns("press")
+}
+
+// owns shows that the master's field owner owns exactly its part of a Refinery's status.
+func (p *plant) owns(name string) {
+	p.Helper()
+	for _, entry := range p.get(name).ManagedFields {
+		if entry.Manager != v1alpha1.MasterFieldOwner {
+			continue
+		}
+		fields := string(entry.FieldsV1.GetRawBytes())
+		for _, word := range []string{`"f:nodes"`, `"f:authenticated"`, `"f:reporter"`, `k:{\"type\":\"Authenticated\"}`} {
+			if !strings.Contains(fields, word) {
+				p.Errorf("the master does not own %s: %s", word, fields)
+			}
+		}
+		if strings.Contains(fields, "f:certificates") || strings.Contains(fields, "f:spec") || entry.Operation != metav1.ManagedFieldsOperationApply {
+			p.Errorf("the master owns too much: %s %s", entry.Operation, fields)
+		}
+		return
 	}
-	_ = strconv.Itoa
+	p.Error("the master owns nothing")
+}
+
+func TestARefusedVersionIsShownAndLetInOnceItIsAccepted(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.2.0", AliveIntervalSeconds: 10, AliveTimeoutSeconds: 35}})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.node(m, "press/a", certificate)
+	r := p.eventually("press", "refused", shows("0/1", v1alpha1.ReasonVersionMismatch))
+	if want := `announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`; r.Status.Nodes[0].Message != want {
+		t.Errorf("message %q", r.Status.Nodes[0].Message)
+	}
+	p.eventuallyEvent("VersionMismatch", "press/a: VersionMismatch: announces version 0.1.0")
+	p.patchMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = ">=0.1.0" })
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+}
+
+// eventuallyEvent waits for an event with this reason and a note that begins so.
+func (p *plant) eventuallyEvent(reason, note string) {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	defer cancel()
+	w, err := p.client.Watch(ctx, &eventsv1.EventList{}, client.InNamespace(p.namespace))
+	p.must(err)
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		if e, ok := event.Object.(*eventsv1.Event); ok && e.Reason == reason && strings.HasPrefix(e.Note, note) {
+			return
+		}
+	}
+	p.Errorf("no event %s %q", reason, note)
+}
+
+func TestAccessIsTakenAndGivenBack(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.node(m, "press/a", certificate)
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+
+	p.patch(p.get("press"), func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, false)
+	p.eventually("press", "denied", func(r *v1alpha1.Refinery) bool {
+		return shows("0/1", v1alpha1.ReasonSuspended)(r) && r.Status.Nodes[0].State == v1alpha1.NodeDenied
+	})
+	p.patch(p.get("press"), func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessAllowed }, false)
+	p.eventually("press", "authenticated again", shows("1/1", v1alpha1.ReasonAuthenticated))
+
+	p.list("press")
+	p.eventually("press", "denied for its fingerprint", func(r *v1alpha1.Refinery) bool {
+		return shows("0/1", v1alpha1.ReasonDenied)(r) && r.Status.Nodes[0].Reason == v1alpha1.ReasonCertificateNotListed
+	})
+	p.eventuallyEvent("Denied", "press/a: CertificateNotListed")
+	p.list("press", certificate)
+	p.eventually("press", "authenticated once more", shows("1/1", v1alpha1.ReasonAuthenticated))
+
+	p.must(p.client.Delete(p.ctx, p.get("press")))
+	p.eventuallyMaster("empty", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "0/0"
+	})
+}
+
+func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AliveIntervalSeconds: 1, AliveTimeoutSeconds: 3}})
+	certificate := p.refinery("press", 2)
+	m := p.start("alpha-0")
+	stops := map[string]func(){}
+	join := func(m *process, ids ...string) {
+		for _, id := range ids {
+			_, stops[id] = p.node(m, id, certificate)
+		}
+	}
+	join(m, "press/a", "press/b")
+	p.eventually("press", "authenticated", shows("2/2", v1alpha1.ReasonAuthenticated))
+	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Nodes != nil && m.Status.Nodes.Authenticated == 2
+	})
+	m.stop()
+	was := p.get("press")
+
+	successor := p.start("alpha-1")
+	for _, stop := range stops {
+		stop()
+	}
+	join(successor, "press/a", "press/b")
+	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil && m.Status.Active.Epoch == 2 })
+	p.until("both back", func() bool {
+		t := successor.activeTerm()
+		return t != nil && t.registry.Count() == 2
+	})
+	claimed := p.master()
+	p.until("the grace over", func() bool {
+		return successor.clock.Since(claimed.Status.Active.Since.Time) > 5*time.Second
+	})
+	if now := p.get("press"); now.ResourceVersion != was.ResourceVersion {
+		t.Errorf("the Refinery was written to:\n%s", cmp.Diff(was.Status, now.Status))
+	}
+	if now := p.master(); now.ResourceVersion != claimed.ResourceVersion {
+		t.Errorf("the ClusterMaster was written to after the claim:\n%s", cmp.Diff(claimed.Status, now.Status))
+	}
+
+	successor.stop()
+	stops["press/b"]()
+	third := p.start("alpha-2")
+	join(third, "press/a")
+	p.eventually("press", "missing the one that did not come back", func(r *v1alpha1.Refinery) bool {
+		return shows("1/2", v1alpha1.ReasonPartiallyAuthenticated)(r) && r.Status.Nodes[0].ID == "press/b" &&
+			r.Status.Nodes[0].State == v1alpha1.NodeLost && r.Status.Reporter.Epoch == 3
+	})
+}
+
+// until waits for something that no watch brings.
+func (p *plant) until(what string, is func() bool) {
+	p.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			p.Fatalf("not %s in time", what)
+		}
+	}
+}
+
+func listens(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	first := p.start("alpha-0")
+	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil })
+	p.until("listening", func() bool { return listens(first.address) })
+	second := p.start("alpha-1")
+	p.until("ready", func() bool {
+		response, err := http.Get("http://" + second.options.HealthAddress + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		return response.StatusCode == http.StatusOK
+	})
+	if listens(second.address) {
+		t.Error("the standby listens")
+	}
+	began := time.Now()
+	first.stop()
+	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-1" && m.Status.Active.Epoch == 2
+	})
+	if took := time.Since(began); took > 3*time.Second { // sooner than the Lease runs out
+		t.Errorf("taking over took %s", took)
+	}
+	p.until("listening", func() bool { return listens(second.address) })
+	if listens(first.address) {
+		t.Error("the former master listens")
+	}
+}
+
+func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.eventually("press", "connecting", shows("0/1", v1alpha1.ReasonConnecting))
+	former := m.activeTerm()
+
+	// Another master claims the next epoch, as if this one had lost its Lease and not noticed, and reports.
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", m.clock)
+	p.must(err)
+	if newer.Epoch != 2 {
+		t.Fatalf("claimed epoch %d", newer.Epoch)
+	}
+	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
+	apply := func(term Term) error {
+		return m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, term), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
+	}
+	p.must(apply(newer))
+	if err := apply(former.term); !apierrors.IsInvalid(err) {
+		t.Errorf("a write of the former epoch: %v", err)
+	}
+	totals, _ := NewTotals(m.directory, former.registry)
+	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
+		t.Errorf("totals of the former epoch: %v", err)
+	}
+	// It steps down by itself, and, being the only one that campaigns, is elected for an epoch of its own.
+	p.eventuallyMaster("active again", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-0" && m.Status.Active.Epoch == 3
+	})
+	p.node(m, "press/a", certificate)
+	r := p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+	if r.Status.Reporter.Epoch != 3 {
+		t.Errorf("reported by epoch %d", r.Status.Reporter.Epoch)
+	}
+}
+
+func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.refinery("press", 1)
+	o := Options{Namespace: p.namespace, Name: "alpha", PodName: "alpha-0"}
+	m, err := NewMaster(o, p.config, p.logger("alpha-0"))
+	p.must(err)
+	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", m.clock)
+	p.must(err)
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", m.clock)
+	p.must(err)
+	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
+	p.must(m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, newer), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
+
+	m.directory.SetMaster(p.master())
+	stale := p.get("press") // what its watch has not brought yet
+	stale.Status = v1alpha1.RefineryStatus{}
+	m.directory.SetRefinery(stale)
+	for _, key := range []string{"press", totalsKey} {
+		deposed := false
+		registry := NewRegistry(m.clock, func(string, time.Duration) {})
+		r := NewReporter(m.client, m.directory, registry, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
+		write := r.reportRefinery
+		if key == totalsKey {
+			write = r.reportTotals
+		}
+		if err := write(p.ctx, key); err != nil || !deposed {
+			t.Errorf("%q: deposed %v, %v", key, deposed, err)
+		}
+	}
+	if got := p.get("press").Status.Reporter; got.Epoch != newer.Epoch {
+		t.Errorf("reporter %+v", got)
+	}
+}
+
+func TestNewUpstreamsAndAnotherCertificateTakeEffectInALivingMaster(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Upstreams: []v1alpha1.Upstream{{Name: "east", Address: "east:1"}}})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	a, _ := p.node(m, "press/a", certificate)
+	p.eventually("press", "at east", func(r *v1alpha1.Refinery) bool {
+		return r.Status.Authenticated != nil && r.Status.Authenticated.Upstreams == "east"
+	})
+	p.patchMaster(func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Upstreams = []v1alpha1.Upstream{{Name: "east", Address: "east:1", Weight: ptr.To[int32](0)}, {Name: "west", Address: "west:1"}}
+	})
+	p.eventually("press", "at west", func(r *v1alpha1.Refinery) bool { return r.Status.Authenticated.Upstreams == "west" })
+	if got := []string{<-a.upstreams, <-a.upstreams}; !slices.Equal(got, []string{"east:1", "west:1"}) {
+		t.Errorf("told %v", got)
+	}
+	p.eventuallyMaster("counted", func(m *v1alpha1.ClusterMaster) bool {
+		return cmp.Equal(m.Status.Upstreams, []v1alpha1.UpstreamStatus{
+			{Name: "east", Address: "east:1"}, {Name: "west", Address: "west:1", Ready: true, Assigned: 1}})
+	})
+
+	// Another authority: the session of the old one's certificate ends, and one of the new one's is let in.
+	other := newAuthority(t, "other")
+	other.write(t, p.directory)
+	p.eventually("press", "denied", func(r *v1alpha1.Refinery) bool {
+		return len(r.Status.Nodes) > 0 && r.Status.Nodes[0].Reason == v1alpha1.ReasonWrongAuthority
+	})
+	p.authority = other
+	renewed := other.forRefinery(t, "alpha", p.namespace, "press")
+	p.list("press", renewed)
+	p.node(m, "press/a", renewed)
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+}
+
+func TestAMissingClusterMasterIsSaidAtTheStart(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	m, err := NewMaster(Options{Namespace: p.namespace, Name: "beta", PodName: "beta-0", HealthAddress: "127.0.0.1:0"}, p.config, p.logger("beta"))
+	p.must(err)
+	if err := m.Run(p.ctx); err == nil || !strings.Contains(err.Error(), "ClusterMaster "+p.namespace+"/beta does not exist") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -1,0 +1,348 @@
+package master
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+// floor is a scene whose Sessions serve nodes over real sockets. It is its Directory's Listener.
+type floor struct {
+	*scene
+	registry *Registry
+	sessions *Sessions
+	address  string
+	changed  chan string // Refineries whose snapshot changed
+}
+
+func newFloor(t *testing.T) *floor {
+	t.Helper()
+	leaks := goleak.IgnoreCurrent()
+	f := &floor{scene: newScene(t), changed: make(chan string, 1000)}
+	f.registry = NewRegistry(f.clock, func(name string, _ time.Duration) { f.changed <- name })
+	f.sessions = NewSessions(f.directory, f.registry, f.authenticator(), NewMetrics(), f.clock, logr.Discard())
+	for _, name := range []string{"press", "pump"} {
+		f.registry.SetWanted(name, 10)
+	}
+	f.directory.Listen(f)
+	served := f.authority.issue(t, nil, func(c *x509.Certificate) {
+		c.DNSNames = []string{"localhost"}
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+	f.trust.Served = &served
+	certificates := &Certificates{Log: logr.Discard()}
+	certificates.current.Store(f.trust)
+	o := protocol.DefaultServerOptions()
+	o.TLSConfig = certificates.ServerConfig(v1alpha1.TransportMutualTLS)
+	server, err := protocol.NewServer(f.sessions, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.address = listener.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{}, 2)
+	go func() { f.sessions.Run(ctx); ended <- struct{}{} }()
+	go func() { _ = server.Serve(listener); ended <- struct{}{} }()
+	t.Cleanup(func() {
+		stop()
+		_ = server.Close()
+		<-ended
+		<-ended
+		goleak.VerifyNone(t, leaks)
+	})
+	return f
+}
+
+func (f *floor) MasterChanged() {
+	for _, name := range f.directory.Names() {
+		f.sessions.Review(name)
+	}
+}
+
+func (f *floor) RefineryChanged(name string) { f.sessions.Review(name) }
+
+// member is a node of a floor, connected.
+type member struct {
+	*testing.T
+	client    *protocol.Client
+	upstreams chan string
+	ended     chan error
+}
+
+// join connects as a node; its session ends with the test.
+func (f *floor) join(certificate tls.Certificate, id string, edit ...func(*protocol.ClientOptions)) (*member, error) {
+	f.Helper()
+	m := &member{T: f.T, upstreams: make(chan string, 10), ended: make(chan error, 1)}
+	roots := x509.NewCertPool()
+	roots.AddCert(f.authority.certificate)
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"}
+	o := protocol.DefaultClientOptions()
+	o.ID, o.Version, o.Type, o.Certificate = id, "0.1.0", "refinery", "none"
+	if certificate.Leaf != nil {
+		config.Certificates = []tls.Certificate{certificate}
+		o.Certificate = pemOf(certificate.Leaf)
+	}
+	o.OnUpstream = func(u string) error { m.upstreams <- u; return nil }
+	for _, e := range edit {
+		e(&o)
+	}
+	conn, err := tls.Dial("tcp", f.address, config)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(f.Context(), 10*time.Second)
+	defer cancel()
+	if m.client, err = protocol.Handshake(ctx, conn, o); err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.Background())
+	go func() { m.ended <- m.client.Run(running) }()
+	f.Cleanup(func() { stop(); _ = m.client.Close() })
+	return m, nil
+}
+
+func (f *floor) joined(certificate tls.Certificate, id string) *member {
+	f.Helper()
+	m, err := f.join(certificate, id)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.until(id+" authenticated", func() bool { return f.registry.Has("press", id) || f.registry.Has("pump", id) })
+	return m
+}
+
+// until waits on the Registry's changes.
+func (f *floor) until(what string, is func() bool) {
+	f.Helper()
+	deadline := time.After(10 * time.Second)
+	for !is() {
+		select {
+		case <-f.changed:
+		case <-deadline:
+			f.Fatalf("not %s in time", what)
+		}
+	}
+}
+
+// closed waits until the master closed the session.
+func (m *member) closed() {
+	m.Helper()
+	select {
+	case err := <-m.ended:
+		if !errors.Is(err, protocol.ErrPeerClosed) {
+			m.Errorf("ended by %v", err)
+		}
+	case <-time.After(2 * time.Second):
+		m.Fatal("the session was not closed within 2 s")
+	}
+}
+
+func (f *floor) state(refinery, id string) string {
+	s := f.registry.Snapshot(refinery)
+	for _, n := range s.Nodes {
+		if n.ID == id {
+			return string(n.State) + "/" + n.Reason
+		}
+	}
+	return ""
+}
+
+func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
+	tests := []struct {
+		name  string
+		join  func(f *floor) error
+		want  error  // nil: any
+		state string // of press/a in status
+	}{
+		{"another version", func(f *floor) error {
+			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Version = "0.3.0" })
+			return err
+		}, protocol.ErrVersionRefused, "VersionMismatch/VersionMismatch"},
+		{"another type", func(f *floor) error {
+			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Type = "smelter" })
+			return err
+		}, protocol.ErrVersionRefused, "VersionMismatch/TypeNotAccepted"},
+		{"another Refinery's certificate", func(f *floor) error {
+			_, err := f.join(f.pump, "press/a")
+			return err
+		}, protocol.ErrDenied, ""},
+		{"another Refinery's certificate in auth:start", func(f *floor) error {
+			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Certificate = pemOf(f.pump.Leaf) })
+			return err
+		}, protocol.ErrDenied, "Denied/CertificateMismatch"},
+		{"a fingerprint that is not listed", func(f *floor) error {
+			_, err := f.join(f.authority.forRefinery(f.T, "alpha", "plant", "press"), "press/a")
+			return err
+		}, protocol.ErrDenied, "Denied/CertificateNotListed"},
+		{"two URI SANs", func(f *floor) error {
+			uri := f.press.Leaf.URIs[0].String()
+			_, err := f.join(f.authority.issue(f.T, []string{uri, uri + "2"}), "press/a")
+			return err
+		}, protocol.ErrDenied, ""},
+		{"no certificate", func(f *floor) error {
+			_, err := f.join(tls.Certificate{}, "press/a")
+			return err
+		}, nil, ""},
+		{"a pin on an upstream that does not exist", func(f *floor) error {
+			f.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Upstream = "moon" }, f.press)
+			_, err := f.join(f.press, "press/a")
+			return err
+		}, protocol.ErrDenied, "Denied/UnknownUpstream"},
+		{"one more than maxSessions", func(f *floor) error {
+			f.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.MaxSessions = 1 })
+			f.joined(f.press, "press/first")
+			f.joined(f.press, "press/first") // again under the same id: takes the place of the other
+			_, err := f.join(f.press, "press/a")
+			return err
+		}, protocol.ErrDenied, "Denied/TooManySessions"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFloor(t)
+			err := test.join(f)
+			if err == nil || (test.want != nil && !errors.Is(err, test.want)) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			f.until("shown", func() bool { return f.state("press", "press/a") == test.state })
+		})
+	}
+}
+
+func TestWhatChangesUnderALiveSession(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(f *floor)
+		state  string
+	}{
+		{"suspended", func(f *floor) {
+			f.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, f.press)
+		}, "Closed/Suspended"},
+		{"deleted", func(f *floor) { f.directory.DeleteRefinery("press") }, "Closed/Denied"},
+		{"its fingerprint gone", func(f *floor) { f.setRefinery("press", func(*v1alpha1.Refinery) {}) }, "Closed/CertificateNotListed"},
+		{"its certificate expired", func(f *floor) { f.clock.SetTime(f.press.Leaf.NotAfter.Add(time.Second)) }, "Closed/Expired"},
+		{"other security", func(f *floor) {
+			f.setMaster(func(m *v1alpha1.ClusterMaster) {
+				m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
+			})
+		}, "Closed/Denied"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFloor(t)
+			stays := f.joined(f.pump, "pump/a")
+			m := f.joined(f.press, "press/a")
+			f.until("waiting for its certificate to expire", f.clock.HasWaiters)
+			test.change(f)
+			m.closed()
+			f.until("shown", func() bool { return f.state("press", "press/a") == test.state })
+			if test.name == "suspended" {
+				select {
+				case err := <-stays.ended:
+					t.Errorf("another Refinery's session ended: %v", err)
+				default:
+				}
+			}
+		})
+	}
+}
+
+func TestThePreviousCertificateIsLetInUntilItsOverlapEnds(t *testing.T) {
+	f := newFloor(t)
+	f.setRefinery("press", func(r *v1alpha1.Refinery) {
+		r.Status.Certificates[0].Use = v1alpha1.CertificatePrevious
+		r.Status.Certificates[0].Until = &metav1.Time{Time: f.clock.Now().Add(time.Minute)}
+	}, f.press)
+	m := f.joined(f.press, "press/a")
+	f.until("waiting for its overlap to end", f.clock.HasWaiters)
+	f.clock.Step(2 * time.Minute)
+	m.closed()
+}
+
+func TestANewerSessionTakesThePlaceOfTheOlderOnTheWire(t *testing.T) {
+	f := newFloor(t)
+	older := f.joined(f.press, "press/a")
+	newer := f.joined(f.press, "press/a")
+	older.closed()
+	if state := f.state("press", "press/a"); state != "Authenticated/Authenticated" {
+		t.Errorf("state %s", state)
+	}
+	select {
+	case err := <-newer.ended:
+		t.Errorf("the newer ended too: %v", err)
+	default:
+	}
+}
+
+func TestNewUpstreamsMoveOnlyTheSessionsThatMust(t *testing.T) {
+	f := newFloor(t)
+	one := []v1alpha1.Upstream{{Name: "east", Address: "east:1", Weight: ptr.To[int32](1)}}
+	two := append(one[:1:1], v1alpha1.Upstream{Name: "west", Address: "west:1", Weight: ptr.To[int32](1)})
+	f.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Upstreams = one })
+	members := map[string]*member{}
+	for _, id := range []string{"press/a", "press/b", "press/c", "press/d", "press/e", "press/f"} {
+		members[id] = f.joined(f.press, id)
+		if u := <-members[id].upstreams; u != "east:1" {
+			t.Fatalf("%s was told %s", id, u)
+		}
+	}
+	f.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Upstreams = two })
+	moved := 0
+	for id, m := range members {
+		u, err := f.directory.Policy().Placement.Place(id, "refinery", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.until(id+" shown at "+u.Name, func() bool {
+			for _, n := range f.registry.Snapshot("press").Nodes {
+				if n.ID == id {
+					return n.Upstream == u.Name
+				}
+			}
+			return false
+		})
+		if u.Name == "west" {
+			moved++
+			if told := <-m.upstreams; told != "west:1" {
+				t.Errorf("%s was told %s", id, told)
+			}
+		}
+		if len(m.upstreams) > 0 {
+			t.Errorf("%s was told more than it must: %s", id, <-m.upstreams)
+		}
+	}
+	if moved == 0 || moved == len(members) {
+		t.Errorf("%d of %d moved: the test shows nothing", moved, len(members))
+	}
+	f.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Upstream = "west" }, f.press)
+	f.until("pinned", func() bool {
+		for _, n := range f.registry.Snapshot("press").Nodes {
+			if n.Upstream != "west" {
+				return false
+			}
+		}
+		return true
+	})
+	f.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Upstream = "moon" }, f.press)
+	f.sessions.Review("press")
+	for id := range members {
+		if f.state("press", id) != "Authenticated/Authenticated" {
+			t.Errorf("%s was taken out of service by a pin that does not exist", id)
+		}
+	}
+}
