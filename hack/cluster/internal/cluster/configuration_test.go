@@ -46,6 +46,9 @@ func TestAddressesFitTheirRanges(t *testing.T) {
 	if pods.Overlaps(services) || !all.Overlaps(pods) || !all.Overlaps(services) {
 		t.Errorf("pods %s and services %s must lie apart in %s", pods, services, all)
 	}
+	if netip.MustParsePrefix(nodePrefix).Masked() != pods {
+		t.Errorf("the node's address %s must be in the network of the pods, %s", nodePrefix, pods)
+	}
 	if pods.Bits() > 23 { // 250 pods, and those that are being replaced
 		t.Errorf("%s is too small for the kubelet's maxPods", pods)
 	}

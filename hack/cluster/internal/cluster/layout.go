@@ -15,6 +15,7 @@ const (
 	bridgeAddress = "0a:52:46:59:00:01"
 	// nodeIP is the bridge's address: the pods' gateway, the kubelet's address and the API server's as pods see it.
 	nodeIP        = "10.247.0.1"
+	nodePrefix    = nodeIP + "/22"
 	clusterRange  = "10.247.0.0/16" // all of the following
 	podRange      = "10.247.0.0/22"
 	serviceRange  = "10.247.8.0/22"

@@ -21,7 +21,7 @@ func createNetwork(ctx context.Context) error {
 	}
 	for _, args := range [][]string{
 		{"link", "add", bridge, "address", bridgeAddress, "type", "bridge"},
-		{"address", "add", nodeIP + podRange[strings.Index(podRange, "/"):], "dev", bridge},
+		{"address", "add", nodePrefix, "dev", bridge},
 		{"link", "set", bridge, "up"},
 		// So that this machine reaches Services from the node's address, and also when it has no other network.
 		{"route", "add", serviceRange, "dev", bridge, "src", nodeIP},

@@ -83,7 +83,7 @@ func restoreSysctls() (changed []string, err error) {
 		return nil, err
 	}
 	var saved savedSysctls
-	if err := json.Unmarshal(content, &saved); err != nil {
+	if json.Unmarshal(content, &saved) != nil {
 		// Written half when the machine stopped: nothing had been changed by then.
 		return nil, nil
 	}

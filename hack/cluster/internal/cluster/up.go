@@ -189,9 +189,9 @@ func located() (assets.Assets, error) {
 // errNoCluster is what every command says that needs a cluster.
 var errNoCluster = errors.New("there is no local cluster; start one with `make cluster-up`")
 
-// Kubeconfig is the path of the administrator's kubeconfig.
+// Kubeconfig is the path of the administrator's kubeconfig. The file alone proves nothing: it outlives a crash and a reboot.
 func Kubeconfig() (string, error) {
-	if !fileExists(KubeconfigPath()) {
+	if !fileExists(KubeconfigPath()) || slices.Contains(absentComponents(), apiServer) {
 		return "", errNoCluster
 	}
 	return KubeconfigPath(), nil
