@@ -1,0 +1,229 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+type watchInterface = watch.Interface
+
+// fixture is a namespace and what a person does in it.
+type fixture struct {
+	ctx       context.Context
+	namespace string
+}
+
+func newFixture(ctx context.Context) fixture {
+	namespace, err := newNamespace(ctx)
+	Expect(err).NotTo(HaveOccurred())
+	return fixture{ctx, namespace}
+}
+
+// master and refinery parse a spec in YAML.
+func (f fixture) master(name, spec string) *v1alpha1.ClusterMaster {
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}
+	must(yaml.UnmarshalStrict([]byte(spec), &m.Spec))
+	return m
+}
+
+func (f fixture) refinery(name, spec string) *v1alpha1.Refinery {
+	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name}}
+	must(yaml.UnmarshalStrict([]byte(spec), &r.Spec))
+	if r.Spec.MasterRef.Name == "" {
+		r.Spec.MasterRef.Name = "alpha"
+	}
+	return r
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (f fixture) create(objects ...client.Object) {
+	GinkgoHelper()
+	for _, o := range objects {
+		Expect(api.Create(f.ctx, o)).To(Succeed())
+	}
+}
+
+// change edits an object the way kubectl edit does, until it wins.
+func change[T client.Object](f fixture, object T, edit func(T)) {
+	GinkgoHelper()
+	Eventually(func() error {
+		if err := api.Get(f.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		edit(object)
+		return api.Update(f.ctx, object)
+	}).Should(Succeed())
+}
+
+// changeStatus edits the status subresource.
+func changeStatus[T client.Object](f fixture, object T, edit func(T)) {
+	GinkgoHelper()
+	Eventually(func() error {
+		if err := api.Get(f.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		edit(object)
+		return api.Status().Update(f.ctx, object)
+	}).Should(Succeed())
+}
+
+// becomeActive does what an active master does to its ClusterMaster.
+func (f fixture) becomeActive(m *v1alpha1.ClusterMaster) {
+	GinkgoHelper()
+	f.deploy(m, 1)
+	status := apiac.ClusterMaster(m.Name, m.Namespace).WithStatus(apiac.ClusterMasterStatus().
+		WithActive(apiac.ActiveMaster().WithPod(m.Name + "-0").WithEpoch(1).WithSince(metav1.NewTime(time.Now()))))
+	Expect(api.Status().Apply(f.ctx, status, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
+}
+
+// report does what an active master does to a Refinery.
+func (f fixture) report(r *v1alpha1.Refinery, status metav1.ConditionStatus, reason string) {
+	GinkgoHelper()
+	condition := metav1ac.Condition().WithType(v1alpha1.ConditionAuthenticated).WithStatus(status).
+		WithReason(reason).WithMessage("").WithLastTransitionTime(metav1.NewTime(time.Now()))
+	Expect(api.Status().Apply(f.ctx, apiac.Refinery(r.Name, r.Namespace).WithStatus(apiac.RefineryStatus().
+		WithReporter(apiac.Reporter().WithPod("alpha-0").WithEpoch(1)).WithConditions(condition)),
+		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
+}
+
+// deploy does what the Deployment controller does.
+func (f fixture) deploy(owner client.Object, available int32) {
+	GinkgoHelper()
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: owner.GetNamespace(), Name: owner.GetName()}}
+	changeStatus(f, deployment, func(d *appsv1.Deployment) {
+		d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = available, available, available
+		d.Status.ObservedGeneration = d.Generation
+	})
+}
+
+// condition polls one condition as "status/reason".
+func condition(f fixture, object client.Object, kind string) func() string {
+	return func() string {
+		c := conditionOf(f, object, kind)
+		if c == nil {
+			return ""
+		}
+		return fmt.Sprintf("%s/%s", c.Status, c.Reason)
+	}
+}
+
+// message polls the message of one condition.
+func message(f fixture, object client.Object, kind string) func() string {
+	return func() string {
+		if c := conditionOf(f, object, kind); c != nil {
+			return c.Message
+		}
+		return ""
+	}
+}
+
+func conditionOf(f fixture, object client.Object, kind string) *metav1.Condition {
+	if err := api.Get(f.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		return nil
+	}
+	switch o := object.(type) {
+	case *v1alpha1.ClusterMaster:
+		return meta.FindStatusCondition(o.Status.Conditions, kind)
+	case *v1alpha1.Refinery:
+		return meta.FindStatusCondition(o.Status.Conditions, kind)
+	}
+	return nil
+}
+
+// events polls the events about an object as "type/reason: note".
+func (f fixture) events(object client.Object) func() []string {
+	return func() []string {
+		list := &eventsv1.EventList{}
+		if err := api.List(f.ctx, list, client.InNamespace(f.namespace)); err != nil {
+			return nil
+		}
+		var events []string
+		for _, e := range list.Items {
+			if e.Regarding.UID == object.GetUID() {
+				events = append(events, fmt.Sprintf("%s/%s: %s", e.Type, e.Reason, e.Note))
+			}
+		}
+		return events
+	}
+}
+
+func (f fixture) get(object client.Object, name string) error {
+	return api.Get(f.ctx, client.ObjectKey{Namespace: f.namespace, Name: name}, object)
+}
+
+func (f fixture) secret(name string) *corev1.Secret {
+	GinkgoHelper()
+	secret := &corev1.Secret{}
+	Eventually(func() error { return f.get(secret, name) }).Should(Succeed())
+	return secret
+}
+
+// tlsSecret is a Secret as a user makes it.
+func (f fixture) tlsSecret(name string, pair pki.PEMPair) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: name},
+		Data:       map[string][]byte{corev1.TLSCertKey: pair.Certificate, corev1.TLSPrivateKeyKey: pair.Key},
+	}
+}
+
+// authority is the one that the operator made for a master.
+func (f fixture) authority(name string) *pki.Authority {
+	GinkgoHelper()
+	secret := f.secret(name + "-ca")
+	authority, err := pki.ParseAuthority(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], operatorClock.Now())
+	Expect(err).NotTo(HaveOccurred())
+	return authority
+}
+
+func otherAuthority() *pki.Authority {
+	GinkgoHelper()
+	pair, err := pki.NewAuthority("other", operatorClock.Now())
+	Expect(err).NotTo(HaveOccurred())
+	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, operatorClock.Now())
+	Expect(err).NotTo(HaveOccurred())
+	return authority
+}
+
+func client0(authority *pki.Authority, r *v1alpha1.Refinery) pki.PEMPair {
+	GinkgoHelper()
+	pair, err := authority.IssueClient(r.Name, r.Identity(), operatorClock.Now())
+	Expect(err).NotTo(HaveOccurred())
+	return pair
+}
+
+// settled waits until the operator has written nothing for a while.
+func settled() {
+	GinkgoHelper()
+	var before int
+	Eventually(func() error {
+		now := operatorWrites.total()
+		if now != before {
+			before = now
+			return errors.New("still writing")
+		}
+		return nil
+	}).WithPolling(300 * time.Millisecond).Should(Succeed())
+}

@@ -1,0 +1,143 @@
+package controllers_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"net/url"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+func leafOf(pair pki.PEMPair) *x509.Certificate {
+	chain, err := pki.ParseCertificates("tls.crt", pair.Certificate)
+	must(err)
+	return chain[0]
+}
+
+var _ = Describe("A Secret that the user brings", func() {
+	It("is waited for, named while it is missing, and never written to", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		f.create(m, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretNotFound"))
+		Expect(message(f, r, v1alpha1.ConditionCertificateReady)()).To(ContainSubstring("Secret press-own does not exist"))
+		Eventually(f.events(r)).Should(ContainElement(HavePrefix("Warning/SecretNotFound: CertificateReady: Secret press-own does not exist")))
+		// Its pods wait for the Secret and need no restart.
+		Eventually(func() error { return f.get(&appsv1.Deployment{}, "press") }).Should(Succeed())
+		Expect(f.get(&corev1.Secret{}, "press-tls")).NotTo(Succeed())
+
+		secret := f.tlsSecret("press-own", client0(f.authority("alpha"), r))
+		f.create(secret)
+		before := secret.ResourceVersion
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
+		Expect(r.Status.Certificates).To(HaveLen(1))
+		Consistently(func() string { must(f.get(secret, "press-own")); return secret.ResourceVersion }).Should(Equal(before))
+	})
+
+	DescribeTable("is told with the reason when it is no good, and heals when it is put right",
+		func(ctx SpecContext, spoil func(*pki.PEMPair, *v1alpha1.Refinery), reason, words string, listed bool) {
+			f := newFixture(ctx)
+			m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+			f.create(m)
+			authority := f.authority("alpha")
+			good := client0(authority, r)
+			bad := good
+			spoil(&bad, r)
+			secret := f.tlsSecret("press-own", bad)
+			f.create(secret, r)
+
+			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + reason))
+			Expect(message(f, r, v1alpha1.ConditionCertificateReady)()).To(And(HavePrefix("Secret press-own: "), ContainSubstring(words)))
+			if listed {
+				Expect(r.Status.Certificates).To(HaveExactElements(HaveField("Fingerprint", pki.Fingerprint(leafOf(bad)))))
+			} else {
+				Expect(r.Status.Certificates).To(BeEmpty())
+			}
+			Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("False/CertificateNotReady"))
+			deployment := &appsv1.Deployment{}
+			Eventually(func() error { return f.get(deployment, "press") }).Should(Succeed())
+
+			change(f, secret, func(s *corev1.Secret) {
+				s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = good.Certificate, good.Key
+			})
+			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
+			before := deployment.Generation
+			Consistently(func() int64 { must(f.get(deployment, "press")); return deployment.Generation }).Should(Equal(before), "no pod is restarted")
+		},
+		Entry("garbage", func(p *pki.PEMPair, _ *v1alpha1.Refinery) { p.Certificate = []byte("garbage") },
+			v1alpha1.ReasonNotPEM, "tls.crt holds no certificate", false),
+		Entry("1 MiB of PEM", func(p *pki.PEMPair, _ *v1alpha1.Refinery) {
+			p.Certificate = bytes.Repeat(p.Certificate, 900<<10/len(p.Certificate))
+		}, v1alpha1.ReasonTooLarge, "more than the 32768 that are read", false),
+		Entry("no certificate at all", func(p *pki.PEMPair, _ *v1alpha1.Refinery) { p.Certificate = nil },
+			v1alpha1.ReasonSecretKeyMissing, "key tls.crt is missing", false),
+		Entry("another certificate's key", func(p *pki.PEMPair, r *v1alpha1.Refinery) { p.Key = client0(otherAuthority(), r).Key },
+			v1alpha1.ReasonKeyMismatch, "tls.key is not the key", true),
+		Entry("another authority", func(p *pki.PEMPair, r *v1alpha1.Refinery) { *p = client0(otherAuthority(), r) },
+			v1alpha1.ReasonWrongAuthority, "not signed by the authority that the master trusts", true),
+	)
+
+	It("has to name the Refinery, and both names are shown when it does not", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		f.create(m)
+		other, err := url.Parse("spiffe://alpha." + f.namespace + ".cluster.refinery.dev/refinery/mill")
+		Expect(err).NotTo(HaveOccurred())
+		pair, err := f.authority("alpha").IssueClient("mill", other, operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		f.create(f.tlsSecret("press-own", pair), r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/WrongIdentity"))
+		Expect(message(f, r, v1alpha1.ConditionCertificateReady)()).To(And(ContainSubstring(r.Identity().String()), ContainSubstring(other.String())))
+	})
+
+	It("keeps the replaced certificate listed until its overlap ends", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		f.create(m)
+		authority := f.authority("alpha")
+		first, second := client0(authority, r), client0(authority, r)
+		secret := f.tlsSecret("press-own", first)
+		f.create(secret, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
+		change(f, secret, func(s *corev1.Secret) {
+			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = second.Certificate, second.Key
+		})
+		listed := func() []v1alpha1.ListedCertificate { must(f.get(r, "press")); return r.Status.Certificates }
+		Eventually(listed).Should(HaveExactElements(
+			And(HaveField("Fingerprint", pki.Fingerprint(leafOf(second))), HaveField("Use", v1alpha1.CertificateCurrent)),
+			And(HaveField("Fingerprint", pki.Fingerprint(leafOf(first))), HaveField("Use", v1alpha1.CertificatePrevious)),
+		))
+		Expect(r.Status.Certificates[1].Until.Time).To(BeTemporally("~", operatorClock.Now().Add(time.Hour), 2*time.Second))
+		operatorClock.Step(61 * time.Minute)
+		change(f, r, func(r *v1alpha1.Refinery) { r.Annotations = map[string]string{"wake": "up"} })
+		Eventually(listed).Should(HaveLen(1))
+	})
+
+	It("may be the authority: with its key the operator issues from it, without it nothing", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		pair, err := pki.NewAuthority("plant", operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+		r := f.refinery("press", `{}`)
+		f.create(m, r)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretNotFound"))
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/AuthorityNotReady"))
+
+		secret := f.tlsSecret("plant-ca", pki.PEMPair{Certificate: pair.Certificate})
+		f.create(secret)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/AuthorityWithoutKey"))
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/AuthorityWithoutKey"))
+
+		change(f, secret, func(s *corev1.Secret) { s.Data[corev1.TLSPrivateKeyKey] = pair.Key })
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		Expect(f.secret("press-tls").Data[v1alpha1.AuthorityKey]).To(Equal(pair.Certificate))
+	})
+})

@@ -1,0 +1,190 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/operator"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+var (
+	restConfig *rest.Config
+	// api reads and writes at the API server, as a person does.
+	api    client.WithWatch
+	images = resource.Images{Master: "example.com/master:1", Refinery: "example.com/refinery:1", PullPolicy: corev1.PullIfNotPresent}
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: the tests against a real API server are skipped")
+		os.Exit(m.Run())
+	}
+	ctrl.SetLogger(zap.New(zap.UseDevMode(true), zap.WriteTo(GinkgoWriter)))
+	server := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	code := 1
+	if err := startServer(server); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		code = m.Run()
+	}
+	if err := server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+func startServer(server *envtest.Environment) error {
+	var err error
+	if restConfig, err = server.Start(); err != nil {
+		return err
+	}
+	restConfig.QPS = -1
+	scheme, err := operator.NewScheme()
+	if err != nil {
+		return err
+	}
+	api, err = client.NewWithWatch(restConfig, client.Options{Scheme: scheme})
+	return err
+}
+
+func requireServer(t *testing.T) {
+	t.Helper()
+	if restConfig == nil {
+		t.Skip("KUBEBUILDER_ASSETS is not set")
+	}
+}
+
+func TestControllers(t *testing.T) {
+	requireServer(t)
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(15 * time.Second)
+	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
+	SetDefaultConsistentlyDuration(500 * time.Millisecond)
+	RunSpecs(t, "Controllers")
+}
+
+var (
+	// operatorWrites are those of the operator that runs beside the specs.
+	operatorWrites = &writeCounter{}
+	operatorClock  = clocktesting.NewFakeClock(time.Now())
+)
+
+var _ = BeforeSuite(func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	mgr, err := operator.NewManager(ctx, restConfig, operator.Options{Images: images, HealthAddress: "0", MetricsAddress: "0"},
+		func(e *controllers.Environment) {
+			e.Client = operatorWrites.count(e.Client)
+			e.Clock = operatorClock
+			e.Recheck = 200 * time.Millisecond
+		})
+	Expect(err).NotTo(HaveOccurred())
+	stopped := make(chan error)
+	go func() { stopped <- mgr.Start(ctx) }()
+	DeferCleanup(func() {
+		cancel()
+		Expect(<-stopped).To(Succeed())
+	})
+	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
+})
+
+// writeCounter counts the writes through a client.
+type writeCounter struct {
+	mu     sync.Mutex
+	writes []string
+	// fail, if set, is asked before each write.
+	fail func(write string) error
+}
+
+func (w *writeCounter) total() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.writes)
+}
+
+func (w *writeCounter) since(n int) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.writes[n:]...)
+}
+
+func (w *writeCounter) add(write string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes = append(w.writes, write)
+	if w.fail != nil {
+		return w.fail(write)
+	}
+	return nil
+}
+
+// count wraps c. The operator has three ways of writing: apply, apply to status, and delete.
+func (w *writeCounter) count(c client.Client) client.Client {
+	return interceptor.NewClient(withoutWatch{c}, interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			if err := w.add(describe("apply", o)); err != nil {
+				return err
+			}
+			return c.Apply(ctx, o, options...)
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
+			if err := w.add(describe(sub, o)); err != nil {
+				return err
+			}
+			return c.SubResource(sub).Apply(ctx, o, options...)
+		},
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
+			if err := w.add(fmt.Sprintf("delete %T %s", o, o.GetName())); err != nil {
+				return err
+			}
+			return c.Delete(ctx, o, options...)
+		},
+	})
+}
+
+func describe(verb string, o runtime.ApplyConfiguration) string {
+	object, ok := o.(interface {
+		GetKind() string
+		GetName() string
+	})
+	if !ok {
+		return fmt.Sprintf("%s %T", verb, o)
+	}
+	return fmt.Sprintf("%s %s %s", verb, object.GetKind(), object.GetName())
+}
+
+// withoutWatch gives a client the form that the interceptor asks for; the operator never watches with it.
+type withoutWatch struct{ client.Client }
+
+func (withoutWatch) Watch(context.Context, client.ObjectList, ...client.ListOption) (watchInterface, error) {
+	return nil, fmt.Errorf("not watchable")
+}
+
+// newNamespace makes a namespace for one test.
+func newNamespace(ctx context.Context) (string, error) {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	err := api.Create(ctx, namespace)
+	return namespace.Name, err
+}
