@@ -62,8 +62,8 @@ func (c *Client) open() error {
 	if err := c.turn(appendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
 		return err
 	}
-	var m message
-	if err := c.take(&m); err != nil {
+	m, err := c.take()
+	if err != nil {
 		return err
 	}
 	if m.code == codeClose {
@@ -73,7 +73,7 @@ func (c *Client) open() error {
 	if err := c.turn(appendAuthStart(nil, c.o.Certificate), StateVerifying); err != nil {
 		return err
 	}
-	if err := c.take(&m); err != nil {
+	if m, err = c.take(); err != nil {
 		return err
 	}
 	switch m.code {
@@ -85,7 +85,7 @@ func (c *Client) open() error {
 		return ErrPeerClosed
 	}
 	c.state = StateAcknowledging
-	if err := c.granted(&m); err != nil {
+	if err := c.granted(m); err != nil {
 		return openingFailure(err, c.state)
 	}
 	if err := c.in.ahead(&c.socket, c.state); err != nil {
@@ -110,11 +110,12 @@ func (c *Client) sendOpening(message []byte) error {
 }
 
 // take reads the next message of the opening.
-func (c *Client) take(m *message) error {
-	if err := c.in.next(m, c.o.MaxMessageBytes); err != nil {
-		return openingFailure(err, c.state)
+func (c *Client) take() (*message, error) {
+	m, err := c.in.next(c.o.MaxMessageBytes)
+	if err != nil {
+		return nil, openingFailure(err, c.state)
 	}
-	return refineryTakes.check(c.state, m.code)
+	return m, refineryTakes.check(c.state, m.code)
 }
 
 // granted takes over the upstream of an auth:ack; acknowledging it is the caller's. An error of OnUpstream closes the
@@ -191,11 +192,10 @@ func (c *Client) pause() time.Duration {
 func (c *Client) converse() error {
 	seen := time.Now()
 	for c.await(seen.Add(c.o.AliveTimeout)) {
-		var m message
-		err := c.in.next(&m, c.o.MaxMessageBytes)
-		for ; err == nil; err = c.in.next(&m, c.o.MaxMessageBytes) {
+		m, err := c.in.next(c.o.MaxMessageBytes)
+		for ; err == nil; m, err = c.in.next(c.o.MaxMessageBytes) {
 			seen = time.Now()
-			if err := c.handle(&m); err != nil {
+			if err := c.handle(m); err != nil {
 				return err
 			}
 		}

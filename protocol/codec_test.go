@@ -25,10 +25,9 @@ func readAll(r io.Reader, limit int) (messages []string, rule string) {
 	in := reader{conn: pieces{Reader: r}, opening: true}
 	defer func() { in.release() }()
 	for {
-		var m message
-		switch err := in.next(&m, limit); {
+		switch m, err := in.next(limit); {
 		case err == nil:
-			messages = append(messages, string(encode(&m)))
+			messages = append(messages, string(encode(m)))
 		case errors.Is(err, ErrProtocol):
 			p, _ := errors.AsType[*ProtocolError](err)
 			return messages, p.Rule
@@ -205,8 +204,7 @@ func TestABufferIsKeptOnlyWhileAMessageNeedsIt(t *testing.T) {
 		strings.NewReader("conn:alive;;"+`{"status":"`+strings.Repeat("s", 200)+`"}<EOF>`+"conn:"), strings.NewReader("alive;;<EOF>"),
 	)}, opening: true}
 	for i, want := range []struct{ borrowed, small bool }{{true, false}, {false, true}, {true, false}, {true, false}} {
-		var m message
-		if err := in.next(&m, 4096); err != nil {
+		if _, err := in.next(4096); err != nil {
 			t.Fatal(err)
 		}
 		in.opening = false
@@ -224,11 +222,10 @@ func TestAliveAllocatesNothing(t *testing.T) {
 	stream := []byte(`conn:alive;;<EOF>conn:alive;;{"status":"ok","load":"0.25"}<EOF>`)
 	r := bytes.NewReader(stream)
 	in := reader{conn: pieces{Reader: r}}
-	var m message
 	if n := testing.AllocsPerRun(1000, func() {
 		r.Reset(stream)
 		for range 2 {
-			if err := in.next(&m, 4096); err != nil || m.code != codeAlive {
+			if m, err := in.next(4096); err != nil || m.code != codeAlive {
 				t.Fatal(err)
 			}
 		}

@@ -69,27 +69,29 @@ type reader struct {
 	borrowed *[borrowedBytes]byte
 	opening  bool // messages are long: start with a borrowed buffer
 	idle     [idleBytes]byte
+	// message is the last one read. On the stack of a session that waits for the next it would cost a stack twice the size.
+	message message
 }
 
-// next reads one message of at most limit bytes into m. Its values are valid until the next call.
-func (r *reader) next(m *message, limit int) error {
+// next reads one message of at most limit bytes. It is valid until the next call.
+func (r *reader) next(limit int) (*message, error) {
 	if r.from == r.to {
 		r.rewind()
 	}
 	for {
 		b := r.buf[r.from:r.to]
-		n, err := decode(m, b, r.scanned, limit)
+		n, err := decode(&r.message, b, r.scanned, limit)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if n > 0 {
 			r.from += n
 			r.scanned = 0
-			return nil
+			return &r.message, nil
 		}
 		r.scanned = len(b)
 		if err := r.fill(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -171,8 +173,8 @@ func (r *reader) ahead(s *socket, state State) error {
 			return readFailure(err, state)
 		}
 	}
-	var m message
-	if n, err := decode(&m, r.buf[r.from:r.to], 0, borrowedBytes); n > 0 && err == nil && m.code == codeClose {
+	n, err := decode(&r.message, r.buf[r.from:r.to], 0, borrowedBytes)
+	if n > 0 && err == nil && r.message.code == codeClose {
 		return ErrPeerClosed
 	}
 	return &ProtocolError{State: state, Rule: ruleAhead, Detail: "bytes were sent ahead of their turn"}

@@ -45,8 +45,8 @@ func (s *Session) secure(ctx context.Context, config *tls.Config) error {
 
 // establish reads conn:establish and answers conn:startAuth or conn:close.
 func (s *Session) establish(ctx context.Context, o *ServerOptions) error {
-	var m message
-	if err := s.take(&m, o.EstablishBytes); err != nil {
+	m, err := s.take(o.EstablishBytes)
+	if err != nil {
 		return err
 	}
 	if err := m.checkEstablish(); err != nil {
@@ -70,8 +70,8 @@ func (s *Session) establish(ctx context.Context, o *ServerOptions) error {
 
 // authenticate reads auth:start and answers auth:ack or auth:dec.
 func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
-	var m message
-	if err := s.take(&m, o.AuthStartBytes); err != nil {
+	m, err := s.take(o.AuthStartBytes)
+	if err != nil {
 		return err
 	}
 	if err := m.checkAuthStart(); err != nil {
@@ -99,15 +99,13 @@ func (s *Session) deny(why error) error {
 	if err := s.send(authDecBytes, StateDenied); err != nil {
 		return why
 	}
-	var m message
-	_ = s.take(&m, s.sessionBytes) // Whatever comes, or does not, the session ends for the same reason.
+	_, _ = s.take(s.sessionBytes) // Whatever comes, or does not, the session ends for the same reason.
 	return why
 }
 
 // acknowledge reads the refinery's auth:ack: from then on it is authenticated.
 func (s *Session) acknowledge(context.Context, *ServerOptions) error {
-	var m message
-	if err := s.take(&m, s.sessionBytes); err != nil {
+	if _, err := s.take(s.sessionBytes); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -137,20 +135,20 @@ func (s *Session) decided(ctx context.Context, err error) error {
 }
 
 // take reads the next message of the handshake.
-func (s *Session) take(m *message, limit int) error {
-	err := s.in.next(m, limit)
+func (s *Session) take(limit int) (*message, error) {
+	m, err := s.in.next(limit)
 	state := s.State()
 	if err != nil {
-		return openingFailure(err, state)
+		return nil, openingFailure(err, state)
 	}
 	s.seen.Store(int64(s.server.live.now()))
 	if err := masterTakes.check(state, m.code); err != nil {
-		return err
+		return nil, err
 	}
 	if m.code == codeClose {
-		return ErrPeerClosed
+		return nil, ErrPeerClosed
 	}
-	return nil
+	return m, nil
 }
 
 // move goes on to the next state unless the session is being closed.
@@ -191,8 +189,8 @@ func (s *Session) send(message []byte, next State) error {
 
 // step reads and handles one message of an authenticated session.
 func (s *Session) step() error {
-	var m message
-	if err := s.in.next(&m, s.sessionBytes); err != nil {
+	m, err := s.in.next(s.sessionBytes)
+	if err != nil {
 		return readFailure(err, s.State())
 	}
 	s.seen.Store(int64(s.server.live.now()))
@@ -207,7 +205,7 @@ func (s *Session) step() error {
 	}
 	switch m.code {
 	case codeAlive:
-		return s.alive(&m)
+		return s.alive(m)
 	case codeAuthAck:
 		return s.acknowledged()
 	default:
