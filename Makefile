@@ -23,7 +23,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit test-api test-controllers test-chart test-dockerfile test-e2e ## Everything CI checks.
+test: verify lint test-unit test-cluster test-api test-controllers test-chart test-dockerfile test-e2e ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
@@ -50,8 +50,8 @@ test-e2e: cluster-up images ## Everything end to end on the local cluster. FOCUS
 		go test -count=1 -timeout 40m -v ./test/e2e/ -ginkgo.v $(if $(FOCUS),-ginkgo.focus="$(FOCUS)")
 
 .PHONY: lint
-lint: ## golangci-lint, with the rules of .golangci.yml.
-	@$$($(TOOL) golangci-lint) run ./...
+lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
+	@lint=$$($(TOOL) golangci-lint); $$lint run ./... && cd hack/cluster && $$lint run ./...
 
 ##@ Build it
 

@@ -113,19 +113,19 @@ type Port struct {
 type NodeState string
 
 const (
-	// NodeEstablishing: conn:establish was read, its version is being checked.
+	// NodeEstablishing means: conn:establish was read, its version is being checked.
 	NodeEstablishing NodeState = "Establishing"
-	// NodeAuthenticating: conn:startAuth was sent; its certificate is being checked.
+	// NodeAuthenticating means: conn:startAuth was sent; its certificate is being checked.
 	NodeAuthenticating NodeState = "Authenticating"
-	// NodeAuthenticated: both auth:ack were exchanged, and the session lives.
+	// NodeAuthenticated means: both auth:ack were exchanged, and the session lives.
 	NodeAuthenticated NodeState = "Authenticated"
-	// NodeVersionMismatch: its version or type is not accepted, conn:close was sent.
+	// NodeVersionMismatch means: its version or type is not accepted, conn:close was sent.
 	NodeVersionMismatch NodeState = "VersionMismatch"
-	// NodeDenied: auth:dec was sent.
+	// NodeDenied means: auth:dec was sent.
 	NodeDenied NodeState = "Denied"
-	// NodeClosed: the session ended in order.
+	// NodeClosed means: the session ended in order.
 	NodeClosed NodeState = "Closed"
-	// NodeLost: the session ended by silence or by a broken connection.
+	// NodeLost means: the session ended by silence or by a broken connection.
 	NodeLost NodeState = "Lost"
 )
 
