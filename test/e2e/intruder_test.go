@@ -7,7 +7,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -85,10 +84,12 @@ var _ = Describe("An intruder", func() {
 		session.open("press/old", first.certificate)
 		Eventually(ctx, columnsOf(press)).Should(Equal(authenticated(1)))
 
-		By("taking the certificate off the list")
-		change(ctx, own, func(s *corev1.Secret) { s.Data = broughtSecret(master, own.Name, second, ca.pem).Data })
-		Eventually(ctx, listedFingerprints(press)).Should(ConsistOf(second.fingerprint()))
+		By("taking the certificate off the list: no Secret, nothing is let in")
+		Expect(k8s.Delete(ctx, own)).To(Succeed())
 		Expect(session.closed()).To(Succeed())
+		Eventually(ctx, listedFingerprints(press)).Should(BeEmpty())
+		Expect(k8s.Create(ctx, broughtSecret(master, own.Name, second, ca.pem))).To(Succeed())
+		Eventually(ctx, listedFingerprints(press)).Should(ConsistOf(second.fingerprint()))
 
 		By("letting in the certificate that took its place")
 		successor, err := dialTLS(ctx, master, second.pair())

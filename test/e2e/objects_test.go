@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -110,13 +111,23 @@ func change[T client.Object](ctx context.Context, obj T, edit func(T)) {
 	Expect(k8s.Patch(ctx, obj, client.MergeFrom(before))).To(Succeed())
 }
 
-// waitForActive waits until a pod of the master is active and its certificate is there.
+// waitForActive waits until a pod of the master is active and its certificate is there, and until its Service
+// leads to it: kube-proxy follows a moment later.
 func waitForActive(ctx context.Context, m *v1alpha1.ClusterMaster) {
 	GinkgoHelper()
 	Eventually(ctx, conditionOf(m, v1alpha1.ConditionReady)).WithTimeout(startTimeout).
 		Should(HaveField("Status", metav1.ConditionTrue))
 	Expect(k8s.Get(ctx, client.ObjectKeyFromObject(m), m)).To(Succeed())
 	Expect(m.Status.Active).NotTo(BeNil())
+	address := endpoint(ctx, m)
+	Eventually(ctx, func(ctx context.Context) error {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}).Should(Succeed())
 }
 
 // secret reads a Secret, waiting for it to appear.
