@@ -189,7 +189,7 @@ var _ = Describe("A ClusterMaster", func() {
 		f.create(m)
 		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("False/InvalidVersions"))
 		Expect(condition(f, m, v1alpha1.ConditionStalled)()).To(Equal("True/InvalidVersions"))
-		Expect(message(f, m, v1alpha1.ConditionReady)()).To(ContainSubstring(`improper constraint: >=>1`))
+		Expect(message(f, m, v1alpha1.ConditionReady)()).To(ContainSubstring(`is no semver constraint: improper constraint`))
 	})
 
 	It("gets back what someone took from its objects", func(ctx SpecContext) {

@@ -12,6 +12,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -21,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/operator"
@@ -28,6 +30,7 @@ import (
 )
 
 var (
+	server     *envtest.Environment
 	restConfig *rest.Config
 	// api reads and writes at the API server, as a person does.
 	api    client.WithWatch
@@ -40,12 +43,12 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	ctrl.SetLogger(zap.New(zap.UseDevMode(true), zap.WriteTo(GinkgoWriter)))
-	server := &envtest.Environment{
+	server = &envtest.Environment{
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
 	code := 1
-	if err := startServer(server); err != nil {
+	if err := startServer(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	} else {
 		code = m.Run()
@@ -56,7 +59,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func startServer(server *envtest.Environment) error {
+func startServer() error {
 	var err error
 	if restConfig, err = server.Start(); err != nil {
 		return err
@@ -94,7 +97,7 @@ var (
 
 var _ = BeforeSuite(func() {
 	ctx, cancel := context.WithCancel(context.Background())
-	mgr, err := operator.NewManager(ctx, restConfig, operator.Options{Images: images, HealthAddress: "0", MetricsAddress: "0"},
+	mgr, err := operator.NewManager(ctx, operatorConfig(ctx), operator.Options{Images: images, HealthAddress: "0", MetricsAddress: "0"},
 		func(e *controllers.Environment) {
 			e.Client = operatorWrites.count(e.Client)
 			e.Clock = operatorClock
@@ -110,12 +113,33 @@ var _ = BeforeSuite(func() {
 	Expect(mgr.GetCache().WaitForCacheSync(ctx)).To(BeTrue())
 })
 
+// operatorConfig is for a user with the permissions that the operator is installed with, and no more.
+func operatorConfig(ctx context.Context) *rest.Config {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{}
+	manifest, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	Expect(yaml.UnmarshalStrict(manifest, role)).To(Succeed())
+	Expect(api.Create(ctx, role)).To(Succeed())
+	Expect(api.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator"}},
+	})).To(Succeed())
+	user, err := server.AddUser(envtest.User{Name: "operator"}, restConfig)
+	Expect(err).NotTo(HaveOccurred())
+	config := user.Config()
+	config.QPS = -1
+	return config
+}
+
 // writeCounter counts the writes through a client.
 type writeCounter struct {
 	mu     sync.Mutex
 	writes []string
-	// fail, if set, is asked before each write.
-	fail func(write string) error
+	// fail, if set, is asked about each write: an error ends it, before it was done, or, with answerLost, after.
+	fail       func() error
+	answerLost bool
 }
 
 func (w *writeCounter) total() int {
@@ -130,36 +154,35 @@ func (w *writeCounter) since(n int) []string {
 	return append([]string(nil), w.writes[n:]...)
 }
 
-func (w *writeCounter) add(write string) error {
+func (w *writeCounter) do(name string, write func() error) error {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.writes = append(w.writes, write)
-	if w.fail != nil {
-		return w.fail(write)
+	w.writes = append(w.writes, name)
+	fail, answerLost := w.fail, w.answerLost
+	w.mu.Unlock()
+	var failure error
+	if fail != nil {
+		failure = fail()
 	}
-	return nil
+	if failure != nil && !answerLost {
+		return failure
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	return failure
 }
 
 // count wraps c. The operator has three ways of writing: apply, apply to status, and delete.
 func (w *writeCounter) count(c client.Client) client.Client {
 	return interceptor.NewClient(withoutWatch{c}, interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
-			if err := w.add(describe("apply", o)); err != nil {
-				return err
-			}
-			return c.Apply(ctx, o, options...)
+			return w.do(describe("apply", o), func() error { return c.Apply(ctx, o, options...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
-			if err := w.add(describe(sub, o)); err != nil {
-				return err
-			}
-			return c.SubResource(sub).Apply(ctx, o, options...)
+			return w.do(describe(sub, o), func() error { return c.SubResource(sub).Apply(ctx, o, options...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
-			if err := w.add(fmt.Sprintf("delete %T %s", o, o.GetName())); err != nil {
-				return err
-			}
-			return c.Delete(ctx, o, options...)
+			return w.do(fmt.Sprintf("delete %T %s", o, o.GetName()), func() error { return c.Delete(ctx, o, options...) })
 		},
 	})
 }

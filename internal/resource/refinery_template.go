@@ -134,6 +134,12 @@ func finishContainer(c *v1.ContainerApplyConfiguration) {
 	if !taken {
 		c.WithVolumeMounts(readOnlyMount(runVolume, runDirectory))
 	}
+	for _, env := range c.Env {
+		// A fieldRef is compared as a whole, and the API server would fill this in.
+		if source := env.ValueFrom; source != nil && source.FieldRef != nil && source.FieldRef.APIVersion == nil {
+			source.FieldRef.WithAPIVersion("v1")
+		}
+	}
 	if c.SecurityContext == nil {
 		c.SecurityContext = v1.SecurityContext()
 	}

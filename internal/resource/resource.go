@@ -117,7 +117,7 @@ func readOnlyMount(volume, path string) *v1.VolumeMountApplyConfiguration {
 
 func fieldEnv(name, path string) *v1.EnvVarApplyConfiguration {
 	return v1.EnvVar().WithName(name).
-		WithValueFrom(v1.EnvVarSource().WithFieldRef(v1.ObjectFieldSelector().WithFieldPath(path)))
+		WithValueFrom(v1.EnvVarSource().WithFieldRef(v1.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath(path)))
 }
 
 func httpProbe(path, port string, periodSeconds int32) *v1.ProbeApplyConfiguration {

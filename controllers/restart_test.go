@@ -1,0 +1,195 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
+)
+
+// errCrash stands for the end of the process at a write.
+var errCrash = errors.New("the operator crashed")
+
+// process is one run of the operator: its reconcilers remember what they wrote, and nothing survives it.
+type process struct {
+	writes     *writeCounter
+	reconciles []func(context.Context) error
+}
+
+// newProcess crashes at the write with the given number, or never, if it is 0.
+func newProcess(namespace string, crashAt int, answerLost bool) *process {
+	p := &process{writes: &writeCounter{answerLost: answerLost}}
+	p.writes.fail = func() error {
+		if p.writes.total() == crashAt {
+			return errCrash
+		}
+		return nil
+	}
+	e := &controllers.Environment{
+		Client: p.writes.count(api), Live: api,
+		Events: events.NewFakeRecorder(1000), Clock: clocktesting.NewFakePassiveClock(time.Now()),
+		Images: images, Recheck: time.Second,
+	}
+	master, refinery := controllers.NewClusterMasterReconciler(e), controllers.NewRefineryReconciler(e)
+	p.reconciles = []func(context.Context) error{
+		func(ctx context.Context) error {
+			_, err := refinery.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: "press"}})
+			return err
+		},
+		func(ctx context.Context) error {
+			_, err := master.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: "alpha"}})
+			return err
+		},
+	}
+	return p
+}
+
+// run reconciles until a round writes nothing, or the process crashes.
+func (p *process) run(ctx context.Context, t *testing.T) error {
+	t.Helper()
+	for range 20 {
+		before := p.writes.total()
+		for _, reconcile := range p.reconciles {
+			if err := reconcile(ctx); err != nil {
+				return err
+			}
+		}
+		if p.writes.total() == before {
+			return nil
+		}
+	}
+	t.Fatalf("still writing after 20 rounds: %v", p.writes.since(0))
+	return nil
+}
+
+// endState is what has to be the same however the operator came to it.
+func endState(ctx context.Context, t *testing.T, namespace string) []string {
+	t.Helper()
+	var state []string
+	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ServiceAccountList{}, &corev1.ServiceList{},
+		&rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &appsv1.DeploymentList{}} {
+		if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			t.Fatal(err)
+		}
+		state = append(state, names(list)...)
+	}
+	m, r := &v1alpha1.ClusterMaster{}, &v1alpha1.Refinery{}
+	if err := errors.Join(
+		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "alpha"}, m),
+		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "press"}, r)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range slices.Concat(m.Status.Conditions, r.Status.Conditions) {
+		state = append(state, fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason))
+	}
+	for _, c := range r.Status.Certificates {
+		state = append(state, string(c.Use))
+	}
+	state = append(state, fmt.Sprint(m.Status.ObservedGeneration, r.Status.ObservedGeneration))
+	slices.Sort(state)
+	return state
+}
+
+func names(list client.ObjectList) []string {
+	var names []string
+	add := func(kind string, o metav1.Object) {
+		names = append(names, fmt.Sprintf("%s %s %v", kind, o.GetName(), metav1.GetControllerOf(o) != nil))
+	}
+	switch l := list.(type) {
+	case *corev1.SecretList:
+		for i := range l.Items {
+			add("Secret", &l.Items[i])
+		}
+	case *corev1.ServiceAccountList:
+		for i := range l.Items {
+			add("ServiceAccount", &l.Items[i])
+		}
+	case *corev1.ServiceList:
+		for i := range l.Items {
+			add("Service", &l.Items[i])
+		}
+	case *rbacv1.RoleList:
+		for i := range l.Items {
+			add("Role", &l.Items[i])
+		}
+	case *rbacv1.RoleBindingList:
+		for i := range l.Items {
+			add("RoleBinding", &l.Items[i])
+		}
+	case *appsv1.DeploymentList:
+		for i := range l.Items {
+			add("Deployment", &l.Items[i])
+		}
+	}
+	return names
+}
+
+// prepare makes the CRs, and what is special about the case.
+func prepare(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	namespace, err := newNamespace(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fixture{ctx, namespace}
+	m, r := f.master("alpha", `{}`), f.refinery("press", `{ports: [{name: http, containerPort: 8080}]}`)
+	if err := errors.Join(api.Create(ctx, m), api.Create(ctx, r)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(api.Delete(ctx, m), api.Delete(ctx, r)) })
+	return namespace
+}
+
+func TestOperatorStoppedAtAnyWriteReachesTheSameEndState(t *testing.T) {
+	requireServer(t)
+	ctx := context.Background()
+	reference := prepare(ctx, t)
+	undisturbed := newProcess(reference, 0, false)
+	if err := undisturbed.run(ctx, t); err != nil {
+		t.Fatal(err)
+	}
+	want := endState(ctx, t, reference)
+	writes := undisturbed.writes.since(0)
+	t.Logf("%d writes: %q", len(writes), writes)
+
+	for n, write := range writes {
+		t.Run(fmt.Sprintf("%d %s not done", n+1, write), func(t *testing.T) { stopAndStart(ctx, t, n+1, false, want) })
+		t.Run(fmt.Sprintf("%d %s done, answer lost", n+1, write), func(t *testing.T) { stopAndStart(ctx, t, n+1, true, want) })
+	}
+}
+
+func stopAndStart(ctx context.Context, t *testing.T, crashAt int, answerLost bool, want []string) {
+	namespace := prepare(ctx, t)
+	if err := newProcess(namespace, crashAt, answerLost).run(ctx, t); !errors.Is(err, errCrash) {
+		t.Fatalf("got %v, want the crash", err)
+	}
+	if err := newProcess(namespace, 0, false).run(ctx, t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, endState(ctx, t, namespace)); diff != "" {
+		t.Errorf("end state (-undisturbed +restarted):\n%s", diff)
+	}
+	// A third process finds everything as it has to be.
+	third := newProcess(namespace, 0, false)
+	if err := third.run(ctx, t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string(nil), third.writes.since(0)); diff != "" {
+		t.Errorf("writes of an operator that starts at rest:\n%s", diff)
+	}
+}
