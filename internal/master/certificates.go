@@ -128,7 +128,8 @@ func (c *Certificates) Run(ctx context.Context) {
 			return
 		case <-ticker.C():
 		case <-events:
-		case <-failures: // polling covers what a notification missed
+		case err := <-failures:
+			c.Log.V(1).Info("a notification was missed; polling covers it", "cause", err)
 		}
 	}
 }

@@ -13,14 +13,17 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/protocol"
@@ -36,6 +39,8 @@ var environment struct {
 }
 
 func TestMain(m *testing.M) {
+	klog.SetLogger(logr.Discard())
+	ctrllog.SetLogger(logr.Discard())
 	code := m.Run()
 	if environment.env != nil {
 		_ = environment.env.Stop()
@@ -86,6 +91,12 @@ func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leaks := goleak.IgnoreCurrent()
+	t.Cleanup(func() { // after everything that the test started has been stopped
+		goleak.VerifyNone(t, leaks,
+			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
+	})
 	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: newAuthority(t, "plant")}
 	p.directory = p.authority.directory(t)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "plant-"}}

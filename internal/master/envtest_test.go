@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	ac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
 func shows(text, reason string) func(*v1alpha1.Refinery) bool {
@@ -183,6 +184,25 @@ func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
 	})
 }
 
+func TestWhatTheOperatorSaidWhileThereWasNoMasterIsTakenBack(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	former := Report{Nodes: []v1alpha1.NodeStatus{{ID: "press/gone", State: v1alpha1.NodeAuthenticated, LastTransitionTime: metav1.Now()}},
+		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 1, Wanted: 1, Summary: "1/1"},
+		Condition:     metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionTrue, Reason: "Authenticated", LastTransitionTime: metav1.Now()}}
+	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", &former, Term{Pod: "alpha-9", Epoch: 1}),
+		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
+	p.must(p.client.Status().Apply(p.ctx, ac.Refinery("press", p.namespace).WithStatus(ac.RefineryStatus().WithConditions(conditionApply(&metav1.Condition{
+		Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonMasterUnavailable, Message: "no active master",
+		LastTransitionTime: metav1.Now()}))), client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership))
+	m := p.start("alpha-0")
+	p.eventually("press", "connecting", func(r *v1alpha1.Refinery) bool {
+		return shows("0/1", v1alpha1.ReasonConnecting)(r) && len(r.Status.Nodes) == 0
+	})
+	p.node(m, "press/a", certificate)
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+}
+
 // until waits for something that no watch brings.
 func (p *plant) until(what string, is func() bool) {
 	p.Helper()
@@ -294,6 +314,7 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 		deposed := false
 		registry := NewRegistry(m.clock, func(string, time.Duration) {})
 		r := NewReporter(m.client, m.directory, registry, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
+		defer r.queue.ShutDown()
 		write := r.reportRefinery
 		if key == totalsKey {
 			write = r.reportTotals

@@ -142,7 +142,7 @@ func (r *Reporter) reportRefinery(ctx context.Context, name string) error {
 	defer cancel()
 	err := r.client.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	if err != nil {
-		return r.failed(ctx, "Refinery", err, started, func() (int64, error) {
+		return r.failed("Refinery", err, started, func() (int64, error) {
 			var live v1alpha1.Refinery
 			if err := r.client.Get(ctx, client.ObjectKeyFromObject(refinery), &live); err != nil || live.Status.Reporter == nil {
 				return 0, err
@@ -180,7 +180,7 @@ func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 	defer cancel()
 	err := r.client.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	if err != nil {
-		return r.failed(ctx, "ClusterMaster", err, started, func() (int64, error) {
+		return r.failed("ClusterMaster", err, started, func() (int64, error) {
 			var live v1alpha1.ClusterMaster
 			if err := r.client.Get(ctx, client.ObjectKeyFromObject(m), &live); err != nil || live.Status.Active == nil {
 				return 0, err
@@ -199,7 +199,7 @@ func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 
 // failed sorts the errors of a status write: the object is gone, a newer master is active, or it is to be tried again.
 // epoch reads the epoch that stands in the live object.
-func (r *Reporter) failed(ctx context.Context, kind string, err error, started time.Time, epoch func() (int64, error)) error {
+func (r *Reporter) failed(kind string, err error, started time.Time, epoch func() (int64, error)) error {
 	took := r.clock.Since(started)
 	switch {
 	case apierrors.IsNotFound(err):

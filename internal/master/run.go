@@ -170,10 +170,10 @@ func (m *Master) outcome(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
 	}
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // reach asks for the ClusterMaster once, so that a wrong name or cluster is said at the start. Permissions and network

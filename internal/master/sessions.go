@@ -189,7 +189,7 @@ func (s *Sessions) review(a *Attempt) {
 		a.Connection.Close(err)
 		return
 	}
-	s.log.Info("node moved", "id", a.Announced.ID, "from", live.Offered.Name, "to", upstream.Name)
+	s.log.V(1).Info("node moved", "id", a.Announced.ID, "from", live.Offered.Name, "to", upstream.Name)
 }
 
 func host(address net.Addr) string {
