@@ -128,10 +128,15 @@ func expectDesignedObjects(ctx context.Context, ns string) {
 
 	By("giving the master no more rights than it needs")
 	account := "--as=system:serviceaccount:" + ns + ":alpha-master"
-	for _, allowed := range []string{"get refineries", "patch refineries/status"} {
+	for _, allowed := range []string{
+		"get refineries", "patch refineries --subresource=status", "get clustermasters/alpha", "patch clustermasters/alpha --subresource=status",
+	} {
 		Expect(canI(ctx, ns, account, allowed)).To(BeTrue(), allowed)
 	}
-	for _, refused := range []string{"get secrets", "list secrets", "get pods", "create pods", "update refineries", "delete refineries", "patch clustermasters"} {
+	for _, refused := range []string{
+		"get secrets", "list secrets", "get pods", "create pods", "get configmaps", "patch refineries", "delete refineries",
+		"patch clustermasters/alpha", "patch clustermasters/other --subresource=status", "get clustermasters/other",
+	} {
 		Expect(canI(ctx, ns, account, refused)).To(BeFalse(), refused)
 	}
 }
