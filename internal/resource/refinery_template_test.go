@@ -1,0 +1,52 @@
+package resource
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTemplateThatTakesWhatTheOperatorNeedsIsRefused(t *testing.T) {
+	tests := map[string]struct{ template, message string }{
+		"no object":       {`[1]`, "spec.template is no object: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+		"another type":    {`{spec: {containers: {name: app}}}`, "spec.template is no PodTemplateSpec: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
+		"unknown field":   {`{spec: {contaners: []}}`, `spec.template is no PodTemplateSpec: unknown field "contaners"`},
+		"agent's image":   {`{spec: {containers: [{name: refinery-agent, image: mine, args: [x]}]}}`, "spec.template changes args, image of container refinery-agent: only its resources can be chosen"},
+		"agent beside":    {`{spec: {containers: [{name: app, image: a}, {name: refinery-agent, resources: {}}]}}`, "spec.template has a container refinery-agent in spec.containers; the agent is in spec.initContainers here"},
+		"agent before":    {`{spec: {initContainers: [{name: refinery-agent, image: mine}]}}`, "spec.template has a container refinery-agent in spec.initContainers; the agent is in spec.containers here"},
+		"agent removed":   {`{spec: {containers: [{name: refinery-agent, $patch: delete}]}}`, "spec.template removes container refinery-agent: it belongs to the operator"},
+		"all replaced":    {`{spec: {$patch: replace, containers: [{name: app, image: a}]}}`, "spec.template removes container refinery-agent: it belongs to the operator"},
+		"agent's env":     {`{spec: {containers: [{name: refinery-agent, env: [{name: A, value: b}]}]}}`, "spec.template changes env of container refinery-agent: only its resources can be chosen"},
+		"agent's mounts":  {`{spec: {containers: [{name: refinery-agent, volumeMounts: [{name: x, mountPath: /x}]}]}}`, "spec.template changes volumeMounts of container refinery-agent: only its resources can be chosen"},
+		"certificate":     {`{spec: {volumes: [{name: refinery-tls, secret: {secretName: other}}]}}`, "spec.template changes volume refinery-tls: names of volumes that begin with refinery- belong to the operator"},
+		"volume removed":  {`{spec: {volumes: [{name: refinery-run, $patch: delete}]}}`, "spec.template changes volume refinery-run: names of volumes that begin with refinery- belong to the operator"},
+		"volume to be":    {`{spec: {volumes: [{name: refinery-shared, emptyDir: {}}]}}`, "spec.template changes volume refinery-shared: names of volumes that begin with refinery- belong to the operator"},
+		"spec taken away": {`{spec: null}`, "spec.template removes container refinery-agent: it belongs to the operator"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := RefineryDeployment(testRefinery(withTemplate(test.template)), testMaster(nil), testImages)
+			var refused *TemplateError
+			if !errors.As(err, &refused) {
+				t.Fatalf("got %v, want a TemplateError", err)
+			}
+			if diff := cmp.Diff(test.message, refused.Message); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTemplateWithoutContainersLeavesTheAgentAlone(t *testing.T) {
+	d, err := RefineryDeployment(testRefinery(withTemplate(`{spec: {nodeSelector: {disk: fast}, containers: [{name: refinery-agent, resources: {limits: {memory: 1Gi}}}]}}`)),
+		testMaster(nil), testImages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := d.Spec.Template.Spec
+	got := []any{spec.NodeSelector, len(spec.InitContainers), len(spec.Containers), *spec.Containers[0].Name, spec.Containers[0].Resources.Limits.Memory().String()}
+	if diff := cmp.Diff([]any{map[string]string{"disk": "fast"}, 0, 1, AgentContainer, "1Gi"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
