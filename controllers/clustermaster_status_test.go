@@ -1,0 +1,139 @@
+package controllers
+
+import (
+	"crypto/x509"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+type leafCertificate struct {
+	*x509.Certificate
+	fingerprint string
+}
+
+func testAuthority(t *testing.T) *pki.Authority {
+	t.Helper()
+	pair, err := pki.NewAuthority("plant/alpha", statusTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := pki.ParseAuthority(pair.Certificate, pair.Key, statusTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func testLeaf(t *testing.T, a *pki.Authority) leafCertificate {
+	t.Helper()
+	pair, err := a.IssueClient("press", v1alpha1.RefineryIdentity("alpha", "plant", "press"), statusTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, err := pki.ParseCertificates("tls.crt", pair.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leafCertificate{chain[0], pki.Fingerprint(chain[0])}
+}
+
+// masterScopeOf is a ClusterMaster at its best, then changed.
+func masterScopeOf(change func(*masterScope)) *masterScope {
+	s := &masterScope{master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime, certificate: &certificateFound{}}
+	s.found(v1alpha1.ReasonIssued, "")
+	s.master.Generation, s.master.Name, s.master.Namespace = 7, "alpha", "plant"
+	s.master.Spec.Replicas, s.master.Spec.Service.Port = ptr.To[int32](2), 34308
+	s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
+	s.master.Status.Active = &v1alpha1.ActiveMaster{Pod: "alpha-0", Epoch: 1}
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+func TestMasterConditions(t *testing.T) {
+	with := func(changes map[string]string) map[string]string {
+		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "TransportSecure": "True/MutualTLS"}
+		for kind, value := range changes {
+			all[kind] = value
+			if value == "" {
+				delete(all, kind)
+			}
+		}
+		return all
+	}
+	secured := func(transport v1alpha1.Transport, authentication v1alpha1.Authentication) func(*masterScope) {
+		return func(s *masterScope) {
+			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: transport, Authentication: authentication}
+		}
+	}
+	tests := map[string]struct {
+		change  func(*masterScope)
+		outcome outcome
+		want    map[string]string
+	}{
+		"at its best":       {nil, outcome{}, with(nil)},
+		"one standby fewer": {func(s *masterScope) { s.deployment = deployed(1) }, outcome{}, with(nil)},
+		"no pod":            {func(s *masterScope) { s.deployment = deployed(0) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"none wanted": {func(s *masterScope) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{},
+			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"none active": {func(s *masterScope) { s.master.Status.Active = nil }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"bad certificate": {func(s *masterScope) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, outcome{},
+			with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
+		"the first of two bad ones is told": {func(s *masterScope) {
+			s.foundWrong(v1alpha1.ReasonSecretNotFound, "")
+			s.foundWrong(v1alpha1.ReasonTooLarge, "")
+		}, outcome{}, with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
+		"paused": {func(s *masterScope) { s.master.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"stalled": {func(s *masterScope) { s.certificate = nil }, outcome{consequence: stalled, reason: v1alpha1.ReasonInvalidVersions},
+			with(map[string]string{"CertificateReady": "", "Ready": "False/InvalidVersions", "Stalled": "True/InvalidVersions"})},
+		"plaintext":  {secured(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/Plaintext"})},
+		"server TLS": {secured(v1alpha1.TransportServerTLS, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/ServerTLS"})},
+		"shared":     {secured(v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/SharedCertificate"})},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			status := masterStatus(masterScopeOf(test.change), test.outcome)
+			if diff := cmp.Diff(test.want, shown(status.Conditions)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestStalledGoesWhenItIsOver(t *testing.T) {
+	s := masterScopeOf(nil)
+	s.master.Status = masterStatus(s, outcome{consequence: stalled, reason: v1alpha1.ReasonRejected})
+	for _, test := range []struct {
+		outcome outcome
+		want    string
+	}{{outcome{consequence: silentRetry}, "True/Rejected"}, {outcome{}, ""}} {
+		got := shown(masterStatus(s, test.outcome).Conditions)[v1alpha1.ConditionStalled]
+		if got != test.want {
+			t.Errorf("after %v: Stalled is %q, want %q", test.outcome.consequence, got, test.want)
+		}
+	}
+}
+
+func TestMasterStatusShowsWhatIsServed(t *testing.T) {
+	s := masterScopeOf(nil)
+	leaf := testLeaf(t, testAuthority(t))
+	s.certificate.leaf = leaf.Certificate
+	status := masterStatus(s, outcome{})
+	status.Conditions, status.Active = nil, nil
+	want := v1alpha1.ClusterMasterStatus{
+		ObservedGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
+		Certificate: &v1alpha1.ServedCertificate{Fingerprint: leaf.fingerprint, NotAfter: metav1.NewTime(statusTime.Add(90 * 24 * time.Hour))},
+		Selector:    "app.kubernetes.io/component=master,app.kubernetes.io/instance=alpha,app.kubernetes.io/name=refinery-operator-master",
+	}
+	if diff := cmp.Diff(want, status); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

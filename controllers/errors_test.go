@@ -1,0 +1,107 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+func TestConsequenceOfAnError(t *testing.T) {
+	deployments := schema.GroupResource{Group: "apps", Resource: "deployments"}
+	invalid := apierrors.NewInvalid(schema.GroupKind{Group: "apps", Kind: "Deployment"}, "press", nil)
+	forbidden := apierrors.NewForbidden(deployments, "press", errors.New("exceeded quota"))
+	terminating := apierrors.NewForbidden(deployments, "press", errors.New("going away"))
+	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	wrapped := func(err error) error { return fmt.Errorf("apply Deployment press: %w", err) }
+	tests := map[string]struct {
+		err  error
+		want outcome
+	}{
+		"none":               {nil, outcome{}},
+		"waiting":            {&waitError{"Progressing", "soon", time.Second}, outcome{wait, "Progressing", "soon", time.Second}},
+		"stopped":            {&stalledError{"InvalidVersions", "no"}, outcome{stalled, "InvalidVersions", "no", 0}},
+		"name taken":         {&apply.ConflictError{Kind: "Secret", Name: "a", Owner: "Refinery b"}, outcome{stalled, v1alpha1.ReasonNameConflict, "Secret a is needed and belongs to Refinery b; it is left as it is: delete or rename one of the two", time.Minute}},
+		"template":           {&resource.TemplateError{Message: "no"}, outcome{stalled, v1alpha1.ReasonInvalidTemplate, "no", 0}},
+		"refused":            {wrapped(invalid), outcome{stalled, v1alpha1.ReasonRejected, wrapped(invalid).Error(), rejectedRecheck}},
+		"not allowed":        {wrapped(forbidden), outcome{stalled, v1alpha1.ReasonRejected, wrapped(forbidden).Error(), rejectedRecheck}},
+		"namespace ending":   {wrapped(terminating), outcome{consequence: silentRetry}},
+		"changed meanwhile":  {wrapped(apierrors.NewConflict(deployments, "press", errors.New("x"))), outcome{consequence: silentRetry}},
+		"server busy":        {wrapped(apierrors.NewTooManyRequests("x", 1)), outcome{consequence: silentRetry}},
+		"server slow":        {wrapped(apierrors.NewTimeoutError("x", 1)), outcome{consequence: silentRetry}},
+		"server away":        {wrapped(&net.OpError{Op: "dial", Err: errors.New("x")}), outcome{consequence: silentRetry}},
+		"operator stopping":  {wrapped(context.Canceled), outcome{consequence: silentRetry}},
+		"something else":     {errors.New("x"), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: "x"}},
+		"schema of a object": {&apply.SchemaError{Kind: "Deployment", Name: "press", Err: errors.New("x")}, outcome{stalled, v1alpha1.ReasonInvalidTemplate, "Deployment press: x", 0}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, outcomeOf(test.err, time.Minute), cmp.AllowUnexported(outcome{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEventsFollowTransitions(t *testing.T) {
+	condition := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
+		return newCondition(kind, status, reason, "m")
+	}
+	certified := condition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, v1alpha1.ReasonIssued)
+	secure := condition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS)
+	plain := condition(v1alpha1.ConditionTransportSecure, metav1.ConditionFalse, v1alpha1.ReasonPlaintext)
+	ready := condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	progressing := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing)
+	rejected := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected)
+	denied := condition(v1alpha1.ConditionAuthenticated, metav1.ConditionFalse, v1alpha1.ReasonDenied)
+	unavailable := condition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable)
+	type conditions = []metav1.Condition
+	event := func(kind, reason, note string) []transition { return []transition{{kind, reason, "Reconcile", note}} }
+	tests := map[string]struct {
+		before, after conditions
+		want          []transition
+	}{
+		"nothing changed":         {conditions{ready}, conditions{ready}, nil},
+		"issued":                  {nil, conditions{certified}, event("Normal", "Issued", "CertificateReady: m")},
+		"secure from the start":   {nil, conditions{secure}, nil},
+		"less secure":             {conditions{secure}, conditions{plain}, event("Warning", "Plaintext", "TransportSecure: m")},
+		"secure again":            {conditions{plain}, conditions{secure}, event("Normal", "MutualTLS", "TransportSecure: m")},
+		"on the way":              {nil, conditions{progressing}, nil},
+		"ready":                   {conditions{progressing}, conditions{ready}, event("Normal", "Ready", "Ready: m")},
+		"refused":                 {conditions{progressing}, conditions{rejected}, event("Warning", "Rejected", "Ready: m")},
+		"denied: the master's":    {nil, conditions{denied}, nil},
+		"no master at the start":  {nil, conditions{unavailable}, nil},
+		"no master any more":      {conditions{denied}, conditions{unavailable}, event("Warning", "MasterUnavailable", "Authenticated: m")},
+		"same reason, other word": {conditions{rejected}, conditions{newCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected, "other")}, nil},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, transitions(test.before, test.after), cmp.AllowUnexported(transition{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTruncateKeepsWholeRunes(t *testing.T) {
+	for _, test := range []struct {
+		in   string
+		want string
+	}{{"short", "short"}, {"0123456789", "0123456789"}, {"0123456789x", "0123456…"}, {"012345éé789", "012345…"}} {
+		if got := truncate(test.in, 10); got != test.want {
+			t.Errorf("truncate(%q) = %q, want %q", test.in, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package controllers
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// deployed is a Deployment with pods.
+func deployed(available int32) *appsv1.Deployment {
+	return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: available, AvailableReplicas: available}}
+}
+
+// refineryScopeOf is a Refinery of two nodes at its best, then changed.
+func refineryScopeOf(change func(*refineryScope)) *refineryScope {
+	s := &refineryScope{
+		refinery: &v1alpha1.Refinery{}, master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime,
+		certificate: &certificateFound{condition: newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, v1alpha1.ReasonIssued, "")},
+	}
+	s.refinery.Generation, s.refinery.Name = 7, "press"
+	s.refinery.Spec.Replicas, s.refinery.Spec.MasterRef.Name = ptr.To[int32](2), "alpha"
+	s.master.Name, s.master.Spec.Protocol.AliveTimeoutSeconds = "alpha", 35
+	s.master.Status.Active = &v1alpha1.ActiveMaster{}
+	authenticated(metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)(s)
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+func authenticated(status metav1.ConditionStatus, reason string) func(*refineryScope) {
+	return func(s *refineryScope) {
+		meta.SetStatusCondition(&s.refinery.Status.Conditions, newCondition(v1alpha1.ConditionAuthenticated, status, reason, "by the master"))
+	}
+}
+
+// masterWithoutPods has had none for a while.
+func masterWithoutPods(since time.Duration) func(*refineryScope) {
+	return func(s *refineryScope) {
+		c := newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, "")
+		c.LastTransitionTime = metav1.NewTime(statusTime.Add(-since))
+		s.master.Status.Conditions = []metav1.Condition{c}
+	}
+}
+
+// shown are conditions as "type=status/reason", in the order of names.
+func shown(conditions []metav1.Condition) map[string]string {
+	all := map[string]string{}
+	for _, c := range conditions {
+		all[c.Type] = fmt.Sprintf("%s/%s", c.Status, c.Reason)
+	}
+	return all
+}
+
+func TestRefineryConditions(t *testing.T) {
+	with := func(changes map[string]string) map[string]string {
+		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "Authenticated": "True/Authenticated"}
+		for kind, value := range changes {
+			all[kind] = value
+			if value == "" {
+				delete(all, kind)
+			}
+		}
+		return all
+	}
+	tests := map[string]struct {
+		change  func(*refineryScope)
+		outcome outcome
+		want    map[string]string
+	}{
+		"at its best":      {nil, outcome{}, with(nil)},
+		"one pod missing":  {func(s *refineryScope) { s.deployment = deployed(1) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no deployment":    {func(s *refineryScope) { s.deployment = nil }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no nodes wanted":  {func(s *refineryScope) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{}, with(nil)},
+		"external":         {func(s *refineryScope) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, outcome{}, with(map[string]string{"Available": "True/External"})},
+		"denied":           {authenticated(metav1.ConditionFalse, v1alpha1.ReasonDenied), outcome{}, with(map[string]string{"Authenticated": "False/Denied", "Ready": "False/NotAuthenticated"})},
+		"not reported yet": {func(s *refineryScope) { s.refinery.Status.Conditions = nil }, outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
+		"nor active": {func(s *refineryScope) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, outcome{},
+			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+		"bad certificate": {func(s *refineryScope) { s.foundWrong(nil, v1alpha1.ReasonNotPEM, "") }, outcome{},
+			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady"})},
+		"paused": {func(s *refineryScope) { s.refinery.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"stalled": {nil, outcome{consequence: stalled, reason: v1alpha1.ReasonRejected},
+			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
+		"waiting":                                {nil, outcome{consequence: wait, reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
+		"failed":                                 {nil, outcome{consequence: retry, reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
+		"busy at first":                          {nil, outcome{consequence: silentRetry}, with(map[string]string{"Ready": ""})},
+		"master missing":                         {func(s *refineryScope) { s.master = nil }, outcome{}, with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+		"no master pod within the alive timeout": {masterWithoutPods(34 * time.Second), outcome{}, with(nil)},
+		"no master pod for longer": {masterWithoutPods(35 * time.Second), outcome{},
+			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), outcome{},
+			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			status := refineryStatus(refineryScopeOf(test.change), test.outcome)
+			if diff := cmp.Diff(test.want, shown(status.Conditions)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			moved := status.ObservedGeneration == 7
+			if should := test.outcome.consequence == carriedOut && test.want["Ready"] != "Unknown/Paused"; moved != should {
+				t.Errorf("observedGeneration moved: %v, want %v", moved, should)
+			}
+		})
+	}
+}
+
+func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
+	d := deployed(0)
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
+	c := refineryAvailable(refineryScopeOf(nil).refinery, d)
+	if diff := cmp.Diff("0 of 2 pods are available: exceeded quota", c.Message); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
+	s := refineryScopeOf(nil)
+	s.refinery.Status = refineryStatus(s, outcome{})
+	s.now = statusTime.Add(time.Hour)
+	s.deployment = deployed(1)
+	status := refineryStatus(s, outcome{})
+	times := map[string]time.Time{}
+	for _, c := range status.Conditions {
+		times[c.Type] = c.LastTransitionTime.Time
+	}
+	delete(times, v1alpha1.ConditionAuthenticated) // the master's
+	want := map[string]time.Time{"Ready": s.now, "Available": s.now, "CertificateReady": statusTime}
+	if diff := cmp.Diff(want, times); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusConfigurationLeavesToTheMasterWhatIsTheMasters(t *testing.T) {
+	s := refineryScopeOf(nil)
+	s.refinery.Status.Nodes = []v1alpha1.NodeStatus{{ID: "press/1"}}
+	s.refinery.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 1}
+	s.refinery.Status.Reporter = &v1alpha1.Reporter{Epoch: 3}
+	got := refineryStatusConfiguration(s.refinery, refineryStatus(s, outcome{}))
+	if got.Status.Nodes != nil || got.Status.Authenticated != nil || got.Status.Reporter != nil {
+		t.Errorf("takes the master's fields: %+v", got.Status)
+	}
+	for _, c := range got.Status.Conditions {
+		if *c.Type == v1alpha1.ConditionAuthenticated {
+			t.Error("takes the master's condition")
+		}
+	}
+}
+
+func TestListedCertificates(t *testing.T) {
+	authority := testAuthority(t)
+	first, second := testLeaf(t, authority), testLeaf(t, authority)
+	current := func(c leafCertificate) v1alpha1.ListedCertificate {
+		return v1alpha1.ListedCertificate{Fingerprint: c.fingerprint, NotAfter: metav1.NewTime(c.NotAfter), Use: v1alpha1.CertificateCurrent}
+	}
+	previous := func(c leafCertificate, until time.Time) v1alpha1.ListedCertificate {
+		listed := current(c)
+		listed.Use, listed.Until = v1alpha1.CertificatePrevious, ptr.To(metav1.NewTime(until))
+		return listed
+	}
+	type list = []v1alpha1.ListedCertificate
+	many := list{current(first)}
+	for n := range maxListed + 2 {
+		p := previous(first, statusTime.Add(time.Minute))
+		p.Fingerprint = fmt.Sprint(n)
+		many = append(many, p)
+	}
+	tests := map[string]struct {
+		before list
+		leaf   leafCertificate
+		want   list
+	}{
+		"first":                 {nil, first, list{current(first)}},
+		"unchanged":             {list{current(first)}, first, list{current(first)}},
+		"replaced":              {list{current(first)}, second, list{current(second), previous(first, statusTime.Add(time.Hour))}},
+		"overlap goes on":       {list{current(second), previous(first, statusTime.Add(time.Second))}, second, list{current(second), previous(first, statusTime.Add(time.Second))}},
+		"overlap over":          {list{current(second), previous(first, statusTime)}, second, list{current(second)}},
+		"put back":              {list{current(second), previous(first, statusTime.Add(time.Minute))}, first, list{current(first), previous(second, statusTime.Add(time.Hour))}},
+		"gone":                  {list{current(first)}, leafCertificate{}, nil},
+		"not more than allowed": {many, first, many[:maxListed]},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, listCertificates(test.before, test.leaf.Certificate, statusTime)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
