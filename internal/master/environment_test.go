@@ -76,6 +76,7 @@ type plant struct {
 	namespace string
 	authority *authority
 	directory string
+	shared    string // file of the shared certificate, if any
 }
 
 func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
@@ -223,7 +224,7 @@ type process struct {
 // start runs a master until the test ends or stop is called.
 func (p *plant) start(pod string) *process {
 	p.Helper()
-	o := Options{Namespace: p.namespace, Name: "alpha", PodName: pod, CertificateDirectory: p.directory,
+	o := Options{Namespace: p.namespace, Name: "alpha", PodName: pod, CertificateDirectory: p.directory, SharedCertificateFile: p.shared,
 		Listen: freeAddress(p.T), HealthAddress: freeAddress(p.T)}
 	m, err := NewMaster(o, rest.CopyConfig(p.config), p.logger(pod))
 	p.must(err)

@@ -2,23 +2,30 @@ package master
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
-	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	ac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 func shows(text, reason string) func(*v1alpha1.Refinery) bool {
@@ -135,55 +142,6 @@ func TestAccessIsTakenAndGivenBack(t *testing.T) {
 	})
 }
 
-func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
-	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AliveIntervalSeconds: 1, AliveTimeoutSeconds: 3}})
-	certificate := p.refinery("press", 2)
-	m := p.start("alpha-0")
-	stops := map[string]func(){}
-	join := func(m *process, ids ...string) {
-		for _, id := range ids {
-			_, stops[id] = p.node(m, id, certificate)
-		}
-	}
-	join(m, "press/a", "press/b")
-	p.eventually("press", "authenticated", shows("2/2", v1alpha1.ReasonAuthenticated))
-	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
-		return m.Status.Nodes != nil && m.Status.Nodes.Authenticated == 2
-	})
-	m.stop()
-	was := p.get("press")
-
-	successor := p.start("alpha-1")
-	for _, stop := range stops {
-		stop()
-	}
-	join(successor, "press/a", "press/b")
-	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil && m.Status.Active.Epoch == 2 })
-	p.until("both back", func() bool {
-		t := successor.activeTerm()
-		return t != nil && t.registry.Count() == 2
-	})
-	claimed := p.master()
-	p.until("the grace over", func() bool {
-		return successor.clock.Since(claimed.Status.Active.Since.Time) > 5*time.Second
-	})
-	if now := p.get("press"); now.ResourceVersion != was.ResourceVersion {
-		t.Errorf("the Refinery was written to:\n%s", cmp.Diff(was.Status, now.Status))
-	}
-	if now := p.master(); now.ResourceVersion != claimed.ResourceVersion {
-		t.Errorf("the ClusterMaster was written to after the claim:\n%s", cmp.Diff(claimed.Status, now.Status))
-	}
-
-	successor.stop()
-	stops["press/b"]()
-	third := p.start("alpha-2")
-	join(third, "press/a")
-	p.eventually("press", "missing the one that did not come back", func(r *v1alpha1.Refinery) bool {
-		return shows("1/2", v1alpha1.ReasonPartiallyAuthenticated)(r) && r.Status.Nodes[0].ID == "press/b" &&
-			r.Status.Nodes[0].State == v1alpha1.NodeLost && r.Status.Reporter.Epoch == 3
-	})
-}
-
 func TestWhatTheOperatorSaidWhileThereWasNoMasterIsTakenBack(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	certificate := p.refinery("press", 1)
@@ -203,6 +161,31 @@ func TestWhatTheOperatorSaidWhileThereWasNoMasterIsTakenBack(t *testing.T) {
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 }
 
+func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.2.0", AliveIntervalSeconds: 10, AliveTimeoutSeconds: 35}})
+	cm := p.master()
+	for _, object := range []runtime.ApplyConfiguration{resource.MasterServiceAccount(cm), resource.MasterRole(cm), resource.MasterRoleBinding(cm)} {
+		p.must(p.client.Apply(p.ctx, object, client.FieldOwner(v1alpha1.OperatorFieldOwner)))
+	}
+	p.config = rest.CopyConfig(p.config)
+	p.config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + p.namespace + ":" + resource.MasterServiceAccountName(cm),
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + p.namespace, "system:authenticated"}}
+	restricted, err := client.New(p.config, client.Options{Scheme: p.client.Scheme()})
+	p.must(err)
+	if err := restricted.List(p.ctx, &corev1.SecretList{}, client.InNamespace(p.namespace)); !apierrors.IsForbidden(err) {
+		t.Fatalf("the test shows nothing: listing Secrets: %v", err)
+	}
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.node(m, "press/a", certificate)
+	p.eventuallyEvent("VersionMismatch", "press/a: ")
+	p.patchMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = ">=0.1.0" })
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "1/1"
+	})
+}
+
 // until waits for something that no watch brings.
 func (p *plant) until(what string, is func() bool) {
 	p.Helper()
@@ -218,113 +201,32 @@ func (p *plant) until(what string, is func() bool) {
 	}
 }
 
-func listens(address string) bool {
-	conn, err := net.DialTimeout("tcp", address, time.Second)
-	if err == nil {
-		_ = conn.Close()
-	}
-	return err == nil
-}
-
-func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
+func TestAnotherTransportTakesEffectInALivingMaster(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
-	first := p.start("alpha-0")
-	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil })
-	p.until("listening", func() bool { return listens(first.address) })
-	second := p.start("alpha-1")
-	p.until("ready", func() bool {
-		response, err := http.Get("http://" + second.options.HealthAddress + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = response.Body.Close() }()
-		return response.StatusCode == http.StatusOK
-	})
-	if listens(second.address) {
-		t.Error("the standby listens")
-	}
-	began := time.Now()
-	first.stop()
-	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool {
-		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-1" && m.Status.Active.Epoch == 2
-	})
-	if took := time.Since(began); took > 3*time.Second { // sooner than the Lease runs out
-		t.Errorf("taking over took %s", took)
-	}
-	p.until("listening", func() bool { return listens(second.address) })
-	if listens(first.address) {
-		t.Error("the former master listens")
-	}
-}
-
-func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
-	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.shared = filepath.Join(t.TempDir(), "certificate")
+	p.must(os.WriteFile(p.shared, []byte("open sesame\n"), 0o600))
 	certificate := p.refinery("press", 1)
 	m := p.start("alpha-0")
-	p.eventually("press", "connecting", shows("0/1", v1alpha1.ReasonConnecting))
-	former := m.activeTerm()
-
-	// Another master claims the next epoch, as if this one had lost its Lease and not noticed, and reports.
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", m.clock)
-	p.must(err)
-	if newer.Epoch != 2 {
-		t.Fatalf("claimed epoch %d", newer.Epoch)
-	}
-	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
-	apply := func(term Term) error {
-		return m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, term), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
-	}
-	p.must(apply(newer))
-	if err := apply(former.term); !apierrors.IsInvalid(err) {
-		t.Errorf("a write of the former epoch: %v", err)
-	}
-	totals, _ := NewTotals(m.directory, former.registry)
-	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
-		t.Errorf("totals of the former epoch: %v", err)
-	}
-	// It steps down by itself, and, being the only one that campaigns, is elected for an epoch of its own.
-	p.eventuallyMaster("active again", func(m *v1alpha1.ClusterMaster) bool {
-		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-0" && m.Status.Active.Epoch == 3
-	})
 	p.node(m, "press/a", certificate)
-	r := p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
-	if r.Status.Reporter.Epoch != 3 {
-		t.Errorf("reported by epoch %d", r.Status.Reporter.Epoch)
-	}
-}
-
-func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
-	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
-	p.refinery("press", 1)
-	o := Options{Namespace: p.namespace, Name: "alpha", PodName: "alpha-0"}
-	m, err := NewMaster(o, p.config, p.logger("alpha-0"))
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+	p.patchMaster(func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	})
+	p.eventually("press", "closed", func(r *v1alpha1.Refinery) bool {
+		return len(r.Status.Nodes) == 1 && r.Status.Nodes[0].State == v1alpha1.NodeClosed
+	})
+	conn, err := net.Dial("tcp", m.address)
 	p.must(err)
-	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", m.clock)
+	o := protocol.DefaultClientOptions()
+	o.ID, o.Version, o.Type, o.Certificate = "press/bare", "0.1.0", "refinery", "open sesame"
+	c, err := protocol.Handshake(p.ctx, conn, o)
 	p.must(err)
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", m.clock)
-	p.must(err)
-	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
-	p.must(m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, newer), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
-
-	m.directory.SetMaster(p.master())
-	stale := p.get("press") // what its watch has not brought yet
-	stale.Status = v1alpha1.RefineryStatus{}
-	m.directory.SetRefinery(stale)
-	for _, key := range []string{"press", totalsKey} {
-		deposed := false
-		registry := NewRegistry(m.clock, func(string, time.Duration) {})
-		r := NewReporter(m.client, m.directory, registry, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
-		defer r.queue.ShutDown()
-		write := r.reportRefinery
-		if key == totalsKey {
-			write = r.reportTotals
-		}
-		if err := write(p.ctx, key); err != nil || !deposed {
-			t.Errorf("%q: deposed %v, %v", key, deposed, err)
-		}
-	}
-	if got := p.get("press").Status.Reporter; got.Epoch != newer.Epoch {
-		t.Errorf("reporter %+v", got)
+	p.eventually("press", "authenticated by the shared certificate", func(r *v1alpha1.Refinery) bool {
+		return shows("1/1", v1alpha1.ReasonAuthenticated)(r) && r.Status.Nodes[0].ID == "press/bare" && r.Status.Nodes[0].Certificate == ""
+	})
+	p.must(os.WriteFile(p.shared, []byte("close sesame\n"), 0o600))
+	if err := c.Run(p.ctx); !errors.Is(err, protocol.ErrPeerClosed) {
+		t.Errorf("with another shared certificate the session ended by %v", err)
 	}
 }
 

@@ -1,0 +1,202 @@
+package master
+
+import (
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AliveIntervalSeconds: 1, AliveTimeoutSeconds: 3}})
+	certificate := p.refinery("press", 2)
+	m := p.start("alpha-0")
+	stops := map[string]func(){}
+	join := func(m *process, ids ...string) {
+		for _, id := range ids {
+			_, stops[id] = p.node(m, id, certificate)
+		}
+	}
+	join(m, "press/a", "press/b")
+	p.eventually("press", "authenticated", shows("2/2", v1alpha1.ReasonAuthenticated))
+	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Nodes != nil && m.Status.Nodes.Authenticated == 2
+	})
+	m.stop()
+	was := p.get("press")
+
+	successor := p.start("alpha-1")
+	for _, stop := range stops {
+		stop()
+	}
+	join(successor, "press/a", "press/b")
+	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil && m.Status.Active.Epoch == 2 })
+	p.until("both back", func() bool {
+		t := successor.activeTerm()
+		return t != nil && t.registry.Count() == 2
+	})
+	claimed := p.master()
+	p.until("the grace over", func() bool {
+		return successor.clock.Since(claimed.Status.Active.Since.Time) > 5*time.Second
+	})
+	if now := p.get("press"); now.ResourceVersion != was.ResourceVersion {
+		t.Errorf("the Refinery was written to:\n%s", cmp.Diff(was.Status, now.Status))
+	}
+	if now := p.master(); now.ResourceVersion != claimed.ResourceVersion {
+		t.Errorf("the ClusterMaster was written to after the claim:\n%s", cmp.Diff(claimed.Status, now.Status))
+	}
+
+	successor.stop()
+	stops["press/b"]()
+	third := p.start("alpha-2")
+	join(third, "press/a")
+	p.eventually("press", "missing the one that did not come back", func(r *v1alpha1.Refinery) bool {
+		return shows("1/2", v1alpha1.ReasonPartiallyAuthenticated)(r) && r.Status.Nodes[0].ID == "press/b" &&
+			r.Status.Nodes[0].State == v1alpha1.NodeLost && r.Status.Reporter.Epoch == 3
+	})
+}
+
+func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	first := p.start("alpha-0")
+	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil })
+	p.until("listening", func() bool { return listens(first.address) })
+	second := p.start("alpha-1")
+	p.until("ready", func() bool {
+		response, err := http.Get("http://" + second.options.HealthAddress + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = response.Body.Close() }()
+		return response.StatusCode == http.StatusOK
+	})
+	if listens(second.address) {
+		t.Error("the standby listens")
+	}
+	began := time.Now()
+	first.stop()
+	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-1" && m.Status.Active.Epoch == 2
+	})
+	if took := time.Since(began); took > 3*time.Second { // sooner than the Lease runs out
+		t.Errorf("taking over took %s", took)
+	}
+	p.until("listening", func() bool { return listens(second.address) })
+	if listens(first.address) {
+		t.Error("the former master listens")
+	}
+}
+
+func TestAMasterThatLosesItsLeaseClosesItsSessionsAndStandsBy(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.node(m, "press/a", certificate)
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+
+	var lease coordinationv1.Lease
+	p.must(p.client.Get(p.ctx, client.ObjectKey{Namespace: p.namespace, Name: p.master().LeaseName()}, &lease))
+	lease.ResourceVersion = "" // the holder renews it all the time
+	before := lease.DeepCopy()
+	lease.Spec.HolderIdentity = ptr.To("alpha-9")
+	lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
+	lease.Spec.LeaseDurationSeconds = ptr.To[int32](4)
+	p.must(p.client.Patch(p.ctx, &lease, client.MergeFrom(before)))
+	p.until("standing by", func() bool { return m.activeTerm() == nil })
+	if listens(m.address) {
+		t.Error("it listens")
+	}
+	p.eventuallyMaster("active again, when the other fell silent", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil && m.Status.Active.Epoch == 2 })
+	p.until("serving the node again", func() bool { t := m.activeTerm(); return t != nil && t.registry.Count() == 1 })
+	if r := p.get("press"); !shows("1/1", v1alpha1.ReasonAuthenticated)(r) || r.Status.Reporter.Epoch != 1 {
+		t.Errorf("the Refinery was written to: %+v", r.Status)
+	}
+}
+
+func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.eventually("press", "connecting", shows("0/1", v1alpha1.ReasonConnecting))
+	former := m.activeTerm()
+
+	// Another master claims the next epoch, as if this one had lost its Lease and not noticed, and reports.
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", m.clock)
+	p.must(err)
+	if newer.Epoch != 2 {
+		t.Fatalf("claimed epoch %d", newer.Epoch)
+	}
+	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
+	apply := func(term Term) error {
+		return m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, term), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
+	}
+	p.must(apply(newer))
+	if err := apply(former.term); !apierrors.IsInvalid(err) {
+		t.Errorf("a write of the former epoch: %v", err)
+	}
+	totals, _ := NewTotals(m.directory, former.registry)
+	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
+		t.Errorf("totals of the former epoch: %v", err)
+	}
+	// It steps down by itself, and, being the only one that campaigns, is elected for an epoch of its own.
+	p.eventuallyMaster("active again", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-0" && m.Status.Active.Epoch == 3
+	})
+	p.node(m, "press/a", certificate)
+	r := p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+	if r.Status.Reporter.Epoch != 3 {
+		t.Errorf("reported by epoch %d", r.Status.Reporter.Epoch)
+	}
+}
+
+func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.refinery("press", 1)
+	o := Options{Namespace: p.namespace, Name: "alpha", PodName: "alpha-0"}
+	m, err := NewMaster(o, p.config, p.logger("alpha-0"))
+	p.must(err)
+	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", m.clock)
+	p.must(err)
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", m.clock)
+	p.must(err)
+	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
+	p.must(m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, newer), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
+
+	m.directory.SetMaster(p.master())
+	stale := p.get("press") // what its watch has not brought yet
+	stale.Status = v1alpha1.RefineryStatus{}
+	m.directory.SetRefinery(stale)
+	for _, key := range []string{"press", totalsKey} {
+		deposed := false
+		registry := NewRegistry(m.clock, func(string, time.Duration) {})
+		r := NewReporter(m.client, m.directory, registry, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
+		defer r.queue.ShutDown()
+		write := r.reportRefinery
+		if key == totalsKey {
+			write = r.reportTotals
+		}
+		if err := write(p.ctx, key); err != nil || !deposed {
+			t.Errorf("%q: deposed %v, %v", key, deposed, err)
+		}
+	}
+	if got := p.get("press").Status.Reporter; got.Epoch != newer.Epoch {
+		t.Errorf("reporter %+v", got)
+	}
+}
+
+func listens(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
