@@ -1,0 +1,233 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+)
+
+// bench is an API server that counts what is applied, and an owner.
+type bench struct {
+	client  client.Client
+	owner   *corev1.ConfigMap
+	applied int
+}
+
+func newBench(t *testing.T, objects ...client.Object) *bench {
+	t.Helper()
+	b := &bench{owner: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: "uid-of-alpha"}}}
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	b.client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithInterceptorFuncs(interceptor.Funcs{Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
+			b.applied++
+			return c.Apply(ctx, o, options...)
+		}}).Build()
+	return b
+}
+
+// start is an operator that has just started and remembers nothing.
+func (b *bench) start() *Applier { return New(b.client, b.client) }
+
+// service is what the operator wants.
+func (b *bench) service(change ...func(*corev1ac.ServiceApplyConfiguration)) *corev1ac.ServiceApplyConfiguration {
+	s := corev1ac.Service("alpha", "plant").WithAnnotations(map[string]string{"a": "1"}).
+		WithOwnerReferences(metav1ac.OwnerReference().WithAPIVersion("v1").WithKind("ConfigMap").WithName("alpha").
+			WithUID(b.owner.UID).WithController(true)).
+		WithSpec(corev1ac.ServiceSpec().WithPorts(corev1ac.ServicePort().WithPort(1).WithProtocol(corev1.ProtocolTCP)))
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+func (b *bench) get(t *testing.T) *corev1.Service {
+	t.Helper()
+	s := &corev1.Service{}
+	if err := b.client.Get(context.Background(), client.ObjectKey{Namespace: "plant", Name: "alpha"}, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestApplyWritesOnlyWhatDiffers(t *testing.T) {
+	ctx := context.Background()
+	tests := map[string]struct {
+		// someone changes the object, then the operator wants what changed makes of it.
+		someone func(*corev1.Service)
+		changed func(*corev1ac.ServiceApplyConfiguration)
+		writes  bool
+		check   func(*corev1.Service) bool
+	}{
+		"nothing": {writes: false},
+		"fields of others": {
+			someone: func(s *corev1.Service) { s.Annotations["theirs"], s.Spec.SessionAffinity = "x", "ClientIP" },
+			check:   func(s *corev1.Service) bool { return s.Annotations["theirs"] == "x" },
+		},
+		"a field that someone changed": {
+			someone: func(s *corev1.Service) { s.Annotations["a"] = "2" }, writes: true,
+			check: func(s *corev1.Service) bool { return s.Annotations["a"] == "1" },
+		},
+		"a field that someone took away": {
+			someone: func(s *corev1.Service) { delete(s.Annotations, "a") }, writes: true,
+			check: func(s *corev1.Service) bool { return s.Annotations["a"] == "1" },
+		},
+		"an item added to a list by key": {
+			changed: func(s *corev1ac.ServiceApplyConfiguration) {
+				s.Spec.WithPorts(corev1ac.ServicePort().WithName("b").WithPort(2).WithProtocol(corev1.ProtocolTCP))
+			}, writes: true,
+			check: func(s *corev1.Service) bool { return len(s.Spec.Ports) == 2 },
+		},
+		"a field that is no longer wanted": {
+			changed: func(s *corev1ac.ServiceApplyConfiguration) { s.Annotations = nil }, writes: true,
+			check: func(s *corev1.Service) bool { _, there := s.Annotations["a"]; return !there },
+		},
+	}
+	for name, test := range tests {
+		for _, restarted := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", restarted"}[restarted], func(t *testing.T) {
+				b := newBench(t)
+				a := b.start()
+				if wrote, err := a.Apply(ctx, b.owner, b.service()); err != nil || !wrote {
+					t.Fatalf("wrote %v, %v", wrote, err)
+				}
+				if test.someone != nil {
+					s := b.get(t)
+					test.someone(s)
+					if err := b.client.Update(ctx, s); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if restarted {
+					a = b.start()
+				}
+				var changes []func(*corev1ac.ServiceApplyConfiguration)
+				if test.changed != nil {
+					changes = append(changes, test.changed)
+				}
+				for pass, writes := range []bool{test.writes, false} {
+					before := b.applied
+					wrote, err := a.Apply(ctx, b.owner, b.service(changes...))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if wrote != writes || (b.applied != before) != writes {
+						t.Errorf("pass %d: wrote %v (%d requests), want %v", pass, wrote, b.applied-before, writes)
+					}
+				}
+				if test.check != nil && !test.check(b.get(t)) {
+					t.Errorf("got %+v", b.get(t))
+				}
+			})
+		}
+	}
+}
+
+func TestWhatOthersOwnIsNotTouched(t *testing.T) {
+	ctx := context.Background()
+	owned := func(uid string) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{APIVersion: "v1", Kind: "Refinery", Name: "press", UID: "other", Controller: ptr.To(uid != "")}}
+	}
+	tests := map[string]struct {
+		owners []metav1.OwnerReference
+		want   ConflictError
+	}{
+		"without owner":      {nil, ConflictError{"Service", "alpha", "someone else (it has no controlling owner)"}},
+		"another controller": {owned("other"), ConflictError{"Service", "alpha", "Refinery press"}},
+		"owner, no control":  {owned(""), ConflictError{"Service", "alpha", "someone else (it has no controlling owner)"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", OwnerReferences: test.owners}})
+			before := b.get(t)
+			_, err := b.start().Apply(ctx, b.owner, b.service())
+			var conflict *ConflictError
+			if !errors.As(err, &conflict) {
+				t.Fatalf("got %v, want a ConflictError", err)
+			}
+			if diff := cmp.Diff(test.want, *conflict); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			deleted, err := b.start().Delete(ctx, b.owner, b.get(t))
+			if deleted || err != nil {
+				t.Errorf("deleted %v, %v", deleted, err)
+			}
+			if diff := cmp.Diff(before, b.get(t)); diff != "" {
+				t.Errorf("touched (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDeleteTakesWhatIsOwned(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t)
+	a := b.start()
+	if _, err := a.Apply(ctx, b.owner, b.service()); err != nil {
+		t.Fatal(err)
+	}
+	s := b.get(t)
+	for _, want := range []bool{true, false} {
+		if deleted, err := a.Delete(ctx, b.owner, s); err != nil || deleted != want {
+			t.Errorf("deleted %v, %v, want %v", deleted, err, want)
+		}
+	}
+	if err := b.client.Get(ctx, client.ObjectKeyFromObject(s), s); !apierrors.IsNotFound(err) {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
+func TestWhatTheSchemaDoesNotHaveIsAnErrorBeforeAnyRequest(t *testing.T) {
+	b := newBench(t)
+	twice := b.service(func(s *corev1ac.ServiceApplyConfiguration) {
+		s.Spec.WithPorts(corev1ac.ServicePort().WithPort(1).WithProtocol(corev1.ProtocolTCP))
+	})
+	_, err := b.start().Apply(context.Background(), b.owner, twice)
+	var schema *SchemaError
+	if !errors.As(err, &schema) || b.applied != 0 {
+		t.Errorf("got %v after %d requests, want a SchemaError", err, b.applied)
+	}
+}
+
+func TestDigestOfFieldsHoldsNoValue(t *testing.T) {
+	b := newBench(t)
+	digest := func(value string) string {
+		u, err := toUnstructured(corev1ac.Secret("s", "plant").WithData(map[string][]byte{"key": []byte(value)}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.start().prepare(u); err != nil {
+			t.Fatal(err)
+		}
+		return u.GetAnnotations()[Fields]
+	}
+	if one, two := digest("one"), digest("two"); one != two || one == "" {
+		t.Errorf("%q and %q differ", one, two)
+	}
+}
+
+func TestNewerComparesResourceVersions(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{{"10", "9", true}, {"9", "10", false}, {"9", "9", false}, {"", "9", false}, {"x", "9", false}} {
+		if got := newer(test.a, test.b); got != test.want {
+			t.Errorf("newer(%q, %q) = %v", test.a, test.b, got)
+		}
+	}
+}

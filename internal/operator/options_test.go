@@ -1,0 +1,92 @@
+package operator
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+var required = []string{"--master-image=m", "--refinery-image=r"}
+
+func TestOptionsHaveDefaults(t *testing.T) {
+	got, err := ParseOptions(required)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Options{
+		Images:        resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullIfNotPresent},
+		HealthAddress: ":8081", MetricsAddress: ":8443", LogLevel: zapcore.InfoLevel, LogFormat: "json",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOptionsTakeEveryFlag(t *testing.T) {
+	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--leader-elect", "--leader-election-namespace=n",
+		"--health-address=0", "--metrics-address=127.0.0.1:1", "--kubeconfig=k", "--log-level=debug", "--log-format=console"}, required...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Options{
+		Images:          resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever},
+		WatchNamespaces: []string{"a", "b"}, LeaderElect: true, LeaderElectionNamespace: "n",
+		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", LogLevel: zapcore.DebugLevel, LogFormat: "console",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	nobody := filepath.Join(t.TempDir(), "kubeconfig")
+	kubeconfig := `{apiVersion: v1, kind: Config, current-context: a, contexts: [{name: a, context: {cluster: a}}], clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}]}`
+	if err := os.WriteFile(nobody, []byte(kubeconfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		arguments []string
+		words     string
+	}{
+		"no images":       {nil, "--master-image and --refinery-image are required"},
+		"unknown flag":    {[]string{"--nonsense"}, "flag provided but not defined: -nonsense"},
+		"argument":        {append(required, "start"), `unexpected argument "start"`},
+		"pull policy":     {append(required, "--image-pull-policy=Sometimes"), "must be Always, IfNotPresent or Never"},
+		"log level":       {append(required, "--log-level=loud"), "must be debug, info or error"},
+		"log format":      {append(required, "--log-format=xml"), "must be json or console"},
+		"address":         {append(required, "--health-address=8081"), "--health-address=8081: must be host:port"},
+		"namespace":       {append(required, "--watch-namespaces=A"), `"A" is no name of a namespace`},
+		"no cluster":      {required, "no cluster: not running in one, and there is no kubeconfig"},
+		"no kubeconfig":   {append(required, "--kubeconfig=/does/not/exist"), "no cluster: stat /does/not/exist"},
+		"nobody answers":  {append(required, "--kubeconfig="+nobody), "no cluster at https://127.0.0.1:1: "},
+		"help is no line": {[]string{"--help"}, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := Main(context.Background(), test.arguments, &stdout, &stderr)
+			if test.words == "" {
+				if code != 0 || stderr.Len() > 0 || !strings.Contains(stdout.String(), "--master-image=IMAGE") {
+					t.Errorf("exit %d, stdout %q, stderr %q", code, &stdout, &stderr)
+				}
+				return
+			}
+			got := stderr.String()
+			if code != 2 || strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "operator: ") || !strings.Contains(got, test.words) {
+				t.Errorf("exit %d, stderr %q; want one line with %q and exit 2", code, got, test.words)
+			}
+		})
+	}
+}
