@@ -155,7 +155,7 @@ func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated,
 	c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
 	switch {
 	case worst == nil:
-		c.Message += "; the others have not connected, and none was refused"
+		c.Message += "; the missing ones have not connected, and none was refused"
 	case others > 0:
 		c.Message += fmt.Sprintf("; %s and %d more: %s: %s", worst.ID, others, worst.State, worst.Message)
 	default:
