@@ -40,6 +40,9 @@ type Denial struct {
 	Message string
 	// Refinery whose status may show it; "" when nothing proves that the node has to do with any.
 	Refinery string
+	// Own tells that the node proved to be one of the Refinery's own, with a certificate that it lists and an id that
+	// belongs to it: a version that is rolled out and not accepted, say. It is shown beside any number of others.
+	Own bool
 }
 
 func (d *Denial) Error() string { return d.Reason + ": " + d.Message }
@@ -70,13 +73,20 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 	if policy == nil {
 		return masterGone()
 	}
-	if message := policy.CheckVersion(n.Version); message != "" {
-		return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonVersionMismatch, Message: message})
+	reason, message := v1alpha1.ReasonVersionMismatch, policy.CheckVersion(n.Version)
+	if message == "" {
+		reason, message = v1alpha1.ReasonTypeNotAccepted, policy.CheckType(n.Type)
 	}
-	if message := policy.CheckType(n.Type); message != "" {
-		return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonTypeNotAccepted, Message: message})
+	if message == "" {
+		return nil
 	}
-	return nil
+	return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: reason, Message: message, Own: a.own(n)})
+}
+
+// own tells whether a node that is refused for what it announces would pass every check of its certificate.
+func (a *Authenticator) own(n Announced) bool {
+	refinery := n.Proof.Refinery
+	return refinery != "" && a.admit(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && belongs(refinery, n.ID)
 }
 
 // Authenticate checks the certificate that auth:start carried: whether the answer is auth:ack.

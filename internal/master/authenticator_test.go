@@ -351,3 +351,31 @@ func TestVersionAndType(t *testing.T) {
 		check(t, grant, denial, verdict{v1alpha1.NodeVersionMismatch, v1alpha1.ReasonVersionMismatch, ""}, "")
 	})
 }
+
+func TestOnlyANodeThatWouldPassAllOtherChecksIsTheRefinerysOwn(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(s *scene)
+		id     string
+		want   bool
+	}{
+		"listed, with an id that belongs": {func(*scene) {}, "press/a", true},
+		"not listed": {func(s *scene) {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Status.Certificates = nil })
+		}, "press/a", false},
+		"suspended": {func(s *scene) {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended })
+		}, "press/a", false},
+		"with the id of another": {func(*scene) {}, "pump/a", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			test.change(s)
+			at := with(s.press, test.id)
+			at.version = "9.0.0"
+			_, denial := s.try(at)
+			if denial == nil || denial.Own != test.want {
+				t.Errorf("denial %+v", denial)
+			}
+		})
+	}
+}

@@ -55,6 +55,7 @@ type node struct {
 	v1alpha1.NodeStatus
 	live     *Attempt  // its authenticated session
 	presumed bool      // the status that was found says Authenticated, and the grace has not ended
+	own      bool      // it was refused, and is one of the Refinery's own (Denial.Own)
 	seen     time.Time // when it was last refused, closed or lost
 }
 
@@ -274,7 +275,8 @@ func (r *Registry) Acknowledged(a *Attempt, address string) {
 }
 
 // Refused is told that conn:close or auth:dec answered the attempt. What it may move in status is little: it never takes
-// the place of a live session, nothing shows while all wanted nodes are authenticated, and few are remembered.
+// the place of a live session, nothing but the Refinery's own nodes shows while all wanted ones are authenticated, and few
+// are remembered.
 func (r *Registry) Refused(a *Attempt, d *Denial) {
 	r.mu.Lock()
 	if g := r.groups[a.Refinery]; g != nil {
@@ -291,7 +293,7 @@ func (r *Registry) Refused(a *Attempt, d *Denial) {
 
 // refuse remembers a refused attempt, and tells whether it did.
 func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
-	if g.authenticated() >= g.wanted {
+	if !d.Own && g.authenticated() >= g.wanted {
 		return false
 	}
 	id := a.Announced.ID
@@ -311,7 +313,7 @@ func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
 	}
 	status := a.status(d.State, d.Reason, d.Message, since)
 	status.ID = id
-	n.NodeStatus, n.seen = status, now
+	n.NodeStatus, n.seen, n.own = status, now, d.Own
 	g.nodes[id] = n
 	g.bound((*node).refused, maxRefused)
 	return true

@@ -163,6 +163,18 @@ func TestStrangersMoveNothingWhileAllWantedNodesAreAuthenticated(t *testing.T) {
 	}
 }
 
+func TestAnOwnNodeThatIsRefusedShowsBesideAllWantedNodes(t *testing.T) {
+	l := newLedger(t, 1)
+	l.enter("press/old")
+	rolledOut := attemptOf("press/new", "press")
+	l.Refused(rolledOut, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonVersionMismatch, Refinery: "press", Own: true})
+	l.want("press/new: VersionMismatch/VersionMismatch", "press/old: Authenticated/Authenticated")
+	l.SetWanted("press", 1)
+	l.want("press/new: VersionMismatch/VersionMismatch", "press/old: Authenticated/Authenticated")
+	l.enter("press/new")
+	l.want("press/new: Authenticated/Authenticated", "press/old: Authenticated/Authenticated")
+}
+
 func TestStrangersThatNothingAttributesAreNotRemembered(t *testing.T) {
 	l := newLedger(t, 1)
 	a := attemptOf("press/a", "")

@@ -100,13 +100,14 @@ func (g *group) authenticated() int {
 	return count
 }
 
-// settle drops everything but authenticated nodes once there are as many of these as are wanted.
+// settle drops everything but authenticated nodes, and own ones that were refused, once there are as many of the former
+// as are wanted.
 func (g *group) settle() {
 	if g.authenticated() < g.wanted {
 		return
 	}
 	for id, n := range g.nodes {
-		if !n.authenticated() {
+		if !n.authenticated() && !(n.own && n.refused()) {
 			delete(g.nodes, id)
 		}
 	}

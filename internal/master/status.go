@@ -135,31 +135,30 @@ func joined(words map[string]bool) string {
 // condition is Authenticated, without the time of its transition. nodes are sorted, unhealthy ones first.
 func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated, wanted int) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, ObservedGeneration: r.Generation}
-	switch {
-	case r.Spec.Access == v1alpha1.AccessSuspended:
+	if r.Spec.Access == v1alpha1.AccessSuspended {
 		c.Reason = v1alpha1.ReasonSuspended
 		c.Message = "spec.access is Suspended: sessions are closed and new ones denied; set it to Allowed to let the nodes in"
 		return c
-	case Standing(r, authenticated, wanted):
-		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAuthenticated
-		c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
-		return c
 	}
 	worst, others := worstNode(nodes)
-	c.Reason = v1alpha1.ReasonConnecting
-	if authenticated > 0 {
-		c.Reason = v1alpha1.ReasonPartiallyAuthenticated
-	} else if worst != nil {
-		c.Reason = reasonOf(worst.State)
-	}
 	c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
 	switch {
-	case worst == nil:
-		c.Message += "; the missing ones have not connected, and none was refused"
-	case others > 0:
+	case worst != nil && others > 0:
 		c.Message += fmt.Sprintf("; %s and %d more: %s: %s", worst.ID, others, worst.State, worst.Message)
-	default:
+	case worst != nil:
 		c.Message += fmt.Sprintf("; %s: %s: %s", worst.ID, worst.State, worst.Message)
+	case authenticated < wanted:
+		c.Message += "; the missing ones have not connected, and none was refused"
+	}
+	switch {
+	case Standing(r, authenticated, wanted):
+		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAuthenticated
+	case authenticated > 0:
+		c.Reason = v1alpha1.ReasonPartiallyAuthenticated
+	case worst != nil:
+		c.Reason = reasonOf(worst.State)
+	default:
+		c.Reason = v1alpha1.ReasonConnecting
 	}
 	return c
 }

@@ -52,6 +52,7 @@ func TestConditionAuthenticated(t *testing.T) {
 	}{
 		{refineryOf(2), list(a, b), "True Authenticated: 2 of 2 wanted nodes are authenticated"},
 		{refineryOf(1), list(a, b), "True Authenticated: 2 of 1 wanted nodes are authenticated"},
+		{refineryOf(2), list(a, b, mismatch), "True Authenticated: 2 of 2 wanted nodes are authenticated; press/e: VersionMismatch: announces version 9.0.0"},
 		{refineryOf(0), nil, "True Authenticated: 0 of 0 wanted nodes are authenticated"},
 		{refineryOf(2), nil, "False Connecting: 0 of 2 wanted nodes are authenticated; the missing ones have not connected, and none was refused"},
 		{refineryOf(2), list(handshake), "False Connecting: 0 of 2 wanted nodes are authenticated; the missing ones have not connected, and none was refused"},
