@@ -1,0 +1,211 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"net"
+	"regexp"
+	"time"
+)
+
+// step is one move of a case. It returns a *failure when the peer does not do as it must.
+type step func(x *exchange) error
+
+// testCase checks one rule of the protocol's specification over a connection of its own.
+type testCase struct {
+	rule, words string
+	via         via
+	takes       time.Duration // how much longer than others it may take
+	skip        string        // why it cannot run with these options; "" if it can
+	steps       []step
+}
+
+// name is unique in a suite.
+func (c *testCase) name() string { return c.rule + " " + c.words }
+
+// via is how the connection of a case is made where it is not the usual way.
+type via int
+
+const (
+	usual via = iota
+	withoutCertificate
+	withTLS12
+	withDeniedCertificate
+	withUnknownAuthority
+	withoutTLS // the socket alone, whatever the transport
+)
+
+// suite is all that can be tested on one kind of peer.
+type suite struct {
+	peer     side
+	patience time.Duration
+	secrets  []string
+	cases    []*testCase
+	// connect makes the connection of one case; an error fails the case. Where a case is about TLS a refused handshake is
+	// no error but a connection that has ended.
+	connect  func(ctx context.Context, how via) (net.Conn, error)
+	listener net.Listener // of a refinery's suite
+}
+
+// Outcome of one case.
+type Outcome string
+
+// What a case can come to.
+const (
+	Pass Outcome = "pass"
+	Fail Outcome = "fail"
+	Skip Outcome = "skip"
+)
+
+// Result is what one case came to.
+type Result struct {
+	Name    string  `json:"name"`
+	Rule    string  `json:"rule"`
+	Outcome Outcome `json:"outcome"`
+	Seconds float64 `json:"seconds"`
+	// Sent and Received are the messages in order, shortened, certificates left out.
+	Sent     []string `json:"sent,omitempty"`
+	Received []string `json:"received,omitempty"`
+	// Expected is the last thing that was expected of the peer; Came is what came instead in a case that failed.
+	Expected string `json:"expected,omitempty"`
+	Came     string `json:"came,omitempty"`
+	// Reason is why a case was skipped.
+	Reason string `json:"reason,omitempty"`
+}
+
+// selected returns the cases whose names match; all of them for nil.
+func (s *suite) selected(only *regexp.Regexp) (cases []*testCase) {
+	for _, c := range s.cases {
+		if only == nil || only.MatchString(c.name()) {
+			cases = append(cases, c)
+		}
+	}
+	return cases
+}
+
+// run plays the cases one after another, hands each result to report, and stops when ctx ends.
+func (s *suite) run(ctx context.Context, cases []*testCase, report func(Result)) {
+	for _, c := range cases {
+		if ctx.Err() != nil {
+			return
+		}
+		r := s.play(ctx, c)
+		if ctx.Err() == nil {
+			report(r)
+		}
+	}
+}
+
+// play runs one case. However the peer behaves, it ends: each step has its own bound, and all of them together have one.
+func (s *suite) play(ctx context.Context, c *testCase) Result {
+	r := Result{Name: c.name(), Rule: c.rule, Outcome: Pass}
+	if c.skip != "" {
+		r.Outcome, r.Reason = Skip, c.skip
+		return r
+	}
+	start := time.Now()
+	conn, err := s.connect(ctx, c.via)
+	if err != nil {
+		r.Outcome, r.Expected, r.Came = Fail, "a connection", err.Error()
+		r.Seconds = time.Since(start).Seconds()
+		return r
+	}
+	connected := start
+	if s.peer == refinery {
+		connected = time.Now() // Until then the kit waited for the refinery to come.
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.takes+time.Duration(len(c.steps)+5)*s.patience)
+	defer cancel()
+	x := newExchange(ctx, conn, s.peer, s.patience, s.secrets...)
+	defer x.close()
+	x.begun = connected
+	for _, do := range c.steps {
+		if err := do(x); err != nil {
+			r.Outcome, r.Came = Fail, err.Error()
+			if f, ok := errors.AsType[*failure](err); ok {
+				r.Came = f.came
+			}
+			break
+		}
+	}
+	r.Seconds = time.Since(start).Seconds()
+	r.Sent, r.Received, r.Expected = x.sent, x.came, x.expected
+	return r
+}
+
+// Steps that both suites use.
+
+func send(m string) step { return func(x *exchange) error { x.write(m); return nil } }
+
+// sendBytewise sends each byte in a write of its own.
+func sendBytewise(m string) step {
+	pieces := make([]string, len(m))
+	for i := range m {
+		pieces[i] = m[i : i+1]
+	}
+	return sendPieces(pieces...)
+}
+
+func sendPieces(pieces ...string) step {
+	return func(x *exchange) error { x.write(pieces...); return nil }
+}
+
+// expect reads one message, which must have one of the codes.
+func expect(codes ...string) step {
+	return func(x *exchange) error { _, err := x.message(codes...); return err }
+}
+
+// ended expects the peer to close, having sent nothing but messages of the tolerated codes.
+func ended(tolerated ...string) step {
+	return func(x *exchange) error { return x.end(x.patience, tolerated...) }
+}
+
+func quiet(x *exchange) error { return x.quiet() }
+
+// hangUp closes the kit's direction of the stream.
+func hangUp(x *exchange) error {
+	x.sent = append(x.sent, "(end of the stream)")
+	if c, ok := x.conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.New("this transport cannot close one direction")
+}
+
+// mark sets the time from which overdue counts, which is else that of the connection.
+func mark(x *exchange) error { x.begun = time.Now(); return nil }
+
+// overdue expects the peer's timer to end the connection when it is due.
+func overdue(due time.Duration, tolerated ...string) step {
+	return func(x *exchange) error { return x.endAfter(x.begun, due, tolerated...) }
+}
+
+// trickle sends the first n bytes of a message, a pause behind each.
+func trickle(m string, pause time.Duration, n int) step {
+	return func(x *exchange) error {
+		for i := range n {
+			x.write(m[i : i+1])
+			if x.more(time.Now().Add(pause)) || x.ended {
+				x.expecting("the connection open, nothing sent")
+				return x.fails("%s", x.show(string(x.buf)))
+			}
+		}
+		return nil
+	}
+}
+
+// then joins steps.
+func then(groups ...any) (all []step) {
+	for _, g := range groups {
+		switch g := g.(type) {
+		case step:
+			all = append(all, g)
+		case func(*exchange) error:
+			all = append(all, g)
+		case []step:
+			all = append(all, g...)
+		default:
+			panic("not a step")
+		}
+	}
+	return all
+}

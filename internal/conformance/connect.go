@@ -1,0 +1,221 @@
+package conformance
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// certified is a connection that knows what TLS has proven.
+type certified interface{ ConnectionState() tls.ConnectionState }
+
+// firstBytes is how much of what a peer sends is kept to say what it speaks instead.
+const firstBytes = 64
+
+// tap remembers the first bytes below TLS.
+type tap struct {
+	net.Conn
+	mu    sync.Mutex
+	first []byte
+}
+
+func (t *tap) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.first = append(t.first, p[:min(n, firstBytes-len(t.first))]...)
+	return n, err
+}
+
+// CloseWrite closes the kit's direction of the stream, where the transport can.
+func (t *tap) CloseWrite() error {
+	if c, ok := t.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return errors.New("this transport cannot close one direction")
+}
+
+func (t *tap) seen() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.first)
+}
+
+// wrapped is a connection with what is below its TLS.
+type wrapped struct {
+	net.Conn
+	tap *tap
+}
+
+// CloseWrite closes the kit's direction.
+func (w wrapped) CloseWrite() error {
+	if c, ok := w.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return w.tap.CloseWrite()
+}
+
+// ConnectionState is that of TLS; empty without it.
+func (w wrapped) ConnectionState() tls.ConnectionState {
+	if c, ok := w.Conn.(certified); ok {
+		return c.ConnectionState()
+	}
+	return tls.ConnectionState{}
+}
+
+// secured runs a TLS handshake, client's or server's. A peer that refuses it leaves a connection that has ended, which
+// is what some cases want.
+func secured(ctx context.Context, conn net.Conn, config *tls.Config, patience time.Duration,
+	over func(net.Conn, *tls.Config) *tls.Conn) (wrapped, error) {
+	t := &tap{Conn: conn}
+	w := wrapped{t, t}
+	if config == nil {
+		return w, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	secure := over(t, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // TLS has closed it already.
+		if ctx.Err() != nil {
+			err = fmt.Errorf("nothing for %v", patience)
+		}
+		return w, fmt.Errorf("%w: %w", errNotTLS, err)
+	}
+	return wrapped{secure, t}, nil
+}
+
+// masterSuite tests the master at the options' address.
+func masterSuite(o *Options) *suite {
+	return &suite{
+		peer: master, patience: o.Patience, secrets: []string{o.authCertificate, o.deniedCertificate}, cases: newMasterCases(o),
+		connect: func(ctx context.Context, how via) (net.Conn, error) {
+			w, err := o.dial(ctx, how)
+			if errors.Is(err, errNotTLS) && (how == withoutCertificate || how == withTLS12) {
+				return w, nil
+			}
+			return w, err
+		},
+	}
+}
+
+func (o *Options) dial(ctx context.Context, how via) (wrapped, error) {
+	d := net.Dialer{Timeout: max(o.Patience, time.Second)}
+	conn, err := d.DialContext(ctx, "tcp", o.Address)
+	if err != nil {
+		return wrapped{}, err
+	}
+	w, err := secured(ctx, conn, o.clientConfig(how), o.Patience, tls.Client)
+	return w, err
+}
+
+// refinerySuite tests the refineries that connect to l.
+func refinerySuite(o *Options, l net.Listener) *suite {
+	return &suite{
+		peer: refinery, patience: o.Patience, secrets: []string{o.authCertificate}, cases: newRefineryCases(o),
+		connect: func(ctx context.Context, how via) (net.Conn, error) {
+			w, err := o.accept(ctx, l, how)
+			if errors.Is(err, errNotTLS) && how == withUnknownAuthority {
+				return w, nil
+			}
+			return w, err
+		},
+	}
+}
+
+// deadlined is a listener that can stop waiting.
+type deadlined interface{ SetDeadline(time.Time) error }
+
+func (o *Options) accept(ctx context.Context, l net.Listener, how via) (wrapped, error) {
+	config, err := o.serverConfig(how)
+	if err != nil {
+		return wrapped{}, err
+	}
+	if d, ok := l.(deadlined); ok {
+		if err := d.SetDeadline(time.Now().Add(o.ConnectTimeout)); err != nil {
+			return wrapped{}, err
+		}
+		stop := context.AfterFunc(ctx, func() { _ = d.SetDeadline(time.Unix(1, 0)) }) // Wakes Accept.
+		defer stop()
+	}
+	conn, err := l.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return wrapped{}, fmt.Errorf("no refinery connected to %v within %v", l.Addr(), o.ConnectTimeout)
+	}
+	if err != nil {
+		return wrapped{}, err
+	}
+	return secured(ctx, conn, config, o.Patience, tls.Server)
+}
+
+// probe goes through one opening, to tell a peer that cannot be tested from one that fails cases. It returns nil for a
+// peer that says nothing: that is what cases are there to find.
+func (s *suite) probe(ctx context.Context, o *Options) error {
+	conn, err := s.connect(ctx, usual)
+	w, _ := conn.(wrapped)
+	if err != nil {
+		if w.tap != nil && errors.Is(err, errNotTLS) {
+			return fmt.Errorf("no TLS with %s: %w%s", o.Address, err, firstSeen(w.tap.seen()))
+		}
+		return fmt.Errorf("%s cannot be reached: %w", o.Address, err)
+	}
+	x := newExchange(ctx, conn, s.peer, s.patience, s.secrets...)
+	defer x.close()
+	if s.peer == refinery {
+		_, err = x.next(time.Now().Add(s.patience))
+		return x.foreign(o, w.tap)
+	}
+	m := &masterCases{o: o, members: membersOf(o)}
+	x.write(m.message(establish))
+	reply, err := x.next(time.Now().Add(s.patience))
+	if err != nil || reply.code != startAuth {
+		if err == nil && reply.code == closing {
+			return fmt.Errorf("%s refuses id %q, version %q or type %q: give what it lets in", o.Address, o.ID, o.Version, o.Type)
+		}
+		return x.foreign(o, w.tap)
+	}
+	x.write(m.message(authStart))
+	if reply, err = x.next(time.Now().Add(s.patience)); err == nil && reply.code == authDec {
+		return fmt.Errorf("%s denies the certificate: give one that it lets in, with --cert or --auth-cert", o.Address)
+	}
+	return nil
+}
+
+// foreign returns an error if what came first is not of the protocol.
+func (x *exchange) foreign(o *Options, below *tap) error {
+	came := string(x.buf)
+	if len(x.came) > 0 {
+		came = x.came[0]
+	}
+	if code, _, _ := strings.Cut(came, separator); slices.Contains(codes, code) {
+		return nil
+	}
+	if came == "" && (below == nil || o.Transport != Plaintext || below.seen() == "") {
+		return nil
+	}
+	return fmt.Errorf("%s does not speak the Cluster Protocol%s", o.Address, firstSeen(came))
+}
+
+// firstSeen says what a peer sent first, and what that looks like.
+func firstSeen(first string) string {
+	if first == "" {
+		return "; it sent nothing"
+	}
+	hint := ""
+	switch {
+	case strings.HasPrefix(first, "\x16\x03"), strings.HasPrefix(first, "\x15\x03"):
+		hint = " (TLS: see --transport)"
+	case strings.HasPrefix(first, "HTTP/"), strings.HasPrefix(first, "GET "):
+		hint = " (HTTP)"
+	case slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(first, code) }):
+		hint = " (the protocol without TLS: see --transport)"
+	}
+	return fmt.Sprintf("; the first bytes it sent: %q%s", first[:min(len(first), firstBytes)], hint)
+}

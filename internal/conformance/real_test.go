@@ -1,0 +1,255 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testAlive     = 700 * time.Millisecond // the alive timeout of peers under test
+	testHandshake = 500 * time.Millisecond
+	testInterval  = 200 * time.Millisecond
+	testShared    = "the shared certificate;;<EOF>"
+)
+
+// files are the files that flags name, and what tests make of them.
+type files struct {
+	directory                     string
+	authority                     *x509.CertPool
+	server, client, denied        tls.Certificate
+	clientPEM, deniedPEM, wrongCA string
+}
+
+func (f *files) path(name string) string { return filepath.Join(f.directory, name) }
+
+func (f *files) write(t *testing.T, name string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(f.path(name), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newFiles(t *testing.T) *files {
+	t.Helper()
+	now := time.Now()
+	f := &files{directory: t.TempDir(), authority: x509.NewCertPool()}
+	ca, err := pki.NewAuthority("conformance", now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := pki.ParseAuthority(ca.Certificate, ca.Key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "ca.crt", ca.Certificate)
+	f.authority.AppendCertsFromPEM(ca.Certificate)
+	pair := func(name string, p pki.PEMPair, err error) tls.Certificate {
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.write(t, name+".crt", p.Certificate)
+		f.write(t, name+".key", p.Key)
+		c, err := tls.X509KeyPair(p.Certificate, p.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	p, err := authority.IssueServer("localhost", []string{"localhost"}, now)
+	f.server = pair("server", p, err)
+	p, err = authority.IssueClient("client", &url.URL{Scheme: "spiffe", Host: "a", Path: "/client"}, now)
+	f.client = pair("client", p, err)
+	p, err = authority.IssueClient("denied", &url.URL{Scheme: "spiffe", Host: "a", Path: "/denied"}, now)
+	f.denied = pair("denied", p, err)
+	f.write(t, "shared", []byte(testShared+"\n"))
+	f.write(t, "other", []byte("another certificate"))
+	return f
+}
+
+// gate lets in the version 0.1.0 and, with TLS certificates, only the one of the file.
+type gate struct{ certificate []byte }
+
+func (gate) Establish(_ context.Context, s *protocol.Session) error {
+	if s.Version() != "0.1.0" {
+		return errors.New("version refused")
+	}
+	return nil
+}
+
+func (g gate) Authenticate(_ context.Context, s *protocol.Session, certificate string) (string, error) {
+	if g.certificate == nil {
+		if certificate != testShared {
+			return "", errors.New("not the shared certificate")
+		}
+		return "up;;1<EOF>", nil
+	}
+	block, _ := pem.Decode([]byte(certificate))
+	if block == nil || !bytes.Equal(block.Bytes, g.certificate) || !bytes.Equal(block.Bytes, s.PeerCertificates()[0].Raw) {
+		return "", errors.New("not the certificate of the session")
+	}
+	return "up;;1<EOF>", nil
+}
+
+func (gate) Authenticated(*protocol.Session)        {}
+func (gate) Acknowledged(*protocol.Session, string) {}
+func (gate) Closed(*protocol.Session, error)        {}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// run runs the command line and returns its report.
+func run(t *testing.T, want int, args ...string) Report {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if code := Main(t.Context(), append(args, "--format=json"), &stdout, &stderr); code != want {
+		t.Errorf("conformance %q: exit code %d, want %d\n%s", args, code, want, stderr.String())
+	}
+	var r Report
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatalf("report: %v\n%s", err, stderr.String())
+	}
+	for _, c := range r.Cases {
+		if c.Outcome == Fail {
+			t.Errorf("%s\n%s", c.Name, c.details("  "))
+		}
+	}
+	return r
+}
+
+func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
+	f := newFiles(t)
+	serverTLS := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{f.server}, SessionTicketsDisabled: true}
+	mutualTLS := serverTLS.Clone()
+	mutualTLS.ClientAuth, mutualTLS.ClientCAs = tls.RequireAndVerifyClientCert, f.authority
+	for _, tc := range []struct {
+		transport Transport
+		config    *tls.Config
+		gate      gate
+		flags     []string
+	}{
+		{Plaintext, nil, gate{}, []string{"--auth-cert=" + f.path("shared"), "--denied-cert=" + f.path("other")}},
+		{ServerTLS, serverTLS, gate{}, []string{"--auth-cert=" + f.path("shared"), "--denied-cert=" + f.path("other"),
+			"--ca=" + f.path("ca.crt"), "--server-name=localhost"}},
+		{MutualTLS, mutualTLS, gate{f.client.Certificate[0]}, []string{"--ca=" + f.path("ca.crt"), "--server-name=localhost",
+			"--cert=" + f.path("client.crt"), "--key=" + f.path("client.key"),
+			"--denied-cert=" + f.path("denied.crt"), "--denied-key=" + f.path("denied.key")}},
+	} {
+		t.Run(string(tc.transport), func(t *testing.T) {
+			t.Parallel()
+			o := protocol.DefaultServerOptions()
+			o.TLSConfig, o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = tc.config, testHandshake, testInterval, testAlive
+			srv, err := protocol.NewServer(tc.gate, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := listen(t)
+			served := make(chan error)
+			go func() { served <- srv.Serve(l) }()
+			r := run(t, exitPassed, append([]string{"master", "--address=" + l.Addr().String(), "--transport=" + string(tc.transport),
+				"--refused-version=9.9.9", "--alive-timeout=" + testAlive.String(), "--handshake-timeout=" + testHandshake.String()}, tc.flags...)...)
+			if r.Skipped != 0 || r.Passed < 150 {
+				t.Errorf("%s", r.summary())
+			}
+			_ = srv.Close()
+			<-served
+		})
+	}
+}
+
+func TestTheRefineryOfPackageProtocolPasses(t *testing.T) {
+	f := newFiles(t)
+	serverTLS := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: f.authority, ServerName: "localhost"}
+	mutualTLS := serverTLS.Clone()
+	mutualTLS.Certificates = []tls.Certificate{f.client}
+	own := []string{"--cert=" + f.path("server.crt"), "--key=" + f.path("server.key")}
+	for _, tc := range []struct {
+		transport   Transport
+		config      *tls.Config
+		certificate string
+		flags       []string
+	}{
+		{Plaintext, nil, testShared, []string{"--auth-cert=" + f.path("shared")}},
+		{ServerTLS, serverTLS, testShared, append([]string{"--auth-cert=" + f.path("shared")}, own...)},
+		{MutualTLS, mutualTLS, leafPEM(&f.client), append([]string{"--ca=" + f.path("ca.crt")}, own...)},
+	} {
+		t.Run(string(tc.transport), func(t *testing.T) {
+			t.Parallel()
+			l := listen(t)
+			address := l.Addr().String()
+			_ = l.Close()
+			o := protocol.DefaultClientOptions()
+			o.ID, o.Version, o.Type, o.Certificate = "press;;1<EOF>", "0.1.0", "refinery", tc.certificate
+			o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = testHandshake, testInterval, testAlive
+			ctx, cancel := context.WithCancel(t.Context())
+			stopped := make(chan struct{})
+			go func() { defer close(stopped); dialLoop(ctx, address, tc.config, o) }()
+			r := run(t, exitPassed, append([]string{"refinery", "--listen=" + address, "--transport=" + string(tc.transport),
+				"--id=" + o.ID, "--version=0.1.0", "--type=refinery", "--alive-interval=" + testInterval.String(),
+				"--alive-timeout=" + testAlive.String(), "--handshake-timeout=" + testHandshake.String()}, tc.flags...)...)
+			if r.Skipped != 0 || r.Passed < 80 {
+				t.Errorf("%s", r.summary())
+			}
+			cancel()
+			<-stopped
+		})
+	}
+}
+
+// dialLoop is the least agent: it connects again whenever a session ends.
+func dialLoop(ctx context.Context, address string, config *tls.Config, o protocol.ClientOptions) {
+	for pause := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-pause.C {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			continue
+		}
+		if config != nil {
+			conn = tls.Client(conn, config)
+		}
+		if c, err := protocol.Handshake(ctx, conn, o); err == nil {
+			_ = c.Run(ctx) // The kit sees how it ends.
+		}
+	}
+}
+
+func TestNamesOfCasesAreUnique(t *testing.T) {
+	for _, peer := range []side{master, refinery} {
+		o, err := ParseOptions([]string{string(peer), "--list", "--slow"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Transport = MutualTLS
+		cases := casesOf(o)
+		var names []string
+		for _, c := range cases {
+			if slices.Contains(names, c.name()) {
+				t.Errorf("two cases of %s are named %q", peer, c.name())
+			}
+			names = append(names, c.name())
+		}
+	}
+}
