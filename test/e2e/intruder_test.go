@@ -111,11 +111,17 @@ var _ = Describe("An intruder", func() {
 		Expect(k8s.Create(ctx, broughtSecret(master, "press-own", double, ca.pem))).To(Succeed())
 		press := newRefinery(ctx, master, "press", external, bringing("press-own"))
 		expectBadCertificate(ctx, press, "press-own", v1alpha1.ReasonWrongIdentity)
+		Eventually(ctx, columnsOf(press)).Should(Equal(columns{Auth: v1alpha1.ReasonConnecting, Nodes: "0/1"}))
 
 		codes := intrude(ctx, master, intrusion{"", []credentials{double}, "press", double.certificate})
 		Expect(codes).NotTo(ContainElement("auth:ack"))
 		Expect(codes).To(ContainElement("auth:dec"))
-		Consistently(ctx, columnsOf(press)).WithTimeout(denialTimeout).Should(HaveField("Nodes", "0/1"))
+		Eventually(ctx, columnsOf(press)).Should(Equal(columns{Auth: v1alpha1.ReasonDenied, Nodes: "0/1"}))
+		Expect(nodesOf(press)(ctx)).To(ConsistOf(And(
+			HaveField("State", v1alpha1.NodeDenied),
+			HaveField("Reason", v1alpha1.ReasonWrongIdentity),
+			HaveField("Message", ContainSubstring("2 URI SANs")),
+		)))
 	}, SpecTimeout(specTimeout))
 })
 
