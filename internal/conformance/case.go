@@ -184,9 +184,12 @@ func trickle(m string, pause time.Duration, n int) step {
 	return func(x *exchange) error {
 		for i := range n {
 			x.write(m[i : i+1])
-			if x.more(time.Now().Add(pause)) || x.ended {
-				x.expecting("the connection open, nothing sent")
-				return x.fails("%s", x.show(string(x.buf)))
+			for until := time.Now().Add(pause); x.more(until); {
+				continue // What came is looked at by the next step.
+			}
+			if x.ended {
+				x.expecting("the connection open %v after byte %d", pause, i+1)
+				return x.fails("%v", errEnded)
 			}
 		}
 		return nil

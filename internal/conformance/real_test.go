@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 	testAlive     = 700 * time.Millisecond // the alive timeout of peers under test
 	testHandshake = 500 * time.Millisecond
 	testInterval  = 200 * time.Millisecond
+	testID        = "press;;1<EOF>"
 	testShared    = "the shared certificate;;<EOF>"
 )
 
@@ -122,10 +124,38 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
+// firstLine hands on the first line written to it, and keeps everything.
+type firstLine struct {
+	bytes.Buffer
+	told func(line string)
+}
+
+func (w *firstLine) Write(p []byte) (int, error) {
+	if w.told != nil && w.Len() == 0 {
+		w.told(string(p))
+	}
+	return w.Buffer.Write(p)
+}
+
+// runOnRefinery starts the refinery when the kit says where it listens.
+func runOnRefinery(t *testing.T, start func(address string), flags ...string) Report {
+	t.Helper()
+	told := func(line string) { start(strings.Fields(line)[2]) } // "waiting on HOST:PORT ..."
+	return runTold(t, exitPassed, told, append([]string{"refinery", "--listen=127.0.0.1:0", "--id=" + testID, "--version=0.1.0",
+		"--type=refinery", "--alive-interval=" + testInterval.String(), "--alive-timeout=" + testAlive.String(),
+		"--handshake-timeout=" + testHandshake.String()}, flags...)...)
+}
+
 // run runs the command line and returns its report.
 func run(t *testing.T, want int, args ...string) Report {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	return runTold(t, want, nil, args...)
+}
+
+func runTold(t *testing.T, want int, told func(line string), args ...string) Report {
+	t.Helper()
+	var stdout bytes.Buffer
+	stderr := firstLine{told: told}
 	if code := Main(t.Context(), append(args, "--format=json"), &stdout, &stderr); code != want {
 		t.Errorf("conformance %q: exit code %d, want %d\n%s", args, code, want, stderr.String())
 	}
@@ -199,18 +229,13 @@ func TestTheRefineryOfPackageProtocolPasses(t *testing.T) {
 	} {
 		t.Run(string(tc.transport), func(t *testing.T) {
 			t.Parallel()
-			l := listen(t)
-			address := l.Addr().String()
-			_ = l.Close()
 			o := protocol.DefaultClientOptions()
-			o.ID, o.Version, o.Type, o.Certificate = "press;;1<EOF>", "0.1.0", "refinery", tc.certificate
+			o.ID, o.Version, o.Type, o.Certificate = testID, "0.1.0", "refinery", tc.certificate
 			o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = testHandshake, testInterval, testAlive
 			ctx, cancel := context.WithCancel(t.Context())
 			stopped := make(chan struct{})
-			go func() { defer close(stopped); dialLoop(ctx, address, tc.config, o) }()
-			r := run(t, exitPassed, append([]string{"refinery", "--listen=" + address, "--transport=" + string(tc.transport),
-				"--id=" + o.ID, "--version=0.1.0", "--type=refinery", "--alive-interval=" + testInterval.String(),
-				"--alive-timeout=" + testAlive.String(), "--handshake-timeout=" + testHandshake.String()}, tc.flags...)...)
+			start := func(address string) { go func() { defer close(stopped); dialLoop(ctx, address, tc.config, o) }() }
+			r := runOnRefinery(t, start, append(tc.flags, "--transport="+string(tc.transport))...)
 			if r.Skipped != 0 || r.Passed < 80 {
 				t.Errorf("%s", r.summary())
 			}
