@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -29,6 +31,8 @@ type held struct {
 	// chain is there, leaf first, as soon as it parses, also when the rest is no good.
 	chain []*x509.Certificate
 	pair  pki.PEMPair
+	// uid of the Secret; empty for a Secret that is to be made.
+	uid types.UID
 }
 
 func (h held) leaf() *x509.Certificate {
@@ -40,7 +44,7 @@ func (h held) leaf() *x509.Certificate {
 
 // parseHeld reads certificate and key of a Secret. What is wrong is a *pki.Problem.
 func parseHeld(secret *corev1.Secret) (held, error) {
-	h := held{pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
+	h := held{uid: secret.UID, pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
 	var err error
 	if h.chain, err = pki.ParseCertificates(corev1.TLSCertKey, h.pair.Certificate); err != nil {
 		return h, err
@@ -91,14 +95,23 @@ func (e *Environment) judge(secret *corev1.Secret, s issuedSecret) (h held, rene
 	return h, !e.Clock.Now().Before(pki.RenewAt(h.leaf()))
 }
 
-// renew issues a new certificate.
-func (s issuedSecret) renew() (held, error) {
+// renew issues a new certificate, to be put in the place of current.
+func (s issuedSecret) renew(current held) (held, error) {
 	pair, err := s.issue()
 	if err != nil {
 		return held{}, err
 	}
 	chain, err := pki.ParseCertificates(corev1.TLSCertKey, pair.Certificate)
-	return held{chain: chain, pair: pair}, err
+	return held{chain: chain, pair: pair, uid: current.uid}, err
+}
+
+// over makes desired replace the Secret that was read, and none that has come or gone meanwhile. What a
+// person deleted is not brought back with the content that it had.
+func over(desired *corev1ac.SecretApplyConfiguration, read types.UID) *corev1ac.SecretApplyConfiguration {
+	if read != "" {
+		desired.WithUID(read)
+	}
+	return desired
 }
 
 // listCertificates is status.certificates with current in use: what was Current before it stays let in as

@@ -79,9 +79,8 @@ func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterSc
 	if found, err := r.apply.Read(ctx, s.master, secret); err != nil || !found {
 		return err
 	}
-	_, err := r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pki.PEMPair{
-		Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey],
-	}))
+	pair := pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
+	_, err := r.apply.Apply(ctx, s.master, over(resource.MasterAuthoritySecret(s.master, pair), secret.UID))
 	return err
 }
 
@@ -110,11 +109,12 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		return err
 	}
 	if renew {
-		if current, err = secret.renew(); err != nil {
+		if current, err = secret.renew(current); err != nil {
 			return err
 		}
 	}
-	if _, err := r.apply.Apply(ctx, s.master, resource.MasterCertificateSecret(s.master, current.pair, s.authority.BundlePEM())); err != nil {
+	desired := resource.MasterCertificateSecret(s.master, current.pair, s.authority.BundlePEM())
+	if _, err := r.apply.Apply(ctx, s.master, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.certificate.leaf = current.leaf()
@@ -183,7 +183,7 @@ func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope
 	if len(bytes.TrimSpace(certificate)) == 0 {
 		certificate = []byte(rand.Text() + rand.Text()) // 260 random bits
 	}
-	_, err := r.apply.Apply(ctx, s.master, resource.MasterSharedSecret(s.master, certificate))
+	_, err := r.apply.Apply(ctx, s.master, over(resource.MasterSharedSecret(s.master, certificate), own.UID))
 	return err
 }
 

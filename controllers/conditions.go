@@ -37,11 +37,6 @@ func (s conditionSet) setStalled(o outcome) {
 	}
 }
 
-// isTrue tells whether a condition is there and True.
-func (s conditionSet) isTrue(kind string) bool {
-	return meta.IsStatusConditionTrue(*s.conditions, kind)
-}
-
 // conditionConfigurations are the conditions of the given types, in that order, for an apply.
 func conditionConfigurations(conditions []metav1.Condition, types ...string) []*metav1ac.ConditionApplyConfiguration {
 	var configurations []*metav1ac.ConditionApplyConfiguration

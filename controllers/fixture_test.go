@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -70,7 +71,7 @@ func (f fixture) create(objects ...client.Object) {
 func change[T client.Object](f fixture, object T, edit func(T)) {
 	GinkgoHelper()
 	Eventually(func() error {
-		if err := api.Get(f.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		if err := f.get(object, object.GetName()); err != nil {
 			return err
 		}
 		edit(object)
@@ -82,7 +83,7 @@ func change[T client.Object](f fixture, object T, edit func(T)) {
 func changeStatus[T client.Object](f fixture, object T, edit func(T)) {
 	GinkgoHelper()
 	Eventually(func() error {
-		if err := api.Get(f.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		if err := f.get(object, object.GetName()); err != nil {
 			return err
 		}
 		edit(object)
@@ -141,7 +142,7 @@ func message(f fixture, object client.Object, kind string) func() string {
 }
 
 func conditionOf(f fixture, object client.Object, kind string) *metav1.Condition {
-	if err := api.Get(f.ctx, client.ObjectKeyFromObject(object), object); err != nil {
+	if err := f.get(object, object.GetName()); err != nil {
 		return nil
 	}
 	switch o := object.(type) {
@@ -170,7 +171,12 @@ func (f fixture) events(object client.Object) func() []string {
 	}
 }
 
+// get zeroes the object first: what the API server leaves out would stay in it.
 func (f fixture) get(object client.Object, name string) error {
+	value := reflect.ValueOf(object).Elem()
+	value.Set(reflect.Zero(value.Type()))
+	object.SetNamespace(f.namespace)
+	object.SetName(name)
 	return api.Get(f.ctx, client.ObjectKey{Namespace: f.namespace, Name: name}, object)
 }
 

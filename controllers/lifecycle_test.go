@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"errors"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -210,6 +211,42 @@ var _ = Describe("A ClusterMaster", func() {
 		Eventually(exists(f, secret, "alpha-tls")).Should(Succeed())
 		change(f, secret, func(s *corev1.Secret) { s.Data["tls.crt"] = []byte("garbage") })
 		Eventually(func() string { must(f.get(secret, "alpha-tls")); return string(secret.Data["tls.crt"]) }).Should(HavePrefix("-----BEGIN"))
+	})
+
+	It("whose authority is deleted gets a new one, and with it all certificates", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{}`)
+		f.create(m, r)
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		old := f.secret("alpha-ca")
+		Expect(api.Delete(ctx, old)).To(Succeed())
+		bundle := func(name string) func() string {
+			return func() string { return string(f.secret(name).Data[v1alpha1.AuthorityKey]) }
+		}
+		Eventually(bundle("alpha-tls")).ShouldNot(Equal(string(old.Data[corev1.TLSCertKey])))
+		Eventually(bundle("press-tls")).Should(Equal(bundle("alpha-tls")()))
+		Eventually(func() error {
+			must(f.get(r, "press"))
+			secret := f.secret("press-tls")
+			chain, err := pki.ParseCertificates("tls.crt", secret.Data[corev1.TLSCertKey])
+			must(err)
+			if r.Status.Certificates[0].Fingerprint != pki.Fingerprint(chain[0]) {
+				return errors.New("not listed")
+			}
+			return f.authority("alpha").VerifyClient(chain, r.Identity(), operatorClock.Now())
+		}).Should(Succeed())
+	})
+
+	It("takes back from its objects what its spec no longer says, and leaves what others put there", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{service: {annotations: {ours: "1"}}}`)
+		f.create(m)
+		service := &corev1.Service{}
+		Eventually(exists(f, service, "alpha")).Should(Succeed())
+		change(f, service, func(s *corev1.Service) { s.Annotations["theirs"] = "2" })
+		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Service.Annotations = nil })
+		Eventually(func() map[string]string { must(f.get(service, "alpha")); return service.Annotations }).Should(
+			And(Not(HaveKey("ours")), HaveKeyWithValue("theirs", "2")))
 	})
 
 	It("that has had no pod for its alive timeout makes its Refineries say so, until a master reports again", func(ctx SpecContext) {

@@ -44,6 +44,7 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Owns(&corev1.ServiceAccount{}).
 		Owns(&corev1.Service{}).
 		Owns(&appsv1.Deployment{}).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
@@ -53,6 +54,20 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 // ofMaster are the Refineries that name a ClusterMaster.
 func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []reconcile.Request {
 	return r.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName())
+}
+
+// ofOwnAuthority are the Refineries whose certificates an authority of the operator signs. The event comes
+// from the cache that the authority is read from: what is read then is not older.
+func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []reconcile.Request {
+	owner := metav1.GetControllerOf(secret)
+	if owner == nil || owner.Kind != "ClusterMaster" {
+		return nil
+	}
+	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: owner.Name}}
+	if secret.GetName() != master.AuthoritySecretName() {
+		return nil
+	}
+	return r.refineriesBy(ctx, secret.GetNamespace(), masterIndex, owner.Name)
 }
 
 // ofSecret are the Refineries that use a Secret, themselves or through their master's authority.

@@ -131,11 +131,12 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return nil
 	case renew:
-		if current, err = secret.renew(); err != nil {
+		if current, err = secret.renew(current); err != nil {
 			return err
 		}
 	}
-	if _, err := r.apply.Apply(ctx, s.refinery, resource.RefineryCertificateSecret(s.refinery, current.pair, authority.BundlePEM())); err != nil {
+	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, authority.BundlePEM())
+	if _, err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 // errCrash stands for the end of the process at a write.
@@ -35,7 +36,7 @@ type process struct {
 func newProcess(namespace string, crashAt int, answerLost bool) *process {
 	p := &process{writes: &writeCounter{answerLost: answerLost}}
 	p.writes.fail = func() error {
-		if p.writes.total() == crashAt {
+		if crashAt > 0 && p.writes.total() >= crashAt { // nothing is written after the end
 			return errCrash
 		}
 		return nil
@@ -191,5 +192,58 @@ func stopAndStart(ctx context.Context, t *testing.T, crashAt int, answerLost boo
 	}
 	if diff := cmp.Diff([]string(nil), third.writes.since(0)); diff != "" {
 		t.Errorf("writes of an operator that starts at rest:\n%s", diff)
+	}
+}
+
+func TestNoNodeStartsBeforeStatusListsItsCertificate(t *testing.T) {
+	requireServer(t)
+	ctx := context.Background()
+	undisturbed := newProcess(prepare(ctx, t), 0, false)
+	if err := undisturbed.run(ctx, t); err != nil {
+		t.Fatal(err)
+	}
+	before := slices.Index(undisturbed.writes.since(0), "apply Deployment press") + 1
+	namespace := prepare(ctx, t)
+	if err := newProcess(namespace, before, false).run(ctx, t); !errors.Is(err, errCrash) {
+		t.Fatalf("got %v, want the crash at write %d", err, before)
+	}
+	r, secret := &v1alpha1.Refinery{}, &corev1.Secret{}
+	if err := errors.Join(
+		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "press"}, r),
+		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "press-tls"}, secret)); err != nil {
+		t.Fatal(err)
+	}
+	want := pki.Fingerprint(leafOf(pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey]}))
+	if len(r.Status.Certificates) != 1 || r.Status.Certificates[0].Fingerprint != want {
+		t.Errorf("status lists %v when the Deployment is written, want %s", r.Status.Certificates, want)
+	}
+}
+
+func TestDeletedSecretStaysRevokedWhereverTheOperatorStops(t *testing.T) {
+	requireServer(t)
+	ctx := context.Background()
+	for crashAt := 1; ; crashAt++ {
+		namespace := prepare(ctx, t)
+		if err := newProcess(namespace, 0, false).run(ctx, t); err != nil {
+			t.Fatal(err)
+		}
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "press-tls"}}
+		if err := api.Delete(ctx, secret); err != nil {
+			t.Fatal(err)
+		}
+		crash := newProcess(namespace, crashAt, false).run(ctx, t)
+		if err := newProcess(namespace, 0, false).run(ctx, t); err != nil {
+			t.Fatal(err)
+		}
+		r := &v1alpha1.Refinery{}
+		if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "press"}, r); err != nil {
+			t.Fatal(err)
+		}
+		if c := r.Status.Certificates; len(c) != 1 || c[0].Use != v1alpha1.CertificateCurrent {
+			t.Errorf("stopped at write %d: %+v are let in, want the new one only", crashAt, c)
+		}
+		if crash == nil { // it needed fewer writes
+			return
+		}
 	}
 }

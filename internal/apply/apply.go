@@ -2,9 +2,9 @@
 // when that changes something.
 //
 // An object is already as wanted when merging the wanted fields into what the cache holds changes
-// nothing (by the API's own schema: list keys, atomic lists and all), and its annotation Fields names
-// the same set of fields: so a field that is no longer wanted is noticed as well, also by an operator
-// that has just started. What the server rewrites as it stores is remembered for as long as the object
+// nothing, by the API's own schema: list keys, atomic lists and all. One of the wanted fields is the
+// annotation Fields, which tells one set of fields from another: so a field that is no longer wanted is
+// noticed as well, also by an operator that has just started. What the server rewrites as it stores is remembered for as long as the object
 // stays as that write left it.
 package apply
 
@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -20,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
@@ -93,7 +95,8 @@ func (e *ConflictError) Error() string {
 }
 
 // Apply makes the object what desired says, for owner, which has to be its controller. It tells whether
-// anything was written. An object that owner does not control is a *ConflictError.
+// anything was written. An object that owner does not control is a *ConflictError. A desired object with
+// a UID is written over the object of that UID only: what was deleted meanwhile is not brought back.
 func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) (bool, error) {
 	want, err := toUnstructured(desired)
 	if err != nil {
@@ -103,6 +106,10 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	if err != nil {
 		return false, err
 	}
+	if uid := want.GetUID(); uid != "" && (current == nil || current.GetUID() != uid) {
+		return false, apierrors.NewConflict(schema.GroupResource{Resource: want.GetKind()}, want.GetName(), errors.New("it was deleted meanwhile"))
+	}
+	want.SetUID("")
 	if err := a.prepare(want); err != nil {
 		return false, err
 	}
@@ -229,9 +236,6 @@ func (a *Applier) prepare(want *unstructured.Unstructured) error {
 
 // same tells whether applying want would leave current as it is.
 func (a *Applier) same(current client.Object, want *unstructured.Unstructured) (bool, error) {
-	if current.GetAnnotations()[Fields] != want.GetAnnotations()[Fields] {
-		return false, nil
-	}
 	before, err := a.typedValue(current, typed.AllowDuplicates)
 	if err != nil {
 		return false, err

@@ -231,3 +231,23 @@ func TestNewerComparesResourceVersions(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWasDeletedMeanwhileIsNotBroughtBack(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t)
+	a := b.start()
+	if _, err := a.Apply(ctx, b.owner, b.service()); err != nil {
+		t.Fatal(err)
+	}
+	s := b.get(t)
+	s.UID = "read-before" // the fake server gives none
+	if err := b.client.Delete(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Apply(ctx, b.owner, b.service().WithUID(s.UID)); !apierrors.IsConflict(err) {
+		t.Errorf("got %v, want a conflict", err)
+	}
+	if err := b.client.Get(ctx, client.ObjectKeyFromObject(s), s); !apierrors.IsNotFound(err) {
+		t.Errorf("got %v, want not found", err)
+	}
+}

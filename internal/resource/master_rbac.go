@@ -2,7 +2,7 @@ package resource
 
 import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
-	"k8s.io/client-go/applyconfigurations/rbac/v1"
+	v1 "k8s.io/client-go/applyconfigurations/rbac/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )

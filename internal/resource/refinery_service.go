@@ -2,7 +2,7 @@ package resource
 
 import (
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/applyconfigurations/core/v1"
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
