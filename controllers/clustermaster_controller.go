@@ -117,7 +117,7 @@ func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err
 	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
 	if !same(desired, current) {
 		if err := r.apply.Status(ctx, s.master, desired); err != nil {
-			return result(ctx, outcomeOf(err, r.Recheck), err, s.agenda, s.now)
+			return statusFailed(ctx, err)
 		}
 		changes := transitions(s.master.Status.Conditions, status.Conditions)
 		if is, was := status.Certificate, s.master.Status.Certificate; is != nil && was != nil && was.Fingerprint != is.Fingerprint {

@@ -136,7 +136,7 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err er
 			desired.WithResourceVersion(s.refinery.ResourceVersion)
 		}
 		if err := r.apply.Status(ctx, s.refinery, desired); err != nil {
-			return result(ctx, outcomeOf(err, r.Recheck), err, s.agenda, s.now)
+			return statusFailed(ctx, err)
 		}
 		changes := transitions(s.refinery.Status.Conditions, status.Conditions)
 		is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
@@ -146,6 +146,14 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err er
 		r.record(s.refinery, changes)
 	}
 	return result(ctx, o, err, s.agenda, s.now)
+}
+
+// statusFailed tries again: what cannot be written to status cannot be shown there either, so it is logged.
+func statusFailed(ctx context.Context, err error) (ctrl.Result, error) {
+	if isTransient(err) {
+		return result(ctx, outcome{consequence: silentRetry}, err, agenda{}, time.Time{})
+	}
+	return ctrl.Result{}, err
 }
 
 // result turns the consequence of a pass into what the workqueue is told.

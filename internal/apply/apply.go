@@ -26,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -134,6 +135,7 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion()}
+	log.FromContext(ctx).Info("Applied", "object", ref.kind+"/"+ref.name)
 	return true, nil
 }
 
@@ -155,6 +157,7 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object) (bool
 	if err != nil {
 		return false, fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
 	}
+	log.FromContext(ctx).Info("Deleted", "object", fmt.Sprintf("%T/%s", object, object.GetName()))
 	return true, nil
 }
 

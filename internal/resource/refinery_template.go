@@ -45,6 +45,9 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 		return nil, err
 	}
 	merged, err := strategicpatch.StrategicMergeMapPatch(base, patch, corev1.PodTemplateSpec{})
+	if err != nil && strings.Contains(err.Error(), "merge key") { // it repeats the item, secrets and all
+		return nil, templateErrorf("has a list item without its key, such as the name of a container, a variable or a volume")
+	}
 	if err != nil {
 		return nil, templateErrorf("cannot be merged: %v", err)
 	}

@@ -22,6 +22,7 @@ func TestTemplateThatTakesWhatTheOperatorNeedsIsRefused(t *testing.T) {
 		"certificate":     {`{spec: {volumes: [{name: refinery-tls, secret: {secretName: other}}]}}`, "spec.template changes volume refinery-tls: names of volumes that begin with refinery- belong to the operator"},
 		"volume removed":  {`{spec: {volumes: [{name: refinery-run, $patch: delete}]}}`, "spec.template changes volume refinery-run: names of volumes that begin with refinery- belong to the operator"},
 		"volume to be":    {`{spec: {volumes: [{name: refinery-shared, emptyDir: {}}]}}`, "spec.template changes volume refinery-shared: names of volumes that begin with refinery- belong to the operator"},
+		"no name":         {`{spec: {volumes: [{secret: {secretName: s3cret}}]}}`, "spec.template has a list item without its key, such as the name of a container, a variable or a volume"},
 		"spec taken away": {`{spec: null}`, "spec.template removes container refinery-agent: it belongs to the operator"},
 	}
 	for name, test := range tests {

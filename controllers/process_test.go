@@ -1,0 +1,112 @@
+package controllers_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// operatorProcess in the environment makes this test binary the operator.
+const operatorProcess = "RUN_AS_OPERATOR"
+
+func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
+	requireServer(t)
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(30 * time.Second)
+	admin, err := server.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, restConfig)
+	g.Expect(err).NotTo(HaveOccurred())
+	kubeconfig, err := admin.KubeConfig()
+	g.Expect(err).NotTo(HaveOccurred())
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	g.Expect(os.WriteFile(file, kubeconfig, 0o600)).To(Succeed())
+
+	health, metrics := freeAddress(t), freeAddress(t)
+	var stderr bytes.Buffer
+	operator := exec.Command(os.Args[0], "--master-image=m", "--refinery-image=r", "--kubeconfig="+file, //nolint:gosec // this test binary
+		"--leader-elect", "--leader-election-namespace=default", "--health-address="+health, "--metrics-address="+metrics)
+	operator.Env, operator.Stderr = append(os.Environ(), operatorProcess+"=1"), &stderr
+	g.Expect(operator.Start()).To(Succeed())
+	t.Cleanup(func() { _ = operator.Process.Kill() })
+
+	g.Eventually(status("http://"+health+"/readyz", "")).Should(Equal(http.StatusOK))
+	stranger, scraper := token(t, "stranger"), token(t, "scraper")
+	g.Expect(api.Create(t.Context(), &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "scraper"},
+		Rules:      []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}}},
+	})).To(Succeed())
+	g.Expect(api.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "scraper"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "scraper"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: "default", Name: "scraper"}},
+	})).To(Succeed())
+	url := "https://" + metrics + "/metrics"
+	g.Eventually(status(url, scraper)).Should(Equal(http.StatusOK))
+	g.Expect(status(url, "")()).To(Equal(http.StatusUnauthorized))
+	g.Expect(status(url, stranger)()).To(Equal(http.StatusForbidden))
+
+	g.Expect(operator.Process.Signal(syscall.SIGTERM)).To(Succeed())
+	g.Expect(operator.Wait()).To(Succeed())
+	for line := range strings.Lines(stderr.String()) {
+		g.Expect(json.Valid([]byte(line))).To(BeTrue(), line)
+	}
+}
+
+// status polls the HTTP status of a URL, 0 for none.
+func status(url, bearer string) func() int {
+	insecure := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it serves a certificate of its own making
+	}}
+	return func() int {
+		request, err := http.NewRequest(http.MethodGet, url, nil)
+		must(err)
+		if bearer != "" {
+			request.Header.Set("Authorization", "Bearer "+bearer)
+		}
+		response, err := insecure.Do(request)
+		if err != nil {
+			return 0
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+}
+
+// token makes a ServiceAccount and a token of its.
+func token(t *testing.T, name string) string {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	request := &authenticationv1.TokenRequest{}
+	if err := api.Create(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatal(err)
+	}
+	return request.Status.Token
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
