@@ -10,9 +10,11 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 func leafOf(pair pki.PEMPair) *x509.Certificate {
@@ -139,5 +141,38 @@ var _ = Describe("A Secret that the user brings", func() {
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
 		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
 		Expect(f.secret("press-tls").Data[v1alpha1.AuthorityKey]).To(Equal(pair.Certificate))
+	})
+
+	It("may be all certificates: an authority without its key, what the master serves, and what the nodes show", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		authority := otherAuthority()
+		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+		r := f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		f.create(m, r, f.tlsSecret("plant-ca", pki.PEMPair{Certificate: authority.BundlePEM()}), f.tlsSecret("press-own", client0(authority, r)))
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/AuthorityWithoutKey"))
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
+
+		pair, err := authority.IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		served := f.tlsSecret("alpha-tls", pair)
+		f.create(served)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretKeyMissing"))
+		Expect(message(f, m, v1alpha1.ConditionCertificateReady)()).To(HavePrefix("Secret alpha-tls: ca.crt is missing"))
+		change(f, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = authority.BundlePEM() })
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
+		Expect(m.Status.Certificate.Fingerprint).To(Equal(pki.Fingerprint(leafOf(pair))))
+	})
+
+	It("may be the shared certificate, which has to be there and not empty", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{security: {authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: plant-shared}}}}`)
+		f.create(m)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretNotFound"))
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "plant-shared"}, Data: map[string][]byte{"certificate": []byte(" \n")}}
+		f.create(secret)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretKeyMissing"))
+		change(f, secret, func(s *corev1.Secret) { s.Data["certificate"] = []byte("bearer") })
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		Expect(f.get(&corev1.Secret{}, "alpha-shared")).NotTo(Succeed())
 	})
 })

@@ -13,10 +13,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
@@ -140,6 +142,31 @@ func names(list client.ObjectList) []string {
 	return names
 }
 
+// workload has what the API server likes to rewrite: quantities, defaults, references.
+const workload = `
+spec:
+  initContainers:
+  - {name: prepare, image: example.com/prepare:1, command: [prepare]}
+  containers:
+  - name: app
+    image: example.com/app:1
+    env:
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: TOKEN, valueFrom: {secretKeyRef: {name: app, key: token}}}
+    ports: [{containerPort: 8080}, {containerPort: 53, protocol: UDP, name: dns}]
+    readinessProbe: {httpGet: {path: /, port: 8080}}
+    resources: {requests: {cpu: 1000m, memory: 0.5Gi}, limits: {cpu: "2", memory: 1024Mi}}
+    volumeMounts: [{name: settings, mountPath: /settings}, {name: scratch, mountPath: /scratch}]
+  tolerations: [{key: edge, operator: Exists, effect: NoSchedule}]
+  affinity:
+    nodeAffinity:
+      preferredDuringSchedulingIgnoredDuringExecution:
+      - {weight: 1, preference: {matchExpressions: [{key: disk, operator: In, values: [fast]}]}}
+  volumes:
+  - {name: settings, configMap: {name: app}}
+  - {name: scratch, emptyDir: {sizeLimit: 1024Ki}}
+`
+
 // prepare makes the CRs, and what is special about the case.
 func prepare(ctx context.Context, t *testing.T) string {
 	t.Helper()
@@ -148,7 +175,12 @@ func prepare(ctx context.Context, t *testing.T) string {
 		t.Fatal(err)
 	}
 	f := fixture{ctx, namespace}
-	m, r := f.master("alpha", `{}`), f.refinery("press", `{ports: [{name: http, containerPort: 8080}]}`)
+	m, r := f.master("alpha", `{template: {resources: {requests: {cpu: 1000m}}}}`), f.refinery("press", `{ports: [{name: http, containerPort: 8080}]}`)
+	raw, err := yaml.YAMLToJSON([]byte(workload))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Spec.Template = &runtime.RawExtension{Raw: raw}
 	if err := errors.Join(api.Create(ctx, m), api.Create(ctx, r)); err != nil {
 		t.Fatal(err)
 	}
