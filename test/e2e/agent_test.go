@@ -24,11 +24,7 @@ var agentBinary = sync.OnceValues(func() (string, error) {
 	if given := os.Getenv("REFINERY_BINARY"); given != "" {
 		return filepath.Abs(given)
 	}
-	folder, err := os.MkdirTemp("", "refinery-e2e-")
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(folder, "refinery")
+	binary := filepath.Join(suiteFolder, "refinery")
 	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/refinery")
 	build.Dir = path()
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

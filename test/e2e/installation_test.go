@@ -44,9 +44,7 @@ func setAside(ctx context.Context) *release {
 		return nil
 	}
 	r := found[0]
-	folder, err := os.MkdirTemp("", "refinery-e2e-")
-	Expect(err).NotTo(HaveOccurred())
-	r.values = filepath.Join(folder, "values.yaml")
+	r.values = filepath.Join(suiteFolder, "values.yaml")
 	Expect(os.WriteFile(r.values, []byte(helm(ctx, "get", "values", r.Name, "--namespace="+r.Namespace, "--output=yaml")), 0o600)).To(Succeed())
 	helm(ctx, "uninstall", r.Name, "--namespace="+r.Namespace, "--wait", "--timeout=1m")
 	return &r

@@ -33,10 +33,14 @@ const (
 	specTimeout = 6 * time.Minute
 )
 
+// suiteFolder holds what the suite keeps between specs. It is removed at the end.
+var suiteFolder string
+
 func TestEndToEnd(t *testing.T) {
 	if kubeconfigPath() == "" {
 		t.Fatal("no cluster: E2E_KUBECONFIG and KUBECONFIG are empty; run `make test-e2e`, which starts the local cluster and sets them")
 	}
+	suiteFolder = t.TempDir()
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(settleTimeout)
 	SetDefaultEventuallyPollingInterval(250 * time.Millisecond)
