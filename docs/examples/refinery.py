@@ -6,38 +6,29 @@ It prints each upstream that it is granted. The master's transport decides about
   ServerTLS  the same and --ca FILE
   MutualTLS  refinery.py --address HOST:PORT --id press/1 --ca FILE --cert FILE --key FILE
 """
-import argparse, json, random, socket, ssl, sys, time
+import argparse, json, random, re, socket, ssl, sys, time
 
-CODES = [c.encode() for c in ("conn:establish", "conn:startAuth", "auth:start", "auth:ack", "auth:dec", "conn:close", "conn:alive")]
-LONGEST, PACKET = 64 << 10, 16 << 10
-SPACE = " \t\r\n"
+CODE = re.compile(rb"(conn:establish|conn:startAuth|auth:start|auth:ack|auth:dec|conn:close|conn:alive);;")
+EOF, LONGEST, PACKET, SPACE = b"<EOF>", 64 << 10, 16 << 10, " \t\r\n"
 
-
-class Violation(ValueError):
-    """The master broke a rule: the connection is closed at once, without a word (R-7.1)."""
-
+def check(holds, rule):
+    if not holds:
+        raise ValueError("the master broke " + rule)  # The connection is closed, without a word (R-7.1).
 
 def members(pairs):
-    if len(dict(pairs)) < len(pairs) or len(pairs) > 32:
-        raise Violation("R-3.3")
+    check(len(dict(pairs)) == len(pairs) <= 32, "R-3.3")
     return dict(pairs)
-
 
 def decode(payload):
     text = payload.decode().strip(SPACE)
     if text.startswith('"{'):  # The literal form (R-3.4).
-        text = text[2:] if text[2:3] in ('"', "}", *SPACE) else '"' + text[2:]
-        text = "{" + (text[:-1] if text.endswith('}"') else text)
+        text = ("{" if text[2:3] in ('"', "}", *SPACE) else '{"') + (text[2:-1] if text.endswith('}"') else text[2:])
     values = json.loads(text, object_pairs_hook=members) if payload else {}
-    if not isinstance(values, dict):
-        raise Violation("R-3.1")
+    check(isinstance(values, dict), "R-3.1")
     for v in values.values():
-        inner = v if isinstance(v, list) else v.values() if isinstance(v, dict) else [v]
-        if not all(isinstance(s, str) for s in inner):
-            raise Violation("R-3.1")
+        check(all(isinstance(s, str) for s in (v if isinstance(v, list) else v.values() if isinstance(v, dict) else [v])), "R-3.1")
     json.dumps(values, ensure_ascii=False).encode()  # Fails for half a surrogate pair (R-3.2).
     return values
-
 
 class Session:
     def __init__(self, sock, args):
@@ -45,52 +36,49 @@ class Session:
 
     def send(self, code, **values):
         payload = json.dumps(values, ensure_ascii=False) if values else ""
-        body = f"{code};;".encode() + payload.replace("<", "\\u003c").replace(";", "\\u003b").encode()
+        body = (code + ";;" + payload.replace("<", "\\u003c").replace(";", "\\u003b")).encode()
         self.sock.settimeout(5)
-        while len(body) + len("<EOF>") > PACKET:
+        while len(body) + len(EOF) > PACKET:
             self.sock.sendall(body[: PACKET // 2])
             body = body[PACKET // 2 :]
-        self.sock.sendall(body + b"<EOF>")
+        self.sock.sendall(body + EOF)
 
     def read(self, deadline, *expected):
         """Returns code and values of the next message, in whatever pieces it comes (R-2.4)."""
         while True:
-            end = self.buffer.find(b"<EOF>")
-            if not any(self.buffer.startswith(c + b";;") for c in CODES) and (end >= 0 or len(self.buffer) >= 16):
-                raise Violation("R-2.2")
-            if end + len("<EOF>") > LONGEST or (end < 0 and len(self.buffer) >= LONGEST):
-                raise Violation("R-2.5")
+            end = self.buffer.find(EOF)
+            check(CODE.match(self.buffer) or (end < 0 and len(self.buffer) < 16), "R-2.2")
+            check(end + len(EOF) <= LONGEST if end >= 0 else len(self.buffer) < LONGEST, "R-2.5")
             if end >= 0:
                 code, payload = self.buffer[:end].split(b";;", 1)
-                self.buffer = self.buffer[end + len("<EOF>") :]
+                self.buffer = self.buffer[end + len(EOF) :]
                 values = decode(payload)
-                if code == b"conn:close":
-                    raise ConnectionError("the master closed")
-                if code.decode() not in expected:
-                    raise Violation("R-4.1")
+                check(code.decode() in expected, "R-4.1, or closed")
                 return code.decode(), values
-            self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            data = self.sock.recv(LONGEST)
-            if not data:
-                raise ConnectionError("the master hung up")
-            self.buffer += data
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimeoutError
+            self.sock.settimeout(left)
+            self.receive()
+
+    def receive(self):
+        data = self.sock.recv(LONGEST)
+        if not data:
+            raise ConnectionError("the master hung up")
+        self.buffer += data
 
     def turn(self):
         """Sees that the master waited for its turn (R-4.2)."""
         self.sock.setblocking(False)
         try:
-            self.buffer += self.sock.recv(LONGEST)
+            self.receive()
         except (BlockingIOError, ssl.SSLWantReadError):
-            pass
-        if self.buffer:
-            raise Violation("R-4.2")
+            check(not self.buffer, "R-4.2")
+        check(not self.buffer, "R-4.2")
 
     def granted(self, values):
         upstream = values.get("upstream")
-        if not isinstance(upstream, str):
-            raise Violation("R-3.7")
-        if len(upstream.encode()) > 1024 or not upstream.isprintable():
-            raise Violation("R-3.9")
+        check(isinstance(upstream, str), "R-3.7")
+        check(len(upstream.encode()) <= 1024 and upstream.isprintable(), "R-3.9")
         print(upstream, flush=True)
 
     def open(self):
@@ -102,9 +90,11 @@ class Session:
         code, values = self.read(deadline, "auth:ack", "auth:dec")
         if code == "auth:dec":
             self.send("conn:close")
-            self.sock.settimeout(1)  # The master closes, or a second passes (R-5.8).
-            while self.sock.recv(LONGEST):
-                pass
+            self.sock.settimeout(1)
+            deadline = time.monotonic() + 1
+            while time.monotonic() < deadline:  # Or until the master closes (R-5.8).
+                self.receive()
+                self.buffer = b""
             raise ConnectionError("the master denied the certificate")
         self.granted(values)
         self.turn()
@@ -126,43 +116,35 @@ class Session:
             if code == "auth:ack":
                 self.granted(values)
                 self.send("auth:ack")
-            elif unanswered:
+            elif unanswered:  # An answer is never answered (R-5.5).
                 unanswered -= 1
             else:
                 self.send("conn:alive")
 
-
 def main():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("address", None), ("id", None), ("version", "0.1.0"), ("type", "refinery"), ("auth-cert", ""),
-                          ("ca", ""), ("cert", ""), ("key", ""), ("server-name", "")):
-        flags.add_argument("--" + name, default=default, required=default is None)
-    for name, seconds in (("handshake-timeout", 10), ("alive-interval", 10), ("alive-timeout", 35), ("longest-pause", 30)):
-        flags.add_argument("--" + name, type=float, default=seconds, metavar="SECONDS")
-    args = flags.parse_args()
+    for name, default in dict(address=None, id=None, version="0.1.0", type="refinery", auth_cert="", ca="", cert="", key="", server_name="",
+                              handshake_timeout=10.0, alive_interval=10.0, alive_timeout=35.0, longest_pause=30.0).items():
+        flags.add_argument("--" + name.replace("_", "-"), default=default, type=type(default or ""), required=default is None)
+    args, failures = flags.parse_args(), 0
     host, _, port = args.address.rpartition(":")
     context = ssl.create_default_context(cafile=args.ca) if args.ca else None
     if args.cert:
         context.load_cert_chain(args.cert, args.key)
-    with open(args.auth_cert or args.cert) as f:
-        text, mark = f.read().strip(), "-----END CERTIFICATE-----"
-        args.certificate = text if args.auth_cert else text[: text.index(mark)] + mark + "\n"
-    failures = 0
+    with open(args.auth_cert or args.cert) as f:  # The shared certificate, or the leaf of one's own.
+        args.certificate = f.read().strip() if args.auth_cert else re.match(".*?-----END CERTIFICATE-----\n", f.read(), re.S).group()
     while True:
         try:
             with socket.create_connection((host.strip("[]"), int(port)), args.handshake_timeout) as sock:
-                if context:
-                    sock = context.wrap_socket(sock, server_hostname=args.server_name or host)
-                with sock:
-                    session = Session(sock, args)
+                with context.wrap_socket(sock, server_hostname=args.server_name or host) if context else sock as stream:
+                    session = Session(stream, args)
                     session.open()
                     failures = 0
                     session.stay()
-        except (OSError, ValueError, RecursionError) as e:
-            print("refinery.py:", type(e).__name__, "in the session or before it", file=sys.stderr)
+        except (OSError, ValueError, RecursionError) as e:  # Nothing of what the master sent is said: it may be hostile.
+            print("refinery.py: the connection ended:", type(e).__name__, file=sys.stderr)
         failures += 1
         time.sleep(random.uniform(0, min(args.longest_pause, 0.1 * 2 ** min(failures, 20))))
-
 
 if __name__ == "__main__":
     main()

@@ -155,13 +155,11 @@ func (o *Options) accept(ctx context.Context, l net.Listener, how via) (wrapped,
 	return secured(ctx, conn, config, o.Patience, tls.Server)
 }
 
-// probe goes through one opening, to tell a peer that cannot be tested from one that fails cases. It returns nil for a
-// peer that says nothing: that is what cases are there to find.
+// probe goes through one opening, to tell a peer that cannot be tested from one that fails cases.
 func (s *suite) probe(ctx context.Context, o *Options) error {
 	conn, err := s.connect(ctx, usual)
-	w, _ := conn.(wrapped)
 	if err != nil {
-		if w.tap != nil && errors.Is(err, errNotTLS) {
+		if w, ok := conn.(wrapped); ok && errors.Is(err, errNotTLS) {
 			return fmt.Errorf("no TLS with %s: %w%s", o.Address, err, firstSeen(w.tap.seen()))
 		}
 		return fmt.Errorf("%s cannot be reached: %w", o.Address, err)
@@ -169,51 +167,68 @@ func (s *suite) probe(ctx context.Context, o *Options) error {
 	x := newExchange(ctx, conn, s.peer, s.patience, s.secrets...)
 	defer x.close()
 	if s.peer == refinery {
-		_, err = x.next(time.Now().Add(s.patience))
-		return x.foreign(o, w.tap)
+		_, err := x.next(time.Now().Add(s.patience))
+		return x.foreign(o, err)
 	}
+	return x.probeMaster(o)
+}
+
+func (x *exchange) probeMaster(o *Options) error {
 	m := &masterCases{o: o, members: membersOf(o)}
 	x.write(m.message(establish))
-	reply, err := x.next(time.Now().Add(s.patience))
+	reply, err := x.next(time.Now().Add(x.patience))
+	if errors.Is(err, errSilent) && len(x.buf) == 0 {
+		x.write("\r\n\r\n") // Many protocols answer a line, if only with an error.
+		reply, err = x.next(time.Now().Add(x.patience))
+	}
 	if err != nil || reply.code != startAuth {
 		if err == nil && reply.code == closing {
 			return fmt.Errorf("%s refuses id %q, version %q or type %q: give what it lets in", o.Address, o.ID, o.Version, o.Type)
 		}
-		return x.foreign(o, w.tap)
+		return x.foreign(o, err)
 	}
 	x.write(m.message(authStart))
-	if reply, err = x.next(time.Now().Add(s.patience)); err == nil && reply.code == authDec {
+	if reply, err = x.next(time.Now().Add(x.patience)); err == nil && reply.code == authDec {
 		return fmt.Errorf("%s denies the certificate: give one that it lets in, with --cert or --auth-cert", o.Address)
 	}
 	return nil
 }
 
-// foreign returns an error if what came first is not of the protocol.
-func (x *exchange) foreign(o *Options, below *tap) error {
+// foreign returns an error if what came first is not of the protocol, or nothing came. err is that of next.
+func (x *exchange) foreign(o *Options, err error) error {
 	came := string(x.buf)
 	if len(x.came) > 0 {
 		came = x.came[0]
 	}
-	if code, _, _ := strings.Cut(came, separator); slices.Contains(codes, code) {
+	code, _, _ := strings.Cut(came, separator)
+	switch {
+	case slices.Contains(codes, code):
 		return nil
+	case came == "" && errors.Is(err, errEnded):
+		return fmt.Errorf("%s closed the connection without a word: see --transport, or it speaks something else", x.peerAddress(o))
+	case came == "":
+		return fmt.Errorf("%s was connected to and said nothing for %v", x.peerAddress(o), x.patience)
 	}
-	if came == "" && (below == nil || o.Transport != Plaintext || below.seen() == "") {
-		return nil
+	return fmt.Errorf("%s does not speak the Cluster Protocol%s", x.peerAddress(o), firstSeen(came))
+}
+
+// peerAddress is where the peer is.
+func (x *exchange) peerAddress(o *Options) string {
+	if x.peer == master {
+		return o.Address
 	}
-	return fmt.Errorf("%s does not speak the Cluster Protocol%s", o.Address, firstSeen(came))
+	return x.conn.RemoteAddr().String()
 }
 
 // firstSeen says what a peer sent first, and what that looks like.
 func firstSeen(first string) string {
 	if first == "" {
-		return "; it sent nothing"
+		return ""
 	}
 	hint := ""
 	switch {
 	case strings.HasPrefix(first, "\x16\x03"), strings.HasPrefix(first, "\x15\x03"):
 		hint = " (TLS: see --transport)"
-	case strings.HasPrefix(first, "HTTP/"), strings.HasPrefix(first, "GET "):
-		hint = " (HTTP)"
 	case slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(first, code) }):
 		hint = " (the protocol without TLS: see --transport)"
 	}

@@ -138,7 +138,7 @@ func (f *fakePeer) fill(deadline func() time.Time) error {
 		f.read = time.Now()
 		return nil
 	}
-	if err == io.EOF && f.ignoresEnd {
+	if errors.Is(err, io.EOF) && f.ignoresEnd {
 		<-f.gone
 	}
 	return err

@@ -26,19 +26,34 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	testAlive     = 700 * time.Millisecond // the alive timeout of peers under test
+	testAlive     = 700 * time.Millisecond // the alive timeout of peers whose timers are tested
 	testHandshake = 500 * time.Millisecond
 	testInterval  = 200 * time.Millisecond
 	testID        = "press;;1<EOF>"
 	testShared    = "the shared certificate;;<EOF>"
 )
 
+// timeoutFlags run the cases that wait for timeouts; one transport shows them.
+var timeoutFlags = []string{"--alive-timeout=" + testAlive.String(), "--handshake-timeout=" + testHandshake.String()}
+
+// checkCounts fails a report that lacks cases.
+func checkCounts(t *testing.T, r Report, transport Transport, passed int) {
+	t.Helper()
+	for _, c := range r.Cases {
+		if c.Outcome == Skip && (transport == MutualTLS || !strings.HasPrefix(c.Reason, "waits for ")) {
+			t.Errorf("%s was skipped: %s", c.Name, c.Reason)
+		}
+	}
+	if r.Passed < passed || r.Unrun > 0 {
+		t.Errorf("%s", r.summary())
+	}
+}
+
 // files are the files that flags name, and what tests make of them.
 type files struct {
-	directory                     string
-	authority                     *x509.CertPool
-	server, client, denied        tls.Certificate
-	clientPEM, deniedPEM, wrongCA string
+	directory              string
+	authority              *x509.CertPool
+	server, client, denied tls.Certificate
 }
 
 func (f *files) path(name string) string { return filepath.Join(f.directory, name) }
@@ -142,8 +157,7 @@ func runOnRefinery(t *testing.T, start func(address string), flags ...string) Re
 	t.Helper()
 	told := func(line string) { start(strings.Fields(line)[2]) } // "waiting on HOST:PORT ..."
 	return runTold(t, exitPassed, told, append([]string{"refinery", "--listen=127.0.0.1:0", "--id=" + testID, "--version=0.1.0",
-		"--type=refinery", "--alive-interval=" + testInterval.String(), "--alive-timeout=" + testAlive.String(),
-		"--handshake-timeout=" + testHandshake.String()}, flags...)...)
+		"--type=refinery", "--alive-interval=" + testInterval.String()}, flags...)...)
 }
 
 // run runs the command line and returns its report.
@@ -172,6 +186,7 @@ func runTold(t *testing.T, want int, told func(line string), args ...string) Rep
 }
 
 func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
+	t.Parallel()
 	f := newFiles(t)
 	serverTLS := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{f.server}, SessionTicketsDisabled: true}
 	mutualTLS := serverTLS.Clone()
@@ -192,7 +207,12 @@ func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
 		t.Run(string(tc.transport), func(t *testing.T) {
 			t.Parallel()
 			o := protocol.DefaultServerOptions()
-			o.TLSConfig, o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = tc.config, testHandshake, testInterval, testAlive
+			o.TLSConfig = tc.config
+			flags := slices.Concat(tc.flags, []string{"--transport=" + string(tc.transport), "--refused-version=9.9.9"})
+			if tc.transport == MutualTLS {
+				o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = testHandshake, testInterval, testAlive
+				flags = append(flags, timeoutFlags...)
+			}
 			srv, err := protocol.NewServer(tc.gate, o)
 			if err != nil {
 				t.Fatal(err)
@@ -200,11 +220,8 @@ func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
 			l := listen(t)
 			served := make(chan error)
 			go func() { served <- srv.Serve(l) }()
-			r := run(t, exitPassed, append([]string{"master", "--address=" + l.Addr().String(), "--transport=" + string(tc.transport),
-				"--refused-version=9.9.9", "--alive-timeout=" + testAlive.String(), "--handshake-timeout=" + testHandshake.String()}, tc.flags...)...)
-			if r.Skipped != 0 || r.Passed < 150 {
-				t.Errorf("%s", r.summary())
-			}
+			r := run(t, exitPassed, append([]string{"master", "--address=" + l.Addr().String()}, flags...)...)
+			checkCounts(t, r, tc.transport, 150)
 			_ = srv.Close()
 			<-served
 		})
@@ -212,6 +229,7 @@ func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
 }
 
 func TestTheRefineryOfPackageProtocolPasses(t *testing.T) {
+	t.Parallel()
 	f := newFiles(t)
 	serverTLS := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: f.authority, ServerName: "localhost"}
 	mutualTLS := serverTLS.Clone()
@@ -231,14 +249,16 @@ func TestTheRefineryOfPackageProtocolPasses(t *testing.T) {
 			t.Parallel()
 			o := protocol.DefaultClientOptions()
 			o.ID, o.Version, o.Type, o.Certificate = testID, "0.1.0", "refinery", tc.certificate
-			o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = testHandshake, testInterval, testAlive
+			o.AliveInterval = testInterval
+			flags := slices.Concat(tc.flags, []string{"--transport=" + string(tc.transport)})
+			if tc.transport == MutualTLS {
+				o.HandshakeTimeout, o.AliveTimeout = testHandshake, testAlive
+				flags = append(flags, timeoutFlags...)
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			stopped := make(chan struct{})
 			start := func(address string) { go func() { defer close(stopped); dialLoop(ctx, address, tc.config, o) }() }
-			r := runOnRefinery(t, start, append(tc.flags, "--transport="+string(tc.transport))...)
-			if r.Skipped != 0 || r.Passed < 80 {
-				t.Errorf("%s", r.summary())
-			}
+			checkCounts(t, runOnRefinery(t, start, flags...), tc.transport, 80)
 			cancel()
 			<-stopped
 		})
@@ -261,7 +281,11 @@ func dialLoop(ctx context.Context, address string, config *tls.Config, o protoco
 	}
 }
 
-func TestNamesOfCasesAreUnique(t *testing.T) {
+func TestNamesOfCasesAreUniqueAndTheirRulesInTheSpecification(t *testing.T) {
+	specification, err := os.ReadFile("../../protocol/spec.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, peer := range []side{master, refinery} {
 		o, err := ParseOptions([]string{string(peer), "--list", "--slow"}, nil)
 		if err != nil {
@@ -275,6 +299,9 @@ func TestNamesOfCasesAreUnique(t *testing.T) {
 				t.Errorf("two cases of %s are named %q", peer, c.name())
 			}
 			names = append(names, c.name())
+			if !bytes.Contains(specification, []byte("**"+c.rule+"**")) {
+				t.Errorf("%q: no such rule in protocol/spec.md", c.name())
+			}
 		}
 	}
 }
