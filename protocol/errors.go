@@ -14,6 +14,8 @@ var (
 	ErrProtocol = errors.New("protocol violation")
 	// ErrPeerClosed: the peer sent conn:close, or closed its socket.
 	ErrPeerClosed = errors.New("closed by the peer")
+	// ErrPeerGone: the peer closed its socket and did not send conn:close first. It is an ErrPeerClosed.
+	ErrPeerGone = fmt.Errorf("%w without conn:close", ErrPeerClosed)
 	// ErrHandshakeTimeout: TLS and protocol handshake together took longer than allowed.
 	ErrHandshakeTimeout = errors.New("handshake not completed in time")
 	// ErrAliveTimeout: the peer was silent for too long.
@@ -97,7 +99,7 @@ func (e *PanicError) Unwrap() error {
 // wherever in a message it falls, and a violation says in which state it was noticed.
 func readFailure(err error, s State) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return ErrPeerClosed
+		return ErrPeerGone
 	}
 	if p, ok := errors.AsType[*ProtocolError](err); ok {
 		p.State = s

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -86,6 +87,12 @@ func (s *Session) Load() (status, load string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status, s.load
+}
+
+// TLS tells whether TLS carries the session.
+func (s *Session) TLS() bool {
+	_, over := s.conn.(*tls.Conn)
+	return over
 }
 
 // PeerCertificates returns the certificates of the TLS peer, leaf first; nil on plaintext. They are there inside

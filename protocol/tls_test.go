@@ -85,6 +85,36 @@ func TestPeerCertificatesAreThereWhileTheHandlerDecides(t *testing.T) {
 	}
 }
 
+func TestASessionTellsWhetherTLSCarriesIt(t *testing.T) {
+	serverConfig, clientConfig := mutual(t)
+	for _, secure := range []bool{true, false} {
+		told := make(chan bool, 1)
+		h := newRecorder()
+		h.authenticate = func(_ context.Context, s *Session, _ string) (string, error) {
+			told <- s.TLS()
+			return "", errors.New("refused")
+		}
+		o := DefaultServerOptions()
+		l := listen(t)
+		if secure {
+			o.TLSConfig = serverConfig
+		}
+		serve(t, l, h, o)
+		conn := dial(t, l)
+		if secure {
+			conn = tls.Client(conn, clientConfig)
+		}
+		co := DefaultClientOptions()
+		co.ID, co.Version, co.Type = "a", "0.1.0", "refinery"
+		if _, err := Handshake(t.Context(), conn, co); !errors.Is(err, ErrDenied) {
+			t.Fatal(err)
+		}
+		if got := <-told; got != secure {
+			t.Errorf("told %v, is %v", got, secure)
+		}
+	}
+}
+
 func TestOverTLSTooBytesAheadOfTheirTurnAreRefused(t *testing.T) {
 	serverConfig, clientConfig := mutual(t)
 	for _, tc := range []struct {
