@@ -59,9 +59,9 @@ type Config struct {
 
 var (
 	refineryName = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
-	nodeName     = regexp.MustCompile(`^[!-.0-~]+$`) // printable ASCII without space and '/'
-	typeName     = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-	semantic     = regexp.MustCompile(`^v?[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$`)
+	// label is what the API takes for a type, and the master for the node's part of an id.
+	label    = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
+	semantic = regexp.MustCompile(`^v?[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$`)
 )
 
 // Validate returns the first thing that is wrong, as one line that names the flag and says what to write instead.
@@ -101,9 +101,9 @@ func (c Config) validateIdentity() error {
 		return errors.New("--id is missing: write <refinery> or <refinery>/<node>, for example --id=press/press-1")
 	case len(c.ID) > maxIDBytes:
 		return fmt.Errorf("--id is %d bytes long: use at most %d, for example --id=press/press-1", len(c.ID), maxIDBytes)
-	case !refineryName.MatchString(refinery), hasNode && !nodeName.MatchString(node):
-		return fmt.Errorf("--id=%q is not a node's id: write the Refinery's name, or its name and a node's, for example --id=press/press-1", c.ID)
-	case len(c.Type) > maxNameBytes || !typeName.MatchString(c.Type):
+	case !refineryName.MatchString(refinery), hasNode && !label.MatchString(node):
+		return fmt.Errorf("--id=%q is not a node's id: write the Refinery's name, or its name, '/' and letters, digits, '-', '_' and '.', for example --id=press/press-1", c.ID)
+	case len(c.Type) > maxNameBytes || !label.MatchString(c.Type):
 		return fmt.Errorf("--type=%q: write at most %d letters, digits, '-', '_' and '.', for example --type=refinery", c.Type, maxNameBytes)
 	case len(c.Version) > maxNameBytes || !semantic.MatchString(c.Version):
 		return fmt.Errorf("--version=%q is not a semantic version: write for example --version=0.1.0", c.Version)
