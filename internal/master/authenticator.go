@@ -95,6 +95,10 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 	if policy == nil {
 		return nil, masterGone()
 	}
+	if policy.Transport != v1alpha1.TransportPlaintext && !n.TLS {
+		return nil, &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied,
+			Message: fmt.Sprintf("comes without TLS, over a connection from before spec.security.transport became %s", policy.Transport)}
+	}
 	grant, denial := a.authenticate(policy, n, presented)
 	if denial != nil {
 		denial.State = v1alpha1.NodeDenied
@@ -285,7 +289,8 @@ func checkID(refinery, id string) *Denial {
 		return nil
 	}
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonIDMismatch,
-		Message: fmt.Sprintf("announces id %q; its certificate is that of Refinery %s, so the id must be %q or \"%s/<node>\"", truncate(id, 64), refinery, refinery, refinery)}
+		Message: fmt.Sprintf("announces id %q; what it proved is that of Refinery %s, so the id must be %q or \"%s/<node>\", where <node> has letters, digits, '-', '_' and '.'",
+			truncate(id, 64), refinery, refinery, refinery)}
 }
 
 // belongs tells whether id is "<refinery>" or "<refinery>/<node>".

@@ -79,6 +79,7 @@ type attempt struct {
 	id, version, kind string
 	peer              []*x509.Certificate
 	presented         string
+	bare              bool // without TLS
 }
 
 func with(certificate tls.Certificate, id string) attempt {
@@ -88,7 +89,7 @@ func with(certificate tls.Certificate, id string) attempt {
 // try runs an attempt through both decisions.
 func (s *scene) try(at attempt) (*Grant, *Denial) {
 	a := s.authenticator()
-	n := Announced{ID: at.id, Version: at.version, Type: at.kind, Proof: a.Prove(at.peer)}
+	n := Announced{ID: at.id, Version: at.version, Type: at.kind, TLS: !at.bare, Proof: a.Prove(at.peer)}
 	if denial := a.Establish(n); denial != nil {
 		return nil, denial
 	}
@@ -352,6 +353,23 @@ func TestVersionAndType(t *testing.T) {
 	})
 }
 
+func TestAConnectionFromBeforeTLSWasAskedForIsDenied(t *testing.T) {
+	s := newScene(t)
+	s.share("secret")
+	set := func(transport v1alpha1.Transport) {
+		s.setMaster(func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Security = v1alpha1.SecuritySpec{Transport: transport, Authentication: v1alpha1.AuthenticationSharedCertificate}
+		})
+	}
+	at := attempt{id: "press", version: "0.1.0", kind: "refinery", presented: "secret", bare: true}
+	set(v1alpha1.TransportPlaintext)
+	grant, denial := s.try(at)
+	check(t, grant, denial, verdict{Refinery: "press"}, "")
+	set(v1alpha1.TransportServerTLS)
+	grant, denial = s.try(at)
+	check(t, grant, denial, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonDenied, ""}, "comes without TLS")
+}
+
 func TestOnlyANodeThatWouldPassAllOtherChecksIsTheRefinerysOwn(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(s *scene)
@@ -363,7 +381,7 @@ func TestOnlyANodeThatWouldPassAllOtherChecksIsTheRefinerysOwn(t *testing.T) {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Status.Certificates = nil })
 		}, "press/a", false},
 		"suspended": {func(s *scene) {
-			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended })
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, s.press)
 		}, "press/a", false},
 		"with the id of another": {func(*scene) {}, "pump/a", false},
 	} {

@@ -18,7 +18,8 @@ type Directory struct {
 	listener      Listener
 }
 
-// Listener is told of changes, one at a time, after the Directory has taken them. It must not block.
+// Listener is told of changes after the Directory has taken them: of one kind one at a time, of both kinds at once.
+// It must not block.
 type Listener interface {
 	// MasterChanged is told that the ClusterMaster was added, changed or deleted.
 	MasterChanged()
@@ -121,6 +122,19 @@ func (d *Directory) Listing(fingerprint string) []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.byFingerprint[fingerprint]
+}
+
+// ReportedEpoch is the newest epoch that the status of a Refinery bears; 0 when none does.
+func (d *Directory) ReportedEpoch() int64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var newest int64
+	for _, r := range d.refineries {
+		if r.Status.Reporter != nil {
+			newest = max(newest, r.Status.Reporter.Epoch)
+		}
+	}
+	return newest
 }
 
 // Names returns the names of all Refineries, sorted.

@@ -103,8 +103,10 @@ func (e *Election) campaign(ctx context.Context, lead func(ctx context.Context) 
 const claimTimeout = 8 * time.Second
 
 // Claim takes the next epoch of a ClusterMaster by compare-and-swap on status.active: no two terms ever have the same,
-// and it outlives the Lease. c must read from the API server, not from a cache. Everything else that the field owner owns is kept.
-func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, clk clock.PassiveClock) (Term, error) {
+// and it outlives the Lease. The epoch is above reported too, the newest that the status of a Refinery bears: that of a
+// ClusterMaster which was deleted and made again has been counted already. c must read from the API server, not from a
+// cache. Everything else that the field owner owns is kept.
+func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, reported int64, clk clock.PassiveClock) (Term, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	var term Term
@@ -113,9 +115,9 @@ func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod strin
 		if err := c.Get(ctx, key, &m); err != nil {
 			return err
 		}
-		term = Term{Pod: pod, Epoch: 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy()}
+		term = Term{Pod: pod, Epoch: reported + 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy()}
 		if m.Status.Active != nil {
-			term.Epoch = m.Status.Active.Epoch + 1
+			term.Epoch = max(term.Epoch, m.Status.Active.Epoch+1)
 		}
 		apply := masterStatus(key.Namespace, key.Name, term, ReportedTotals(&m.Status)).WithResourceVersion(m.ResourceVersion)
 		return c.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)

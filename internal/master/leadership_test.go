@@ -130,7 +130,7 @@ func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
 	former := m.activeTerm()
 
 	// Another master claims the next epoch, as if this one had lost its Lease and not noticed, and reports.
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", m.clock)
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", 0, m.clock)
 	p.must(err)
 	if newer.Epoch != 2 {
 		t.Fatalf("claimed epoch %d", newer.Epoch)
@@ -158,15 +158,29 @@ func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
 	}
 }
 
+func TestAClusterMasterThatWasMadeAgainGoesOnCounting(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
+	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, Term{Pod: "alpha-of-old", Epoch: 40}),
+		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
+	m := p.start("alpha-0")
+	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool {
+		return m.Status.Active != nil && m.Status.Active.Epoch == 41
+	})
+	p.node(m, "press/a", certificate)
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+}
+
 func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	p.refinery("press", 1)
 	o := Options{Namespace: p.namespace, Name: "alpha", PodName: "alpha-0"}
 	m, err := NewMaster(o, p.config, p.logger("alpha-0"))
 	p.must(err)
-	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", m.clock)
+	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", 0, m.clock)
 	p.must(err)
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", m.clock)
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", 0, m.clock)
 	p.must(err)
 	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
 	p.must(m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, newer), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))

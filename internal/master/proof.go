@@ -18,7 +18,9 @@ import (
 // Announced is what a node said of itself in conn:establish, and what TLS proved of it.
 type Announced struct {
 	ID, Version, Type string
-	Proof             Proof
+	// TLS carries the connection.
+	TLS   bool
+	Proof Proof
 }
 
 // Proof is what TLS proved of a peer: checks 1 and 2, made once for a connection. The zero Proof proves nothing.

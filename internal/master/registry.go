@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
@@ -20,6 +21,8 @@ const (
 	refusedFor = 2 * time.Minute
 	// maxGone is the number of closed and lost nodes that are remembered for a Refinery.
 	maxGone = v1alpha1.MaxNodeStatuses
+	// refusalInterval is how often refused nodes may change a Refinery's status, once the first maxRefused have.
+	refusalInterval = 10 * time.Second
 	// handshakeShown is how long a handshake takes before it is shown: quicker ones would only double the writes.
 	handshakeShown = time.Second
 )
@@ -47,6 +50,7 @@ type Attempt struct {
 	state   v1alpha1.NodeState
 	since   time.Time
 	grant   *Grant
+	holder  *group   // where it counts as held
 	offered Upstream // last one sent; settled when acknowledged
 }
 
@@ -67,9 +71,13 @@ func (n *node) refused() bool {
 
 // group is what is remembered of one Refinery's nodes.
 type group struct {
+	// refusals bounds how often a refused node changes what is shown: whoever holds a certificate that is no longer
+	// accepted chooses ids as it likes.
+	refusals *rate.Limiter
 	wanted   int
 	nodes    map[string]*node
 	attempts map[*Attempt]struct{} // attributed and not yet decided
+	held     int                   // connections that hold a grant
 	unlisted int                   // nodes that the status found counts as authenticated and does not list
 }
 
@@ -92,7 +100,8 @@ func NewRegistry(c clock.PassiveClock, changed func(refinery string, after time.
 func (r *Registry) group(refinery string) *group {
 	g := r.groups[refinery]
 	if g == nil {
-		g = &group{nodes: map[string]*node{}, attempts: map[*Attempt]struct{}{}}
+		g = &group{nodes: map[string]*node{}, attempts: map[*Attempt]struct{}{},
+			refusals: rate.NewLimiter(rate.Every(refusalInterval), maxRefused)}
 		r.groups[refinery] = g
 	}
 	return g
@@ -210,7 +219,10 @@ func (r *Registry) Granted(a *Attempt, grant *Grant, offered Upstream) {
 	}
 	a.state = v1alpha1.NodeAuthenticating
 	a.Announced.Proof = Proof{} // an idle session keeps no certificates
-	r.group(a.Refinery).attempts[a] = struct{}{}
+	g := r.group(a.Refinery)
+	g.attempts[a] = struct{}{}
+	g.held++
+	a.holder = g
 }
 
 // Authenticated is told that the node acknowledged. It returns the session of the same id that it replaces, or nil:
@@ -307,6 +319,13 @@ func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
 	if n == nil {
 		n = &node{}
 	}
+	if n.State == d.State && n.Reason == d.Reason && n.Version == a.Announced.Version && n.Certificate == a.Fingerprint {
+		n.seen = now
+		return false // it came again, perhaps from another address
+	}
+	if !g.refusals.AllowN(now, 1) {
+		return false
+	}
 	since := metav1.NewTime(now)
 	if n.State == d.State {
 		since = n.LastTransitionTime
@@ -322,6 +341,10 @@ func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
 // Ended is told that the connection is closed, whatever ended it.
 func (r *Registry) Ended(a *Attempt, cause error) {
 	r.mu.Lock()
+	if a.holder != nil {
+		a.holder.held--
+		a.holder = nil
+	}
 	g := r.groups[a.Refinery]
 	if g == nil {
 		r.mu.Unlock()
@@ -359,6 +382,8 @@ func ending(cause error) (v1alpha1.NodeState, string, string) {
 	switch {
 	case errors.Is(cause, ErrReplaced):
 		return v1alpha1.NodeClosed, v1alpha1.ReasonReplaced, ErrReplaced.Error()
+	case errors.Is(cause, protocol.ErrPeerGone):
+		return v1alpha1.NodeLost, v1alpha1.ReasonConnectionBroken, "the node's end of the connection was closed without conn:close: its process ended, or its host did"
 	case errors.Is(cause, protocol.ErrPeerClosed):
 		return v1alpha1.NodeClosed, v1alpha1.ReasonClosedByNode, "the node closed its session"
 	case errors.Is(cause, protocol.ErrAliveTimeout):
@@ -415,6 +440,16 @@ func (r *Registry) Has(refinery, id string) bool {
 	defer r.mu.Unlock()
 	g := r.groups[refinery]
 	return g != nil && g.nodes[id] != nil && g.nodes[id].live != nil
+}
+
+// CountOf is the number of sessions of a Refinery that hold a grant.
+func (r *Registry) CountOf(refinery string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if g := r.groups[refinery]; g != nil {
+		return g.held
+	}
+	return 0
 }
 
 // Count is the number of authenticated sessions.

@@ -89,6 +89,7 @@ func TestWhatASessionShowsFromBeginningToEnd(t *testing.T) {
 		want  string
 	}{
 		{protocol.ErrPeerClosed, "press/a: Closed/ClosedByNode"},
+		{protocol.ErrPeerGone, "press/a: Lost/ConnectionBroken"},
 		{protocol.ErrAliveTimeout, "press/a: Lost/Silent"},
 		{protocol.ErrAckTimeout, "press/a: Lost/Silent"},
 		{errors.New("read: connection reset"), "press/a: Lost/ConnectionBroken"},
@@ -163,6 +164,39 @@ func TestStrangersMoveNothingWhileAllWantedNodesAreAuthenticated(t *testing.T) {
 	}
 }
 
+func TestARefusalThatComesAgainChangesNothing(t *testing.T) {
+	l := newLedger(t, 1)
+	l.refuse("press/a")
+	before, was := l.Snapshot("press").Nodes, l.changed["press"]
+	l.clock.Step(time.Minute)
+	again := attemptOf("press/a", "press")
+	again.Address = "10.0.0.2"
+	l.Refused(again, &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"})
+	if diff := gocmp.Diff(before, l.Snapshot("press").Nodes); diff != "" || l.changed["press"] != was {
+		t.Errorf("%d changes were announced (-before +after):\n%s", l.changed["press"]-was, diff)
+	}
+	l.clock.Step(refusedFor - time.Second)
+	l.want("press/a: Denied/Expired") // and yet it is remembered from the last time
+}
+
+func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
+	l := newLedger(t, 1)
+	for i := range 1000 {
+		l.Refused(attemptOf(fmt.Sprintf("press/x%d", i), "press"), &Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+	}
+	if changes := l.changed["press"]; changes != maxRefused {
+		t.Errorf("%d changes were announced at once", changes)
+	}
+	was := l.changed["press"]
+	l.clock.Step(refusalInterval)
+	for i := range 1000 {
+		l.Refused(attemptOf(fmt.Sprintf("press/y%d", i), "press"), &Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+	}
+	if changes := l.changed["press"] - was; changes != 1 {
+		t.Errorf("%d changes were announced in the next interval", changes)
+	}
+}
+
 func TestAnOwnNodeThatIsRefusedShowsBesideAllWantedNodes(t *testing.T) {
 	l := newLedger(t, 1)
 	l.enter("press/old")
@@ -193,7 +227,9 @@ func TestStrangersThatNothingAttributesAreNotRemembered(t *testing.T) {
 func TestOfRefusedNodesTheLastEightAreRememberedForTwoMinutes(t *testing.T) {
 	l := newLedger(t, 10)
 	for i := range 12 {
-		l.clock.Step(time.Second)
+		if l.clock.Step(time.Millisecond); i >= maxRefused {
+			l.clock.Step(refusalInterval)
+		}
 		l.refuse(fmt.Sprintf("press/n%02d", i))
 	}
 	var want []string

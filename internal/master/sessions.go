@@ -3,6 +3,7 @@ package master
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -25,16 +26,21 @@ type Sessions struct {
 	metrics       *Metrics
 	clock         clock.WithTicker
 	log           logr.Logger
-	strangers     *rate.Limiter
+	strangers     *rate.Limiter // log lines of refused nodes that belong to no Refinery,
+	refusals      *rate.Limiter // and of those that do
 	reviews       workqueue.TypedDelayingInterface[string]
 	reviewing     sync.Mutex // so that of two reviews of a session the later one's upstream stands
 }
+
+// spareSessions is what a Refinery may hold beyond twice its wanted nodes.
+const spareSessions = 16
 
 // NewSessions makes one. Run must run for sessions to be reviewed.
 func NewSessions(d *Directory, r *Registry, a *Authenticator, m *Metrics, c clock.WithTicker, log logr.Logger) *Sessions {
 	return &Sessions{
 		directory: d, registry: r, authenticator: a, metrics: m, clock: c, log: log,
 		strangers: rate.NewLimiter(rate.Every(time.Second), 20),
+		refusals:  rate.NewLimiter(rate.Every(time.Second), 20),
 		reviews:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: c}),
 	}
 }
@@ -44,17 +50,22 @@ func (s *Sessions) Establish(_ context.Context, session *protocol.Session) error
 	a := &Attempt{
 		Connection: session,
 		Address:    host(session.RemoteAddr()),
-		Announced: Announced{ID: session.ID(), Version: session.Version(), Type: session.Type(),
+		Announced: Announced{ID: session.ID(), Version: session.Version(), Type: session.Type(), TLS: session.TLS(),
 			Proof: s.authenticator.Prove(session.PeerCertificates())},
 	}
 	a.Fingerprint = a.Announced.Proof.Fingerprint
 	a.Refinery = s.authenticator.Attribute(a.Announced)
 	session.SetTag(a)
-	s.registry.Establishing(a)
+	own := s.authenticator.own(a.Announced) // a stranger's handshake shows nowhere, however long it takes
+	if own {
+		s.registry.Establishing(a)
+	}
 	if denial := s.authenticator.Establish(a.Announced); denial != nil {
 		return s.refuse(a, denial)
 	}
-	s.registry.Authenticating(a)
+	if own {
+		s.registry.Authenticating(a)
+	}
 	return nil
 }
 
@@ -69,12 +80,30 @@ func (s *Sessions) Authenticate(_ context.Context, session *protocol.Session, ce
 		return "", s.refuse(a, &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonTooManySessions,
 			Message: "the master holds as many sessions as spec.protocol.maxSessions allows"})
 	}
+	if denial := s.checkShare(grant.Refinery, a.Announced.ID); denial != nil {
+		return "", s.refuse(a, denial)
+	}
 	upstream, err := s.place(a.Announced, grant)
 	if err != nil {
 		return "", s.refuse(a, &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
 	}
 	s.registry.Granted(a, grant, upstream)
 	return upstream.Address, nil
+}
+
+// checkShare keeps one Refinery from taking the sessions of all others: it may hold twice the nodes that it wants, for a
+// rolling update, and a few.
+func (s *Sessions) checkShare(refinery, id string) *Denial {
+	wanted := 0
+	if r := s.directory.Refinery(refinery); r != nil {
+		wanted = Wanted(r)
+	}
+	held := s.registry.CountOf(refinery)
+	if held < 2*wanted+spareSessions || s.registry.Has(refinery, id) {
+		return nil
+	}
+	return &Denial{State: v1alpha1.NodeDenied, Refinery: refinery, Reason: v1alpha1.ReasonTooManySessions,
+		Message: fmt.Sprintf("the Refinery holds %d sessions and wants %d nodes; raise spec.replicas, or stop nodes", held, wanted)}
 }
 
 // Authenticated implements protocol.Handler.
@@ -117,7 +146,11 @@ func (s *Sessions) Closed(session *protocol.Session, cause error) {
 func (s *Sessions) refuse(a *Attempt, d *Denial) error {
 	s.registry.Refused(a, d)
 	s.metrics.handshakes.WithLabelValues(d.Reason).Inc()
-	if s.strangers.AllowN(s.clock.Now(), 1) {
+	limit := s.refusals
+	if d.Refinery == "" {
+		limit = s.strangers
+	}
+	if limit.AllowN(s.clock.Now(), 1) {
 		s.log.Info("node refused", "id", truncate(a.Announced.ID, maxID), "address", a.Address, "reason", d.Reason,
 			"message", truncate(d.Message, 512), "refinery", d.Refinery)
 	}

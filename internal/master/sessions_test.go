@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -216,6 +217,16 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 			f.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.MaxSessions = 1 })
 			f.joined(f.press, "press/first")
 			f.joined(f.press, "press/first") // again under the same id: takes the place of the other
+			_, err := f.join(f.press, "press/a")
+			return err
+		}, protocol.ErrDenied, "Denied/TooManySessions"},
+		{"one more than a Refinery's share", func(f *floor) error {
+			for i := range 2*1 + spareSessions {
+				f.joined(f.press, fmt.Sprintf("press/n%d", i))
+			}
+			f.joined(f.press, "press/n0") // again under the same id
+			f.joined(f.pump, "pump/a")    // and others still come in
+			f.registry.SetWanted("press", 100) // so that a refusal shows
 			_, err := f.join(f.press, "press/a")
 			return err
 		}, protocol.ErrDenied, "Denied/TooManySessions"},

@@ -41,7 +41,8 @@ func (m *Master) lead(ctx context.Context) error {
 	if policy == nil {
 		return nil
 	}
-	term, err := Claim(ctx, m.client, client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}, m.options.PodName, m.clock)
+	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
+	term, err := Claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.clock)
 	if err != nil {
 		m.log.Error(err, "the Lease is won, but not the epoch; standing by again")
 		return nil
