@@ -224,8 +224,8 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 			for i := range 2*1 + spareSessions {
 				f.joined(f.press, fmt.Sprintf("press/n%d", i))
 			}
-			f.joined(f.press, "press/n0") // again under the same id
-			f.joined(f.pump, "pump/a")    // and others still come in
+			f.joined(f.press, "press/n0")      // again under the same id
+			f.joined(f.pump, "pump/a")         // and others still come in
 			f.registry.SetWanted("press", 100) // so that a refusal shows
 			_, err := f.join(f.press, "press/a")
 			return err
