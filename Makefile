@@ -23,7 +23,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit test-cluster test-api test-controllers test-chart test-dockerfile test-e2e ## Everything CI checks.
+test: verify lint test-unit test-cluster test-api test-controllers test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
@@ -48,6 +48,10 @@ test-chart: ## The Helm chart renders the same objects as config/default, and re
 test-e2e: cluster-up images ## Everything end to end on the local cluster. FOCUS=text runs the specs that match it.
 	@KUBECONFIG=$$($(MAKE) -s kubeconfig) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl PATH="$$($(ASSETS)):$$PATH" \
 		go test -count=1 -timeout 40m -v ./test/e2e/ -ginkgo.v $(if $(FOCUS),-ginkgo.focus="$(FOCUS)")
+
+.PHONY: test-demo
+test-demo: ## What the README tells to type: make demo, the tour, make demo-down.
+	@PATH="$$($(ASSETS)):$$PATH" go test -count=1 -timeout 40m -v ./test/demo/
 
 .PHONY: lint
 lint: ## golangci-lint, with the rules of .golangci.yml, over every module.

@@ -112,6 +112,7 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 	}{
 		{"image tag", []string{"image.tag=1.2.3", "image.repository=example.com/r"}, "--master-image=example.com/r/master:1.2.3", ":0.1.0\n"},
 		{"namespaces", []string{"watchNamespaces={a,b}"}, "--watch-namespaces=a,b", ""},
+		{"rights in the namespaces only", []string{"watchNamespaces={a,b}"}, "kind: RoleBinding\nmetadata:\n  name: refinery-operator\n  namespace: a\n", "kind: ClusterRoleBinding\nmetadata:\n  name: refinery-operator\n"},
 		{"no CRDs", []string{"crds.enabled=false"}, "kind: Deployment", "kind: CustomResourceDefinition"},
 		{"CRDs are kept", nil, "helm.sh/resource-policy: keep", ""},
 		{"CRDs go with the release", []string{"crds.keep=false"}, "kind: CustomResourceDefinition", "resource-policy"},
