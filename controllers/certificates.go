@@ -23,6 +23,9 @@ import (
 // changed Secret into its pods.
 const overlap = time.Hour
 
+// authorityWarning is how long before the end of an authority condition CertificateReady begins to warn of it.
+const authorityWarning = 30 * 24 * time.Hour
+
 // maxListed is the number of entries of status.certificates.
 const maxListed = 8
 
@@ -57,6 +60,8 @@ func parseHeld(secret *corev1.Secret) (held, error) {
 type issuedSecret struct {
 	owner client.Object
 	name  string
+	// authority issues. It is nil while there is nothing to judge by, and so nothing to renew for.
+	authority *pki.Authority
 	// verify tells whether a chain may stay in use; what is wrong is a *pki.Problem.
 	verify func(chain []*x509.Certificate) error
 	// issue makes a new certificate.
@@ -89,10 +94,16 @@ func (e *Environment) read(ctx context.Context, a *apply.Applier, s issuedSecret
 
 func (e *Environment) judge(secret *corev1.Secret, s issuedSecret) (h held, renew bool) {
 	h, err := parseHeld(secret)
-	if err != nil || s.verify(h.chain) != nil {
+	switch {
+	case err != nil:
+		return h, true
+	case s.authority == nil:
+		return h, false
+	case s.verify(h.chain) != nil:
 		return h, true
 	}
-	return h, !e.Clock.Now().Before(pki.RenewAt(h.leaf()))
+	due := s.authority.RenewAt(h.leaf())
+	return h, !due.IsZero() && !e.Clock.Now().Before(due)
 }
 
 // renew issues a new certificate, to be put in the place of current.
@@ -121,7 +132,7 @@ func listCertificates(listed []v1alpha1.ListedCertificate, current *x509.Certifi
 		return nil
 	}
 	list := []v1alpha1.ListedCertificate{{
-		Fingerprint: pki.Fingerprint(current),
+		Fingerprint: v1alpha1.Fingerprint(current),
 		NotAfter:    metav1.NewTime(current.NotAfter.UTC()),
 		Use:         v1alpha1.CertificateCurrent,
 	}}

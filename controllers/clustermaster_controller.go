@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -128,8 +129,13 @@ func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err
 	return result(ctx, o, err, s.agenda, s.now)
 }
 
-// found records certificates that are good.
+// found records certificates that are good, and warns of the end of what signs them.
 func (s *masterScope) found(reason, message string) {
+	if s.authority != nil {
+		if ends := s.authority.Certificates[0].NotAfter; !s.now.Before(ends.Add(-authorityWarning)) {
+			message += fmt.Sprintf("; the certificate authority ends on %s, and everything that it signed with it: replace it before", ends.UTC().Format(time.DateOnly))
+		}
+	}
 	s.certificate.condition = newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, reason, message)
 }
 

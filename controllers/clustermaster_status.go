@@ -9,7 +9,6 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
@@ -23,7 +22,7 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 		conditions.set(s.certificate.condition)
 		status.Certificate = nil
 		if leaf := s.certificate.leaf; leaf != nil {
-			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: pki.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
+			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: v1alpha1.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
 		}
 	}
 	conditions.set(masterAvailable(m, s.deployment))

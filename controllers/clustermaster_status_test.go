@@ -41,7 +41,7 @@ func testLeaf(t *testing.T, a *pki.Authority) leafCertificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return leafCertificate{chain[0], pki.Fingerprint(chain[0])}
+	return leafCertificate{chain[0], v1alpha1.Fingerprint(chain[0])}
 }
 
 // masterScopeOf is a ClusterMaster at its best, then changed.
@@ -135,5 +135,20 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, status); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEndOfTheAuthorityIsWarnedOfInTheSameWordsEveryDay(t *testing.T) {
+	const warning = "; the certificate authority ends on 2036-02-27, and everything that it signed with it: replace it before"
+	ends := statusTime.Add(pki.AuthorityLifetime)
+	for _, test := range []struct {
+		left time.Duration
+		want string
+	}{{31 * 24 * time.Hour, "good"}, {30 * 24 * time.Hour, "good" + warning}, {time.Hour, "good" + warning}} {
+		s := masterScopeOf(func(s *masterScope) { s.authority, s.now = testAuthority(t), ends.Add(-test.left) })
+		s.found(v1alpha1.ReasonIssued, "good")
+		if diff := cmp.Diff(test.want, s.certificate.condition.Message); diff != "" {
+			t.Errorf("%v before the end (-want +got):\n%s", test.left, diff)
+		}
 	}
 }

@@ -41,7 +41,9 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 	switch {
 	case err == nil:
 		s.authority = authority
-		s.agenda.atFuture(authority.Certificates[0].NotAfter.Add(time.Second), s.now)
+		ends := authority.Certificates[0].NotAfter
+		s.agenda.atFuture(ends.Add(-authorityWarning), s.now)
+		s.agenda.atFuture(ends.Add(time.Second), s.now)
 		if named {
 			return nil
 		}
@@ -95,8 +97,9 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	}
 	names := resource.MasterDNSNames(s.master)
 	secret := issuedSecret{
-		owner: s.master,
-		name:  s.master.CertificateSecretName(),
+		owner:     s.master,
+		name:      s.master.CertificateSecretName(),
+		authority: s.authority,
 		verify: func(chain []*x509.Certificate) error {
 			return s.authority.VerifyServer(chain, names, r.Clock.Now())
 		},
@@ -119,7 +122,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	}
 	s.certificate.leaf = current.leaf()
 	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
-	s.agenda.at(pki.RenewAt(current.leaf()))
+	s.agenda.renewal(s.authority, current.leaf(), s.now)
 	return nil
 }
 

@@ -160,7 +160,7 @@ var _ = Describe("A Refinery", func() {
 		Expect(api.Delete(ctx, f.secret("press-tls"))).To(Succeed())
 		Eventually(func() []v1alpha1.ListedCertificate { must(f.get(r, "press")); return r.Status.Certificates }).Should(
 			HaveExactElements(HaveField("Fingerprint", Not(Equal(old)))))
-		Expect(r.Status.Certificates[0].Fingerprint).To(Equal(pki.Fingerprint(leafOf(pki.PEMPair{Certificate: f.secret("press-tls").Data["tls.crt"]}))))
+		Expect(r.Status.Certificates[0].Fingerprint).To(Equal(v1alpha1.Fingerprint(leafOf(pki.PEMPair{Certificate: f.secret("press-tls").Data["tls.crt"]}))))
 	})
 })
 
@@ -230,7 +230,7 @@ var _ = Describe("A ClusterMaster", func() {
 			secret := f.secret("press-tls")
 			chain, err := pki.ParseCertificates("tls.crt", secret.Data[corev1.TLSCertKey])
 			must(err)
-			if r.Status.Certificates[0].Fingerprint != pki.Fingerprint(chain[0]) {
+			if r.Status.Certificates[0].Fingerprint != v1alpha1.Fingerprint(chain[0]) {
 				return errors.New("not listed")
 			}
 			return f.authority("alpha").VerifyClient(chain, r.Identity(), operatorClock.Now())

@@ -58,7 +58,7 @@ var _ = Describe("A Secret that the user brings", func() {
 			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + reason))
 			Expect(message(f, r, v1alpha1.ConditionCertificateReady)()).To(And(HavePrefix("Secret press-own: "), ContainSubstring(words)))
 			if listed {
-				Expect(r.Status.Certificates).To(HaveExactElements(HaveField("Fingerprint", pki.Fingerprint(leafOf(bad)))))
+				Expect(r.Status.Certificates).To(HaveExactElements(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(bad)))))
 			} else {
 				Expect(r.Status.Certificates).To(BeEmpty())
 			}
@@ -113,8 +113,8 @@ var _ = Describe("A Secret that the user brings", func() {
 		})
 		listed := func() []v1alpha1.ListedCertificate { must(f.get(r, "press")); return r.Status.Certificates }
 		Eventually(listed).Should(HaveExactElements(
-			And(HaveField("Fingerprint", pki.Fingerprint(leafOf(second))), HaveField("Use", v1alpha1.CertificateCurrent)),
-			And(HaveField("Fingerprint", pki.Fingerprint(leafOf(first))), HaveField("Use", v1alpha1.CertificatePrevious)),
+			And(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(second))), HaveField("Use", v1alpha1.CertificateCurrent)),
+			And(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(first))), HaveField("Use", v1alpha1.CertificatePrevious)),
 		))
 		Expect(r.Status.Certificates[1].Until.Time).To(BeTemporally("~", operatorClock.Now().Add(time.Hour), 2*time.Second))
 		operatorClock.Step(61 * time.Minute)
@@ -160,7 +160,7 @@ var _ = Describe("A Secret that the user brings", func() {
 		Expect(message(f, m, v1alpha1.ConditionCertificateReady)()).To(HavePrefix("Secret alpha-tls: ca.crt is missing"))
 		change(f, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = authority.BundlePEM() })
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
-		Expect(m.Status.Certificate.Fingerprint).To(Equal(pki.Fingerprint(leafOf(pair))))
+		Expect(m.Status.Certificate.Fingerprint).To(Equal(v1alpha1.Fingerprint(leafOf(pair))))
 	})
 
 	It("may be the shared certificate, which has to be there and not empty", func(ctx SpecContext) {

@@ -140,18 +140,16 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		return err
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
-	s.agenda.at(pki.RenewAt(current.leaf()))
+	s.agenda.renewal(authority, current.leaf(), s.now)
 	return nil
 }
 
 func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Authority) issuedSecret {
 	return issuedSecret{
-		owner: s.refinery,
-		name:  s.refinery.CertificateSecretName(),
+		owner:     s.refinery,
+		name:      s.refinery.CertificateSecretName(),
+		authority: authority,
 		verify: func(chain []*x509.Certificate) error {
-			if authority == nil { // nothing to judge by, so nothing is renewed
-				return nil
-			}
 			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
 		},
 		issue: func() (pki.PEMPair, error) {
@@ -174,7 +172,7 @@ func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *ref
 // awaitListing ends the pass until the status that was read lists the certificate.
 func (r *RefineryReconciler) awaitListing(_ context.Context, s *refineryScope) error {
 	leaf := s.certificate.leaf
-	if leaf == nil || currentFingerprint(s.refinery.Status.Certificates) == pki.Fingerprint(leaf) {
+	if leaf == nil || currentFingerprint(s.refinery.Status.Certificates) == v1alpha1.Fingerprint(leaf) {
 		return nil
 	}
 	return &waitError{v1alpha1.ReasonProgressing, "the certificate is being listed in status", time.Second}
@@ -218,4 +216,13 @@ func (a *agenda) atFuture(t, now time.Time) {
 	if t.After(now) {
 		a.at(t)
 	}
+}
+
+// renewal puts on the agenda when a certificate is due, or, if it never is, its end.
+func (a *agenda) renewal(authority *pki.Authority, leaf *x509.Certificate, now time.Time) {
+	if due := authority.RenewAt(leaf); !due.IsZero() {
+		a.at(due)
+		return
+	}
+	a.atFuture(leaf.NotAfter.Add(time.Second), now)
 }

@@ -245,7 +245,7 @@ func TestNoNodeStartsBeforeStatusListsItsCertificate(t *testing.T) {
 		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "press-tls"}, secret)); err != nil {
 		t.Fatal(err)
 	}
-	want := pki.Fingerprint(leafOf(pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey]}))
+	want := v1alpha1.Fingerprint(leafOf(pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey]}))
 	if len(r.Status.Certificates) != 1 || r.Status.Certificates[0].Fingerprint != want {
 		t.Errorf("status lists %v when the Deployment is written, want %s", r.Status.Certificates, want)
 	}

@@ -1,6 +1,11 @@
 package v1alpha1
 
-import "net/url"
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"net/url"
+)
 
 // Names that operator, master and node agree on.
 const (
@@ -55,4 +60,10 @@ func (r *Refinery) Identity() *url.URL {
 // RefineryIdentity is Identity for names that are not those of an object at hand.
 func RefineryIdentity(master, namespace, refinery string) *url.URL {
 	return &url.URL{Scheme: "spiffe", Host: master + "." + namespace + identityDomain, Path: "/refinery/" + refinery}
+}
+
+// Fingerprint is by what a certificate is listed: the SHA-256 of its DER form in 64 lower-case hexadecimal digits.
+func Fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
 }

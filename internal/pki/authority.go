@@ -93,6 +93,15 @@ func (a *Authority) BundlePEM() []byte {
 	return bundle
 }
 
+// RenewAt is when a certificate is to be replaced: at two thirds of its life. It is zero, for never, if it
+// ends with the authority already: no new one would live longer.
+func (a *Authority) RenewAt(leaf *x509.Certificate) time.Time {
+	if !leaf.NotAfter.Before(a.Certificates[0].NotAfter) {
+		return time.Time{}
+	}
+	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
+}
+
 // Name names the authority for people.
 func (a *Authority) Name() string { return nameOf(a.Certificates[0]) }
 

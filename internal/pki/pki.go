@@ -7,9 +7,6 @@
 package pki
 
 import (
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -50,15 +47,4 @@ func AsProblem(err error) *Problem {
 
 func problemf(reason, format string, args ...any) error {
 	return &Problem{Reason: reason, Message: fmt.Sprintf(format, args...)}
-}
-
-// Fingerprint is the SHA-256 of the certificate's DER form in 64 lower-case hexadecimal digits.
-func Fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
-}
-
-// RenewAt is when an issued certificate is to be replaced: at two thirds of its life.
-func RenewAt(c *x509.Certificate) time.Time {
-	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) / 3 * 2)
 }

@@ -109,11 +109,23 @@ func TestLeafDoesNotOutliveItsAuthority(t *testing.T) {
 	}
 }
 
-func TestRenewalIsDueAtTwoThirdsOfTheLife(t *testing.T) {
-	_, chain := client(t, newAuthority(t, "plant/alpha"))
-	want := now.Add(-Backdating).Add((LeafLifetime + Backdating) / 3 * 2)
-	if got := RenewAt(chain[0]); !got.Equal(want) {
-		t.Errorf("got %v, want %v", got, want)
+func TestRenewalIsDueAtTwoThirdsOfTheLifeAndNeverIfThatEndsWithTheAuthority(t *testing.T) {
+	a := newAuthority(t, "plant/alpha")
+	for name, test := range map[string]struct{ issued, want time.Time }{
+		"long before the end":     {now, now.Add(-Backdating).Add((LeafLifetime + Backdating) / 3 * 2)},
+		"cut short":               {now.Add(AuthorityLifetime - LeafLifetime + time.Second), time.Time{}},
+		"in the last two minutes": {now.Add(AuthorityLifetime - 2*time.Minute), time.Time{}},
+		"just not cut short":      {now.Add(AuthorityLifetime - LeafLifetime - time.Second), now.Add(AuthorityLifetime - LeafLifetime - time.Second - Backdating).Add((LeafLifetime + Backdating) / 3 * 2)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pair, err := a.IssueClient("press", identity, test.issued)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := a.RenewAt(parse(t, pair)[0]); !got.Equal(test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 
