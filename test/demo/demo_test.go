@@ -85,7 +85,7 @@ func TestWhatTheReadmeTellsToType(t *testing.T) {
 
 	bash(t, "make -s demo-down")
 	for what, script := range map[string]string{
-		"processes":  "ps -eo args | grep -E '^[^ ]*(kubelet|kube-apiserver|etcd|containerd|kube-proxy) ' | grep -v grep || true",
+		"processes":  "ps -eo args | grep -E 'refinery-operator/kubernetes|refinery-cluster' | grep -v grep || true",
 		"interfaces": "ip -brief link show type bridge; ip -brief link show type veth",
 		"nft tables": "nft list tables",
 		"mounts":     "grep -E 'kubelet|containerd|/run/netns/cni' /proc/mounts || true",
