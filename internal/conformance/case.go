@@ -114,7 +114,7 @@ func (s *suite) play(ctx context.Context, c *testCase) Result {
 	if s.peer == refinery {
 		connected = time.Now() // Until then the kit waited for the refinery to come.
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.takes+time.Duration(len(c.steps)+5)*s.patience)
+	ctx, cancel := context.WithTimeout(ctx, c.takes+time.Duration(len(c.steps)+1)*(s.patience+quietTime))
 	defer cancel()
 	x := newExchange(ctx, conn, s.peer, s.patience, s.secrets...)
 	defer x.close()

@@ -22,6 +22,8 @@ const (
 	maxUnread = 256 << 10
 	// shownBytes is how much of a message a report shows.
 	shownBytes = 200
+	// shownMessages is how many messages of the peer's a report shows.
+	shownMessages = 50
 )
 
 // failure is why a case fails: what was expected, and what came instead.
@@ -129,7 +131,9 @@ func (x *exchange) next(deadline time.Time) (*message, error) {
 		if raw, rest, ok := cut(x.buf); ok {
 			x.buf = slices.Clone(rest)
 			m := parse(raw)
-			x.came = append(x.came, x.show(raw))
+			if len(x.came) < shownMessages {
+				x.came = append(x.came, x.show(raw))
+			}
 			return &m, nil
 		}
 		if x.more(deadline) {

@@ -176,6 +176,41 @@ func sample() *Report {
 	return r
 }
 
+func TestARunEndsWhateverThePeerDoes(t *testing.T) {
+	f := newFiles(t)
+	for _, tc := range []struct {
+		name  string
+		serve func(net.Conn)
+	}{
+		{"hangs after conn:startAuth", func(c net.Conn) { _, _ = io.WriteString(c, compose(startAuth, "")); silent(c) }},
+		{"sends without end", func(c net.Conn) {
+			_, _ = io.WriteString(c, compose(startAuth, "")+grant)
+			for flood := []byte(strings.Repeat(compose(alive, ""), 100)); ; {
+				if _, err := c.Write(flood); err != nil {
+					return
+				}
+			}
+		}},
+		{"sends without end and without <EOF>", func(c net.Conn) {
+			_, _ = io.WriteString(c, compose(startAuth, "")+"conn:alive;;")
+			for flood := make([]byte, 4096); ; {
+				if _, err := c.Write(flood); err != nil {
+					return
+				}
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var stdout bytes.Buffer
+			args := []string{"master", "--address=" + peer(t, tc.serve), "--transport=Plaintext", "--auth-cert=" + f.path("shared"),
+				"--patience=50ms", "--run=^R-(2.5|5.1|5.6)"}
+			if code := Main(t.Context(), args, &stdout, io.Discard); code != exitFailed {
+				t.Errorf("exit code %d, want %d\n%s", code, exitFailed, stdout.String())
+			}
+		})
+	}
+}
+
 func TestTextTellsWhatWasSentExpectedAndCame(t *testing.T) {
 	r := sample()
 	var b bytes.Buffer
