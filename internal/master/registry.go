@@ -23,6 +23,9 @@ const (
 	maxGone = v1alpha1.MaxNodeStatuses
 	// refusalInterval is how often refused nodes may change a Refinery's status, once the first maxRefused have.
 	refusalInterval = 10 * time.Second
+	// listingGrace is how long a certificate that is not listed is not held against its node: a node that starts with a
+	// new certificate may be ahead of the watch that brings its listing, and then comes again.
+	listingGrace = 2 * time.Second
 	// handshakeShown is how long a handshake takes before it is shown: quicker ones would only double the writes.
 	handshakeShown = time.Second
 )
@@ -61,6 +64,7 @@ type node struct {
 	presumed bool      // the status that was found says Authenticated, and the grace has not ended
 	own      bool      // it was refused, and is one of the Refinery's own (Denial.Own)
 	seen     time.Time // when it was last refused, closed or lost
+	from     time.Time // when it is shown from on
 }
 
 func (n *node) authenticated() bool { return n.State == v1alpha1.NodeAuthenticated }
@@ -332,7 +336,10 @@ func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
 	}
 	status := a.status(d.State, d.Reason, d.Message, since)
 	status.ID = id
-	n.NodeStatus, n.seen, n.own = status, now, d.Own
+	n.NodeStatus, n.seen, n.own, n.from = status, now, d.Own, now
+	if d.Reason == v1alpha1.ReasonCertificateNotListed {
+		n.from = now.Add(listingGrace)
+	}
 	g.nodes[id] = n
 	g.bound((*node).refused, maxRefused)
 	return true

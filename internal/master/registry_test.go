@@ -179,6 +179,22 @@ func TestARefusalThatComesAgainChangesNothing(t *testing.T) {
 	l.want("press/a: Denied/Expired") // and yet it is remembered from the last time
 }
 
+func TestANodeAheadOfTheListingOfItsCertificateIsNotShownAsDenied(t *testing.T) {
+	l := newLedger(t, 2)
+	unlisted := &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonCertificateNotListed, Refinery: "press"}
+	l.Refused(attemptOf("press/a", "press"), unlisted)
+	l.Refused(attemptOf("press/b", "press"), unlisted)
+	l.want()
+	if next := l.Snapshot("press").Next; !next.Equal(l.clock.Now().Add(listingGrace)) {
+		t.Errorf("changes by itself at %v", next)
+	}
+	l.clock.Step(listingGrace / 2)
+	l.enter("press/a")
+	l.want("press/a: Authenticated/Authenticated")
+	l.clock.Step(listingGrace / 2)
+	l.want("press/a: Authenticated/Authenticated", "press/b: Denied/CertificateNotListed")
+}
+
 func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
 	l := newLedger(t, 1)
 	for i := range 1000 {

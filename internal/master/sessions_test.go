@@ -197,6 +197,7 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 		}, protocol.ErrDenied, "Denied/CertificateMismatch"},
 		{"a fingerprint that is not listed", func(f *floor) error {
 			_, err := f.join(f.authority.forRefinery(f.T, "alpha", "plant", "press"), "press/a")
+			f.clock.Step(listingGrace)
 			return err
 		}, protocol.ErrDenied, "Denied/CertificateNotListed"},
 		{"two URI SANs", func(f *floor) error {

@@ -47,6 +47,10 @@ func (r *Registry) Snapshot(refinery string) Snapshot {
 				delete(g.nodes, id)
 				continue
 			}
+			if now.Before(n.from) {
+				s.until(n.from)
+				continue
+			}
 		}
 		s.Nodes = append(s.Nodes, n.NodeStatus)
 	}
