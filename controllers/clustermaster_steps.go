@@ -20,6 +20,9 @@ import (
 
 // validate checks what CEL has no words for.
 func (r *ClusterMasterReconciler) validate(_ context.Context, s *masterScope) error {
+	if why := refusedShared(s.master); why != "" {
+		return &stalledError{v1alpha1.ReasonInvalidReference, why}
+	}
 	versions := s.master.Spec.Protocol.AcceptedVersions
 	if versions == "" {
 		return nil

@@ -204,10 +204,16 @@ func (f fixture) authority(name string) *pki.Authority {
 	return authority
 }
 
-func otherAuthority() *pki.Authority {
+func otherAuthorityPair() pki.PEMPair {
 	GinkgoHelper()
 	pair, err := pki.NewAuthority("other", operatorClock.Now())
 	Expect(err).NotTo(HaveOccurred())
+	return pair
+}
+
+func otherAuthority() *pki.Authority {
+	GinkgoHelper()
+	pair := otherAuthorityPair()
 	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, operatorClock.Now())
 	Expect(err).NotTo(HaveOccurred())
 	return authority

@@ -52,14 +52,15 @@ type refineryScope struct {
 //
 //  1. read the Refinery, its ClusterMaster and its Deployment
 //  2. require the ClusterMaster
-//  3. find, verify or issue the certificate
-//  4. apply the ServiceAccount
-//  5. wait until status lists the certificate, so that no node starts that would be denied
-//  6. apply the Service over spec.ports, or remove it
-//  7. apply the Deployment, or remove it with placement External
-//  8. write the status if it differs, then the events of what changed
+//  3. refuse Secrets that are not for its nodes to read
+//  4. find, verify or issue the certificate
+//  5. apply the ServiceAccount
+//  6. wait until status lists the certificate, so that no node starts that would be denied
+//  7. apply the Service over spec.ports, or remove it
+//  8. apply the Deployment, or remove it with placement External
+//  9. write the status if it differs, then the events of what changed
 //
-// A paused Refinery gets steps 1 and 8 only.
+// A paused Refinery gets steps 1 and 9 only.
 func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	scope, err := r.open(ctx, request.NamespacedName)
 	if err != nil || scope == nil {
@@ -74,6 +75,7 @@ func (r *RefineryReconciler) run(ctx context.Context, s *refineryScope) error {
 	}
 	for _, step := range []func(context.Context, *refineryScope) error{
 		r.requireMaster,
+		r.checkReferences,
 		r.reconcileCertificate,
 		r.reconcileServiceAccount,
 		r.awaitListing,

@@ -200,6 +200,9 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 	if err != nil {
 		return err
 	}
+	if err := r.checkTemplate(ctx, s, desired); err != nil {
+		return err
+	}
 	_, err = r.apply.Apply(ctx, s.refinery, desired)
 	return err
 }

@@ -41,6 +41,8 @@ const (
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonInvalidVersions: spec.protocol.acceptedVersions is no semver constraint.
 	ReasonInvalidVersions = "InvalidVersions"
+	// ReasonInvalidReference: the spec names a Secret that is not for those who would read it.
+	ReasonInvalidReference = "InvalidReference"
 	// ReasonRejected: the API server refused an object; the message carries its words.
 	ReasonRejected = "Rejected"
 	// ReasonError: something failed that is tried again.

@@ -93,9 +93,9 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
 		WithContainers(container).
-		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName()))
+		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...))
 	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName()))
+		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName(), v1alpha1.SharedCertificateKey))
 	}
 	return spec, nil
 }

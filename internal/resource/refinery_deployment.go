@@ -13,8 +13,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// agentHealthPort serves probes and metrics of an agent.
-const agentHealthPort = 8082
+const (
+	// agentHTTPPort tells the workload in the same pod its upstream.
+	agentHTTPPort = 8081
+	// agentHealthPort serves probes and metrics of an agent.
+	agentHealthPort = 8082
+)
 
 // RefineryDeployment runs the nodes of a Refinery: the agent as a native sidecar ahead of the user's
 // containers, or, without such, the agent alone. An error is a *TemplateError.
@@ -52,7 +56,7 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 		spec.WithVolumes(refineryCertificateVolume(r, m))
 	}
 	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName()))
+		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName(), v1alpha1.SharedCertificateKey))
 	}
 	agent := agentContainer(r, m, images)
 	if sidecar {
@@ -67,7 +71,7 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 // of the master beside it: kubectl create secret tls makes Secrets without one.
 func refineryCertificateVolume(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1.VolumeApplyConfiguration {
 	if r.Spec.CertificateSecretRef == nil {
-		return secretVolume(certificateVolume, r.CertificateSecretName())
+		return secretVolume(certificateVolume, r.CertificateSecretName(), certificateKeys...)
 	}
 	return v1.Volume().WithName(certificateVolume).WithProjected(v1.ProjectedVolumeSource().WithSources(
 		projected(r.CertificateSecretName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
@@ -118,7 +122,7 @@ func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 		fmt.Sprintf("--alive-interval=%ds", m.Spec.Protocol.AliveIntervalSeconds),
 		fmt.Sprintf("--alive-timeout=%ds", m.Spec.Protocol.AliveTimeoutSeconds),
 		"--upstream-file=" + runDirectory + "/upstream.json",
-		"--http-address=127.0.0.1:8081",
+		fmt.Sprintf("--http-address=127.0.0.1:%d", agentHTTPPort),
 		fmt.Sprintf("--health-address=:%d", agentHealthPort),
 	}
 	if r.Spec.Version != "" {

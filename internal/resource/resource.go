@@ -32,6 +32,8 @@ const (
 	sharedDirectory      = "/etc/refinery/shared"
 	runDirectory         = "/run/refinery"
 
+	// ownVolumes begins the names of the operator's volumes.
+	ownVolumes        = "refinery-"
 	certificateVolume = "refinery-tls"
 	sharedVolume      = "refinery-shared"
 	runVolume         = "refinery-run"
@@ -107,8 +109,16 @@ func containerSecurity() *v1.SecurityContextApplyConfiguration {
 		WithCapabilities(v1.Capabilities().WithDrop("ALL"))
 }
 
-func secretVolume(name, secret string) *v1.VolumeApplyConfiguration {
-	return v1.Volume().WithName(name).WithSecret(v1.SecretVolumeSource().WithSecretName(secret))
+// certificateKeys are the keys of a certificate Secret that a pod needs.
+var certificateKeys = []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey}
+
+// secretVolume mounts the keys that are needed, and nothing else that the Secret may hold.
+func secretVolume(name, secret string, keys ...string) *v1.VolumeApplyConfiguration {
+	source := v1.SecretVolumeSource().WithSecretName(secret)
+	for _, key := range keys {
+		source.WithItems(v1.KeyToPath().WithKey(key).WithPath(key))
+	}
+	return v1.Volume().WithName(name).WithSecret(source)
 }
 
 func readOnlyMount(volume, path string) *v1.VolumeMountApplyConfiguration {
