@@ -100,6 +100,7 @@ type Port struct {
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
+	// +kubebuilder:validation:XValidation:rule="self != 8081 && self != 8082",message="8081 and 8082 are the agent's; choose another port"
 	ContainerPort int32 `json:"containerPort"`
 	// protocol is TCP or UDP.
 	// +optional

@@ -87,11 +87,14 @@ func checkAgent(merged, reference map[string]any, sidecar bool) error {
 	if fields := differingFields(agent, wanted, "resources"); len(fields) > 0 {
 		return templateErrorf("changes %s of container %s: only its resources can be chosen", strings.Join(fields, ", "), AgentContainer)
 	}
-	for _, name := range []string{certificateVolume, runVolume, sharedVolume} {
-		got, want := itemNamed(merged, "volumes", name), itemNamed(reference, "volumes", name)
-		if !reflect.DeepEqual(got, want) {
-			return templateErrorf("changes volume %s: names of volumes that begin with refinery- belong to the operator", name)
-		}
+	return checkVolumes(merged, reference)
+}
+
+// checkVolumes refuses every difference between the volumes whose names are the operator's.
+func checkVolumes(merged, reference map[string]any) error {
+	got, want := ownVolumesOf(merged), ownVolumesOf(reference)
+	for _, name := range differingFields(got, want, "") {
+		return templateErrorf("changes volume %s: names of volumes that begin with %s belong to the operator", name, ownVolumes)
 	}
 	return nil
 }
@@ -112,6 +115,9 @@ func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTem
 	if err := json.Unmarshal(raw, template); err != nil {
 		return nil, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
+	if err := checkPorts(slices.Concat(template.Spec.InitContainers, template.Spec.Containers)); err != nil {
+		return nil, err
+	}
 	template.WithLabels(labels)
 	slices.SortStableFunc(template.Spec.InitContainers, func(a, b v1.ContainerApplyConfiguration) int {
 		return boolToInt(isAgent(b)) - boolToInt(isAgent(a))
@@ -123,6 +129,22 @@ func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTem
 		finishContainer(&template.Spec.Containers[i])
 	}
 	return template, nil
+}
+
+// checkPorts refuses ports on which the agent listens: the containers of a pod share one address.
+func checkPorts(containers []v1.ContainerApplyConfiguration) error {
+	for _, c := range containers {
+		if isAgent(c) {
+			continue
+		}
+		for _, port := range c.Ports {
+			if p := port.ContainerPort; p != nil && (*p == agentHTTPPort || *p == agentHealthPort) {
+				return templateErrorf("has port %d in container %s: %d and %d are the agent's; choose another port",
+					*p, *c.Name, agentHTTPPort, agentHealthPort)
+			}
+		}
+	}
+	return nil
 }
 
 // finishContainer shows the upstream to a container of the workload, and fills in what Pod Security
@@ -163,6 +185,20 @@ func boolToInt(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// ownVolumesOf are the volumes of a template, by name, whose names are the operator's.
+func ownVolumesOf(template map[string]any) map[string]any {
+	own := map[string]any{}
+	spec, _ := template["spec"].(map[string]any)
+	volumes, _ := spec["volumes"].([]any)
+	for _, volume := range volumes {
+		object, _ := volume.(map[string]any)
+		if name, ok := object["name"].(string); ok && strings.HasPrefix(name, ownVolumes) {
+			own[name] = object
+		}
+	}
+	return own
 }
 
 // itemNamed returns the item of spec.<list> with a name, or nil.

@@ -136,6 +136,8 @@ func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 		{"port names", refinery("{masterRef: {name: alpha}, ports: [{name: HTTP, containerPort: 80}]}"), "must be at most 15 lower-case letters"},
 		{"port names are unique", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80}, {name: a, containerPort: 81}]}"), "Duplicate value"},
 		{"port range", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 65536}]}"), "should be less than or equal to 65535"},
+		{"port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8081}]}"), "8081 and 8082 are the agent's; choose another port"},
+		{"other port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8082}]}"), "8081 and 8082 are the agent's; choose another port"},
 		{"port protocol", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, protocol: SCTP}]}"), `supported values: "TCP", "UDP"`},
 		{"template is an object", refinery("{masterRef: {name: alpha}, template: pod}"), "must be of type object"},
 	} {
