@@ -29,7 +29,7 @@ test: verify lint test-unit test-cluster test-api test-controllers test-chart te
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
 
 .PHONY: test-unit
-test-unit: gcc ## The inner loop: unit tests with the race detector, under a minute when warm.
+test-unit: test-packages ## The inner loop: unit tests with the race detector, under a minute when warm.
 	@env -u KUBEBUILDER_ASSETS go test -race $(UNIT_PACKAGES)
 
 .PHONY: test-api
@@ -37,7 +37,7 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 ./test/api/
 
 .PHONY: test-controllers
-test-controllers: gcc ## Controllers and the master's reporter against etcd and kube-apiserver.
+test-controllers: test-packages ## Controllers and the master's reporter against etcd and kube-apiserver.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 15m ./controllers/... ./internal/master/...
 
 .PHONY: test-chart
@@ -60,7 +60,7 @@ lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
 ##@ Build it
 
 .PHONY: build
-build: ## The three binaries, into bin/.
+build: ## The binaries, into bin/: operator, master, refinery and conformance.
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
@@ -84,9 +84,11 @@ version: # The version of this checkout, and nothing else.
 image-tag: # A tag that changes with the source of the images, and nothing else.
 	@echo dev-$$(git ls-files -z --cached --others --exclude-standard api cmd controllers internal protocol go.mod go.sum | xargs -0 sha256sum 2>/dev/null | sha256sum | cut -c1-12)
 
-.PHONY: gcc
-gcc: # The race detector needs a C compiler.
-	@command -v gcc >/dev/null || { echo "installing gcc for the race detector"; apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null; }
+.PHONY: test-packages
+test-packages: # The race detector needs a C compiler, and the example of a node in another language needs Python.
+	@command -v gcc >/dev/null && command -v python3 >/dev/null || { \
+		echo "installing gcc and python3 for the tests"; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3 >/dev/null; }
 
 ##@ Help
 
