@@ -6,13 +6,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -28,14 +26,11 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // ClusterMasterReconciler makes what a ClusterMaster owns.
-type ClusterMasterReconciler struct {
-	*Environment
-	apply *apply.Applier
-}
+type ClusterMasterReconciler struct{ *reconciler }
 
 // NewClusterMasterReconciler returns a reconciler that remembers nothing yet.
 func NewClusterMasterReconciler(e *Environment) *ClusterMasterReconciler {
-	return &ClusterMasterReconciler{Environment: e, apply: apply.New(e.Client, e.Live)}
+	return &ClusterMasterReconciler{newReconciler(e)}
 }
 
 // masterScope is everything that one pass has read, and what its steps have found out.
@@ -45,6 +40,10 @@ type masterScope struct {
 	deployment *appsv1.Deployment
 	now        time.Time
 
+	// lease is nil while no master has been active.
+	lease *lease
+	// written is the generation of the Deployment as it was last applied; the one above may be older.
+	written int64
 	// authority is nil while it is not there or no good.
 	authority *pki.Authority
 	// certificate is what the certificate steps found, or nil while they have not run.
@@ -62,71 +61,51 @@ type masterScope struct {
 //  6. apply the ServiceAccount, Role and RoleBinding
 //  7. apply the Service
 //  8. apply the Deployment
-//  9. write the status if it differs, then the events of what changed
+//  9. look at the Lease of a master that was active
+//  10. write the status if it differs, then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 9 only.
+// A paused ClusterMaster gets steps 1 and 10 only.
 func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	scope, err := r.open(ctx, request.NamespacedName)
-	if err != nil || scope == nil {
+	s, err := r.open(ctx, request.NamespacedName)
+	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	return r.close(ctx, scope, r.run(ctx, scope))
-}
-
-func (r *ClusterMasterReconciler) run(ctx context.Context, s *masterScope) error {
-	if s.master.Spec.Paused {
-		return nil
+	if !s.master.Spec.Paused {
+		err = runSteps(ctx, s,
+			r.validate,
+			r.reconcileAuthority,
+			r.reconcileCertificate,
+			r.reconcileShared,
+			r.reconcileAccess,
+			r.reconcileService,
+			r.reconcileDeployment,
+			r.lookAtLease,
+		)
 	}
-	for _, step := range []func(context.Context, *masterScope) error{
-		r.validate,
-		r.reconcileAuthority,
-		r.reconcileCertificate,
-		r.reconcileShared,
-		r.reconcileAccess,
-		r.reconcileService,
-		r.reconcileDeployment,
-	} {
-		if err := step(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.close(ctx, s, err)
 }
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey) (*masterScope, error) {
 	s := &masterScope{master: &v1alpha1.ClusterMaster{}, now: r.now()}
-	if err := r.Client.Get(ctx, key, s.master); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.apply.Forget(key)
-		}
-		return nil, client.IgnoreNotFound(err)
-	}
-	// Deletion is the garbage collector's; and after our own write of status an event is still to come.
-	if !s.master.DeletionTimestamp.IsZero() || r.apply.Behind(s.master) {
-		return nil, nil
+	if ok, err := r.find(ctx, key, s.master); err != nil || !ok {
+		return nil, err
 	}
 	var err error
 	s.deployment, err = r.ownDeployment(ctx, s.master)
 	return s, err
 }
 
-// close writes the status if it differs, then tells the events, and says when to look again.
+// close leaves what the pass found in status.
 func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err error) (ctrl.Result, error) {
-	o := outcomeOf(err, r.Recheck)
+	o := r.outcome(client.ObjectKeyFromObject(s.master), err)
 	status := masterStatus(s, o)
-	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
-	if !same(desired, current) {
-		if err := r.apply.Status(ctx, s.master, desired); err != nil {
-			return statusFailed(ctx, err)
-		}
-		changes := transitions(s.master.Status.Conditions, status.Conditions)
-		if is, was := status.Certificate, s.master.Status.Certificate; is != nil && was != nil && was.Fingerprint != is.Fingerprint {
-			changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
-		}
-		r.record(s.master, changes)
+	changes := transitions(s.master.Status.Conditions, status.Conditions)
+	if is, was := status.Certificate, s.master.Status.Certificate; is != nil && was != nil && was.Fingerprint != is.Fingerprint {
+		changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
 	}
-	return result(ctx, o, err, s.agenda, s.now)
+	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
+	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, s.agenda, s.now})
 }
 
 // found records certificates that are good, and warns of the end of what signs them.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -32,8 +31,8 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 		status.Replicas = s.deployment.Status.Replicas
 	}
 	status.Selector = resource.FormatSelector(resource.MasterSelector(m))
-	if o.consequence != silentRetry {
-		conditions.set(masterReady(m, conditions, o))
+	if !o.silent() {
+		conditions.set(masterReady(s, conditions, o))
 	}
 	conditions.setStalled(o)
 	if o.consequence == carriedOut && !m.Spec.Paused {
@@ -44,25 +43,28 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 	return status
 }
 
+// noneWanted tells what scaling to nothing means.
+const noneWanted = "spec.replicas is 0: no master runs; scale it up"
+
 // masterReady tells the first thing that is in the way, by the other conditions of the same pass.
-func masterReady(m *v1alpha1.ClusterMaster, conditions conditionSet, o outcome) metav1.Condition {
-	not := func(reason, message string) metav1.Condition {
-		return newCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+func masterReady(s *masterScope, conditions conditionSet, o outcome) metav1.Condition {
+	m := s.master
+	if c, ok := hindered(conditions, o, m.Spec.Paused, "running pods go on"); ok {
+		return c
 	}
-	find := func(kind string) *metav1.Condition { return meta.FindStatusCondition(*conditions.conditions, kind) }
-	certificate, available := find(v1alpha1.ConditionCertificateReady), find(v1alpha1.ConditionAvailable)
-	switch {
-	case m.Spec.Paused:
-		return newCondition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused,
-			"spec.paused is set: nothing is changed until it is taken away; running pods go on")
-	case o.consequence != carriedOut:
-		return not(o.reason, o.message)
-	case certificate != nil && certificate.Status != metav1.ConditionTrue:
-		return not(v1alpha1.ReasonCertificateNotReady, fmt.Sprintf("%s: %s", certificate.Reason, certificate.Message))
+	available := conditions.find(v1alpha1.ConditionAvailable)
+	switch rollout := rolloutMessage(s.deployment, s.written, resource.MasterReplicas(m)); {
+	case resource.MasterReplicas(m) == 0:
+		return notReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
 	case available != nil && available.Status != metav1.ConditionTrue:
-		return not(v1alpha1.ReasonProgressing, available.Message)
+		return notReady(v1alpha1.ReasonProgressing, available.Message)
 	case m.Status.Active == nil:
-		return not(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
+		return notReady(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
+	case s.lease != nil && s.lease.lapsed(s.now):
+		return notReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf(
+			"no pod holds Lease %s: the last active one, %s, has not renewed it for longer than the alive timeout", m.LeaseName(), m.Status.Active.Pod))
+	case rollout != "":
+		return notReady(v1alpha1.ReasonProgressing, rollout)
 	default:
 		return newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "a master is active")
 	}
@@ -70,12 +72,16 @@ func masterReady(m *v1alpha1.ClusterMaster, conditions conditionSet, o outcome) 
 
 // masterAvailable needs one pod: the standbys make it safe, not available.
 func masterAvailable(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
-	available := availableReplicas(deployment)
-	message := podsMessage(available, resource.MasterReplicas(m), deployment)
-	if available > 0 {
+	available, wanted := availableReplicas(deployment), resource.MasterReplicas(m)
+	message := podsMessage(available, wanted, deployment)
+	switch {
+	case wanted == 0:
+		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, noneWanted)
+	case available > 0:
 		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
+	default:
+		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 	}
-	return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 }
 
 // transportSecure is True for the default only.

@@ -83,8 +83,13 @@ func TestMasterConditions(t *testing.T) {
 		"one standby fewer": {func(s *masterScope) { s.deployment = deployed(1) }, outcome{}, with(nil)},
 		"no pod":            {func(s *masterScope) { s.deployment = deployed(0) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
 		"none wanted": {func(s *masterScope) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{},
-			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"none active": {func(s *masterScope) { s.master.Status.Active = nil }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster"})},
+		"Lease held":                  {func(s *masterScope) { s.lease = &lease{true, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
+		"Lease released a moment ago": {func(s *masterScope) { s.lease = &lease{false, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
+		"Lease lapsed":                {func(s *masterScope) { s.lease = &lease{true, statusTime} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"no Lease":                    {func(s *masterScope) { s.lease = &lease{} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"old pods left":               {func(s *masterScope) { s.deployment.Status.UpdatedReplicas = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"none active":                 {func(s *masterScope) { s.master.Status.Active = nil }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
 		"bad certificate": {func(s *masterScope) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, outcome{},
 			with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
 		"the first of two bad ones is told": {func(s *masterScope) {
@@ -149,6 +154,17 @@ func TestEndOfTheAuthorityIsWarnedOfInTheSameWordsEveryDay(t *testing.T) {
 		s.found(v1alpha1.ReasonIssued, "good")
 		if diff := cmp.Diff(test.want, s.certificate.condition.Message); diff != "" {
 			t.Errorf("%v before the end (-want +got):\n%s", test.left, diff)
+		}
+	}
+}
+
+func TestNoReplicasSayWhatToDo(t *testing.T) {
+	s := masterScopeOf(func(s *masterScope) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) })
+	status := masterStatus(s, outcome{})
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionAvailable} {
+		c := conditionSet{conditions: &status.Conditions}.find(kind)
+		if diff := cmp.Diff("spec.replicas is 0: no master runs; scale it up", c.Message); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
 	}
 }

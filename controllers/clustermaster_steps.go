@@ -73,8 +73,7 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 	if s.authority, err = pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now()); err != nil {
 		return err
 	}
-	_, err = r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pair))
-	return err
+	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pair))
 }
 
 // keepAuthority puts back labels and owner of the Secret, should someone have taken them.
@@ -85,8 +84,7 @@ func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterSc
 		return err
 	}
 	pair := pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
-	_, err := r.apply.Apply(ctx, s.master, over(resource.MasterAuthoritySecret(s.master, pair), secret.UID))
-	return err
+	return r.apply.Apply(ctx, s.master, over(resource.MasterAuthoritySecret(s.master, pair), secret.UID))
 }
 
 // reconcileCertificate keeps the certificate that the master serves. With an authority that came without
@@ -120,7 +118,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		}
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, s.authority.BundlePEM())
-	if _, err := r.apply.Apply(ctx, s.master, over(desired, current.uid)); err != nil {
+	if err := r.apply.Apply(ctx, s.master, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.certificate.leaf = current.leaf()
@@ -171,13 +169,11 @@ func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *master
 		if err := r.verifyShared(ctx, s); err != nil || s.master.SharedSecretName() == own.Name {
 			return err
 		}
-		_, err := r.apply.Delete(ctx, s.master, own)
-		return err
+		return r.apply.Delete(ctx, s.master, own)
 	case shared:
 		return r.keepShared(ctx, s, own)
 	default:
-		_, err := r.apply.Delete(ctx, s.master, own)
-		return err
+		return r.apply.Delete(ctx, s.master, own)
 	}
 }
 
@@ -189,8 +185,7 @@ func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope
 	if len(bytes.TrimSpace(certificate)) == 0 {
 		certificate = []byte(rand.Text() + rand.Text()) // 260 random bits
 	}
-	_, err := r.apply.Apply(ctx, s.master, over(resource.MasterSharedSecret(s.master, certificate), own.UID))
-	return err
+	return r.apply.Apply(ctx, s.master, over(resource.MasterSharedSecret(s.master, certificate), own.UID))
 }
 
 func (r *ClusterMasterReconciler) verifyShared(ctx context.Context, s *masterScope) error {
@@ -220,7 +215,7 @@ func (r *ClusterMasterReconciler) reconcileAccess(ctx context.Context, s *master
 		resource.MasterRole(s.master),
 		resource.MasterRoleBinding(s.master),
 	} {
-		if _, err := r.apply.Apply(ctx, s.master, desired); err != nil {
+		if err := r.apply.Apply(ctx, s.master, desired); err != nil {
 			return err
 		}
 	}
@@ -228,8 +223,7 @@ func (r *ClusterMasterReconciler) reconcileAccess(ctx context.Context, s *master
 }
 
 func (r *ClusterMasterReconciler) reconcileService(ctx context.Context, s *masterScope) error {
-	_, err := r.apply.Apply(ctx, s.master, resource.MasterService(s.master))
-	return err
+	return r.apply.Apply(ctx, s.master, resource.MasterService(s.master))
 }
 
 func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *masterScope) error {
@@ -237,6 +231,9 @@ func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *ma
 	if err != nil {
 		return err
 	}
-	_, err = r.apply.Apply(ctx, s.master, desired)
-	return err
+	if err := r.apply.Apply(ctx, s.master, desired); err != nil {
+		return err
+	}
+	s.written = r.apply.Written(s.master, "Deployment", s.master.Name)
+	return nil
 }

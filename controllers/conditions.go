@@ -28,11 +28,16 @@ func (s conditionSet) set(c metav1.Condition) {
 	meta.SetStatusCondition(s.conditions, c)
 }
 
+// find returns the condition of a type, or nil.
+func (s conditionSet) find(kind string) *metav1.Condition {
+	return meta.FindStatusCondition(*s.conditions, kind)
+}
+
 // setStalled keeps condition Stalled present only while it is True.
 func (s conditionSet) setStalled(o outcome) {
 	if o.consequence == stalled {
 		s.set(newCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, o.reason, o.message))
-	} else if o.consequence != silentRetry {
+	} else if !o.silent() {
 		meta.RemoveStatusCondition(s.conditions, v1alpha1.ConditionStalled)
 	}
 }

@@ -25,8 +25,11 @@ type consequence int
 const (
 	// carriedOut: no error.
 	carriedOut consequence = iota
-	// silentRetry: nothing is wrong, the API server or the network was in the way. Not shown in status.
+	// silentRetry: nothing is wrong, something else changed meanwhile. Not shown in status.
 	silentRetry
+	// away: the API server or the network was in the way. Tried again with backoff, and shown in status when
+	// it stays so.
+	away
 	// retry: something failed that is tried again with backoff.
 	retry
 	// wait: something has to happen first that the operator watches for.
@@ -78,8 +81,10 @@ func outcomeOf(err error, recheck time.Duration) outcome {
 		return outcome{stalled, v1alpha1.ReasonInvalidTemplate, template.Message, 0}
 	case errors.As(err, &schema):
 		return outcome{stalled, v1alpha1.ReasonInvalidTemplate, schema.Error(), 0}
-	case isTransient(err):
+	case isOvertaken(err):
 		return outcome{consequence: silentRetry}
+	case isAway(err):
+		return outcome{consequence: away, reason: v1alpha1.ReasonError, message: err.Error()}
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return outcome{stalled, v1alpha1.ReasonRejected, err.Error(), rejectedRecheck}
 	default:
@@ -87,13 +92,21 @@ func outcomeOf(err error, recheck time.Duration) outcome {
 	}
 }
 
-// isTransient tells errors that say nothing about what is wanted: conflicts, timeouts, an API server
-// that is busy or away, a namespace that is going away.
-func isTransient(err error) bool {
+// silent tells that status is to show nothing of it.
+func (o outcome) silent() bool { return o.consequence == silentRetry || o.consequence == away }
+
+// isOvertaken tells errors of a world that has moved on: a conflict, a namespace that is going away, an
+// operator that is.
+func isOvertaken(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.Is(err, context.Canceled)
+}
+
+// isAway tells errors of an API server that is busy or not to be reached. An internal error is none of
+// them: it is the answer to an admission webhook that fails, and stays until someone mends that.
+func isAway(err error) bool {
 	var network net.Error
-	return apierrors.IsConflict(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
-		apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) ||
-		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) ||
+		errors.Is(err, context.DeadlineExceeded) ||
 		utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || errors.As(err, &network)
 }

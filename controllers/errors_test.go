@@ -25,6 +25,9 @@ func TestConsequenceOfAnError(t *testing.T) {
 	forbidden := apierrors.NewForbidden(deployments, "press", errors.New("exceeded quota"))
 	terminating := apierrors.NewForbidden(deployments, "press", errors.New("going away"))
 	terminating.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	busy, slow, unavailable := apierrors.NewTooManyRequests("x", 1), apierrors.NewTimeoutError("x", 1), apierrors.NewServiceUnavailable("x")
+	unreachable := &net.OpError{Op: "dial", Err: errors.New("x")}
+	webhook := apierrors.NewInternalError(errors.New("failed calling webhook"))
 	wrapped := func(err error) error { return fmt.Errorf("apply Deployment press: %w", err) }
 	tests := map[string]struct {
 		err  error
@@ -39,9 +42,11 @@ func TestConsequenceOfAnError(t *testing.T) {
 		"not allowed":        {wrapped(forbidden), outcome{stalled, v1alpha1.ReasonRejected, wrapped(forbidden).Error(), rejectedRecheck}},
 		"namespace ending":   {wrapped(terminating), outcome{consequence: silentRetry}},
 		"changed meanwhile":  {wrapped(apierrors.NewConflict(deployments, "press", errors.New("x"))), outcome{consequence: silentRetry}},
-		"server busy":        {wrapped(apierrors.NewTooManyRequests("x", 1)), outcome{consequence: silentRetry}},
-		"server slow":        {wrapped(apierrors.NewTimeoutError("x", 1)), outcome{consequence: silentRetry}},
-		"server away":        {wrapped(&net.OpError{Op: "dial", Err: errors.New("x")}), outcome{consequence: silentRetry}},
+		"server busy":        {wrapped(busy), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(busy).Error()}},
+		"server slow":        {wrapped(slow), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(slow).Error()}},
+		"server unavailable": {wrapped(unavailable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(unavailable).Error()}},
+		"server away":        {wrapped(unreachable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(unreachable).Error()}},
+		"webhook failing":    {wrapped(webhook), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: wrapped(webhook).Error()}},
 		"operator stopping":  {wrapped(context.Canceled), outcome{consequence: silentRetry}},
 		"something else":     {errors.New("x"), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: "x"}},
 		"schema of a object": {&apply.SchemaError{Kind: "Deployment", Name: "press", Err: errors.New("x")}, outcome{stalled, v1alpha1.ReasonInvalidTemplate, "Deployment press: x", 0}},

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	coordinationv1ac "k8s.io/client-go/applyconfigurations/coordination/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -94,10 +95,19 @@ func changeStatus[T client.Object](f fixture, object T, edit func(T)) {
 // becomeActive does what an active master does to its ClusterMaster.
 func (f fixture) becomeActive(m *v1alpha1.ClusterMaster) {
 	GinkgoHelper()
+	f.hold(m)
 	f.deploy(m, 1)
 	status := apiac.ClusterMaster(m.Name, m.Namespace).WithStatus(apiac.ClusterMasterStatus().
 		WithActive(apiac.ActiveMaster().WithPod(m.Name + "-0").WithEpoch(1).WithSince(metav1.NewTime(time.Now()))))
 	Expect(api.Status().Apply(f.ctx, status, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
+}
+
+// hold renews the Lease of a master now, and makes it if there is none.
+func (f fixture) hold(m *v1alpha1.ClusterMaster) {
+	GinkgoHelper()
+	l := coordinationv1ac.Lease(m.LeaseName(), m.Namespace).WithSpec(coordinationv1ac.LeaseSpec().
+		WithHolderIdentity(m.Name + "-0").WithLeaseDurationSeconds(10).WithRenewTime(metav1.NewMicroTime(operatorClock.Now())))
+	Expect(api.Apply(f.ctx, l, client.FieldOwner("elector"), client.ForceOwnership)).To(Succeed())
 }
 
 // report does what an active master does to a Refinery.
@@ -115,7 +125,7 @@ func (f fixture) deploy(owner client.Object, available int32) {
 	GinkgoHelper()
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: owner.GetNamespace(), Name: owner.GetName()}}
 	changeStatus(f, deployment, func(d *appsv1.Deployment) {
-		d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas = available, available, available
+		d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas, d.Status.UpdatedReplicas = available, available, available, available
 		d.Status.ObservedGeneration = d.Generation
 	})
 }

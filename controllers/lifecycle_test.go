@@ -31,6 +31,12 @@ func exists(f fixture, object client.Object, name string) func() error {
 	return func() error { return f.get(object, name) }
 }
 
+// wake makes the operator look at an object.
+func wake(f fixture, object client.Object) {
+	GinkgoHelper()
+	change(f, object, func(o client.Object) { o.SetAnnotations(map[string]string{"wake": o.GetResourceVersion()}) })
+}
+
 var _ = Describe("A Refinery", func() {
 	It("waits for its ClusterMaster and goes on when that exists", func(ctx SpecContext) {
 		f := newFixture(ctx)
@@ -249,7 +255,7 @@ var _ = Describe("A ClusterMaster", func() {
 			And(Not(HaveKey("ours")), HaveKeyWithValue("theirs", "2")))
 	})
 
-	It("that has had no pod for its alive timeout makes its Refineries say so, until a master reports again", func(ctx SpecContext) {
+	It("that has had no pod for its alive timeout makes its Refineries say so once nobody holds the Lease, until a master reports again", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m, r := f.master("alpha", `{}`), f.refinery("press", `{}`)
 		f.create(m, r)
@@ -260,12 +266,45 @@ var _ = Describe("A ClusterMaster", func() {
 		f.deploy(m, 0)
 		Eventually(condition(f, m, v1alpha1.ConditionAvailable)).Should(Equal("False/Unavailable"))
 		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
+
+		// The pod looks gone, and yet renews.
 		operatorClock.Step(36 * time.Second)
-		change(f, r, func(r *v1alpha1.Refinery) { r.Annotations = map[string]string{"wake": "up"} })
+		f.hold(m)
+		before := operatorWrites.total()
+		wake(f, r)
+		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
+		Expect(operatorWrites.since(before)).To(BeEmpty())
+
+		operatorClock.Step(36 * time.Second)
+		wake(f, r)
 		Eventually(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("Unknown/MasterUnavailable"))
+		f.hold(m)
 		f.deploy(m, 1)
 		Eventually(condition(f, m, v1alpha1.ConditionAvailable)).Should(Equal("True/Available"))
 		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("Unknown/MasterUnavailable"))
+		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
+		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
+	})
+
+	It("whose pods all stand by is not Ready, nor are its Refineries, until one is active", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{}`)
+		f.create(m, r)
+		Eventually(exists(f, &appsv1.Deployment{}, "alpha")).Should(Succeed())
+		f.becomeActive(m)
+		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
+
+		operatorClock.Step(36 * time.Second)
+		wake(f, m)
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("False/NoActiveMaster"))
+		Expect(message(f, m, v1alpha1.ConditionReady)()).To(Equal(
+			"no pod holds Lease alpha-active: the last active one, alpha-0, has not renewed it for longer than the alive timeout"))
+		Expect(condition(f, m, v1alpha1.ConditionAvailable)()).To(Equal("True/Available"))
+		Eventually(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("Unknown/MasterUnavailable"))
+
+		f.hold(m) // looked at again without any event
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
 		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
 		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
 	})

@@ -6,14 +6,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/apply"
 )
 
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=refineries,verbs=get;list;watch
@@ -24,14 +21,11 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // RefineryReconciler makes what a Refinery owns.
-type RefineryReconciler struct {
-	*Environment
-	apply *apply.Applier
-}
+type RefineryReconciler struct{ *reconciler }
 
 // NewRefineryReconciler returns a reconciler that remembers nothing yet.
 func NewRefineryReconciler(e *Environment) *RefineryReconciler {
-	return &RefineryReconciler{Environment: e, apply: apply.New(e.Client, e.Live)}
+	return &RefineryReconciler{newReconciler(e)}
 }
 
 // refineryScope is everything that one pass has read, and what its steps have found out.
@@ -43,6 +37,10 @@ type refineryScope struct {
 	deployment *appsv1.Deployment
 	now        time.Time
 
+	// lease is the master's, or nil while there is no reason to look at it.
+	lease *lease
+	// written is the generation of the Deployment as it was last applied; the one above may be older.
+	written int64
 	// certificate is what the certificate step found, or nil while it has not run.
 	certificate *certificateFound
 	agenda      agenda
@@ -50,7 +48,7 @@ type refineryScope struct {
 
 // Reconcile brings what a Refinery owns to what its spec says:
 //
-//  1. read the Refinery, its ClusterMaster and its Deployment
+//  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
 //  2. require the ClusterMaster
 //  3. refuse Secrets that are not for its nodes to read
 //  4. find, verify or issue the certificate
@@ -62,45 +60,29 @@ type refineryScope struct {
 //
 // A paused Refinery gets steps 1 and 9 only.
 func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	scope, err := r.open(ctx, request.NamespacedName)
-	if err != nil || scope == nil {
+	s, err := r.open(ctx, request.NamespacedName)
+	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	return r.close(ctx, scope, r.run(ctx, scope))
-}
-
-func (r *RefineryReconciler) run(ctx context.Context, s *refineryScope) error {
-	if s.refinery.Spec.Paused {
-		return nil
+	if err = r.lookAtLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
+		err = runSteps(ctx, s,
+			r.requireMaster,
+			r.checkReferences,
+			r.reconcileCertificate,
+			r.reconcileServiceAccount,
+			r.awaitListing,
+			r.reconcileService,
+			r.reconcileDeployment,
+		)
 	}
-	for _, step := range []func(context.Context, *refineryScope) error{
-		r.requireMaster,
-		r.checkReferences,
-		r.reconcileCertificate,
-		r.reconcileServiceAccount,
-		r.awaitListing,
-		r.reconcileService,
-		r.reconcileDeployment,
-	} {
-		if err := step(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.close(ctx, s, err)
 }
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *RefineryReconciler) open(ctx context.Context, key client.ObjectKey) (*refineryScope, error) {
 	s := &refineryScope{refinery: &v1alpha1.Refinery{}, now: r.now()}
-	if err := r.Client.Get(ctx, key, s.refinery); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.apply.Forget(key)
-		}
-		return nil, client.IgnoreNotFound(err)
-	}
-	// Deletion is the garbage collector's; and after our own write of status an event is still to come.
-	if !s.refinery.DeletionTimestamp.IsZero() || r.apply.Behind(s.refinery) {
-		return nil, nil
+	if ok, err := r.find(ctx, key, s.refinery); err != nil || !ok {
+		return nil, err
 	}
 	master := &v1alpha1.ClusterMaster{}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: s.refinery.Spec.MasterRef.Name}, master)
@@ -127,65 +109,20 @@ func (e *Environment) ownDeployment(ctx context.Context, owner client.Object) (*
 	return deployment, nil
 }
 
-// close writes the status if it differs, then tells the events, and says when to look again.
+// close leaves what the pass found in status.
 func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err error) (ctrl.Result, error) {
-	o := outcomeOf(err, r.Recheck)
+	o := r.outcome(client.ObjectKeyFromObject(s.refinery), err)
 	status := refineryStatus(s, o)
 	desired, current := refineryStatusConfiguration(s.refinery, status), refineryStatusConfiguration(s.refinery, s.refinery.Status)
-	if !same(desired, current) {
-		if speaksForMaster(status) {
-			// Refused if a master has written meanwhile: what it says goes.
-			desired.WithResourceVersion(s.refinery.ResourceVersion)
-		}
-		if err := r.apply.Status(ctx, s.refinery, desired); err != nil {
-			return statusFailed(ctx, err)
-		}
-		changes := transitions(s.refinery.Status.Conditions, status.Conditions)
-		is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
-		if is != "" && was != "" && is != was {
-			changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
-		}
-		r.record(s.refinery, changes)
+	if speaksForMaster(status) {
+		// Refused if a master has written meanwhile: what it says goes.
+		desired.WithResourceVersion(s.refinery.ResourceVersion)
+		current.WithResourceVersion(s.refinery.ResourceVersion)
 	}
-	return result(ctx, o, err, s.agenda, s.now)
-}
-
-// statusFailed tries again: what cannot be written to status cannot be shown there either, so it is logged.
-func statusFailed(ctx context.Context, err error) (ctrl.Result, error) {
-	if isTransient(err) {
-		return result(ctx, outcome{consequence: silentRetry}, err, agenda{}, time.Time{})
+	changes := transitions(s.refinery.Status.Conditions, status.Conditions)
+	is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
+	if is != "" && was != "" && is != was {
+		changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
 	}
-	return ctrl.Result{}, err
-}
-
-// result turns the consequence of a pass into what the workqueue is told.
-func result(ctx context.Context, o outcome, err error, a agenda, now time.Time) (ctrl.Result, error) {
-	switch o.consequence {
-	case retry:
-		return ctrl.Result{}, err
-	case silentRetry:
-		log.FromContext(ctx).V(1).Info("Trying again", "cause", err.Error())
-		return ctrl.Result{RequeueAfter: time.Second}, nil
-	}
-	if o.recheck > 0 {
-		a.at(now.Add(o.recheck))
-	}
-	return ctrl.Result{RequeueAfter: a.after(now)}, nil
-}
-
-// agenda is when to look again although nothing was seen to change: the earliest time that was put on it.
-type agenda struct{ next time.Time }
-
-func (a *agenda) at(t time.Time) {
-	if a.next.IsZero() || t.Before(a.next) {
-		a.next = t
-	}
-}
-
-// after is the time left, at least a second, or 0 for never.
-func (a *agenda) after(now time.Time) time.Duration {
-	if a.next.IsZero() {
-		return 0
-	}
-	return max(a.next.Sub(now), time.Second)
+	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, s.agenda, s.now})
 }

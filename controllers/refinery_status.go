@@ -2,10 +2,8 @@ package controllers
 
 import (
 	"fmt"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,8 +30,8 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 		conditions.set(c)
 	}
 	status.Replicas, status.Selector = refineryScale(r, s.deployment)
-	if o.consequence != silentRetry {
-		conditions.set(refineryReady(r, conditions, o))
+	if !o.silent() {
+		conditions.set(refineryReady(s, conditions, o))
 	}
 	conditions.setStalled(o)
 	if o.consequence == carriedOut && !r.Spec.Paused {
@@ -43,26 +41,20 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 }
 
 // refineryReady tells the first thing that is in the way, by the other conditions of the same pass.
-func refineryReady(r *v1alpha1.Refinery, conditions conditionSet, o outcome) metav1.Condition {
-	not := func(reason, message string) metav1.Condition {
-		return newCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+func refineryReady(s *refineryScope, conditions conditionSet, o outcome) metav1.Condition {
+	if c, ok := hindered(conditions, o, s.refinery.Spec.Paused, "running nodes go on"); ok {
+		return c
 	}
-	find := func(kind string) *metav1.Condition { return meta.FindStatusCondition(*conditions.conditions, kind) }
-	certificate, authenticated, available := find(v1alpha1.ConditionCertificateReady), find(v1alpha1.ConditionAuthenticated), find(v1alpha1.ConditionAvailable)
-	switch {
-	case r.Spec.Paused:
-		return newCondition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused,
-			"spec.paused is set: nothing is changed until it is taken away; running nodes go on")
-	case o.consequence != carriedOut:
-		return not(o.reason, o.message)
-	case certificate != nil && certificate.Status != metav1.ConditionTrue:
-		return not(v1alpha1.ReasonCertificateNotReady, fmt.Sprintf("%s: %s", certificate.Reason, certificate.Message))
+	authenticated, available := conditions.find(v1alpha1.ConditionAuthenticated), conditions.find(v1alpha1.ConditionAvailable)
+	switch rollout := rolloutMessage(s.deployment, s.written, resource.RefineryReplicas(s.refinery)); {
 	case authenticated == nil:
-		return not(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
+		return notReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
 	case authenticated.Status != metav1.ConditionTrue:
-		return not(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
+		return notReady(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
 	case available != nil && available.Status != metav1.ConditionTrue:
-		return not(v1alpha1.ReasonProgressing, available.Message)
+		return notReady(v1alpha1.ReasonProgressing, available.Message)
+	case rollout != "" && s.refinery.Spec.Placement != v1alpha1.PlacementExternal:
+		return notReady(v1alpha1.ReasonProgressing, rollout)
 	default:
 		return newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
 	}
@@ -82,26 +74,6 @@ func refineryAvailable(r *v1alpha1.Refinery, deployment *appsv1.Deployment) meta
 	return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 }
 
-func availableReplicas(deployment *appsv1.Deployment) int32 {
-	if deployment == nil {
-		return 0
-	}
-	return deployment.Status.AvailableReplicas
-}
-
-func podsMessage(available, wanted int32, deployment *appsv1.Deployment) string {
-	message := fmt.Sprintf("%d of %d pods are available", available, wanted)
-	if deployment == nil {
-		return message
-	}
-	for _, c := range deployment.Status.Conditions {
-		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return fmt.Sprintf("%s: %s", message, c.Message)
-		}
-	}
-	return message
-}
-
 // refineryScale is what the scale subresource shows.
 func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int32, selector string) {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
@@ -114,28 +86,24 @@ func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replica
 }
 
 // masterUnavailable is condition Authenticated in the operator's hands: when no master can write it, that
-// is, when the ClusterMaster is missing, has had no available pod for longer than its alive timeout, or
-// is not active yet and the condition never existed. Written once, it stays until a master takes it back.
+// is, when the ClusterMaster is missing, when nobody holds its Lease although its conditions gave reason to
+// ask, or when it is not active yet and the condition never existed. A master that holds the Lease speaks
+// for itself, whatever its pod looks like. Written once, the condition stays until a master takes it back.
 func masterUnavailable(s *refineryScope) (metav1.Condition, bool) {
-	current := meta.FindStatusCondition(s.refinery.Status.Conditions, v1alpha1.ConditionAuthenticated)
 	unavailable := func(message string) (metav1.Condition, bool) {
 		return newCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
 	}
 	m := s.master
-	if m == nil {
+	switch {
+	case m == nil:
 		return unavailable(fmt.Sprintf("ClusterMaster %s does not exist", s.refinery.Spec.MasterRef.Name))
-	}
-	if since := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionAvailable); since != nil && since.Status == metav1.ConditionFalse {
-		deadline := since.LastTransitionTime.Add(time.Duration(m.Spec.Protocol.AliveTimeoutSeconds) * time.Second)
-		if !s.now.Before(deadline) {
-			return unavailable(fmt.Sprintf("ClusterMaster %s has had no available pod for longer than its alive timeout", m.Name))
-		}
-		s.agenda.at(deadline)
-	}
-	if current == nil && m.Status.Active == nil {
+	case s.lease != nil && (!s.lease.held || s.lease.lapsed(s.now)):
+		return unavailable(fmt.Sprintf("ClusterMaster %s has had no active pod for longer than its alive timeout", m.Name))
+	case m.Status.Active == nil && meta.FindStatusCondition(s.refinery.Status.Conditions, v1alpha1.ConditionAuthenticated) == nil:
 		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active yet", m.Name))
+	default:
+		return metav1.Condition{}, false
 	}
-	return metav1.Condition{}, false
 }
 
 // refineryStatusConfiguration is the part of status that the operator writes. Condition Authenticated is

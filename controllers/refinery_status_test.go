@@ -19,7 +19,7 @@ var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // deployed is a Deployment with pods.
 func deployed(available int32) *appsv1.Deployment {
-	return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: available, AvailableReplicas: available}}
+	return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: available, UpdatedReplicas: available, AvailableReplicas: available}}
 }
 
 // refineryScopeOf is a Refinery of two nodes at its best, then changed.
@@ -45,13 +45,9 @@ func authenticated(status metav1.ConditionStatus, reason string) func(*refineryS
 	}
 }
 
-// masterWithoutPods has had none for a while.
-func masterWithoutPods(since time.Duration) func(*refineryScope) {
-	return func(s *refineryScope) {
-		c := newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, "")
-		c.LastTransitionTime = metav1.NewTime(statusTime.Add(-since))
-		s.master.Status.Conditions = []metav1.Condition{c}
-	}
+// leased is the master's Lease when it was looked at.
+func leased(held bool, left time.Duration) func(*refineryScope) {
+	return func(s *refineryScope) { s.lease = &lease{held, statusTime.Add(left)} }
 }
 
 // shown are conditions as "type=status/reason", in the order of names.
@@ -74,6 +70,7 @@ func TestRefineryConditions(t *testing.T) {
 		}
 		return all
 	}
+	masterless := with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})
 	tests := map[string]struct {
 		change  func(*refineryScope)
 		outcome outcome
@@ -93,13 +90,18 @@ func TestRefineryConditions(t *testing.T) {
 		"paused": {func(s *refineryScope) { s.refinery.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
 		"stalled": {nil, outcome{consequence: stalled, reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
-		"waiting":                                {nil, outcome{consequence: wait, reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
-		"failed":                                 {nil, outcome{consequence: retry, reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
-		"busy at first":                          {nil, outcome{consequence: silentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                         {func(s *refineryScope) { s.master = nil }, outcome{}, with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
-		"no master pod within the alive timeout": {masterWithoutPods(34 * time.Second), outcome{}, with(nil)},
-		"no master pod for longer": {masterWithoutPods(35 * time.Second), outcome{},
-			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+		"waiting":                        {nil, outcome{consequence: wait, reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
+		"failed":                         {nil, outcome{consequence: retry, reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
+		"busy at first":                  {nil, outcome{consequence: silentRetry}, with(map[string]string{"Ready": ""})},
+		"master missing":                 {func(s *refineryScope) { s.master = nil }, outcome{}, with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+		"no reason to look at the Lease": {func(s *refineryScope) { s.lease = nil }, outcome{}, with(nil)},
+		"Lease held":                     {leased(true, time.Second), outcome{}, with(nil)},
+		"Lease lapsed":                   {leased(true, 0), outcome{}, masterless},
+		"Lease released":                 {leased(false, time.Second), outcome{}, masterless},
+		"no Lease":                       {func(s *refineryScope) { s.lease = &lease{} }, outcome{}, masterless},
+		"old pods left":                  {func(s *refineryScope) { s.deployment.Status.Replicas = 3 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"update not taken up":            {func(s *refineryScope) { s.written = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"busy":                           {nil, outcome{consequence: away}, with(map[string]string{"Ready": ""})},
 		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 	}

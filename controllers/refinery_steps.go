@@ -136,7 +136,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		}
 	}
 	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, authority.BundlePEM())
-	if _, err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
+	if err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
@@ -162,11 +162,9 @@ func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *ref
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		account := &corev1.ServiceAccount{}
 		account.Namespace, account.Name = s.refinery.Namespace, resource.RefineryServiceAccountName(s.refinery)
-		_, err := r.apply.Delete(ctx, s.refinery, account)
-		return err
+		return r.apply.Delete(ctx, s.refinery, account)
 	}
-	_, err := r.apply.Apply(ctx, s.refinery, resource.RefineryServiceAccount(s.refinery))
-	return err
+	return r.apply.Apply(ctx, s.refinery, resource.RefineryServiceAccount(s.refinery))
 }
 
 // awaitListing ends the pass until the status that was read lists the certificate.
@@ -182,19 +180,16 @@ func (r *RefineryReconciler) reconcileService(ctx context.Context, s *refinerySc
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal || len(s.refinery.Spec.Ports) == 0 {
 		service := &corev1.Service{}
 		service.Namespace, service.Name = s.refinery.Namespace, s.refinery.Name
-		_, err := r.apply.Delete(ctx, s.refinery, service)
-		return err
+		return r.apply.Delete(ctx, s.refinery, service)
 	}
-	_, err := r.apply.Apply(ctx, s.refinery, resource.RefineryService(s.refinery))
-	return err
+	return r.apply.Apply(ctx, s.refinery, resource.RefineryService(s.refinery))
 }
 
 func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refineryScope) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		deployment := &appsv1.Deployment{}
 		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
-		_, err := r.apply.Delete(ctx, s.refinery, deployment)
-		return err
+		return r.apply.Delete(ctx, s.refinery, deployment)
 	}
 	desired, err := resource.RefineryDeployment(s.refinery, s.master, r.Images)
 	if err != nil {
@@ -203,22 +198,17 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 	if err := r.checkTemplate(ctx, s, desired); err != nil {
 		return err
 	}
-	_, err = r.apply.Apply(ctx, s.refinery, desired)
-	return err
+	if err := r.apply.Apply(ctx, s.refinery, desired); err != nil {
+		return err
+	}
+	s.written = r.apply.Written(s.refinery, "Deployment", s.refinery.Name)
+	return nil
 }
 
 func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope, name string) error {
 	secret := &corev1.Secret{}
 	secret.Namespace, secret.Name = s.refinery.Namespace, name
-	_, err := r.apply.Delete(ctx, s.refinery, secret)
-	return err
-}
-
-// atFuture puts a time on the agenda if it is still to come.
-func (a *agenda) atFuture(t, now time.Time) {
-	if t.After(now) {
-		a.at(t)
-	}
+	return r.apply.Delete(ctx, s.refinery, secret)
 }
 
 // renewal puts on the agenda when a certificate is due, or, if it never is, its end.

@@ -70,6 +70,7 @@ type reference struct {
 type record struct {
 	digest          [sha256.Size]byte
 	resourceVersion string
+	generation      int64
 }
 
 // New returns an Applier. c reads owned objects from a cache that may be restricted to the operator's
@@ -95,70 +96,76 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s %s is needed and belongs to %s; it is left as it is: delete or rename one of the two", e.Kind, e.Name, e.Owner)
 }
 
-// Apply makes the object what desired says, for owner, which has to be its controller. It tells whether
-// anything was written. An object that owner does not control is a *ConflictError. A desired object with
+// Apply makes the object what desired says, for owner, which has to be its controller. An object that owner does not control is a *ConflictError. A desired object with
 // a UID is written over the object of that UID only: what was deleted meanwhile is not brought back.
-func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) (bool, error) {
+func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) error {
 	want, err := toUnstructured(desired)
 	if err != nil {
-		return false, err
+		return err
 	}
 	current, err := a.current(ctx, owner, want)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if uid := want.GetUID(); uid != "" && (current == nil || current.GetUID() != uid) {
-		return false, apierrors.NewConflict(schema.GroupResource{Resource: want.GetKind()}, want.GetName(), errors.New("it was deleted meanwhile"))
+		return apierrors.NewConflict(schema.GroupResource{Resource: want.GetKind()}, want.GetName(), errors.New("it was deleted meanwhile"))
 	}
 	want.SetUID("")
 	if err := a.prepare(want); err != nil {
-		return false, err
+		return err
 	}
 	ref := reference{want.GetKind(), want.GetName()}
 	digest, err := digestOf(want)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if current != nil {
 		if a.wrote(owner, ref, digest, current.GetResourceVersion()) {
-			return false, nil
+			return nil
 		}
 		if same, err := a.same(current, want); err != nil || same {
-			return false, err
+			return err
 		}
 		want.SetUID(current.GetUID()) // refused if another object has taken the name meanwhile
 	}
 	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
-		return false, fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
+		return fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion()}
+	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion(), want.GetGeneration()}
 	log.FromContext(ctx).Info("Applied", "object", ref.kind+"/"+ref.name)
-	return true, nil
+	return nil
 }
 
-// Delete deletes the object if owner controls it, and leaves it alone otherwise. It tells whether
-// anything was deleted.
-func (a *Applier) Delete(ctx context.Context, owner, object client.Object) (bool, error) {
+// Written is the generation that an object had after the last write of it for owner, or 0: one with an older
+// generation was read from a cache that is behind.
+func (a *Applier) Written(owner client.Object, kind, name string) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.memoryOf(owner).objects[reference{kind, name}].generation
+}
+
+// Delete deletes the object if owner controls it, and leaves it alone otherwise.
+func (a *Applier) Delete(ctx context.Context, owner, object client.Object) error {
 	// What is not in the cache does not carry the operator's label, and so is not the operator's.
 	if err := a.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-		return false, client.IgnoreNotFound(err)
+		return client.IgnoreNotFound(err)
 	}
 	if !metav1.IsControlledBy(object, owner) || !object.GetDeletionTimestamp().IsZero() {
-		return false, nil
+		return nil
 	}
 	uid := object.GetUID()
 	err := a.client.Delete(ctx, object, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
+		return fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
 	}
 	log.FromContext(ctx).Info("Deleted", "object", fmt.Sprintf("%T/%s", object, object.GetName()))
-	return true, nil
+	return nil
 }
 
 // Read reads the object, which has its name set, from the cache, and, if it is not there, from the API

@@ -1,0 +1,110 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+const (
+	// leaseRecheck is how often the Lease of a master that is active is looked at. It renews every two
+	// seconds, so that nobody watches it.
+	leaseRecheck = time.Minute
+	// lapsedRecheck is how often one that has lapsed is.
+	lapsedRecheck = 10 * time.Second
+)
+
+// lease is what the Lease of a ClusterMaster said when it was read: whether there is an active master,
+// whatever the pods look like from elsewhere.
+type lease struct {
+	// held tells that it has a holder.
+	held bool
+	// end is when the alive timeout since its last renewal is over; zero if there never was one.
+	end time.Time
+}
+
+// lapsed tells that nobody has held the Lease for longer than the alive timeout. The last renewal bears the
+// time of the master's clock, so that a clock that is wrong by as much is taken for a master that is gone.
+func (l *lease) lapsed(now time.Time) bool { return !now.Before(l.end) }
+
+// readLease asks the API server: Leases are not cached.
+func (e *Environment) readLease(ctx context.Context, m *v1alpha1.ClusterMaster) (*lease, error) {
+	found := &coordinationv1.Lease{}
+	err := e.Live.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.LeaseName()}, found)
+	if apierrors.IsNotFound(err) {
+		return &lease{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Lease %s: %w", m.LeaseName(), err)
+	}
+	l := &lease{held: found.Spec.HolderIdentity != nil && *found.Spec.HolderIdentity != ""}
+	if renewed := found.Spec.RenewTime; renewed != nil {
+		patience := aliveTimeout(m)
+		if seconds := found.Spec.LeaseDurationSeconds; seconds != nil { // an alive timeout may be shorter than that
+			patience = max(patience, time.Duration(*seconds)*time.Second)
+		}
+		l.end = renewed.Add(patience)
+	}
+	return l, nil
+}
+
+func aliveTimeout(m *v1alpha1.ClusterMaster) time.Duration {
+	return time.Duration(m.Spec.Protocol.AliveTimeoutSeconds) * time.Second
+}
+
+// lookAtLease tells later whether the master that was active still is.
+func (r *ClusterMasterReconciler) lookAtLease(ctx context.Context, s *masterScope) (err error) {
+	if s.master.Status.Active == nil || availableReplicas(s.deployment) == 0 {
+		return nil // Ready is False for that, and a change of either is watched
+	}
+	if s.lease, err = r.readLease(ctx, s.master); err != nil {
+		return err
+	}
+	if s.lease.lapsed(s.now) {
+		s.agenda.at(s.now.Add(lapsedRecheck))
+	} else {
+		s.agenda.at(s.now.Add(leaseRecheck))
+	}
+	return nil
+}
+
+// lookAtLease tells later whether the master is gone, if there is reason to ask.
+func (r *RefineryReconciler) lookAtLease(ctx context.Context, s *refineryScope) (err error) {
+	if s.master == nil {
+		return nil
+	}
+	from := masterInDoubt(s.master)
+	if from.IsZero() {
+		return nil
+	}
+	if s.now.Before(from) {
+		s.agenda.at(from)
+		return nil
+	}
+	if s.lease, err = r.readLease(ctx, s.master); err != nil {
+		return err
+	}
+	s.agenda.atFuture(s.lease.end, s.now)
+	return nil
+}
+
+// masterInDoubt is from when on a ClusterMaster may have no active master, by its own conditions: the alive
+// timeout after its last available pod went, or since its Lease was found lapsed. Zero means that it has one.
+func masterInDoubt(m *v1alpha1.ClusterMaster) time.Time {
+	if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionAvailable); c != nil && c.Status == metav1.ConditionFalse {
+		return c.LastTransitionTime.Add(aliveTimeout(m))
+	}
+	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+	if c != nil && c.Reason == v1alpha1.ReasonNoActiveMaster && m.Status.Active != nil {
+		return c.LastTransitionTime.Time
+	}
+	return time.Time{}
+}

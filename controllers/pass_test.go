@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+func TestServerThatStaysAwayIsShownAndForgottenWhenItAnswers(t *testing.T) {
+	r := &reconciler{Environment: &Environment{}, failures: map[client.ObjectKey]int{}}
+	press, mill := client.ObjectKey{Name: "press"}, client.ObjectKey{Name: "mill"}
+	busy := apierrors.NewTooManyRequests("busy", 1)
+	ends := func(key client.ObjectKey, err error) consequence { return r.outcome(key, err).consequence }
+	for n := 1; n < shownFailures; n++ {
+		if got := ends(press, busy); got != away {
+			t.Fatalf("failure %d: got %v, want silence", n, got)
+		}
+	}
+	want := outcome{consequence: retry, reason: v1alpha1.ReasonError, message: busy.Error()}
+	if diff := cmp.Diff(want, r.outcome(press, busy), cmp.AllowUnexported(outcome{})); diff != "" {
+		t.Errorf("failure %d (-want +got):\n%s", shownFailures, diff)
+	}
+	got := []consequence{ends(mill, busy), ends(press, nil), ends(press, busy)}
+	if diff := cmp.Diff([]consequence{away, carriedOut, away}, got); diff != "" {
+		t.Errorf("another object, an answer, the next failure (-want +got):\n%s", diff)
+	}
+}
+
+func TestStatusThatCannotBeWrittenIsReturnedWithWhatTheStepsSaid(t *testing.T) {
+	refineries := schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "refineries"}
+	forbidden := apierrors.NewForbidden(refineries, "press", errors.New("no right"))
+	invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Refinery"}, "press", nil)
+	conflict := apierrors.NewConflict(refineries, "press", errors.New("changed"))
+	busy := apierrors.NewTooManyRequests("busy", 1)
+	failed := errors.New("a step failed")
+	waiting := &waitError{reason: v1alpha1.ReasonProgressing, message: "waiting"}
+	again := ctrl.Result{RequeueAfter: time.Second}
+	tests := map[string]struct {
+		status, step error
+		want         ctrl.Result
+		returned     []error
+	}{
+		"refused":                    {forbidden, nil, ctrl.Result{}, []error{forbidden}},
+		"invalid after a wait":       {invalid, waiting, ctrl.Result{}, []error{invalid, waiting}},
+		"refused after a failure":    {forbidden, failed, ctrl.Result{}, []error{forbidden, failed}},
+		"busy":                       {busy, nil, ctrl.Result{}, []error{busy}},
+		"overtaken":                  {conflict, nil, again, nil},
+		"overtaken after a wait":     {conflict, waiting, again, nil},
+		"overtaken after a failure":  {conflict, failed, ctrl.Result{}, []error{failed}},
+		"overtaken, server was busy": {conflict, busy, ctrl.Result{}, []error{busy}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e := ending{outcome: outcomeOf(test.step, 0), err: test.step, now: statusTime}
+			got, err := statusFailed(context.Background(), e, test.status)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if (err == nil) != (test.returned == nil) {
+				t.Errorf("returned %v", err)
+			}
+			for _, want := range test.returned {
+				if !errors.Is(err, want) {
+					t.Errorf("returned %v, which lacks %v", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestBackoffGrowsToAMinuteAndSpreads(t *testing.T) {
+	b := newBackoff()
+	request := reconcile.Request{}
+	for n, base := range []time.Duration{firstBackoff, 2 * firstBackoff, 4 * firstBackoff} {
+		if got := b.When(request); got < base || got > base*3/2 {
+			t.Errorf("try %d after %v, want %v and up to half more", n+1, got, base)
+		}
+	}
+	for range 20 {
+		b.When(request)
+	}
+	if got := b.When(request); got < longestBackoff || got > longestBackoff*3/2 {
+		t.Errorf("at last after %v, want %v and up to half more", got, longestBackoff)
+	}
+}
