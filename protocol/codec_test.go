@@ -117,6 +117,7 @@ func TestBoundOfAMessage(t *testing.T) {
 	}
 }
 
+// R-2.5
 func TestAMessageThatIsTooLongIsNotWaitedFor(t *testing.T) {
 	endless := io.MultiReader(strings.NewReader(`auth:start;;{"cert":"`), strings.NewReader(strings.Repeat("a", 1<<20)))
 	counted := &countingReader{r: endless}
@@ -157,6 +158,7 @@ func TestKeysOfAnObjectAreBounded(t *testing.T) {
 	}
 }
 
+// R-2.3
 func TestPacketsHoldNoMoreThanTheirSizeAndTheLastHoldsEOF(t *testing.T) {
 	whole := appendAuthStart(nil, strings.Repeat("x", 100))
 	for size := minPacketBytes; size <= len(whole)+1; size++ {

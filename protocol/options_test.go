@@ -105,6 +105,7 @@ func TestStatesHaveNames(t *testing.T) {
 	}
 }
 
+//
 func TestErrorsNeverQuoteThePeer(t *testing.T) {
 	secret := "very-secret"
 	for _, wire := range []string{

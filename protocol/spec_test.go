@@ -1,100 +1,219 @@
 package protocol
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
 	"os"
+	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
-// table returns the rows of the state table below a heading of spec.md: by state, which codes are no violation.
-func table(t *testing.T, spec, heading string) map[string]codeSet {
+var (
+	ruleCited   = regexp.MustCompile(`R-\d+\.\d+`)
+	ruleDefined = regexp.MustCompile(`(?m)^- \*\*(R-\d+\.\d+)\*\*( \*\(program\)\*)?`)
+)
+
+func specification(t *testing.T) string {
 	t.Helper()
-	_, section, ok := strings.Cut(spec, heading)
-	if !ok {
-		t.Fatalf("spec.md has no %q", heading)
+	spec, err := os.ReadFile("spec.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	var columns [][]code
-	rows := make(map[string]codeSet)
+	return string(spec)
+}
+
+// tableBelow returns the cells of the first table below a line of spec.md, its heading first.
+func tableBelow(t *testing.T, spec, line string) (rows [][]string) {
+	t.Helper()
+	_, section, ok := strings.Cut(spec, line)
+	if !ok {
+		t.Fatalf("spec.md has no %q", line)
+	}
 	for l := range strings.Lines(section) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(l), "|"), "|")
-		if len(cells) < 2 {
+		l = strings.TrimSpace(l)
+		if !strings.HasPrefix(l, "|") {
 			if len(rows) > 0 {
 				break
 			}
 			continue
 		}
-		if columns == nil {
-			for _, cell := range cells[1:] {
-				var column []code
-				for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
-					column = append(column, parseCode([]byte(name[1])))
-				}
-				columns = append(columns, column)
+		cells := strings.Split(strings.Trim(l, "|"), "|")
+		for i := range cells {
+			if cells[i] = strings.TrimSpace(cells[i]); cells[i] == "" {
+				t.Errorf("spec.md has an empty cell in %s", l)
 			}
-			continue
 		}
-		names, _, _ := strings.Cut(cells[0], ":")
-		for name := range strings.SplitSeq(names, ",") {
-			for i, cell := range cells[1:] {
-				if cell = strings.TrimSpace(cell); cell == "" {
-					t.Errorf("%s has an empty cell", l)
-				} else if cell != "V" {
-					rows[strings.TrimSpace(name)] |= codes(columns[i]...)
+		rows = append(rows, cells)
+	}
+	return slices.Delete(rows, 1, 2) // The line of dashes.
+}
+
+// stateTable returns the cells of a state table of spec.md by state, as State.String has it, and code.
+func stateTable(t *testing.T, spec, heading string) map[string]map[code]string {
+	t.Helper()
+	rows := tableBelow(t, spec, heading)
+	var columns [][]code
+	for _, cell := range rows[0][1:] {
+		var column []code
+		for name := range strings.SplitSeq(cell, ", ") {
+			column = append(column, parseCode([]byte(strings.Trim(name, "`"))))
+		}
+		columns = append(columns, column)
+	}
+	cells := make(map[string]map[code]string)
+	for _, row := range rows[1:] {
+		names, _, _ := strings.Cut(row[0], ":")
+		for name := range strings.SplitSeq(names, ", ") {
+			cells[name] = make(map[code]string)
+			for i, cell := range row[1:] {
+				for _, c := range columns[i] {
+					cells[name][c] = cell
 				}
 			}
 		}
 	}
-	return rows
+	return cells
 }
 
 func TestStateTablesAreThoseOfTheSpecification(t *testing.T) {
-	spec, err := os.ReadFile("spec.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	every := codes(codeEstablish, codeStartAuth, codeAuthStart, codeAuthAck, codeAuthDec, codeClose, codeAlive)
+	spec := specification(t)
 	for heading, takes := range map[string]expected{"### 4.1 ": masterTakes, "### 4.2 ": refineryTakes} {
-		rows := table(t, string(spec), heading)
+		cells := stateTable(t, spec, heading)
 		for s := range StateClosed {
-			if got, want := takes[s]&every, rows[s.String()]; got != want {
-				t.Errorf("%s state %v takes %b, spec.md says %b", heading, s, got, want)
+			for c := codeNone + 1; c < codeCount; c++ {
+				if cell, known := cells[s.String()][c]; !known || takes[s].has(c) != (cell != "V") {
+					t.Errorf("%s state %v takes %v: %v; spec.md says %q", heading, s, c, takes[s].has(c), cell)
+				}
 			}
 		}
 	}
 }
 
-func TestEveryRuleThatIsCitedIsInTheSpecification(t *testing.T) {
-	spec, err := os.ReadFile("spec.md")
-	if err != nil {
-		t.Fatal(err)
+// R-6.1: each option has the default of the table, on the side that it binds.
+func TestDefaultsAreThoseOfTheSpecification(t *testing.T) {
+	units := map[string]int64{"": 1, "s": int64(time.Second), "KiB": 1024}
+	found := 0
+	for _, row := range tableBelow(t, specification(t), "**R-6.1**")[1:] {
+		values := strings.Split(strings.TrimSuffix(row[1], " ± 10 %"), ", ")
+		for i, name := range strings.Split(strings.ReplaceAll(row[0], "`", ""), ", ") {
+			number, unit, _ := strings.Cut(values[i], " ")
+			want, err := strconv.ParseInt(strings.ReplaceAll(number, ",", ""), 10, 64)
+			if err != nil {
+				t.Fatalf("spec.md: %s: %v", name, err)
+			}
+			want *= units[unit]
+			for _, o := range []any{DefaultServerOptions(), DefaultClientOptions()} {
+				field := reflect.ValueOf(o).FieldByName(name)
+				if !field.IsValid() {
+					continue
+				}
+				found++
+				if got := field.Int(); got != want {
+					t.Errorf("%T.%s is %d, spec.md says %d", o, name, got, want)
+				}
+			}
+		}
 	}
-	var rules []string
-	for _, m := range regexp.MustCompile(`(?m)^- \*\*(R-\d+\.\d+)\*\*`).FindAllStringSubmatch(string(spec), -1) {
-		if slices.Contains(rules, m[1]) {
+	if found != 18 {
+		t.Errorf("%d options have a default in spec.md, want 12 of a master and 6 of a refinery", found)
+	}
+	if got := jitter(DefaultAliveInterval); got != time.Second {
+		t.Errorf("the jitter is %v, spec.md says 10 %%", got)
+	}
+}
+
+// rulesDefined returns the rules of spec.md; true for those that are marked to bind the program.
+func rulesDefined(t *testing.T) map[string]bool {
+	t.Helper()
+	rules := make(map[string]bool)
+	for _, m := range ruleDefined.FindAllStringSubmatch(specification(t), -1) {
+		if _, twice := rules[m[1]]; twice {
 			t.Errorf("spec.md has %s twice", m[1])
 		}
-		rules = append(rules, m[1])
+		rules[m[1]] = m[2] != ""
 	}
-	for _, dir := range []string{".", "testdata"} {
-		entries, err := os.ReadDir(dir)
+	return rules
+}
+
+func TestEveryRuleThatIsCitedIsInTheSpecification(t *testing.T) {
+	rules := rulesDefined(t)
+	files, _ := filepath.Glob("*") // The pattern is good.
+	more, _ := filepath.Glob("testdata/*.*")
+	for _, name := range append(files, more...) {
+		if filepath.Ext(name) == "" {
+			continue
+		}
+		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range entries {
-			if e.IsDir() {
+		for _, rule := range ruleCited.FindAllString(string(content), -1) {
+			if _, known := rules[rule]; !known {
+				t.Errorf("%s cites %s, which spec.md does not have", name, rule)
+			}
+		}
+	}
+}
+
+// testsCiting returns, by rule, the tests and transcripts that cite it. A test cites what stands in its function or the
+// comment above it, a transcript what stands in its name.
+func testsCiting(t *testing.T) map[string][]string {
+	t.Helper()
+	citing := make(map[string][]string)
+	cite := func(text, where string) {
+		for _, rule := range ruleCited.FindAllString(text, -1) {
+			citing[rule] = append(citing[rule], where)
+		}
+	}
+	files, _ := filepath.Glob("*_test.go") // The pattern is good.
+	for _, name := range files {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, content, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			if !ok || !regexp.MustCompile("^(Test|Fuzz)").MatchString(f.Name.Name) {
 				continue
 			}
-			content, err := os.ReadFile(dir + "/" + e.Name())
-			if err != nil {
-				t.Fatal(err)
+			from := f.Pos()
+			if f.Doc != nil {
+				from = f.Doc.Pos()
 			}
-			for _, rule := range regexp.MustCompile(`R-\d+\.\d+`).FindAllString(string(content), -1) {
-				if !slices.Contains(rules, rule) {
-					t.Errorf("%s cites %s, which spec.md does not have", e.Name(), rule)
-				}
-			}
+			cite(string(content[set.Position(from).Offset:set.Position(f.End()).Offset]), f.Name.Name)
+		}
+	}
+	paths, _ := filepath.Glob("testdata/*.txt")
+	for _, path := range paths {
+		for _, tr := range transcripts(t, path) {
+			cite(tr.name, tr.name)
+		}
+	}
+	return citing
+}
+
+func TestEveryRuleIsCitedByATest(t *testing.T) {
+	citing := testsCiting(t)
+	rules := rulesDefined(t)
+	for _, rule := range slices.Sorted(maps.Keys(rules)) {
+		switch program, tests := rules[rule], citing[rule]; {
+		case !program && len(tests) == 0:
+			t.Errorf("no test cites %s", rule)
+		case program && len(tests) > 0:
+			t.Errorf("spec.md marks %s as the program's, but %q shows it", rule, tests[0])
 		}
 	}
 }

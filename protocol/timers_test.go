@@ -49,6 +49,7 @@ func (r *recorder) after(t *testing.T, d time.Duration, want error) {
 	}
 }
 
+//
 func TestMasterClosesASilentSession(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -123,6 +124,7 @@ func TestMasterClosesASessionThatDoesNotAcknowledge(t *testing.T) {
 	})
 }
 
+//
 func TestMasterClosesASessionThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, c := session(t, DefaultServerOptions())
@@ -132,6 +134,7 @@ func TestMasterClosesASessionThatDoesNotRead(t *testing.T) {
 	})
 }
 
+//
 func TestCloseDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, _ := session(t, DefaultServerOptions())
@@ -149,6 +152,7 @@ func TestCloseDoesNotWaitForAPeerThatDoesNotRead(t *testing.T) {
 	})
 }
 
+//
 func TestHandshakeHasOneDeadline(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -276,6 +280,7 @@ func client(t *testing.T, change func(*ClientOptions)) (*Client, net.Conn, chan 
 	return c, there, ended
 }
 
+//
 func TestRefinerySendsAliveEachIntervalWithJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, master, ended := client(t, nil)
@@ -372,6 +377,7 @@ func TestRefineryReportsItsLoad(t *testing.T) {
 	})
 }
 
+//
 func TestHandshakeOfARefineryEndsAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := DefaultClientOptions()
