@@ -125,19 +125,22 @@ func over(desired *corev1ac.SecretApplyConfiguration, read types.UID) *corev1ac.
 	return desired
 }
 
-// listCertificates is status.certificates with current in use: what was Current before it stays let in as
-// Previous until its overlap ends. With no current certificate nothing is let in.
-func listCertificates(listed []v1alpha1.ListedCertificate, current *x509.Certificate, now time.Time) []v1alpha1.ListedCertificate {
-	if current == nil {
+// listCertificates is status.certificates with what was found in use: what was Current before it stays let
+// in as Previous until its overlap ends, unless its Secret was deleted. With no certificate nothing is let in.
+func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFound, now time.Time) []v1alpha1.ListedCertificate {
+	if found.leaf == nil {
 		return nil
 	}
 	list := []v1alpha1.ListedCertificate{{
-		Fingerprint: v1alpha1.Fingerprint(current),
-		NotAfter:    metav1.NewTime(current.NotAfter.UTC()),
+		Fingerprint: v1alpha1.Fingerprint(found.leaf),
+		NotAfter:    metav1.NewTime(found.leaf.NotAfter.UTC()),
 		Use:         v1alpha1.CertificateCurrent,
+		Secret:      found.secret,
+		SecretUID:   found.secretUID,
 	}}
 	for _, c := range listed {
-		if c.Fingerprint == list[0].Fingerprint || len(list) == maxListed {
+		deleted := c.Secret != "" && c.Secret == found.secret && c.SecretUID != found.secretUID
+		if deleted || c.Fingerprint == list[0].Fingerprint || len(list) == maxListed {
 			continue
 		}
 		if c.Use == v1alpha1.CertificateCurrent {

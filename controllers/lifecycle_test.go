@@ -268,6 +268,7 @@ var _ = Describe("A ClusterMaster", func() {
 		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
 
 		// The pod looks gone, and yet renews.
+		settled()
 		operatorClock.Step(36 * time.Second)
 		f.hold(m)
 		before := operatorWrites.total()

@@ -122,6 +122,27 @@ var _ = Describe("A Secret that the user brings", func() {
 		Eventually(listed).Should(HaveLen(1))
 	})
 
+	It("revokes its certificate when another takes its name, also while nobody looks", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		r := f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		f.create(f.master("alpha", `{}`))
+		first, second := client0(f.authority("alpha"), r), client0(f.authority("alpha"), r)
+		secret := f.tlsSecret("press-own", first)
+		f.create(secret, r)
+		listed := func() []v1alpha1.ListedCertificate { must(f.get(r, "press")); return r.Status.Certificates }
+		is := func(pair pki.PEMPair) []any {
+			return []any{And(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(pair))), HaveField("Use", v1alpha1.CertificateCurrent))}
+		}
+		Eventually(listed).Should(HaveExactElements(is(first)...))
+
+		change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = true }) // nothing is looked at meanwhile
+		Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("Unknown/Paused"))
+		Expect(api.Delete(ctx, secret)).To(Succeed())
+		f.create(f.tlsSecret("press-own", second))
+		change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = false })
+		Eventually(listed).Should(HaveExactElements(is(second)...))
+	})
+
 	It("may be the authority: with its key the operator issues from it, without it nothing", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		pair, err := pki.NewAuthority("plant", operatorClock.Now())

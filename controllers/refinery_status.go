@@ -20,7 +20,7 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 	conditions := conditionSet{&status.Conditions, r.Generation, s.now}
 	if s.certificate != nil {
 		conditions.set(s.certificate.condition)
-		status.Certificates = listCertificates(r.Status.Certificates, s.certificate.leaf, s.now)
+		status.Certificates = listCertificates(r.Status.Certificates, s.certificate, s.now)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			s.agenda.at(c.Until.Time)
 		}
@@ -126,6 +126,9 @@ func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryS
 		listed := apiac.ListedCertificate().WithFingerprint(c.Fingerprint).WithNotAfter(c.NotAfter).WithUse(c.Use)
 		if c.Until != nil {
 			listed.WithUntil(*c.Until)
+		}
+		if c.Secret != "" {
+			listed.WithSecret(c.Secret).WithSecretUID(c.SecretUID)
 		}
 		configuration.WithCertificates(listed)
 	}

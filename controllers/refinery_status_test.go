@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -179,23 +180,43 @@ func TestListedCertificates(t *testing.T) {
 		p.Fingerprint = fmt.Sprint(n)
 		many = append(many, p)
 	}
+	// brought is a certificate as listed from a Secret that the user brings.
+	brought := func(c v1alpha1.ListedCertificate, secret, uid string) v1alpha1.ListedCertificate {
+		c.Secret, c.SecretUID = secret, types.UID(uid)
+		return c
+	}
+	hour := statusTime.Add(time.Hour)
 	tests := map[string]struct {
 		before list
-		leaf   leafCertificate
+		found  certificateFound
 		want   list
 	}{
-		"first":                 {nil, first, list{current(first)}},
-		"unchanged":             {list{current(first)}, first, list{current(first)}},
-		"replaced":              {list{current(first)}, second, list{current(second), previous(first, statusTime.Add(time.Hour))}},
-		"overlap goes on":       {list{current(second), previous(first, statusTime.Add(time.Second))}, second, list{current(second), previous(first, statusTime.Add(time.Second))}},
-		"overlap over":          {list{current(second), previous(first, statusTime)}, second, list{current(second)}},
-		"put back":              {list{current(second), previous(first, statusTime.Add(time.Minute))}, first, list{current(first), previous(second, statusTime.Add(time.Hour))}},
-		"gone":                  {list{current(first)}, leafCertificate{}, nil},
-		"not more than allowed": {many, first, many[:maxListed]},
+		"replaced in its Secret": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate, secret: "own", secretUID: "1"},
+			list{brought(current(second), "own", "1"), brought(previous(first, hour), "own", "1")}},
+		"another Secret of its name": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate, secret: "own", secretUID: "2"},
+			list{brought(current(second), "own", "2")}},
+		"the same in another Secret of its name": {list{brought(current(first), "own", "1")}, certificateFound{leaf: first.Certificate, secret: "own", secretUID: "2"},
+			list{brought(current(first), "own", "2")}},
+		"in overlap, another Secret of its name": {list{brought(current(second), "own", "1"), brought(previous(first, hour), "own", "1")},
+			certificateFound{leaf: second.Certificate, secret: "own", secretUID: "2"}, list{brought(current(second), "own", "2")}},
+		"another Secret is named": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate, secret: "other", secretUID: "2"},
+			list{brought(current(second), "other", "2"), brought(previous(first, hour), "own", "1")}},
+		"issued instead of brought": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate},
+			list{current(second), brought(previous(first, hour), "own", "1")}},
+		"brought instead of issued": {list{current(first)}, certificateFound{leaf: second.Certificate, secret: "own", secretUID: "1"},
+			list{brought(current(second), "own", "1"), previous(first, hour)}},
+		"first":                 {nil, certificateFound{leaf: first.Certificate}, list{current(first)}},
+		"unchanged":             {list{current(first)}, certificateFound{leaf: first.Certificate}, list{current(first)}},
+		"replaced":              {list{current(first)}, certificateFound{leaf: second.Certificate}, list{current(second), previous(first, statusTime.Add(time.Hour))}},
+		"overlap goes on":       {list{current(second), previous(first, statusTime.Add(time.Second))}, certificateFound{leaf: second.Certificate}, list{current(second), previous(first, statusTime.Add(time.Second))}},
+		"overlap over":          {list{current(second), previous(first, statusTime)}, certificateFound{leaf: second.Certificate}, list{current(second)}},
+		"put back":              {list{current(second), previous(first, statusTime.Add(time.Minute))}, certificateFound{leaf: first.Certificate}, list{current(first), previous(second, statusTime.Add(time.Hour))}},
+		"gone":                  {list{current(first)}, certificateFound{}, nil},
+		"not more than allowed": {many, certificateFound{leaf: first.Certificate}, many[:maxListed]},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, listCertificates(test.before, test.leaf.Certificate, statusTime)); diff != "" {
+			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, statusTime)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

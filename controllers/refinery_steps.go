@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -21,16 +22,19 @@ type certificateFound struct {
 	// leaf is in use, good or not; nil if there is none that parses.
 	leaf      *x509.Certificate
 	condition metav1.Condition
+	// secret is the name of the Secret that the user brings, secretUID its UID. Empty for the operator's own.
+	secret    string
+	secretUID types.UID
 }
 
 // found records a certificate that is good.
 func (s *refineryScope) found(leaf *x509.Certificate, reason, message string) {
-	s.certificate = &certificateFound{leaf, newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, reason, message)}
+	s.certificate = &certificateFound{leaf: leaf, condition: newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, reason, message)}
 }
 
 // foundWrong records a certificate that is not.
 func (s *refineryScope) foundWrong(leaf *x509.Certificate, reason, message string) {
-	s.certificate = &certificateFound{leaf, newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionFalse, reason, message)}
+	s.certificate = &certificateFound{leaf: leaf, condition: newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionFalse, reason, message)}
 }
 
 func (r *RefineryReconciler) requireMaster(_ context.Context, s *refineryScope) error {
@@ -61,16 +65,15 @@ func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refine
 // it, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
 func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScope) error {
 	name := s.refinery.CertificateSecretName()
-	var leaf *x509.Certificate
+	var h held
 	secret, err := r.namedSecret(ctx, s.refinery.Namespace, name)
 	if err == nil {
-		var h held
 		h, err = parseHeld(secret)
-		leaf, err = h.leaf(), inSecret(name, err)
-		if err == nil {
+		if err = inSecret(name, err); err == nil {
 			err = r.verifyChain(ctx, s, name, h.chain)
 		}
 	}
+	leaf := h.leaf()
 	if p := pki.AsProblem(err); p != nil {
 		s.foundWrong(leaf, p.Reason, p.Message)
 	} else if err != nil {
@@ -79,6 +82,7 @@ func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScop
 		s.found(leaf, v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", name))
 	}
 	if leaf != nil {
+		s.certificate.secret, s.certificate.secretUID = name, h.uid
 		s.agenda.atFuture(leaf.NotBefore, s.now)
 		s.agenda.atFuture(leaf.NotAfter.Add(time.Second), s.now)
 	}

@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // LocalReference names an object in the namespace of the object that holds the reference.
 type LocalReference struct {
@@ -45,6 +48,14 @@ type ListedCertificate struct {
 	// until is the end of the overlap in which a Previous certificate is still accepted.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
+	// secret is the name of the Secret that it was read from, if someone else than the operator provides it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Secret string `json:"secret,omitempty"`
+	// secretUID is the UID of that Secret. Another one under the same name means that it was deleted, which
+	// revokes its certificates: they get no overlap.
+	// +optional
+	SecretUID types.UID `json:"secretUID,omitempty"`
 }
 
 // ServedCertificate is the certificate a ClusterMaster serves over TLS.

@@ -183,6 +183,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: notAfter
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: secret
+      type:
+        scalar: string
+    - name: secretUID
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
     - name: until
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

@@ -8,6 +8,7 @@ package v1alpha1
 import (
 	apiv1alpha1 "github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	types "k8s.io/apimachinery/pkg/types"
 )
 
 // ListedCertificateApplyConfiguration represents a declarative configuration of the ListedCertificate type for use
@@ -23,6 +24,11 @@ type ListedCertificateApplyConfiguration struct {
 	Use *apiv1alpha1.CertificateUse `json:"use,omitempty"`
 	// until is the end of the overlap in which a Previous certificate is still accepted.
 	Until *v1.Time `json:"until,omitempty"`
+	// secret is the name of the Secret that it was read from, if someone else than the operator provides it.
+	Secret *string `json:"secret,omitempty"`
+	// secretUID is the UID of that Secret. Another one under the same name means that it was deleted, which
+	// revokes its certificates: they get no overlap.
+	SecretUID *types.UID `json:"secretUID,omitempty"`
 }
 
 // ListedCertificateApplyConfiguration constructs a declarative configuration of the ListedCertificate type for use with
@@ -60,5 +66,21 @@ func (b *ListedCertificateApplyConfiguration) WithUse(value apiv1alpha1.Certific
 // If called multiple times, the Until field is set to the value of the last call.
 func (b *ListedCertificateApplyConfiguration) WithUntil(value v1.Time) *ListedCertificateApplyConfiguration {
 	b.Until = &value
+	return b
+}
+
+// WithSecret sets the Secret field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Secret field is set to the value of the last call.
+func (b *ListedCertificateApplyConfiguration) WithSecret(value string) *ListedCertificateApplyConfiguration {
+	b.Secret = &value
+	return b
+}
+
+// WithSecretUID sets the SecretUID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SecretUID field is set to the value of the last call.
+func (b *ListedCertificateApplyConfiguration) WithSecretUID(value types.UID) *ListedCertificateApplyConfiguration {
+	b.SecretUID = &value
 	return b
 }
