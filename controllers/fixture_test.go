@@ -36,6 +36,11 @@ type fixture struct {
 func newFixture(ctx context.Context) fixture {
 	namespace, err := newNamespace(ctx)
 	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func(ctx SpecContext) { // what is left would go on being looked at, and written, during other specs
+		for _, kind := range []client.Object{&v1alpha1.Refinery{}, &v1alpha1.ClusterMaster{}} {
+			Expect(api.DeleteAllOf(ctx, kind, client.InNamespace(namespace))).To(Succeed())
+		}
+	})
 	return fixture{ctx, namespace}
 }
 

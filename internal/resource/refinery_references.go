@@ -6,6 +6,7 @@ import (
 
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
 )
 
 // WorkloadSecrets are the names of the Secrets, sorted and each once, that the user's template brings into
@@ -19,7 +20,7 @@ func WorkloadSecrets(d *appsv1ac.DeploymentApplyConfiguration) []string {
 	}
 	spec := d.Spec.Template.Spec
 	for _, volume := range spec.Volumes {
-		if strings.HasPrefix(*volume.Name, ownVolumes) {
+		if strings.HasPrefix(ptr.Deref(volume.Name, ""), ownVolumes) {
 			continue
 		}
 		if volume.Secret != nil {

@@ -12,6 +12,7 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -140,7 +141,7 @@ func checkPorts(containers []v1.ContainerApplyConfiguration) error {
 		for _, port := range c.Ports {
 			if p := port.ContainerPort; p != nil && (*p == agentHTTPPort || *p == agentHealthPort) {
 				return templateErrorf("has port %d in container %s: %d and %d are the agent's; choose another port",
-					*p, *c.Name, agentHTTPPort, agentHealthPort)
+					*p, ptr.Deref(c.Name, "without a name"), agentHTTPPort, agentHealthPort)
 			}
 		}
 	}

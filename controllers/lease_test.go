@@ -1,0 +1,133 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// leaseServer serves the Lease of ClusterMaster alpha, or none, and counts how often it is read.
+func leaseServer(l *coordinationv1.Lease, reads *int) *reconciler {
+	builder := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			*reads++
+			return c.Get(ctx, key, o, options...)
+		}})
+	if l != nil {
+		builder.WithObjects(l)
+	}
+	server := builder.Build()
+	return newReconciler(&Environment{Client: server, Live: server})
+}
+
+// renewed is a Lease for ten seconds that was renewed some time ago.
+func renewed(holder string, ago time.Duration) *coordinationv1.Lease {
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha-active"},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: ptr.To[int32](10),
+			RenewTime: ptr.To(metav1.NewMicroTime(statusTime.Add(-ago)))},
+	}
+}
+
+// looked is what came of looking at a Lease: 0 for next is never.
+type looked struct {
+	Reads        int
+	Held, Lapsed bool
+	Next         time.Duration
+}
+
+func TestLeaseIsLookedAtOnceAMinuteOfAnActiveMasterOnly(t *testing.T) {
+	tests := map[string]struct {
+		lease  *coordinationv1.Lease
+		change func(*masterScope)
+		want   looked
+	}{
+		"held":                      {renewed("alpha-0", time.Second), nil, looked{1, true, false, time.Minute}},
+		"released a moment ago":     {renewed("", time.Second), nil, looked{1, false, false, time.Minute}},
+		"silent to the limit":       {renewed("alpha-0", 34*time.Second), nil, looked{1, true, false, time.Minute}},
+		"lapsed":                    {renewed("alpha-0", 35*time.Second), nil, looked{1, true, true, 10 * time.Second}},
+		"none":                      {nil, nil, looked{1, false, true, 10 * time.Second}},
+		"shorter than its own term": {renewed("alpha-0", 9*time.Second), func(s *masterScope) { s.master.Spec.Protocol.AliveTimeoutSeconds = 2 }, looked{1, true, false, time.Minute}},
+		"no pod":                    {nil, func(s *masterScope) { s.deployment = deployed(0) }, looked{}},
+		"never active":              {nil, func(s *masterScope) { s.master.Status.Active = nil }, looked{}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := masterScopeOf(test.change)
+			if s.master.Spec.Protocol.AliveTimeoutSeconds == 0 {
+				s.master.Spec.Protocol.AliveTimeoutSeconds = 35
+			}
+			var got looked
+			r := &ClusterMasterReconciler{leaseServer(test.lease, &got.Reads)}
+			if err := r.lookAtLease(context.Background(), s); err != nil {
+				t.Fatal(err)
+			}
+			if s.lease != nil {
+				got.Held, got.Lapsed = s.lease.held, s.lease.lapsed(s.now)
+			}
+			got.Next = s.agenda.after(s.now)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRefineryAsksForTheLeaseOnlyInDoubt(t *testing.T) {
+	// since has a condition of the ClusterMaster that says for how long there may be no active master.
+	since := func(kind, reason string, ago time.Duration) func(*refineryScope) {
+		return func(s *refineryScope) {
+			c := newCondition(kind, metav1.ConditionFalse, reason, "")
+			c.LastTransitionTime = metav1.NewTime(statusTime.Add(-ago))
+			s.master.Status.Conditions = []metav1.Condition{c}
+		}
+	}
+	unavailable := func(ago time.Duration) func(*refineryScope) {
+		return since(v1alpha1.ConditionAvailable, v1alpha1.ReasonUnavailable, ago)
+	}
+	tests := map[string]struct {
+		lease  *coordinationv1.Lease
+		change func(*refineryScope)
+		want   looked
+	}{
+		"at rest":                    {renewed("alpha-0", 0), nil, looked{}},
+		"no ClusterMaster":           {nil, func(s *refineryScope) { s.master = nil }, looked{}},
+		"no pod for a moment":        {nil, unavailable(30 * time.Second), looked{Next: 5 * time.Second}},
+		"no pod, and the Lease held": {renewed("alpha-0", 2*time.Second), unavailable(35 * time.Second), looked{1, true, false, 33 * time.Second}},
+		"no pod, and it lapsed":      {renewed("alpha-0", time.Minute), unavailable(time.Hour), looked{1, true, true, 0}},
+		"no pod, and none":           {nil, unavailable(time.Hour), looked{1, false, true, 0}},
+		"all stand by":               {renewed("", time.Minute), since(v1alpha1.ConditionReady, v1alpha1.ReasonNoActiveMaster, 0), looked{1, false, true, 0}},
+		"another reason":             {nil, since(v1alpha1.ConditionReady, v1alpha1.ReasonProgressing, time.Hour), looked{}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := refineryScopeOf(func(s *refineryScope) { s.master.Namespace = "plant" })
+			if test.change != nil {
+				test.change(s)
+			}
+			var got looked
+			r := &RefineryReconciler{leaseServer(test.lease, &got.Reads)}
+			if err := r.lookAtLease(context.Background(), s); err != nil {
+				t.Fatal(err)
+			}
+			if s.lease != nil {
+				got.Held, got.Lapsed = s.lease.held, s.lease.lapsed(s.now)
+			}
+			got.Next = s.agenda.after(s.now)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
