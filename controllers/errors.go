@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -84,12 +85,21 @@ func outcomeOf(err error, recheck time.Duration) outcome {
 	case isOvertaken(err):
 		return outcome{consequence: silentRetry}
 	case isAway(err):
-		return outcome{consequence: away, reason: v1alpha1.ReasonError, message: err.Error()}
+		return outcome{consequence: away, reason: v1alpha1.ReasonError, message: awayMessage(err)}
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return outcome{stalled, v1alpha1.ReasonRejected, err.Error(), rejectedRecheck}
 	default:
 		return outcome{consequence: retry, reason: v1alpha1.ReasonError, message: err.Error()}
 	}
+}
+
+// awayMessage is the API server's words, or ours if it had none: those of the network name a local port,
+// another one with each try.
+func awayMessage(err error) string {
+	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
+		return "the API server does not answer; it is tried again"
+	}
+	return err.Error()
 }
 
 // silent tells that status is to show nothing of it.

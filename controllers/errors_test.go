@@ -45,7 +45,7 @@ func TestConsequenceOfAnError(t *testing.T) {
 		"server busy":        {wrapped(busy), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(busy).Error()}},
 		"server slow":        {wrapped(slow), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(slow).Error()}},
 		"server unavailable": {wrapped(unavailable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(unavailable).Error()}},
-		"server away":        {wrapped(unreachable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(unreachable).Error()}},
+		"server away":        {wrapped(unreachable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: "the API server does not answer; it is tried again"}},
 		"webhook failing":    {wrapped(webhook), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: wrapped(webhook).Error()}},
 		"operator stopping":  {wrapped(context.Canceled), outcome{consequence: silentRetry}},
 		"something else":     {errors.New("x"), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: "x"}},
