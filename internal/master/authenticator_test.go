@@ -64,7 +64,7 @@ func (s *scene) setRefinery(name string, edit func(*v1alpha1.Refinery), listed .
 		Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Access: v1alpha1.AccessAllowed}}
 	for _, c := range listed {
 		r.Status.Certificates = append(r.Status.Certificates, v1alpha1.ListedCertificate{
-			Fingerprint: Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
+			Fingerprint: v1alpha1.Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
 	}
 	edit(r)
 	s.directory.SetRefinery(r)

@@ -162,7 +162,7 @@ func (c *Certificates) Load() {
 	}
 	c.current.Store(&next)
 	if next.Served != nil {
-		c.Log.Info("certificates loaded", "fingerprint", Fingerprint(next.Served.Leaf), "notAfter", next.Served.Leaf.NotAfter,
+		c.Log.Info("certificates loaded", "fingerprint", v1alpha1.Fingerprint(next.Served.Leaf), "notAfter", next.Served.Leaf.NotAfter,
 			"authorities", len(next.authorities), "shared", next.HasShared)
 	}
 	if c.Changed != nil {

@@ -113,7 +113,7 @@ func TestAReplacedLinkIsNoticed(t *testing.T) {
 	}
 	loaded := make(chan string, 4)
 	c := &Certificates{Directory: mount, Clock: clocktesting.NewFakeClock(time.Now()), Log: logr.Discard()}
-	c.Changed = func() { loaded <- Fingerprint(c.Trust().Served.Leaf) }
+	c.Changed = func() { loaded <- v1alpha1.Fingerprint(c.Trust().Served.Leaf) }
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.Run(ctx) }()

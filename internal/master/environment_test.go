@@ -132,7 +132,7 @@ func (p *plant) list(name string, certificates ...tls.Certificate) {
 		r.Status.Certificates = nil
 		for _, c := range certificates {
 			r.Status.Certificates = append(r.Status.Certificates, v1alpha1.ListedCertificate{
-				Fingerprint: Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
+				Fingerprint: v1alpha1.Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
 		}
 	}, true)
 }

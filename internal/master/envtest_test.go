@@ -43,7 +43,7 @@ func TestANodeThatAuthenticatesShowsInStatus(t *testing.T) {
 	p.node(m, "press/a", certificate)
 	r := p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 	want := []v1alpha1.NodeStatus{{ID: "press/a", State: v1alpha1.NodeAuthenticated, Reason: v1alpha1.ReasonAuthenticated, Version: "0.1.0",
-		Type: "refinery", Address: "127.0.0.1", Upstream: "default", Certificate: Fingerprint(certificate.Leaf), LastTransitionTime: r.Status.Nodes[0].LastTransitionTime}}
+		Type: "refinery", Address: "127.0.0.1", Upstream: "default", Certificate: v1alpha1.Fingerprint(certificate.Leaf), LastTransitionTime: r.Status.Nodes[0].LastTransitionTime}}
 	if diff := cmp.Diff(want, r.Status.Nodes); diff != "" {
 		t.Errorf("status.nodes (-want +got):\n%s", diff)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -43,7 +42,7 @@ func (a *Authenticator) Prove(peer []*x509.Certificate) Proof {
 	if len(peer) == 0 {
 		return Proof{}
 	}
-	p := Proof{Leaf: peer[0], Fingerprint: Fingerprint(peer[0])}
+	p := Proof{Leaf: peer[0], Fingerprint: v1alpha1.Fingerprint(peer[0])}
 	if p.Authority, p.chain = a.verifyChain(a.Trust(), peer); p.chain == nil {
 		p.Refinery, p.identity = a.identify(p.Leaf)
 	}
@@ -141,10 +140,4 @@ func sameCertificate(presented string, leaf *x509.Certificate) bool {
 	block, rest := pem.Decode([]byte(text))
 	return block != nil && strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") && block.Type == "CERTIFICATE" && len(block.Headers) == 0 &&
 		len(bytes.TrimSpace(rest)) == 0 && bytes.Equal(block.Bytes, leaf.Raw)
-}
-
-// Fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
-func Fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
 }
