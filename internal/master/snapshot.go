@@ -111,7 +111,7 @@ func (g *group) settle() {
 		return
 	}
 	for id, n := range g.nodes {
-		if !n.authenticated() && !(n.own && n.refused()) {
+		if !n.authenticated() && (!n.own || !n.refused()) {
 			delete(g.nodes, id)
 		}
 	}
