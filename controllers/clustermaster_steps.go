@@ -109,6 +109,9 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		},
 	}
 	_, current, renew, err := r.read(ctx, r.apply, secret)
+	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
+		s.foundWrong(v1alpha1.ReasonNameConflict, taken.Error())
+	}
 	if err != nil {
 		return err
 	}

@@ -97,6 +97,6 @@ var _ = Describe("An object of a needed name that belongs to someone else", func
 		Eventually(func() error { return f.get(&appsv1.Deployment{}, "alpha") }).Should(Succeed())
 		r := f.refinery("alpha", `{}`)
 		f.create(r)
-		Eventually(message(f, r, v1alpha1.ConditionReady)).Should(HavePrefix("Secret alpha-tls is needed and belongs to ClusterMaster alpha"))
+		Eventually(message(f, r, v1alpha1.ConditionReady)).Should(HavePrefix("the name alpha is needed and belongs to ClusterMaster alpha"))
 	})
 })

@@ -57,13 +57,21 @@ func availableReplicas(deployment *appsv1.Deployment) int32 {
 
 func podsMessage(available, wanted int32, deployment *appsv1.Deployment) string {
 	message := fmt.Sprintf("%d of %d pods are available", available, wanted)
+	if failure := replicaFailure(deployment); failure != "" {
+		return fmt.Sprintf("%s: %s", message, failure)
+	}
+	return message
+}
+
+// replicaFailure is why the Deployment cannot make pods, in the API server's words, or "".
+func replicaFailure(deployment *appsv1.Deployment) string {
 	if deployment == nil {
-		return message
+		return ""
 	}
 	for _, c := range deployment.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return fmt.Sprintf("%s: %s", message, c.Message)
+			return c.Message
 		}
 	}
-	return message
+	return ""
 }

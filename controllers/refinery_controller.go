@@ -6,6 +6,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,7 +50,7 @@ type refineryScope struct {
 // Reconcile brings what a Refinery owns to what its spec says:
 //
 //  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
-//  2. require the ClusterMaster
+//  2. require a name that is no ClusterMaster's, and the ClusterMaster that the spec names
 //  3. refuse Secrets that are not for its nodes to read
 //  4. find, verify or issue the certificate
 //  5. apply the ServiceAccount
@@ -66,6 +67,7 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	}
 	if err = r.lookAtLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
 		err = runSteps(ctx, s,
+			r.requireOwnName,
 			r.requireMaster,
 			r.checkReferences,
 			r.reconcileCertificate,
@@ -121,7 +123,7 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err er
 	}
 	changes := transitions(s.refinery.Status.Conditions, status.Conditions)
 	is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
-	if is != "" && was != "" && is != was {
+	if is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady) {
 		changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
 	}
 	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, s.agenda, s.now})

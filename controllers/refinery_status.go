@@ -47,6 +47,8 @@ func refineryReady(s *refineryScope, conditions conditionSet, o outcome) metav1.
 	}
 	authenticated, available := conditions.find(v1alpha1.ConditionAuthenticated), conditions.find(v1alpha1.ConditionAvailable)
 	switch rollout := rolloutMessage(s.deployment, s.written, resource.RefineryReplicas(s.refinery)); {
+	case replicaFailure(s.deployment) != "":
+		return notReady(v1alpha1.ReasonRejected, available.Message)
 	case authenticated == nil:
 		return notReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
 	case authenticated.Status != metav1.ConditionTrue:

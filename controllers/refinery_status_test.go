@@ -123,9 +123,14 @@ func TestRefineryConditions(t *testing.T) {
 func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
 	d := deployed(0)
 	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
-	c := refineryAvailable(refineryScopeOf(nil).refinery, d)
-	if diff := cmp.Diff("0 of 2 pods are available: exceeded quota", c.Message); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	s := refineryScopeOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
+	s.deployment = d
+	status := refineryStatus(s, outcome{})
+	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady} {
+		c := meta.FindStatusCondition(status.Conditions, kind)
+		if diff := cmp.Diff("0 of 2 pods are available: exceeded quota", c.Message); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", kind, diff)
+		}
 	}
 }
 

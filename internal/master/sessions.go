@@ -196,6 +196,7 @@ func (s *Sessions) review(a *Attempt) {
 	if denial := s.authenticator.Review(live.Grant); denial != nil {
 		s.log.Info("session closed", "id", a.Announced.ID, "reason", denial.Reason, "message", denial.Message)
 		a.Connection.Close(denial)
+		s.registry.Ended(a, denial) // status does not wait for the peer to hang up
 		return
 	}
 	if end := s.authenticator.Until(live.Grant); !end.IsZero() {

@@ -144,11 +144,11 @@ func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated,
 	c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
 	switch {
 	case worst != nil && others > 0:
-		c.Message += fmt.Sprintf("; %s and %d more: %s: %s", worst.ID, others, worst.State, worst.Message)
+		c.Message += fmt.Sprintf("; %s and %d more: %s: %s", worst.ID, others, label(worst), worst.Message)
 	case worst != nil:
-		c.Message += fmt.Sprintf("; %s: %s: %s", worst.ID, worst.State, worst.Message)
+		c.Message += fmt.Sprintf("; %s: %s: %s", worst.ID, label(worst), worst.Message)
 	case authenticated < wanted:
-		c.Message += "; the missing ones have not connected, and none was refused"
+		c.Message += "; the missing ones have not connected, and no node that proved to be of this Refinery was refused"
 	}
 	switch {
 	case Standing(r, authenticated, wanted):
@@ -161,6 +161,14 @@ func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated,
 		c.Reason = v1alpha1.ReasonConnecting
 	}
 	return c
+}
+
+// label is a node's state, and its reason where that says more.
+func label(n *v1alpha1.NodeStatus) string {
+	if n.Reason == "" || n.Reason == string(n.State) {
+		return string(n.State)
+	}
+	return fmt.Sprintf("%s (%s)", n.State, n.Reason)
 }
 
 // severity orders the states of nodes by how much a person has to do about them; 0: nothing.

@@ -43,6 +43,8 @@ func TestConditionAuthenticated(t *testing.T) {
 	lost := nodeIn("press/f", v1alpha1.NodeLost, "nothing came")
 	closed := nodeIn("press/g", v1alpha1.NodeClosed, "the node closed its session")
 	handshake := nodeIn("press/h", v1alpha1.NodeAuthenticating, "")
+	pinned := nodeIn("press/i", v1alpha1.NodeDenied, "spec.upstream pins")
+	pinned.Reason = v1alpha1.ReasonUnknownUpstream
 	suspended := func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }
 	list := func(nodes ...v1alpha1.NodeStatus) []v1alpha1.NodeStatus { return nodes }
 	tests := []struct {
@@ -54,12 +56,13 @@ func TestConditionAuthenticated(t *testing.T) {
 		{refineryOf(1), list(a, b), "True Authenticated: 2 of 1 wanted nodes are authenticated"},
 		{refineryOf(2), list(a, b, mismatch), "True Authenticated: 2 of 2 wanted nodes are authenticated; press/e: VersionMismatch: announces version 9.0.0"},
 		{refineryOf(0), nil, "True Authenticated: 0 of 0 wanted nodes are authenticated"},
-		{refineryOf(2), nil, "False Connecting: 0 of 2 wanted nodes are authenticated; the missing ones have not connected, and none was refused"},
-		{refineryOf(2), list(handshake), "False Connecting: 0 of 2 wanted nodes are authenticated; the missing ones have not connected, and none was refused"},
-		{refineryOf(2), list(a), "False PartiallyAuthenticated: 1 of 2 wanted nodes are authenticated; the missing ones have not connected, and none was refused"},
+		{refineryOf(2), nil, "False Connecting: 0 of 2 wanted nodes are authenticated; the missing ones have not connected, and no node that proved to be of this Refinery was refused"},
+		{refineryOf(2), list(handshake), "False Connecting: 0 of 2 wanted nodes are authenticated; the missing ones have not connected, and no node that proved to be of this Refinery was refused"},
+		{refineryOf(2), list(a), "False PartiallyAuthenticated: 1 of 2 wanted nodes are authenticated; the missing ones have not connected, and no node that proved to be of this Refinery was refused"},
 		{refineryOf(3), list(a, denied), "False PartiallyAuthenticated: 1 of 3 wanted nodes are authenticated; press/c: Denied: its certificate expired"},
 		{refineryOf(5), list(closed, lost, mismatch, denied, denied2), "False Denied: 0 of 5 wanted nodes are authenticated; press/c and 1 more: Denied: its certificate expired"},
 		{refineryOf(3), list(closed, lost, mismatch), "False VersionMismatch: 0 of 3 wanted nodes are authenticated; press/e: VersionMismatch: announces version 9.0.0"},
+		{refineryOf(1), list(pinned), "False Denied: 0 of 1 wanted nodes are authenticated; press/i: Denied (UnknownUpstream): spec.upstream pins"},
 		{refineryOf(3), list(closed, lost), "False Lost: 0 of 3 wanted nodes are authenticated; press/f: Lost: nothing came"},
 		{refineryOf(3), list(closed), "False Connecting: 0 of 3 wanted nodes are authenticated; press/g: Closed: the node closed its session"},
 		{refineryOf(1, suspended), list(denied), "False Suspended: spec.access is Suspended: sessions are closed and new ones denied; set it to Allowed to let the nodes in"},
