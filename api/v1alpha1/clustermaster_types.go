@@ -171,7 +171,7 @@ type Upstream struct {
 	// +kubebuilder:validation:MaxLength=261
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([^:\\\\s]+|\\\\[[0-9a-fA-F:.]+\\\\]):[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be host:port with a port from 1 to 65535, for example 'ingest.example.com:34307' or '[2001:db8::1]:34307'"
 	Address string `json:"address,omitempty"`
-	// service is a Service in the same namespace. It is ready while one of its endpoints is.
+	// service is a Service in the same namespace: nodes are told <name>.<namespace>.svc and the port.
 	// +optional
 	Service *UpstreamService `json:"service,omitempty"`
 	// weight of this upstream against the others. 0 takes it out: no node is placed on it.

@@ -92,10 +92,11 @@ class Session:
             self.send("conn:close")
             self.sock.settimeout(1)
             deadline = time.monotonic() + 1
+            print("refinery.py: the master denied the certificate", file=sys.stderr)
             while time.monotonic() < deadline:  # Or until the master closes.
                 self.receive()
                 self.buffer = b""
-            raise ConnectionError("the master denied the certificate")
+            raise ConnectionError
         self.granted(values)
         self.turn()
         self.send("auth:ack")

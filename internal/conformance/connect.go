@@ -189,7 +189,7 @@ func (x *exchange) probeMaster(o *Options) error {
 	}
 	x.write(m.message(authStart))
 	if reply, err = x.next(time.Now().Add(x.patience)); err == nil && reply.code == authDec {
-		return fmt.Errorf("%s denies the certificate: give one that it lets in, with --cert or --auth-cert", o.Address)
+		return fmt.Errorf("%s denies the certificate: give one that it lets in, with --cert or --auth-cert, and an --id that goes with it", o.Address)
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func TestWhatCannotBeTestedIsSaid(t *testing.T) {
 		{"a refused version", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "conn:close;;<EOF>"); silent(c) }), plain,
 			`ADDRESS refuses id "conformance", version "0.1.0" or type "refinery": give what it lets in`},
 		{"a refused certificate", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "conn:startAuth;;<EOF>auth:dec;;<EOF>"); silent(c) }), plain,
-			`ADDRESS denies the certificate: give one that it lets in, with --cert or --auth-cert`},
+			`ADDRESS denies the certificate: give one that it lets in, with --cert or --auth-cert, and an --id that goes with it`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

@@ -14,7 +14,7 @@ type UpstreamApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// address is the target as host:port.
 	Address *string `json:"address,omitempty"`
-	// service is a Service in the same namespace. It is ready while one of its endpoints is.
+	// service is a Service in the same namespace: nodes are told <name>.<namespace>.svc and the port.
 	Service *UpstreamServiceApplyConfiguration `json:"service,omitempty"`
 	// weight of this upstream against the others. 0 takes it out: no node is placed on it.
 	Weight *int32 `json:"weight,omitempty"`
