@@ -87,7 +87,7 @@ func indexEOF(b []byte, from int) int {
 }
 
 // appendEstablish appends a conn:establish to dst.
-func appendEstablish(dst []byte, id, version, typ string) []byte {
+func appendEstablish(dst []byte, id, version, typ string) []byte { //nolint:unparam // Like its siblings.
 	dst = append(dst, `conn:establish;;{"id":`...)
 	dst = appendString(dst, id)
 	dst = append(dst, `,"version":`...)
