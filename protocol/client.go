@@ -86,6 +86,10 @@ func (c *Client) open() error {
 	}
 	c.state = StateAcknowledging
 	if err := c.granted(m); err != nil {
+		if c.state == StateClosing {
+			_ = c.goodbye() // The caller gets the reason.
+			return err
+		}
 		return openingFailure(err, c.state)
 	}
 	if err := c.in.ahead(&c.socket, c.state); err != nil {
@@ -118,8 +122,8 @@ func (c *Client) take() (*message, error) {
 	return m, refineryTakes.check(c.state, m.code)
 }
 
-// granted takes over the upstream of an auth:ack; acknowledging it is the caller's. An error of OnUpstream closes the
-// session.
+// granted takes over the upstream of an auth:ack; acknowledging it is the caller's. After an error of OnUpstream the
+// state is StateClosing, and conn:close is the caller's to send.
 func (c *Client) granted(m *message) error {
 	if err := m.checkGrant(); err != nil {
 		return err
@@ -127,7 +131,7 @@ func (c *Client) granted(m *message) error {
 	upstream := string(m.values[fieldUpstream])
 	if c.o.OnUpstream != nil {
 		if err := c.o.OnUpstream(upstream); err != nil {
-			_ = c.goodbye() // The caller gets the reason.
+			c.end(err) // From here on nothing but conn:close is sent.
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -324,6 +325,45 @@ func TestRefusalsAreToldApart(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// whatever the program's error is, a network's included, the caller gets that and not what it would mean of the
+// master's connection.
+func TestTheProgramsErrorAboutAnUpstreamIsReturnedAsItIs(t *testing.T) {
+	for _, cause := range []error{errors.New("no"), io.EOF, os.ErrDeadlineExceeded} {
+		for _, first := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipeListener()
+				h := newRecorder()
+				serve(t, l, h, DefaultServerOptions())
+				o := DefaultClientOptions()
+				o.ID, o.Version, o.Type = "a", "0.1.0", "refinery"
+				o.OnUpstream = func(upstream string) error {
+					if first || upstream == "up:2" {
+						return cause
+					}
+					return nil
+				}
+				c, err := Handshake(t.Context(), l.dial(), o)
+				if !first {
+					if err != nil {
+						t.Fatal(err)
+					}
+					synctest.Wait()
+					if err := h.last.Load().SetUpstream("up:2"); err != nil {
+						t.Fatal(err)
+					}
+					err = c.Run(t.Context())
+				}
+				if err != cause { //nolint:errorlint // The very error, not one that wraps it.
+					t.Errorf("returned %v, want %v", err, cause)
+				}
+				if err := h.cause(t); !errors.Is(err, ErrPeerClosed) || errors.Is(err, ErrPeerGone) {
+					t.Errorf("the master's session was closed with %v", err)
+				}
+			})
+		}
 	}
 }
 
