@@ -179,6 +179,7 @@ func FuzzServerConversation(f *testing.F) {
 	for _, s := range []string{
 		testEstablish + testAuthStart + "auth:ack;;<EOF>conn:alive;;<EOF>conn:alive;;{\"load\":\"0.5\"}<EOF>conn:close;;<EOF>",
 		testEstablish + testAuthStart + "auth:ack;;<EOF>auth:ack;;<EOF>",
+		testEstablish + testAuthStart + "conn:alive;;<EOF>auth:ack;;<EOF>",
 		testEstablish + `auth:start;;{"cert":"other"}<EOF>conn:close;;<EOF>`,
 		`conn:establish;;{"id":"a","version":"bad","type":"t"}<EOF>conn:close;;<EOF>`,
 		`conn:establish;;"{id":"a","version":"1","type":"t"}"<EOF>conn:close;;<EOF>`,
@@ -207,6 +208,9 @@ func FuzzServerConversation(f *testing.F) {
 		said, each := conn.answers()
 		if !masterSays.MatchString(said) {
 			t.Errorf("the master said %q", said)
+		}
+		if answers, asked := strings.Count(said, "conn:alive"), bytes.Count(script, []byte("conn:alive;;")); answers > asked {
+			t.Errorf("%d answers to %d conn:alive", answers, asked)
 		}
 		sent := refineryOpens.FindSubmatchIndex(script)
 		if !h.authenticated {
