@@ -26,12 +26,24 @@ type floor struct {
 	sessions *Sessions
 	address  string
 	changed  chan string // Refineries whose snapshot changed
+	entered  chan string // ids of nodes whose session has been reviewed for the first time
+}
+
+// door tells when a session is fully there: the review that follows the handshake has put its end on the clock.
+type door struct {
+	*Sessions
+	entered chan<- string
+}
+
+func (d door) Authenticated(session *protocol.Session) {
+	d.Sessions.Authenticated(session)
+	d.entered <- session.ID()
 }
 
 func newFloor(t *testing.T) *floor {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
-	f := &floor{scene: newScene(t), changed: make(chan string, 1000)}
+	f := &floor{scene: newScene(t), changed: make(chan string, 1000), entered: make(chan string, 1000)}
 	f.registry = NewRegistry(f.clock, func(name string, _ time.Duration) { f.changed <- name })
 	f.sessions = NewSessions(f.directory, f.registry, f.authenticator(), NewMetrics(), f.clock, logr.Discard())
 	for _, name := range []string{"press", "pump"} {
@@ -47,7 +59,7 @@ func newFloor(t *testing.T) *floor {
 	certificates.current.Store(f.trust)
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = certificates.ServerConfig(v1alpha1.TransportMutualTLS)
-	server, err := protocol.NewServer(f.sessions, o)
+	server, err := protocol.NewServer(door{f.sessions, f.entered}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +136,17 @@ func (f *floor) joined(certificate tls.Certificate, id string) *member {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.until(id+" authenticated", func() bool { return f.registry.Has("press", id) || f.registry.Has("pump", id) })
-	return m
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case entered := <-f.entered:
+			if entered == id {
+				return m
+			}
+		case <-deadline:
+			f.Fatalf("%s not authenticated in time", id)
+		}
+	}
 }
 
 // until waits on the Registry's changes.
