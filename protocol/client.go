@@ -294,10 +294,9 @@ func (c *Client) goodbye() error {
 		return err
 	}
 	hangUp(&c.socket)
-	if err := c.socket.SetReadDeadline(time.Now().Add(closeLinger)); err != nil {
-		return err
-	}
-	c.in.drain()
+	if err := c.socket.SetReadDeadline(time.Now().Add(closeLinger)); err == nil {
+		c.in.drain()
+	} // Else the connection is closed already, which is all that there was to wait for.
 	return nil
 }
 
