@@ -294,6 +294,17 @@ type ActiveMaster struct {
 	// since when it is active.
 	// +required
 	Since metav1.Time `json:"since"`
+	// certificate that it serves to new connections, by fingerprint. Empty where it has loaded none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Certificate string `json:"certificate,omitempty"`
+	// authorities of the trust bundle that it has loaded, by fingerprint, sorted, at most 64: nodes are let in whose
+	// certificate one of them vouches for.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	Authorities []string `json:"authorities,omitempty"`
 }
 
 // RefineryTotals counts Refineries.

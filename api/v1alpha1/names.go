@@ -21,6 +21,10 @@ const (
 
 	// MaxNodeStatuses is the number of entries of Refinery status.nodes.
 	MaxNodeStatuses = 100
+	// MaxPresentedCertificates is the number of entries of Refinery status.authenticated.certificates.
+	MaxPresentedCertificates = 8
+	// MaxActiveAuthorities is the number of entries of ClusterMaster status.active.authorities.
+	MaxActiveAuthorities = 64
 )
 
 // identityDomain ends the trust domain of every identity.

@@ -191,6 +191,23 @@ type AuthenticatedNodes struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Versions string `json:"versions,omitempty"`
+	// certificates that the authenticated nodes presented, with the number of nodes that did: the eight with the most
+	// nodes, these first. It counts every node, where status.nodes lists at most 100.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Certificates []PresentedCertificate `json:"certificates,omitempty"`
+}
+
+// PresentedCertificate is a certificate that the active master saw nodes connect with.
+type PresentedCertificate struct {
+	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Fingerprint string `json:"fingerprint"`
+	// nodes that are authenticated and presented it.
+	// +required
+	Nodes int32 `json:"nodes"`
 }
 
 // Reporter is the master process that wrote the status of a Refinery's nodes: a fencing token.

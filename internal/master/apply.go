@@ -30,6 +30,9 @@ func refineryStatus(namespace, name string, report *Report, term Term) *ac.Refin
 	if report.Authenticated.Versions != "" {
 		authenticated.WithVersions(report.Authenticated.Versions)
 	}
+	for _, c := range report.Authenticated.Certificates {
+		authenticated.WithCertificates(ac.PresentedCertificate().WithFingerprint(c.Fingerprint).WithNodes(c.Nodes))
+	}
 	status.WithAuthenticated(authenticated)
 	for i := range report.Nodes {
 		status.WithNodes(nodeApply(&report.Nodes[i]))
@@ -59,9 +62,12 @@ func nodeApply(n *v1alpha1.NodeStatus) *ac.NodeStatusApplyConfiguration {
 }
 
 // masterStatus is everything of a ClusterMaster's status that the field owner refinery-master owns.
-func masterStatus(namespace, name string, term Term, totals *Totals) *ac.ClusterMasterApplyConfiguration {
-	status := ac.ClusterMasterStatus().
-		WithActive(ac.ActiveMaster().WithPod(term.Pod).WithEpoch(term.Epoch).WithSince(term.Since))
+func masterStatus(namespace, name string, term Term, loaded Loaded, totals *Totals) *ac.ClusterMasterApplyConfiguration {
+	active := ac.ActiveMaster().WithPod(term.Pod).WithEpoch(term.Epoch).WithSince(term.Since).WithAuthorities(loaded.Authorities...)
+	if loaded.Certificate != "" {
+		active.WithCertificate(loaded.Certificate)
+	}
+	status := ac.ClusterMasterStatus().WithActive(active)
 	if totals != nil {
 		status.WithRefineries(ac.RefineryTotals().
 			WithTotal(totals.Refineries.Total).

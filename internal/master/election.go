@@ -105,8 +105,8 @@ const claimTimeout = 8 * time.Second
 // Claim takes the next epoch of a ClusterMaster by compare-and-swap on status.active: no two terms ever have the same,
 // and it outlives the Lease. The epoch is above reported too, the newest that the status of a Refinery bears: that of a
 // ClusterMaster which was deleted and made again has been counted already. c must read from the API server, not from a
-// cache. Everything else that the field owner owns is kept.
-func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, reported int64, clk clock.PassiveClock) (Term, error) {
+// cache. What this master has loaded is said with it; everything else that the field owner owns is kept.
+func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, reported int64, loaded Loaded, clk clock.PassiveClock) (Term, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	var term Term
@@ -119,7 +119,7 @@ func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod strin
 		if m.Status.Active != nil {
 			term.Epoch = max(term.Epoch, m.Status.Active.Epoch+1)
 		}
-		apply := masterStatus(key.Namespace, key.Name, term, ReportedTotals(&m.Status)).WithResourceVersion(m.ResourceVersion)
+		apply := masterStatus(key.Namespace, key.Name, term, loaded, ReportedTotals(&m.Status)).WithResourceVersion(m.ResourceVersion)
 		return c.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	})
 	if err != nil {

@@ -130,7 +130,7 @@ func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
 	former := m.activeTerm()
 
 	// Another master claims the next epoch, as if this one had lost its Lease and not noticed, and reports.
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", 0, m.clock)
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", 0, Loaded{}, m.clock)
 	p.must(err)
 	if newer.Epoch != 2 {
 		t.Fatalf("claimed epoch %d", newer.Epoch)
@@ -144,7 +144,7 @@ func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
 		t.Errorf("a write of the former epoch: %v", err)
 	}
 	totals, _ := NewTotals(m.directory, former.registry)
-	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
+	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, Loaded{}, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
 		t.Errorf("totals of the former epoch: %v", err)
 	}
 	// It steps down by itself, and, being the only one that campaigns, is elected for an epoch of its own.
@@ -178,9 +178,9 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	o := Options{Namespace: p.namespace, Name: "alpha", PodName: "alpha-0"}
 	m, err := NewMaster(o, p.config, p.logger("alpha-0"))
 	p.must(err)
-	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", 0, m.clock)
+	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", 0, Loaded{}, m.clock)
 	p.must(err)
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", 0, m.clock)
+	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", 0, Loaded{}, m.clock)
 	p.must(err)
 	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
 	p.must(m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, newer), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
@@ -192,7 +192,7 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	for _, key := range []string{"press", totalsKey} {
 		deposed := false
 		registry := NewRegistry(m.clock, func(string, time.Duration) {})
-		r := NewReporter(m.client, m.directory, registry, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
+		r := NewReporter(m.client, m.directory, registry, m.certificates.Trust, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
 		defer r.queue.ShutDown()
 		write := r.reportRefinery
 		if key == totalsKey {

@@ -38,6 +38,7 @@ type Reporter struct {
 	client    client.Client
 	directory *Directory
 	registry  *Registry
+	trust     func() *Trust
 	term      Term
 	events    events.EventRecorder
 	metrics   *Metrics
@@ -50,7 +51,7 @@ type Reporter struct {
 
 	mu      sync.Mutex
 	written map[string]written // own writes that the watch has not brought back yet
-	totals  *writtenTotals     // the same of the totals
+	totals  *writtenTotals     // the same of the ClusterMaster
 }
 
 type written struct {
@@ -60,16 +61,17 @@ type written struct {
 
 type writtenTotals struct {
 	resourceVersion string
+	loaded          Loaded
 	totals          *Totals
 }
 
 // NewReporter makes one for a term. Run must run for anything to be written.
-func NewReporter(c client.Client, d *Directory, registry *Registry, term Term, e events.EventRecorder, m *Metrics,
+func NewReporter(c client.Client, d *Directory, registry *Registry, trust func() *Trust, term Term, e events.EventRecorder, m *Metrics,
 	clk clock.WithTicker, log logr.Logger, deposed func(),
 ) *Reporter {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, 30*time.Second)
 	return &Reporter{
-		client: c, directory: d, registry: registry, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
+		client: c, directory: d, registry: registry, trust: trust, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
 		queue:   workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[string]{Clock: clk}),
 		written: map[string]written{},
 	}
@@ -160,7 +162,7 @@ func (r *Reporter) reportRefinery(ctx context.Context, name string) error {
 	return nil
 }
 
-// reportTotals writes the ClusterMaster's totals if they are not as they should be.
+// reportTotals writes the ClusterMaster's totals, and what this master has loaded, if they are not as they should be.
 func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 	m := r.directory.Master()
 	if m == nil || m.DeletionTimestamp != nil {
@@ -171,10 +173,11 @@ func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 		r.queue.AddAfter(totalsKey, coalesceTotals)
 		return nil
 	}
-	if totals.Equal(r.standingTotals(m)) {
+	loaded := r.trust().loaded()
+	if standing := r.standingTotals(m); totals.Equal(standing.totals) && loaded.Equal(standing.loaded) {
 		return nil
 	}
-	apply := masterStatus(m.Namespace, m.Name, r.term, totals)
+	apply := masterStatus(m.Namespace, m.Name, r.term, loaded, totals)
 	started := r.clock.Now()
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -191,7 +194,7 @@ func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 	r.metrics.wrote("ClusterMaster", "ok", r.clock.Since(started))
 	if apply.ResourceVersion != nil {
 		r.mu.Lock()
-		r.totals = &writtenTotals{*apply.ResourceVersion, totals}
+		r.totals = &writtenTotals{*apply.ResourceVersion, loaded, totals}
 		r.mu.Unlock()
 	}
 	return nil
@@ -230,17 +233,17 @@ func (r *Reporter) standing(refinery *v1alpha1.Refinery) *Report {
 	return Reported(&refinery.Status)
 }
 
-// standingTotals is the same for the totals; nil when there are none.
-func (r *Reporter) standingTotals(m *v1alpha1.ClusterMaster) *Totals {
+// standingTotals is the same for the ClusterMaster.
+func (r *Reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.totals != nil {
 		if older(m.ResourceVersion, r.totals.resourceVersion) {
-			return r.totals.totals
+			return *r.totals
 		}
 		r.totals = nil
 	}
-	return ReportedTotals(&m.Status)
+	return writtenTotals{m.ResourceVersion, reportedLoaded(&m.Status), ReportedTotals(&m.Status)}
 }
 
 // older tells whether what the watch brought is from before an own write.

@@ -50,6 +50,9 @@ func NewReport(r *v1alpha1.Refinery, s Snapshot, before *Report, now metav1.Time
 		Authenticated: authenticatedNodes(nodes, s.Authenticated(), wanted),
 		Condition:     condition(r, nodes, s.Authenticated(), wanted),
 	}
+	if s.Unlisted > 0 { // what those presented stands in what a former master wrote
+		report.Authenticated.Certificates = before.Authenticated.Certificates
+	}
 	report.Nodes = keepTransitions(nodes[:min(len(nodes), v1alpha1.MaxNodeStatuses)], before.Nodes)
 	report.Condition.LastTransitionTime = now.Rfc3339Copy()
 	if before.Condition.Status == report.Condition.Status {
@@ -96,18 +99,32 @@ func keepTransitions(nodes, before []v1alpha1.NodeStatus) []v1alpha1.NodeStatus 
 }
 
 func authenticatedNodes(nodes []v1alpha1.NodeStatus, authenticated, wanted int) v1alpha1.AuthenticatedNodes {
-	upstreams, versions := map[string]bool{}, map[string]bool{}
+	upstreams, versions, certificates := map[string]bool{}, map[string]bool{}, map[string]int32{}
 	for i := range nodes {
 		if healthy(&nodes[i]) == 1 {
 			upstreams[nodes[i].Upstream] = true
+			certificates[nodes[i].Certificate]++
 		}
 		versions[nodes[i].Version] = true
 	}
 	return v1alpha1.AuthenticatedNodes{
 		Nodes: int32(authenticated), Wanted: int32(wanted), //nolint:gosec // bounded by the API and by maxSessions
 		Summary:   fmt.Sprintf("%d/%d", authenticated, wanted),
-		Upstreams: joined(upstreams), Versions: joined(versions),
+		Upstreams: joined(upstreams), Versions: joined(versions), Certificates: presented(certificates),
 	}
+}
+
+// presented are the certificates that most nodes presented, these first.
+func presented(nodes map[string]int32) []v1alpha1.PresentedCertificate {
+	delete(nodes, "") // without TLS there is none
+	var all []v1alpha1.PresentedCertificate
+	for fingerprint, count := range nodes {
+		all = append(all, v1alpha1.PresentedCertificate{Fingerprint: fingerprint, Nodes: count})
+	}
+	slices.SortFunc(all, func(a, b v1alpha1.PresentedCertificate) int {
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Fingerprint, b.Fingerprint))
+	})
+	return all[:min(len(all), v1alpha1.MaxPresentedCertificates)]
 }
 
 // joined sorts the words and joins as many as fit into 256 bytes.

@@ -85,6 +85,7 @@ func TestAReportInFull(t *testing.T) {
 	a := nodeIn("press/a", v1alpha1.NodeAuthenticated, "")
 	b := nodeIn("press/b", v1alpha1.NodeAuthenticated, "")
 	b.Upstream, b.Version = "west", "0.1.1"
+	lost.Certificate, a.Certificate, b.Certificate = "0ld", "ne1", "ne1"
 	before := &Report{
 		Nodes:     []v1alpha1.NodeStatus{nodeIn("press/a", v1alpha1.NodeAuthenticated, ""), nodeIn("press/z", v1alpha1.NodeAuthenticated, "")},
 		Condition: metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, Reason: "Lost", LastTransitionTime: early},
@@ -93,8 +94,9 @@ func TestAReportInFull(t *testing.T) {
 	kept := a
 	kept.LastTransitionTime = early
 	want := &Report{
-		Nodes:         []v1alpha1.NodeStatus{lost, kept, b}, // unhealthy ones first, then by id
-		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 2, Wanted: 3, Summary: "2/3", Upstreams: "east,west", Versions: "0.1.0,0.1.1"},
+		Nodes: []v1alpha1.NodeStatus{lost, kept, b}, // unhealthy ones first, then by id
+		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 2, Wanted: 3, Summary: "2/3", Upstreams: "east,west", Versions: "0.1.0,0.1.1",
+			Certificates: []v1alpha1.PresentedCertificate{{Fingerprint: "ne1", Nodes: 2}}},
 		Condition: metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, ObservedGeneration: 7,
 			Reason: v1alpha1.ReasonPartiallyAuthenticated, LastTransitionTime: early,
 			Message: "2 of 3 wanted nodes are authenticated; press/z: Lost: nothing came"},
@@ -123,6 +125,31 @@ func TestAReportIsBounded(t *testing.T) {
 	}
 	if r.Authenticated.Summary != "150/200" || len(r.Authenticated.Versions) > 256 {
 		t.Errorf("%+v", r.Authenticated)
+	}
+}
+
+func TestAReportCountsWhoPresentedWhichCertificateBeyondTheNodesThatItLists(t *testing.T) {
+	var s Snapshot
+	for i := range 150 { // 40 of the first, 20 of the second, 10 of each of nine others
+		n := nodeIn(fmt.Sprintf("press/n%03d", i), v1alpha1.NodeAuthenticated, "")
+		n.Certificate = fmt.Sprintf("c%02d", max(0, i-40)/10)
+		if i < 60 {
+			n.Certificate = fmt.Sprintf("first-%d", i/40)
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	report := NewReport(refineryOf(150), s, &Report{}, late)
+	want := []v1alpha1.PresentedCertificate{{Fingerprint: "first-0", Nodes: 40}, {Fingerprint: "first-1", Nodes: 20}}
+	for i := 2; i < 8; i++ {
+		want = append(want, v1alpha1.PresentedCertificate{Fingerprint: fmt.Sprintf("c%02d", i), Nodes: 10})
+	}
+	if diff := cmp.Diff(want, report.Authenticated.Certificates); diff != "" {
+		t.Errorf("certificates (-want +got):\n%s", diff)
+	}
+	// While nodes are presumed to be there whose certificate is not known, what a former master counted stands.
+	back := NewReport(refineryOf(150), Snapshot{Nodes: s.Nodes[:100], Unlisted: 50}, report, late)
+	if diff := cmp.Diff(want, back.Authenticated.Certificates); diff != "" {
+		t.Errorf("certificates in the grace (-want +got):\n%s", diff)
 	}
 }
 

@@ -42,7 +42,7 @@ func (m *Master) lead(ctx context.Context) error {
 		return nil
 	}
 	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
-	term, err := Claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.clock)
+	term, err := Claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.certificates.Trust().loaded(), m.clock)
 	if err != nil {
 		m.log.Error(err, "the Lease is won, but not the epoch; standing by again")
 		return nil
@@ -72,7 +72,7 @@ func (m *Master) newTerm(term Term, policy *Policy, deposed context.CancelFunc) 
 	t := &activeTerm{master: m, term: term, log: log, deposed: deposed, policy: policy,
 		refusals: rate.NewLimiter(rate.Every(time.Second), 5)}
 	t.registry = NewRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
-	t.reporter = NewReporter(m.client, m.directory, t.registry, term, m.events, m.metrics, m.clock, log, deposed)
+	t.reporter = NewReporter(m.client, m.directory, t.registry, m.certificates.Trust, term, m.events, m.metrics, m.clock, log, deposed)
 	t.sessions = NewSessions(m.directory, t.registry,
 		&Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, m.metrics, m.clock, log)
 	server, err := protocol.NewServer(t.sessions, t.serverOptions(policy))

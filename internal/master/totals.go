@@ -1,12 +1,49 @@
 package master
 
 import (
+	"encoding/hex"
 	"fmt"
+	"slices"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
+
+// Loaded is what a master shows of its certificates in its ClusterMaster's status.
+type Loaded struct {
+	// Certificate that it serves, by fingerprint; "" for none.
+	Certificate string
+	// Authorities of its trust bundle by fingerprint, sorted.
+	Authorities []string
+}
+
+// Equal tells whether there is nothing to write.
+func (l Loaded) Equal(other Loaded) bool {
+	return l.Certificate == other.Certificate && slices.Equal(l.Authorities, other.Authorities)
+}
+
+// loaded is what a master shows of this; of nil, nothing.
+func (t *Trust) loaded() (l Loaded) {
+	if t == nil || t.Served == nil {
+		return l
+	}
+	l.Certificate = v1alpha1.Fingerprint(t.Served.Leaf)
+	for authority := range t.authorities {
+		l.Authorities = append(l.Authorities, hex.EncodeToString(authority[:]))
+	}
+	slices.Sort(l.Authorities)
+	l.Authorities = l.Authorities[:min(len(l.Authorities), v1alpha1.MaxActiveAuthorities)]
+	return l
+}
+
+// reportedLoaded is what stands in a ClusterMaster's status.
+func reportedLoaded(status *v1alpha1.ClusterMasterStatus) (l Loaded) {
+	if status.Active != nil {
+		l.Certificate, l.Authorities = status.Active.Certificate, status.Active.Authorities
+	}
+	return l
+}
 
 // Totals is what a master owns of its ClusterMaster's status, beside active.
 type Totals struct {

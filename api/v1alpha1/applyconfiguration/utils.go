@@ -47,6 +47,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PodMetadataApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Port"):
 		return &apiv1alpha1.PortApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PresentedCertificate"):
+		return &apiv1alpha1.PresentedCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProtocolSpec"):
 		return &apiv1alpha1.ProtocolSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Refinery"):

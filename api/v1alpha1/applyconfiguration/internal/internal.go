@@ -31,6 +31,15 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ActiveMaster
   map:
     fields:
+    - name: authorities
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: certificate
+      type:
+        scalar: string
     - name: epoch
       type:
         scalar: numeric
@@ -43,6 +52,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.AuthenticatedNodes
   map:
     fields:
+    - name: certificates
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.PresentedCertificate
+          elementRelationship: atomic
     - name: nodes
       type:
         scalar: numeric
@@ -321,6 +336,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.api.core.v1.Protocol
       default: TCP
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.PresentedCertificate
+  map:
+    fields:
+    - name: fingerprint
+      type:
+        scalar: string
+    - name: nodes
+      type:
+        scalar: numeric
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProtocolSpec
   map:
     fields:

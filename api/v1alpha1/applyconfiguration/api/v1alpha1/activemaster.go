@@ -20,6 +20,11 @@ type ActiveMasterApplyConfiguration struct {
 	Epoch *int64 `json:"epoch,omitempty"`
 	// since when it is active.
 	Since *v1.Time `json:"since,omitempty"`
+	// certificate that it serves to new connections, by fingerprint. Empty where it has loaded none.
+	Certificate *string `json:"certificate,omitempty"`
+	// authorities of the trust bundle that it has loaded, by fingerprint, sorted, at most 64: nodes are let in whose
+	// certificate one of them vouches for.
+	Authorities []string `json:"authorities,omitempty"`
 }
 
 // ActiveMasterApplyConfiguration constructs a declarative configuration of the ActiveMaster type for use with
@@ -49,5 +54,23 @@ func (b *ActiveMasterApplyConfiguration) WithEpoch(value int64) *ActiveMasterApp
 // If called multiple times, the Since field is set to the value of the last call.
 func (b *ActiveMasterApplyConfiguration) WithSince(value v1.Time) *ActiveMasterApplyConfiguration {
 	b.Since = &value
+	return b
+}
+
+// WithCertificate sets the Certificate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Certificate field is set to the value of the last call.
+func (b *ActiveMasterApplyConfiguration) WithCertificate(value string) *ActiveMasterApplyConfiguration {
+	b.Certificate = &value
+	return b
+}
+
+// WithAuthorities adds the given value to the Authorities field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Authorities field.
+func (b *ActiveMasterApplyConfiguration) WithAuthorities(values ...string) *ActiveMasterApplyConfiguration {
+	for i := range values {
+		b.Authorities = append(b.Authorities, values[i])
+	}
 	return b
 }

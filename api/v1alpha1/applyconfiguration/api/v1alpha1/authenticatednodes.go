@@ -20,6 +20,9 @@ type AuthenticatedNodesApplyConfiguration struct {
 	Upstreams *string `json:"upstreams,omitempty"`
 	// versions that the nodes announced, sorted and joined by commas, for the VERSION column.
 	Versions *string `json:"versions,omitempty"`
+	// certificates that the authenticated nodes presented, with the number of nodes that did: the eight with the most
+	// nodes, these first. It counts every node, where status.nodes lists at most 100.
+	Certificates []PresentedCertificateApplyConfiguration `json:"certificates,omitempty"`
 }
 
 // AuthenticatedNodesApplyConfiguration constructs a declarative configuration of the AuthenticatedNodes type for use with
@@ -65,5 +68,18 @@ func (b *AuthenticatedNodesApplyConfiguration) WithUpstreams(value string) *Auth
 // If called multiple times, the Versions field is set to the value of the last call.
 func (b *AuthenticatedNodesApplyConfiguration) WithVersions(value string) *AuthenticatedNodesApplyConfiguration {
 	b.Versions = &value
+	return b
+}
+
+// WithCertificates adds the given value to the Certificates field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Certificates field.
+func (b *AuthenticatedNodesApplyConfiguration) WithCertificates(values ...*PresentedCertificateApplyConfiguration) *AuthenticatedNodesApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithCertificates")
+		}
+		b.Certificates = append(b.Certificates, *values[i])
+	}
 	return b
 }
