@@ -15,6 +15,7 @@ const (
 	DefaultAliveInterval          = 10 * time.Second
 	DefaultAliveTimeout           = 35 * time.Second
 	DefaultWriteTimeout           = 5 * time.Second
+	DefaultDrainWindow            = 10 * time.Second
 	DefaultMaxSessions            = 20000
 	DefaultMaxHandshakes          = 64
 	DefaultMaxWaiting             = 1024
@@ -50,6 +51,9 @@ type ServerOptions struct {
 	AliveTimeout time.Duration
 	// WriteTimeout bounds one write to an authenticated refinery.
 	WriteTimeout time.Duration
+	// DrainWindow is over how long Shutdown spreads the conn:close of many sessions, so that a fleet does not come back in
+	// one instant; 0 is at once.
+	DrainWindow time.Duration
 
 	// MaxSessions bounds the connections open at a time, those waiting and handshaking included.
 	MaxSessions int
@@ -84,6 +88,7 @@ func DefaultServerOptions() ServerOptions {
 		AliveInterval:          DefaultAliveInterval,
 		AliveTimeout:           DefaultAliveTimeout,
 		WriteTimeout:           DefaultWriteTimeout,
+		DrainWindow:            DefaultDrainWindow,
 		MaxSessions:            DefaultMaxSessions,
 		MaxHandshakes:          DefaultMaxHandshakes,
 		MaxWaiting:             DefaultMaxWaiting,
@@ -100,6 +105,9 @@ func (o ServerOptions) Validate() error {
 	var errs []error
 	if c := o.TLSConfig; c != nil && len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
 		errs = append(errs, errors.New("TLSConfig has no certificate: set Certificates, GetCertificate or GetConfigForClient"))
+	}
+	if o.DrainWindow < 0 {
+		errs = append(errs, fmt.Errorf("DrainWindow is %v: it must not be negative", o.DrainWindow))
 	}
 	return errors.Join(append(errs,
 		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),

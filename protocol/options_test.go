@@ -32,6 +32,8 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		{"a negative write timeout", server(func(o *ServerOptions) { o.WriteTimeout = -1 }), "WriteTimeout is -1ns"},
 		{"alive timeout within the interval", server(func(o *ServerOptions) { o.AliveTimeout = 11 * time.Second }), "AliveTimeout is 11s"},
 		{"alive timeout just over it", server(func(o *ServerOptions) { o.AliveTimeout = 11*time.Second + 1 }), ""},
+		{"a negative drain window", server(func(o *ServerOptions) { o.DrainWindow = -1 }), "DrainWindow is -1ns"},
+		{"no drain window is fine", server(func(o *ServerOptions) { o.DrainWindow = 0 }), ""},
 		{"no handshakes", server(func(o *ServerOptions) { o.MaxHandshakes = 0 }), "MaxHandshakes is 0"},
 		{"no waiting is fine", server(func(o *ServerOptions) { o.MaxWaiting = 0 }), ""},
 		{"packets too small", server(func(o *ServerOptions) { o.PacketBytes = 15 }), "PacketBytes is 15"},

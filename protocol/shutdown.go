@@ -3,15 +3,23 @@ package protocol
 import (
 	"context"
 	"net"
+	"sync"
+	"time"
 )
 
-// Shutdown stops accepting, sends conn:close to every session, and waits until all of them have ended and Handler.Closed
-// has returned for each. When ctx ends first, the sockets that are left are closed and ctx's error is returned. It must
-// not be called from a Handler.
+const (
+	// drainStep is the most that Shutdown waits between two sessions, so that few of them are not kept waiting.
+	drainStep = time.Millisecond
+	// lastCall is how long the writing of conn:close may take to the sessions that are left when Shutdown is called off.
+	lastCall = 100 * time.Millisecond
+)
+
+// Shutdown stops accepting, sends conn:close to every session, spread over DrainWindow, and waits until all of them have
+// ended and Handler.Closed has returned for each. With a deadline in ctx the window ends early enough for every session
+// to take its conn:close before it. When ctx ends first, whoever was not sent conn:close is sent it at once, the sockets
+// that are left are closed, and ctx's error is returned. It must not be called from a Handler.
 func (srv *Server) Shutdown(ctx context.Context) error {
-	for _, s := range srv.beginShutdown() {
-		s.Close(ErrServerClosed)
-	}
+	srv.dismiss(ctx, srv.beginShutdown())
 	select {
 	case <-srv.drained:
 		srv.stop(ErrServerClosed)
@@ -20,6 +28,72 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		srv.abortAll()
 		return ctx.Err()
 	}
+}
+
+// dismiss sends conn:close: at once to who is not authenticated, which grants nothing any more, and paced to the others.
+// When ctx ends, whoever is left is sent it at once, and written to before dismiss returns.
+func (srv *Server) dismiss(ctx context.Context, sessions []*Session) {
+	var paced []*Session
+	for _, s := range sessions {
+		if s.State() == StateAuthenticated {
+			paced = append(paced, s)
+		} else {
+			s.Close(ErrServerClosed)
+		}
+	}
+	p := pace{begin: time.Now(), step: min(drainStep, srv.drainWindow(ctx)/time.Duration(max(1, len(paced))))}
+	for len(paced) > 0 && p.wait(ctx.Done(), srv.drained) {
+		// Whoever left meanwhile does not keep the next one waiting.
+		for len(paced) > 0 && paced[0].State() != StateAuthenticated {
+			paced = paced[1:]
+		}
+		if len(paced) > 0 {
+			paced[0].Close(ErrServerClosed)
+			paced = paced[1:]
+		}
+	}
+	var leaving sync.WaitGroup
+	for _, s := range paced {
+		if s.beginClose(ErrServerClosed) {
+			leaving.Go(func() {
+				_ = s.socket.SetWriteDeadline(time.Now().Add(lastCall)) // A socket that fails here fails at the write.
+				s.flush()
+			})
+		}
+	}
+	leaving.Wait()
+}
+
+// drainWindow is DrainWindow, or what ctx leaves of it if every session is to have the time to take its conn:close.
+func (srv *Server) drainWindow(ctx context.Context) time.Duration {
+	window := srv.options().DrainWindow
+	if deadline, ok := ctx.Deadline(); ok {
+		window = min(window, max(0, time.Until(deadline)-closeLinger))
+	}
+	return window
+}
+
+// pace lets turns come at multiples of step after begin. A turn that comes late does not delay those after it.
+type pace struct {
+	begin time.Time
+	step  time.Duration
+	turns int
+}
+
+// wait waits for the next turn; false if there is none, because ended or over is closed.
+func (p *pace) wait(ended, over <-chan struct{}) bool {
+	due := time.Until(p.begin.Add(time.Duration(p.turns) * p.step))
+	p.turns++
+	if due <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(due):
+		return true
+	case <-ended:
+	case <-over:
+	}
+	return false
 }
 
 // Close stops accepting and closes every socket, without conn:close. It does not wait: Handler.Closed follows for each
