@@ -35,7 +35,7 @@ type Election struct {
 const releaseTimeout = 2 * time.Second
 
 // Run campaigns until ctx is done. Each time the Lease is won, lead is called; its context ends when the Lease is lost
-// or ctx is done. The Lease is released only after lead returned, so that no successor overlaps with it. After a lost
+// or ctx is done. The Lease is released only after lead returned, so that of two masters only one lets nodes in and reports. After a lost
 // term this process stands by again; an error of lead that is fatal ends Run.
 func (e *Election) Run(ctx context.Context, lead func(ctx context.Context) error) error {
 	for ctx.Err() == nil {

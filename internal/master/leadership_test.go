@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
@@ -93,6 +95,59 @@ func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
 	p.until("listening", func() bool { return listens(second.address) })
 	if listens(first.address) {
 		t.Error("the former master listens")
+	}
+}
+
+func TestTheNextMasterServesWhileTheFormerStillSendsNodesAway(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	first := p.start("alpha-0")
+	p.eventually("press", "connecting", shows("0/1", v1alpha1.ReasonConnecting))
+	// This node does not close when it is told to, for which the former master waits a second.
+	stubborn := &agent{id: "press/a", version: "0.1.0", certificate: certificate, roots: p.authority, address: first.address}
+	var client *protocol.Client
+	p.until("in session", func() (in bool) {
+		var err error
+		client, err = stubborn.connect(p.ctx)
+		return err == nil
+	})
+	defer func() { _ = client.Close() }()
+	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+	second := p.start("alpha-1")
+	p.until("the standby is ready", func() bool { return second.ready() == nil })
+
+	stopped := make(chan struct{})
+	go func() { first.stop(); close(stopped) }()
+	p.until("the next one listens", func() bool { return listens(second.address) })
+	select {
+	case <-stopped:
+		t.Error("the next master took over only when the former was gone")
+	default:
+	}
+	if listens(first.address) {
+		t.Error("the former master listens")
+	}
+	<-stopped
+}
+
+func TestThePodOfAMasterIsGivenTheTimeToSendNodesAway(t *testing.T) {
+	deployment, err := resource.MasterDeployment(&v1alpha1.ClusterMaster{}, resource.Images{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := time.Duration(*deployment.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
+	if needed := protocol.DefaultDrainWindow + farewell + releaseTimeout; given < needed+5*time.Second {
+		t.Errorf("the pod is killed after %v; ending takes %v, and reports in flight a moment", given, needed)
+	}
+}
+
+func TestNodesAreSentAwayWellWithinTheGraceOfTheNextMaster(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{
+		35 * time.Second: protocol.DefaultDrainWindow, 30 * time.Second: 10 * time.Second, 3 * time.Second: time.Second,
+	} {
+		if got := drainWindow(timeout); got != want {
+			t.Errorf("with an alive timeout of %v the window is %v, want %v", timeout, got, want)
+		}
 	}
 }
 

@@ -96,7 +96,8 @@ type Master struct {
 	certificates *Certificates
 	metrics      *Metrics
 	events       events.EventRecorder
-	wake         chan struct{} // a token whenever readiness may have changed
+	wake         chan struct{}  // a token whenever readiness may have changed
+	draining     sync.WaitGroup // terms that are over and still send their nodes away
 
 	mu     sync.Mutex
 	synced bool
@@ -137,6 +138,7 @@ func (m *Master) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var workers sync.WaitGroup
+	defer m.draining.Wait()
 	defer workers.Wait()
 	defer stop(nil)
 	workers.Go(func() {

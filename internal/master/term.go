@@ -16,8 +16,15 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// farewell is how long nodes are given to take their conn:close when a term ends.
+// farewell is how long nodes are given, beyond the window over which they are sent it, to take their conn:close when a
+// term ends.
 const farewell = 2 * time.Second
+
+// drainWindow is over how long nodes are sent away when a term ends: well within the alive timeout, for as long the next
+// master presumes that they come back.
+func drainWindow(aliveTimeout time.Duration) time.Duration {
+	return min(protocol.DefaultDrainWindow, aliveTimeout/3)
+}
 
 // activeTerm is everything that exists only while this process is the active master. It is the Directory's Listener.
 type activeTerm struct {
@@ -113,9 +120,7 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 	// Nothing is reported of sessions that end because this master does: they are about to be at the next one.
 	stop()
 	workers.Wait()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	_ = t.server.Shutdown(bounded) // what did not end in time was ended by force
+	t.drain(ctx)
 	if err == nil {
 		err = <-served
 	}
@@ -123,6 +128,17 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 		return nil
 	}
 	return err
+}
+
+// drain has nodes sent away, spread over a window, and does not wait for that: once the listener is closed, and nothing
+// is reported any more, the next master may take over, so that each node that is sent away finds it. Sessions are not
+// reviewed meanwhile: permission that is taken back ends them with the window at the latest.
+func (t *activeTerm) drain(ctx context.Context) {
+	t.master.draining.Go(func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), protocol.DefaultDrainWindow+farewell)
+		defer cancel()
+		_ = t.server.Shutdown(bounded) // what did not end in time was ended by force
+	})
 }
 
 // presume takes over what a former master reported. Where the operator has said since that there is no master, or access
@@ -189,6 +205,7 @@ func (t *activeTerm) serverOptions(p *Policy) protocol.ServerOptions {
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
 	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
+	o.DrainWindow = drainWindow(p.AliveTimeout)
 	// The Authenticator counts authenticated sessions against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxWaiting
 	o.OnRefused = t.connectionRefused
