@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,10 +19,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
-
-// overlap is how long a replaced certificate is still let in: longer than any kubelet takes to bring a
-// changed Secret into its pods.
-const overlap = time.Hour
 
 // authorityWarning is how long before the end of an authority condition CertificateReady begins to warn of it.
 const authorityWarning = 30 * 24 * time.Hour
@@ -62,6 +59,8 @@ type issuedSecret struct {
 	name  string
 	// authority issues. It is nil while there is nothing to judge by, and so nothing to renew for.
 	authority *pki.Authority
+	// before is how long before its end the certificate is renewed.
+	before time.Duration
 	// verify tells whether a chain may stay in use; what is wrong is a *pki.Problem.
 	verify func(chain []*x509.Certificate) error
 	// issue makes a new certificate.
@@ -69,7 +68,7 @@ type issuedSecret struct {
 }
 
 // read returns the certificate that is in use, and, as renew, whether a new one is needed: it is missing,
-// does not parse, does not verify, or is past two thirds of its life. That is decided on what the API
+// does not parse, does not verify, or is due. That is decided on what the API
 // server has, never on a cache that may be behind.
 func (e *Environment) read(ctx context.Context, a *apply.Applier, s issuedSecret) (found bool, current held, renew bool, err error) {
 	secret := &corev1.Secret{}
@@ -102,7 +101,7 @@ func (e *Environment) judge(secret *corev1.Secret, s issuedSecret) (h held, rene
 	case s.verify(h.chain) != nil:
 		return h, true
 	}
-	due := s.authority.RenewAt(h.leaf())
+	due := s.authority.RenewAt(h.leaf(), s.before)
 	return h, !due.IsZero() && !e.Clock.Now().Before(due)
 }
 
@@ -125,9 +124,24 @@ func over(desired *corev1ac.SecretApplyConfiguration, read types.UID) *corev1ac.
 	return desired
 }
 
+// renewBefore is how long before its end the certificate of an object is renewed. Objects differ by up to a
+// tenth of the certificates' duration, each by always the same, so that a fleet does not renew at once.
+func renewBefore(m *v1alpha1.ClusterMaster, object types.UID) time.Duration {
+	periods := m.CertificatePeriods()
+	return periods.RenewBefore + spread(object, min(periods.Duration/10, (periods.Duration-periods.RenewBefore)/2))
+}
+
+// spread is a part of limit that depends on the object alone.
+func spread(object types.UID, limit time.Duration) time.Duration {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(object))
+	const steps = 1000
+	return limit / steps * time.Duration(sum.Sum32()%steps)
+}
+
 // listCertificates is status.certificates with what was found in use: what was Current before it stays let
 // in as Previous until its overlap ends, unless its Secret was deleted. With no certificate nothing is let in.
-func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFound, now time.Time) []v1alpha1.ListedCertificate {
+func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFound, overlap time.Duration, now time.Time) []v1alpha1.ListedCertificate {
 	if found.leaf == nil {
 		return nil
 	}

@@ -20,7 +20,7 @@ type leafCertificate struct {
 
 func testAuthority(t *testing.T) *pki.Authority {
 	t.Helper()
-	pair, err := pki.NewAuthority("plant/alpha", statusTime)
+	pair, err := pki.NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, statusTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 
 func TestEndOfTheAuthorityIsWarnedOfInTheSameWordsEveryDay(t *testing.T) {
 	const warning = "; the certificate authority ends on 2036-02-27, and everything that it signed with it: replace it before"
-	ends := statusTime.Add(pki.AuthorityLifetime)
+	ends := statusTime.Add(v1alpha1.DefaultCADuration)
 	for _, test := range []struct {
 		left time.Duration
 		want string

@@ -66,13 +66,14 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 }
 
 func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) error {
-	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, r.Clock.Now())
+	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, r.Clock.Now())
 	if err != nil {
 		return err
 	}
 	if s.authority, err = pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now()); err != nil {
 		return err
 	}
+	s.authority.LeafDuration = s.master.CertificatePeriods().Duration
 	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pair))
 }
 
@@ -101,6 +102,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		owner:     s.master,
 		name:      s.master.CertificateSecretName(),
 		authority: s.authority,
+		before:    renewBefore(s.master, s.master.UID),
 		verify: func(chain []*x509.Certificate) error {
 			return s.authority.VerifyServer(chain, names, r.Clock.Now())
 		},
@@ -126,7 +128,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	}
 	s.certificate.leaf = current.leaf()
 	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
-	s.agenda.renewal(s.authority, current.leaf(), s.now)
+	s.agenda.renewal(secret, current.leaf(), s.now)
 	return nil
 }
 

@@ -85,7 +85,11 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		}
 	}
 	authority, err := pki.ParseAuthority(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], e.Clock.Now())
-	return authority, inSecret(secret.Name, err)
+	if err != nil {
+		return nil, inSecret(secret.Name, err)
+	}
+	authority.LeafDuration = m.CertificatePeriods().Duration
+	return authority, nil
 }
 
 // namedAuthority is the Secret of an authority that the user brings.

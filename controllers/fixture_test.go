@@ -221,7 +221,7 @@ func (f fixture) authority(name string) *pki.Authority {
 
 func otherAuthorityPair() pki.PEMPair {
 	GinkgoHelper()
-	pair, err := pki.NewAuthority("other", operatorClock.Now())
+	pair, err := pki.NewAuthority("other", v1alpha1.DefaultCADuration, operatorClock.Now())
 	Expect(err).NotTo(HaveOccurred())
 	return pair
 }

@@ -156,6 +156,30 @@ var _ = Describe("A Refinery", func() {
 		))
 	})
 
+	It("gets certificates of the duration, the time before their end, and the overlap that its ClusterMaster says", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{certificates: {duration: 10m, renewBefore: 4m, overlap: 2m, caDuration: 1h}}`)
+		r := f.refinery("press", `{}`)
+		f.create(m, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		first := r.Status.Certificates[0]
+		Expect(first.NotAfter.Time).To(BeTemporally("~", operatorClock.Now().Add(10*time.Minute), 5*time.Second))
+		Expect(f.authority("alpha").Certificates[0].NotAfter).To(BeTemporally("~", operatorClock.Now().Add(time.Hour), 5*time.Second))
+		listed := func() []v1alpha1.ListedCertificate { must(f.get(r, "press")); return r.Status.Certificates }
+
+		operatorClock.Step(4 * time.Minute)
+		wake(f, r)
+		Consistently(listed).Should(HaveLen(1))
+		operatorClock.Step(2*time.Minute + 5*time.Second)
+		wake(f, r)
+		Eventually(listed).Should(HaveExactElements(
+			HaveField("Use", v1alpha1.CertificateCurrent),
+			And(HaveField("Fingerprint", first.Fingerprint), HaveField("Use", v1alpha1.CertificatePrevious)),
+		))
+		Expect(r.Status.Certificates[1].Until.Time).To(BeTemporally("~", operatorClock.Now().Add(2*time.Minute), 5*time.Second))
+	})
+
 	It("revokes the certificate of a Secret that is deleted, and gets a new one", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		r := f.refinery("press", `{}`)

@@ -145,7 +145,7 @@ var _ = Describe("A Secret that the user brings", func() {
 
 	It("may be the authority: with its key the operator issues from it, without it nothing", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		pair, err := pki.NewAuthority("plant", operatorClock.Now())
+		pair, err := pki.NewAuthority("plant", v1alpha1.DefaultCADuration, operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
 		r := f.refinery("press", `{}`)

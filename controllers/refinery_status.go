@@ -20,7 +20,7 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 	conditions := conditionSet{&status.Conditions, r.Generation, s.now}
 	if s.certificate != nil {
 		conditions.set(s.certificate.condition)
-		status.Certificates = listCertificates(r.Status.Certificates, s.certificate, s.now)
+		status.Certificates = listCertificates(r.Status.Certificates, s.certificate, s.master.CertificatePeriods().Overlap, s.now)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			s.agenda.at(c.Until.Time)
 		}

@@ -94,7 +94,7 @@ func TestRefineryConditions(t *testing.T) {
 		"waiting":                        {nil, outcome{consequence: wait, reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
 		"failed":                         {nil, outcome{consequence: retry, reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
 		"busy at first":                  {nil, outcome{consequence: silentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                 {func(s *refineryScope) { s.master = nil }, outcome{}, with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
+		"master missing":                 {func(s *refineryScope) { s.master, s.certificate = nil, nil }, outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
 		"no reason to look at the Lease": {func(s *refineryScope) { s.lease = nil }, outcome{}, with(nil)},
 		"Lease held":                     {leased(true, time.Second), outcome{}, with(nil)},
 		"Lease lapsed":                   {leased(true, 0), outcome{}, masterless},
@@ -221,7 +221,7 @@ func TestListedCertificates(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, statusTime)); diff != "" {
+			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, time.Hour, statusTime)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -160,7 +160,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		return err
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
-	s.agenda.renewal(authority, current.leaf(), s.now)
+	s.agenda.renewal(secret, current.leaf(), s.now)
 	return nil
 }
 
@@ -169,6 +169,7 @@ func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Autho
 		owner:     s.refinery,
 		name:      s.refinery.CertificateSecretName(),
 		authority: authority,
+		before:    renewBefore(s.master, s.refinery.UID),
 		verify: func(chain []*x509.Certificate) error {
 			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
 		},
@@ -232,8 +233,8 @@ func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope,
 }
 
 // renewal puts on the agenda when a certificate is due, or, if it never is, its end.
-func (a *agenda) renewal(authority *pki.Authority, leaf *x509.Certificate, now time.Time) {
-	if due := authority.RenewAt(leaf); !due.IsZero() {
+func (a *agenda) renewal(s issuedSecret, leaf *x509.Certificate, now time.Time) {
+	if due := s.authority.RenewAt(leaf, s.before); !due.IsZero() {
 		a.at(due)
 		return
 	}

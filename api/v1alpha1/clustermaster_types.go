@@ -51,8 +51,9 @@ type ClusterMasterSpec struct {
 	// +optional
 	// +kubebuilder:default={transport: MutualTLS, authentication: IssuedCertificate}
 	Security SecuritySpec `json:"security,omitzero"`
-	// certificates says where certificates come from. Default: made by the operator.
+	// certificates says where certificates come from and how long they live. Default: made by the operator.
 	// +optional
+	// +kubebuilder:default={}
 	Certificates *CertificatesSpec `json:"certificates,omitempty"`
 	// upstreams are the targets that refineries are told to connect to. Default: the master's own Service.
 	// +optional
@@ -145,8 +146,41 @@ type SecuritySpec struct {
 	Authentication Authentication `json:"authentication,omitempty"`
 }
 
-// CertificatesSpec says where certificates come from.
+// CertificatesSpec says where certificates come from, and how long those live that the operator issues.
+// Its durations are written as in 2160h, 90m or 1h30m.
+// +kubebuilder:validation:XValidation:rule="!has(self.duration) || duration(self.duration) >= duration('1m')",message="duration must be at least 1m; below 1h a kubelet may be too slow to bring a renewed certificate into its pods in time"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) > duration('0s')",message="renewBefore must be longer than 0s: nodes need time to get the renewed certificate; leave it out for a third of duration"
+// +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)",message="renewBefore must be shorter than duration, since a certificate is renewed that long before its end; leave it out for a third of duration"
+// +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.caDuration) || duration(self.caDuration) >= duration(self.duration) + duration(self.duration)",message="caDuration must be at least twice duration, so that an authority can be replaced before what it signed ends; raise caDuration (87600h is the default), or lower duration"
 type CertificatesSpec struct {
+	// duration is the validity of the server and client certificates that the operator issues: at least 1m.
+	// Below 1h a kubelet may be too slow to bring a renewed one into its pods in time.
+	// +optional
+	// +kubebuilder:default="2160h"
+	// +kubebuilder:validation:MaxLength=23
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '2160h', '90m' or '1h30m'"
+	Duration string `json:"duration,omitempty"`
+	// renewBefore is how long before its end a certificate is renewed; for each object up to a tenth of
+	// duration earlier, so that a fleet does not renew at once. Default: a third of duration, which is 720h of
+	// the default 2160h.
+	// +optional
+	// +kubebuilder:validation:MaxLength=23
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '720h', '90m' or '1h30m'"
+	RenewBefore string `json:"renewBefore,omitempty"`
+	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once: nodes are out
+	// until they have the new one.
+	// +optional
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:MaxLength=23
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '1h', '90m' or '0s'"
+	Overlap string `json:"overlap,omitempty"`
+	// caDuration is the validity of an authority that the operator makes: at least twice duration. It is
+	// replaced at two thirds of it, and on demand by the annotation cluster.refinery.dev/rotate-ca.
+	// +optional
+	// +kubebuilder:default="87600h"
+	// +kubebuilder:validation:MaxLength=23
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '87600h'"
+	CADuration string `json:"caDuration,omitempty"`
 	// authority is the certificate authority: a Secret with tls.crt and tls.key. Without the key the
 	// operator issues nothing, and every certificate has to be brought. Default: made by the operator.
 	// +optional

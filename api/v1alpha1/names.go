@@ -19,6 +19,14 @@ const (
 	// AuthorityKey is the key of the trust bundle in a certificate Secret, beside tls.crt and tls.key.
 	AuthorityKey = "ca.crt"
 
+	// RotateCAAnnotation on a ClusterMaster asks for a new authority of the operator's making: each value that it
+	// has not had before asks for one.
+	RotateCAAnnotation = "cluster.refinery.dev/rotate-ca"
+	// ForceCARotationAnnotation on a ClusterMaster lets a rotation go on although nodes are cut off by that. Its
+	// value is that of RotateCAAnnotation, for the whole rotation, or the reason of condition
+	// CertificateAuthorityRotating, for that phase only.
+	ForceCARotationAnnotation = "cluster.refinery.dev/force-ca-rotation"
+
 	// MaxNodeStatuses is the number of entries of Refinery status.nodes.
 	MaxNodeStatuses = 100
 	// MaxPresentedCertificates is the number of entries of Refinery status.authenticated.certificates.

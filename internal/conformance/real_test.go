@@ -69,7 +69,7 @@ func newFiles(t *testing.T) *files {
 	t.Helper()
 	now := time.Now()
 	f := &files{directory: t.TempDir(), authority: x509.NewCertPool()}
-	ca, err := pki.NewAuthority("conformance", now)
+	ca, err := pki.NewAuthority("conformance", time.Hour, now)
 	if err != nil {
 		t.Fatal(err)
 	}

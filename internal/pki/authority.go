@@ -21,6 +21,8 @@ type Authority struct {
 	Certificates []*x509.Certificate
 	// Key signs. It is nil when the authority came without one: it then verifies and issues nothing.
 	Key crypto.Signer
+	// LeafDuration is the validity of server and client certificates, unless the authority ends sooner.
+	LeafDuration time.Duration
 }
 
 // PEMPair is a certificate chain and its key as PEM, as kubernetes.io/tls Secrets hold them.
@@ -28,8 +30,8 @@ type PEMPair struct {
 	Certificate, Key []byte
 }
 
-// NewAuthority makes an authority with a new key. Its common name is for people; nothing reads it.
-func NewAuthority(commonName string, now time.Time) (PEMPair, error) {
+// NewAuthority makes an authority with a new key, valid for duration. Its common name is for people; nothing reads it.
+func NewAuthority(commonName string, duration time.Duration, now time.Time) (PEMPair, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return PEMPair{}, err
@@ -42,7 +44,7 @@ func NewAuthority(commonName string, now time.Time) (PEMPair, error) {
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: commonName},
 		NotBefore:             now.Add(-Backdating),
-		NotAfter:              now.Add(AuthorityLifetime),
+		NotAfter:              now.Add(duration),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
@@ -55,7 +57,8 @@ func NewAuthority(commonName string, now time.Time) (PEMPair, error) {
 	return encodePair(der, key)
 }
 
-// ParseAuthority reads an authority and checks that it may sign now. keyPEM may be empty.
+// ParseAuthority reads an authority and checks that it may sign now. keyPEM may be empty. What it issues has
+// the default duration, unless the caller sets another.
 // What is wrong comes back as a *Problem.
 func ParseAuthority(certificatePEM, keyPEM []byte, now time.Time) (*Authority, error) {
 	chain, err := ParseCertificates("tls.crt", certificatePEM)
@@ -74,7 +77,7 @@ func ParseAuthority(certificatePEM, keyPEM []byte, now time.Time) (*Authority, e
 	if err := checkValidity(signing, now); err != nil {
 		return nil, err
 	}
-	a := &Authority{Certificates: chain}
+	a := &Authority{Certificates: chain, LeafDuration: v1alpha1.DefaultCertificateDuration}
 	if len(bytes.TrimSpace(keyPEM)) == 0 {
 		return a, nil
 	}
@@ -93,13 +96,18 @@ func (a *Authority) BundlePEM() []byte {
 	return bundle
 }
 
-// RenewAt is when a certificate is to be replaced: at two thirds of its life. It is zero, for never, if it
-// ends with the authority already: no new one would live longer.
-func (a *Authority) RenewAt(leaf *x509.Certificate) time.Time {
-	if !leaf.NotAfter.Before(a.Certificates[0].NotAfter) {
+// RenewAt is when a certificate is to be replaced: the given time before its end, or before the end of its
+// LeafDuration, should that have become shorter since. It is zero, for never, if that is the end of the
+// authority already: no new one would live longer.
+func (a *Authority) RenewAt(leaf *x509.Certificate, before time.Duration) time.Time {
+	end := leaf.NotBefore.Add(Backdating + a.LeafDuration)
+	if leaf.NotAfter.Before(end) {
+		end = leaf.NotAfter
+	}
+	if !end.Before(a.Certificates[0].NotAfter) {
 		return time.Time{}
 	}
-	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2)
+	return end.Add(-before)
 }
 
 // Name names the authority for people.

@@ -58,7 +58,7 @@ func (a *Authority) issue(template *x509.Certificate, now time.Time) (PEMPair, e
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true
 	template.NotBefore = now.Add(-Backdating)
-	if template.NotAfter = now.Add(LeafLifetime); template.NotAfter.After(signing.NotAfter) {
+	if template.NotAfter = now.Add(a.LeafDuration); template.NotAfter.After(signing.NotAfter) {
 		template.NotAfter = signing.NotAfter
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, signing, key.Public(), a.Key)

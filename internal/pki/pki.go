@@ -12,15 +12,8 @@ import (
 	"time"
 )
 
-// Lifetimes of what this package issues.
-const (
-	// AuthorityLifetime is the validity of an authority.
-	AuthorityLifetime = 10 * 365 * 24 * time.Hour
-	// LeafLifetime is the validity of server and client certificates, unless the authority ends sooner.
-	LeafLifetime = 90 * 24 * time.Hour
-	// Backdating lets a certificate be valid on machines whose clock is behind.
-	Backdating = 5 * time.Minute
-)
+// Backdating lets a certificate be valid on machines whose clock is behind.
+const Backdating = 5 * time.Minute
 
 // MaxPEMBytes bounds each value that is parsed. A chain of ten certificates is a third of it.
 const MaxPEMBytes = 32 << 10

@@ -29,7 +29,7 @@ var (
 
 func newAuthority(t *testing.T, name string) *Authority {
 	t.Helper()
-	pair, err := NewAuthority(name, now)
+	pair, err := NewAuthority(name, v1alpha1.DefaultCADuration, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestIssuedCertificatesCarryWhatTheProtocolAsksFor(t *testing.T) {
 	want := map[string]any{
 		"URIs": []*url.URL{identity}, "DNS": []string(nil), "usage": []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		"key usage": x509.KeyUsageDigitalSignature, "CA": false,
-		"from": now.Add(-Backdating), "to": now.Add(LeafLifetime), "curve": true, "long serial": true, "short enough": true,
+		"from": now.Add(-Backdating), "to": now.Add(v1alpha1.DefaultCertificateDuration), "curve": true, "long serial": true, "short enough": true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("client certificate (-want +got):\n%s", diff)
@@ -99,7 +99,7 @@ func TestIssuedCertificatesCarryWhatTheProtocolAsksFor(t *testing.T) {
 
 func TestLeafDoesNotOutliveItsAuthority(t *testing.T) {
 	a := newAuthority(t, "plant/alpha")
-	late := now.Add(AuthorityLifetime - 24*time.Hour)
+	late := now.Add(v1alpha1.DefaultCADuration - 24*time.Hour)
 	pair, err := a.IssueClient("press", identity, late)
 	if err != nil {
 		t.Fatal(err)
@@ -109,20 +109,33 @@ func TestLeafDoesNotOutliveItsAuthority(t *testing.T) {
 	}
 }
 
-func TestRenewalIsDueAtTwoThirdsOfTheLifeAndNeverIfThatEndsWithTheAuthority(t *testing.T) {
-	a := newAuthority(t, "plant/alpha")
-	for name, test := range map[string]struct{ issued, want time.Time }{
-		"long before the end":     {now, now.Add(-Backdating).Add((LeafLifetime + Backdating) / 3 * 2)},
-		"cut short":               {now.Add(AuthorityLifetime - LeafLifetime + time.Second), time.Time{}},
-		"in the last two minutes": {now.Add(AuthorityLifetime - 2*time.Minute), time.Time{}},
-		"just not cut short":      {now.Add(AuthorityLifetime - LeafLifetime - time.Second), now.Add(AuthorityLifetime - LeafLifetime - time.Second - Backdating).Add((LeafLifetime + Backdating) / 3 * 2)},
+func TestRenewalIsDueBeforeTheEndAndNeverIfThatIsTheAuthoritysToo(t *testing.T) {
+	const (
+		before = 30 * 24 * time.Hour
+		ca     = v1alpha1.DefaultCADuration
+		leaf   = v1alpha1.DefaultCertificateDuration
+	)
+	for name, test := range map[string]struct {
+		issued   time.Time
+		duration time.Duration
+		want     time.Time
+	}{
+		"long before the end":     {now, leaf, now.Add(leaf - before)},
+		"duration made shorter":   {now, 40 * 24 * time.Hour, now.Add(10 * 24 * time.Hour)},
+		"duration made longer":    {now, 2 * leaf, now.Add(leaf - before)},
+		"cut short":               {now.Add(ca - leaf + time.Second), leaf, time.Time{}},
+		"cut short, now no more":  {now.Add(ca - leaf + time.Second), 40 * 24 * time.Hour, now.Add(ca - leaf + time.Second + 10*24*time.Hour)},
+		"in the last two minutes": {now.Add(ca - 2*time.Minute), leaf, time.Time{}},
+		"just not cut short":      {now.Add(ca - leaf - time.Second), leaf, now.Add(ca - time.Second - before)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			a := newAuthority(t, "plant/alpha")
 			pair, err := a.IssueClient("press", identity, test.issued)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := a.RenewAt(parse(t, pair)[0]); !got.Equal(test.want) {
+			a.LeafDuration = test.duration
+			if got := a.RenewAt(parse(t, pair)[0], before); !got.Equal(test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
@@ -130,7 +143,7 @@ func TestRenewalIsDueAtTwoThirdsOfTheLifeAndNeverIfThatEndsWithTheAuthority(t *t
 }
 
 func TestAuthorityWithoutKeyVerifiesAndDoesNotIssue(t *testing.T) {
-	pair, err := NewAuthority("plant/alpha", now)
+	pair, err := NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +157,7 @@ func TestAuthorityWithoutKeyVerifiesAndDoesNotIssue(t *testing.T) {
 }
 
 func TestParseAuthorityTellsWhatIsWrong(t *testing.T) {
-	good, err := NewAuthority("plant/alpha", now)
+	good, err := NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +174,7 @@ func TestParseAuthorityTellsWhatIsWrong(t *testing.T) {
 		"another's key":         {good.Certificate, leaf.Key, now, v1alpha1.ReasonKeyMismatch},
 		"key is no PEM":         {good.Certificate, []byte("x"), now, v1alpha1.ReasonNotPEM},
 		"certificate is no PEM": {[]byte("x"), good.Key, now, v1alpha1.ReasonNotPEM},
-		"over":                  {good.Certificate, good.Key, now.Add(AuthorityLifetime + time.Second), v1alpha1.ReasonExpired},
+		"over":                  {good.Certificate, good.Key, now.Add(v1alpha1.DefaultCADuration + time.Second), v1alpha1.ReasonExpired},
 		"not begun":             {good.Certificate, good.Key, now.Add(-time.Hour), v1alpha1.ReasonNotYetValid},
 	}
 	for name, test := range tests {
@@ -266,7 +279,7 @@ func TestVerifyClientTellsWhatIsWrong(t *testing.T) {
 	}{
 		"good":              {good, now, "", ""},
 		"another authority": {stranger, now, v1alpha1.ReasonWrongAuthority, `issued by "CN=plant/beta" and is not signed by the authority that the master trusts, "CN=plant/alpha"`},
-		"expired":           {good, now.Add(LeafLifetime + time.Second), v1alpha1.ReasonExpired, "expired on 2026-05-30"},
+		"expired":           {good, now.Add(v1alpha1.DefaultCertificateDuration + time.Second), v1alpha1.ReasonExpired, "expired on 2026-05-30"},
 		"not yet valid":     {good, now.Add(-time.Hour), v1alpha1.ReasonNotYetValid, "not valid before 2026-03-01T11:55:00Z"},
 		"server usage": {sign(t, a, x509.Certificate{URIs: []*url.URL{identity}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}), now,
 			v1alpha1.ReasonWrongUsage, "TLS client authentication"},

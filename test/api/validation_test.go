@@ -112,6 +112,16 @@ func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 		{"issued certificates need mutual TLS", master("{security: {transport: Plaintext}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
 		{"issued certificates need mutual TLS, not server TLS", master("{security: {transport: ServerTLS}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
 		{"shared certificate only where it is used", master("{certificates: {shared: {secretRef: {name: s}}}}"), "remove it, or set security.authentication"},
+		{"certificate duration", master("{certificates: {duration: 1 day}}"), "must be hours, minutes and seconds, for example '2160h', '90m' or '1h30m'"},
+		{"certificate duration is not empty", master("{certificates: {duration: ''}}"), "must be hours, minutes and seconds"},
+		{"certificate duration is long enough", master("{certificates: {duration: 59s}}"), "duration must be at least 1m"},
+		{"certificate duration is not too long", master("{certificates: {duration: 1000000h}}"), "must be hours, minutes and seconds"},
+		{"renewal", master("{certificates: {renewBefore: -1h}}"), "must be hours, minutes and seconds, for example '720h'"},
+		{"renewal before the end", master("{certificates: {renewBefore: 0s}}"), "renewBefore must be longer than 0s"},
+		{"renewal after the beginning", master("{certificates: {renewBefore: 2160h}}"), "renewBefore must be shorter than duration"},
+		{"overlap", master("{certificates: {overlap: none}}"), "must be hours, minutes and seconds, for example '1h', '90m' or '0s'"},
+		{"authority duration", master("{certificates: {caDuration: 10y}}"), "must be hours, minutes and seconds, for example '87600h'"},
+		{"authority duration against certificates'", master("{certificates: {caDuration: 4319h59m59s}}"), "caDuration must be at least twice duration"},
 		{"secret names", master("{certificates: {authority: {secretRef: {name: Not_A_Name}}}}"), "must be the name of an object in this namespace"},
 		{"upstream names", master("{upstreams: [{name: East, address: 'a:1'}]}"), "must be a lower-case label such as 'east'"},
 		{"upstream names are unique", master("{upstreams: [{name: e, address: 'a:1'}, {name: e, address: 'b:1'}]}"), "Duplicate value"},
@@ -156,14 +166,17 @@ func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 	c := newClient(t)
 	for name, manifest := range map[string]string{
-		"plain protocol":       master("{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: s}}}}"),
-		"IPv6 upstream":        master("{upstreams: [{name: e, address: '[2001:db8::1]:34307', weight: 0}]}"),
-		"service upstream":     master("{upstreams: [{name: e, service: {name: ingest, port: 34307}, types: [refinery]}]}"),
-		"constraint with or":   master("{protocol: {acceptedVersions: '^0.1.0 || >=1.2.0 <2'}}"),
-		"no replicas":          refinery("{masterRef: {name: alpha}, replicas: 0}"),
-		"prerelease version":   refinery("{masterRef: {name: alpha}, version: 1.2.3-rc.1+build.5}"),
-		"any pod template":     refinery("{masterRef: {name: alpha}, template: {spec: {containers: [{name: app, image: app:1, anything: {goes: here}}]}}}"),
-		"external with secret": refinery("{masterRef: {name: alpha}, placement: External, certificateSecretRef: {name: own}}"),
+		"plain protocol":                     master("{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: s}}}}"),
+		"IPv6 upstream":                      master("{upstreams: [{name: e, address: '[2001:db8::1]:34307', weight: 0}]}"),
+		"service upstream":                   master("{upstreams: [{name: e, service: {name: ingest, port: 34307}, types: [refinery]}]}"),
+		"constraint with or":                 master("{protocol: {acceptedVersions: '^0.1.0 || >=1.2.0 <2'}}"),
+		"short certificates":                 master("{certificates: {duration: 1m, overlap: 0s, caDuration: 2m}}"),
+		"long certificates":                  master("{certificates: {duration: 499999h59m59s, renewBefore: 499999h59m, caDuration: 999999h59m59s}}"),
+		"certificates of an hour and a half": master("{certificates: {duration: 1h30m0s, renewBefore: 30m}}"),
+		"no replicas":                        refinery("{masterRef: {name: alpha}, replicas: 0}"),
+		"prerelease version":                 refinery("{masterRef: {name: alpha}, version: 1.2.3-rc.1+build.5}"),
+		"any pod template":                   refinery("{masterRef: {name: alpha}, template: {spec: {containers: [{name: app, image: app:1, anything: {goes: here}}]}}}"),
+		"external with secret":               refinery("{masterRef: {name: alpha}, placement: External, certificateSecretRef: {name: own}}"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := create(t, c, object(t, manifest)); err != nil {
@@ -183,7 +196,8 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 replicas: 2
 service: {type: ClusterIP, port: 34308}
 protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
-security: {transport: MutualTLS, authentication: IssuedCertificate}`},
+security: {transport: MutualTLS, authentication: IssuedCertificate}
+certificates: {duration: 2160h, overlap: 1h, caDuration: 87600h}`},
 		{refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 8080}]}"), `
 masterRef: {name: alpha}
 replicas: 1

@@ -83,6 +83,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: authority
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecretSource
+    - name: caDuration
+      type:
+        scalar: string
+      default: 87600h
+    - name: duration
+      type:
+        scalar: string
+      default: 2160h
+    - name: overlap
+      type:
+        scalar: string
+      default: 1h
+    - name: renewBefore
+      type:
+        scalar: string
     - name: shared
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecretSource
@@ -111,6 +126,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: certificates
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificatesSpec
+      default: {}
     - name: paused
       type:
         scalar: boolean

@@ -8,8 +8,22 @@ package v1alpha1
 // CertificatesSpecApplyConfiguration represents a declarative configuration of the CertificatesSpec type for use
 // with apply.
 //
-// CertificatesSpec says where certificates come from.
+// CertificatesSpec says where certificates come from, and how long those live that the operator issues.
+// Its durations are written as in 2160h, 90m or 1h30m.
 type CertificatesSpecApplyConfiguration struct {
+	// duration is the validity of the server and client certificates that the operator issues: at least 1m.
+	// Below 1h a kubelet may be too slow to bring a renewed one into its pods in time.
+	Duration *string `json:"duration,omitempty"`
+	// renewBefore is how long before its end a certificate is renewed; for each object up to a tenth of
+	// duration earlier, so that a fleet does not renew at once. Default: a third of duration, which is 720h of
+	// the default 2160h.
+	RenewBefore *string `json:"renewBefore,omitempty"`
+	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once: nodes are out
+	// until they have the new one.
+	Overlap *string `json:"overlap,omitempty"`
+	// caDuration is the validity of an authority that the operator makes: at least twice duration. It is
+	// replaced at two thirds of it, and on demand by the annotation cluster.refinery.dev/rotate-ca.
+	CADuration *string `json:"caDuration,omitempty"`
 	// authority is the certificate authority: a Secret with tls.crt and tls.key. Without the key the
 	// operator issues nothing, and every certificate has to be brought. Default: made by the operator.
 	Authority *SecretSourceApplyConfiguration `json:"authority,omitempty"`
@@ -22,6 +36,38 @@ type CertificatesSpecApplyConfiguration struct {
 // apply.
 func CertificatesSpec() *CertificatesSpecApplyConfiguration {
 	return &CertificatesSpecApplyConfiguration{}
+}
+
+// WithDuration sets the Duration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Duration field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithDuration(value string) *CertificatesSpecApplyConfiguration {
+	b.Duration = &value
+	return b
+}
+
+// WithRenewBefore sets the RenewBefore field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RenewBefore field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithRenewBefore(value string) *CertificatesSpecApplyConfiguration {
+	b.RenewBefore = &value
+	return b
+}
+
+// WithOverlap sets the Overlap field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Overlap field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithOverlap(value string) *CertificatesSpecApplyConfiguration {
+	b.Overlap = &value
+	return b
+}
+
+// WithCADuration sets the CADuration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CADuration field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithCADuration(value string) *CertificatesSpecApplyConfiguration {
+	b.CADuration = &value
+	return b
 }
 
 // WithAuthority sets the Authority field in the declarative configuration to the given value

@@ -18,7 +18,7 @@ type ClusterMasterSpecApplyConfiguration struct {
 	Protocol *ProtocolSpecApplyConfiguration `json:"protocol,omitempty"`
 	// security says how refineries are authenticated.
 	Security *SecuritySpecApplyConfiguration `json:"security,omitempty"`
-	// certificates says where certificates come from. Default: made by the operator.
+	// certificates says where certificates come from and how long they live. Default: made by the operator.
 	Certificates *CertificatesSpecApplyConfiguration `json:"certificates,omitempty"`
 	// upstreams are the targets that refineries are told to connect to. Default: the master's own Service.
 	Upstreams []UpstreamApplyConfiguration `json:"upstreams,omitempty"`
