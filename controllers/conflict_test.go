@@ -67,7 +67,7 @@ var _ = Describe("An object of a needed name that belongs to someone else", func
 			Expect(condition(f, subject, v1alpha1.ConditionStalled)()).To(Equal("True/NameConflict"))
 			words := kind + " " + name + " is needed and belongs to someone else"
 			Expect(message(f, subject, v1alpha1.ConditionReady)()).To(HavePrefix(words))
-			Eventually(f.events(subject)).Should(ContainElement(HavePrefix("Warning/NameConflict: Ready: " + words)))
+			Eventually(f.events(subject)).Should(ContainElement(And(HavePrefix("Warning/NameConflict: "), ContainSubstring(words))))
 			Consistently(func() string {
 				must(api.Get(f.ctx, client.ObjectKeyFromObject(object), object))
 				return object.GetResourceVersion()

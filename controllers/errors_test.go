@@ -72,23 +72,28 @@ func TestEventsFollowTransitions(t *testing.T) {
 	rejected := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected)
 	denied := condition(v1alpha1.ConditionAuthenticated, metav1.ConditionFalse, v1alpha1.ReasonDenied)
 	unavailable := condition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable)
+	taken := func(kind string) metav1.Condition {
+		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNameConflict)
+	}
 	type conditions = []metav1.Condition
 	event := func(kind, reason, note string) []transition { return []transition{{kind, reason, "Reconcile", note}} }
 	tests := map[string]struct {
 		before, after conditions
 		want          []transition
 	}{
-		"nothing changed":         {conditions{ready}, conditions{ready}, nil},
-		"issued":                  {nil, conditions{certified}, event("Normal", "Issued", "CertificateReady: m")},
-		"secure from the start":   {nil, conditions{secure}, nil},
-		"less secure":             {conditions{secure}, conditions{plain}, event("Warning", "Plaintext", "TransportSecure: m")},
-		"secure again":            {conditions{plain}, conditions{secure}, event("Normal", "MutualTLS", "TransportSecure: m")},
-		"on the way":              {nil, conditions{progressing}, nil},
-		"ready":                   {conditions{progressing}, conditions{ready}, event("Normal", "Ready", "Ready: m")},
-		"refused":                 {conditions{progressing}, conditions{rejected}, event("Warning", "Rejected", "Ready: m")},
-		"denied: the master's":    {nil, conditions{denied}, nil},
-		"no master at the start":  {nil, conditions{unavailable}, nil},
-		"no master any more":      {conditions{denied}, conditions{unavailable}, event("Warning", "MasterUnavailable", "Authenticated: m")},
+		"nothing changed":        {conditions{ready}, conditions{ready}, nil},
+		"issued":                 {nil, conditions{certified}, event("Normal", "Issued", "CertificateReady: m")},
+		"secure from the start":  {nil, conditions{secure}, nil},
+		"less secure":            {conditions{secure}, conditions{plain}, event("Warning", "Plaintext", "TransportSecure: m")},
+		"secure again":           {conditions{plain}, conditions{secure}, event("Normal", "MutualTLS", "TransportSecure: m")},
+		"on the way":             {nil, conditions{progressing}, nil},
+		"ready":                  {conditions{progressing}, conditions{ready}, event("Normal", "Ready", "Ready: m")},
+		"refused":                {conditions{progressing}, conditions{rejected}, event("Warning", "Rejected", "Ready: m")},
+		"denied: the master's":   {nil, conditions{denied}, nil},
+		"no master at the start": {nil, conditions{unavailable}, nil},
+		"no master any more":     {conditions{denied}, conditions{unavailable}, event("Warning", "MasterUnavailable", "Authenticated: m")},
+		"for the same reason": {nil, conditions{taken(v1alpha1.ConditionCertificateReady), taken(v1alpha1.ConditionReady)},
+			event("Warning", "NameConflict", "CertificateReady: m")},
 		"same reason, other word": {conditions{rejected}, conditions{newCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected, "other")}, nil},
 	}
 	for name, test := range tests {

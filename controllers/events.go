@@ -19,7 +19,7 @@ type transition struct {
 	kind, reason, action, note string
 }
 
-// derivedReasons of Ready repeat another condition, which has its own event.
+// derivedReasons of Ready repeat another condition, which has its own event, in words of their own.
 var derivedReasons = map[string]bool{
 	v1alpha1.ReasonProgressing:         true,
 	v1alpha1.ReasonCertificateNotReady: true,
@@ -44,7 +44,7 @@ func transitions(before, after []metav1.Condition) []transition {
 		}
 		switch {
 		case kind == v1alpha1.ConditionAuthenticated && was == nil: // there was no master yet to be lost
-		case kind == v1alpha1.ConditionReady && derivedReasons[is.Reason]:
+		case kind == v1alpha1.ConditionReady && (derivedReasons[is.Reason] || repeats(after, is)):
 		case kind == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
 		case is.Reason == v1alpha1.ReasonPaused:
 			changes = append(changes, transition{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
@@ -53,6 +53,13 @@ func transitions(before, after []metav1.Condition) []transition {
 		}
 	}
 	return changes
+}
+
+// repeats tells whether CertificateReady gives the reason of Ready already. Of two events that differ in their notes alone
+// only one is kept, whichever comes first.
+func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
+	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionCertificateReady)
+	return c != nil && c.Status != metav1.ConditionTrue && c.Reason == ready.Reason
 }
 
 func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c.Message) }
