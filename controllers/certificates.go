@@ -20,9 +20,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-// authorityWarning is how long before the end of an authority condition CertificateReady begins to warn of it.
-const authorityWarning = 30 * 24 * time.Hour
-
 // maxListed is the number of entries of status.certificates.
 const maxListed = 8
 

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -108,13 +107,8 @@ func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err
 	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, s.agenda, s.now})
 }
 
-// found records certificates that are good, and warns of the end of what signs them.
+// found records certificates that are good.
 func (s *masterScope) found(reason, message string) {
-	if s.authority != nil {
-		if ends := s.authority.Certificates[0].NotAfter; !s.now.Before(ends.Add(-authorityWarning)) {
-			message += fmt.Sprintf("; the certificate authority ends on %s, and everything that it signed with it: replace it before", ends.UTC().Format(time.DateOnly))
-		}
-	}
 	s.certificate.condition = newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, reason, message)
 }
 

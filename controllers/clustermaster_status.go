@@ -19,6 +19,7 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 	conditions := conditionSet{&status.Conditions, m.Generation, s.now}
 	if s.certificate != nil && s.certificate.condition.Type != "" {
 		conditions.set(s.certificate.condition)
+		conditions.setExpiring(&s.agenda, masterExpiries(s)...)
 		status.Certificate = nil
 		if leaf := s.certificate.leaf; leaf != nil {
 			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: v1alpha1.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
@@ -106,7 +107,7 @@ func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 func masterStatusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) *apiac.ClusterMasterApplyConfiguration {
 	configuration := apiac.ClusterMasterStatus().
 		WithConditions(conditionConfigurations(status.Conditions, v1alpha1.ConditionReady, v1alpha1.ConditionAvailable,
-			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionTransportSecure, v1alpha1.ConditionStalled)...).
+			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionTransportSecure, v1alpha1.ConditionStalled)...).
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)

@@ -143,21 +143,6 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 	}
 }
 
-func TestEndOfTheAuthorityIsWarnedOfInTheSameWordsEveryDay(t *testing.T) {
-	const warning = "; the certificate authority ends on 2036-02-27, and everything that it signed with it: replace it before"
-	ends := statusTime.Add(v1alpha1.DefaultCADuration)
-	for _, test := range []struct {
-		left time.Duration
-		want string
-	}{{31 * 24 * time.Hour, "good"}, {30 * 24 * time.Hour, "good" + warning}, {time.Hour, "good" + warning}} {
-		s := masterScopeOf(func(s *masterScope) { s.authority, s.now = testAuthority(t), ends.Add(-test.left) })
-		s.found(v1alpha1.ReasonIssued, "good")
-		if diff := cmp.Diff(test.want, s.certificate.condition.Message); diff != "" {
-			t.Errorf("%v before the end (-want +got):\n%s", test.left, diff)
-		}
-	}
-}
-
 func TestNoReplicasSayWhatToDo(t *testing.T) {
 	s := masterScopeOf(func(s *masterScope) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) })
 	status := masterStatus(s, outcome{})

@@ -45,7 +45,6 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 	case err == nil:
 		s.authority = authority
 		ends := authority.Certificates[0].NotAfter
-		s.agenda.atFuture(ends.Add(-authorityWarning), s.now)
 		s.agenda.atFuture(ends.Add(time.Second), s.now)
 		if named {
 			return nil

@@ -30,12 +30,13 @@ var derivedReasons = map[string]bool{
 // transitions are the events of what changed between two states of the conditions that the operator writes.
 func transitions(before, after []metav1.Condition) []transition {
 	var changes []transition
-	for _, kind := range []string{v1alpha1.ConditionCertificateReady, v1alpha1.ConditionTransportSecure, v1alpha1.ConditionAuthenticated, v1alpha1.ConditionReady} {
+	for _, kind := range []string{v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionTransportSecure,
+		v1alpha1.ConditionAuthenticated, v1alpha1.ConditionReady} {
 		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
 			continue
 		}
-		if is.Status == metav1.ConditionTrue {
+		if is.Status == metav1.ConditionTrue && kind != v1alpha1.ConditionCertificateExpiring {
 			// Secure from the beginning is nothing to tell.
 			if kind != v1alpha1.ConditionTransportSecure || was != nil {
 				changes = append(changes, transition{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})

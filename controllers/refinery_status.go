@@ -21,10 +21,12 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 	if s.certificate != nil {
 		conditions.set(s.certificate.condition)
 		status.Certificates = listCertificates(r.Status.Certificates, s.certificate, s.master.CertificatePeriods().Overlap, s.now)
+		conditions.setExpiring(&s.agenda, refineryExpiry(s)...)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			s.agenda.at(c.Until.Time)
 		}
 	}
+	conditions.setInSync(r, s.master, status.Certificates)
 	conditions.set(refineryAvailable(r, s.deployment))
 	if c, ok := masterUnavailable(s); ok {
 		conditions.set(c)
@@ -111,7 +113,8 @@ func masterUnavailable(s *refineryScope) (metav1.Condition, bool) {
 // refineryStatusConfiguration is the part of status that the operator writes. Condition Authenticated is
 // in it only while it says that no master can.
 func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
-	kinds := []string{v1alpha1.ConditionReady, v1alpha1.ConditionCertificateReady, v1alpha1.ConditionAvailable, v1alpha1.ConditionStalled}
+	kinds := []string{v1alpha1.ConditionReady, v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateInSync,
+		v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionAvailable, v1alpha1.ConditionStalled}
 	if speaksForMaster(status) {
 		kinds = append(kinds, v1alpha1.ConditionAuthenticated)
 	}

@@ -1,6 +1,6 @@
 package v1alpha1
 
-// Condition types. Every one of them is positive (True is good) except Stalled.
+// Condition types. Every one of them is positive (True is good) except Stalled and CertificateExpiring.
 const (
 	// ConditionReady is True when the object does its whole job: for a ClusterMaster, an active master
 	// with its certificate; for a Refinery, every wanted node authenticated. Both kinds.
@@ -9,6 +9,12 @@ const (
 	ConditionAvailable = "Available"
 	// ConditionCertificateReady is True when the certificate in use is there and good. Both kinds.
 	ConditionCertificateReady = "CertificateReady"
+	// ConditionCertificateInSync is True while every authenticated node presents the Current certificate of
+	// status.certificates, by what the master saw on the wire. Absent without certificates of the nodes' own. Refinery.
+	ConditionCertificateInSync = "CertificateInSync"
+	// ConditionCertificateExpiring is negative and present only while True: a certificate ends soon that a person has
+	// to replace, or that should have been renewed and was not. Both kinds.
+	ConditionCertificateExpiring = "CertificateExpiring"
 	// ConditionTransportSecure is True with mutual TLS and issued certificates, the default. ClusterMaster.
 	ConditionTransportSecure = "TransportSecure"
 	// ConditionAuthenticated is True when every wanted node has an authenticated session. Refinery.
@@ -92,6 +98,17 @@ const (
 	// ReasonAuthorityWithoutKey: the certificate authority came without its key; certificates must be brought.
 	ReasonAuthorityWithoutKey = "AuthorityWithoutKey"
 )
+
+// Reasons of ConditionCertificateInSync.
+const (
+	// ReasonInSync: every authenticated node presents the Current certificate.
+	ReasonInSync = "InSync"
+	// ReasonOutdatedCertificate: some authenticated nodes still present another one.
+	ReasonOutdatedCertificate = "OutdatedCertificate"
+)
+
+// ReasonExpiring is the one reason of ConditionCertificateExpiring.
+const ReasonExpiring = "Expiring"
 
 // Reasons of ConditionTransportSecure.
 const (

@@ -227,7 +227,8 @@ type RefineryStatus struct {
 	// observedGeneration is the generation of the spec that was last carried out in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Authenticated, CertificateReady, Available, and Stalled while it is so.
+	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and Stalled and CertificateExpiring
+	// while it is so.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -17,7 +17,8 @@ import (
 type RefineryStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last carried out in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Authenticated, CertificateReady, Available, and Stalled while it is so.
+	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and Stalled and CertificateExpiring
+	// while it is so.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// authenticated counts the nodes.
 	Authenticated *AuthenticatedNodesApplyConfiguration `json:"authenticated,omitempty"`

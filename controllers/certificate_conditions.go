@@ -1,0 +1,191 @@
+package controllers
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+const (
+	// expiringFrom is how long before its end a certificate is warned of, unless its life is short.
+	expiringFrom = 14 * 24 * time.Hour
+	// maxNamedNodes is the number of nodes that condition CertificateInSync names.
+	maxNamedNodes = 10
+)
+
+// expiry is a certificate whose end condition CertificateExpiring may warn of.
+type expiry struct {
+	certificate *x509.Certificate
+	// what it is, with the Secret that holds it.
+	what string
+	// brought tells that a person replaces it; all others are renewed at two thirds of their life.
+	brought bool
+	// advice is what a person has to do.
+	advice string
+}
+
+// from is when the warning begins: 14 days before the end, or, in a short life, when a third of it is left of one that
+// is brought, and a sixth of one that should have been renewed when a third was.
+func (e expiry) from() time.Time {
+	part := e.certificate.NotAfter.Sub(e.certificate.NotBefore) / 6
+	if e.brought {
+		part *= 2
+	}
+	return e.certificate.NotAfter.Add(-min(expiringFrom, part))
+}
+
+// message counts whole days, so that it changes once a day.
+func (e expiry) message(now time.Time) string {
+	end := e.certificate.NotAfter
+	left := "less than a day"
+	switch days := e.daysLeft(now); {
+	case days == 1:
+		left = "1 day"
+	case days > 1:
+		left = fmt.Sprintf("%d days", days)
+	}
+	return fmt.Sprintf("%s expires in %s, at %s; %s", e.what, left, end.UTC().Format(time.RFC3339), e.advice)
+}
+
+func (e expiry) daysLeft(now time.Time) int {
+	return int(e.certificate.NotAfter.Sub(now) / (24 * time.Hour))
+}
+
+// setExpiring keeps condition CertificateExpiring present only while it is True. What has expired already is
+// CertificateReady's to tell.
+func (s conditionSet) setExpiring(a *agenda, all ...expiry) {
+	var messages []string
+	for _, e := range all {
+		switch from, end := e.from(), e.certificate.NotAfter; {
+		case s.now.After(end):
+		case s.now.Before(from):
+			a.at(from)
+		default:
+			messages = append(messages, e.message(s.now))
+			if days := e.daysLeft(s.now); days > 0 {
+				a.at(end.Add(-time.Duration(days)*24*time.Hour + time.Second))
+			}
+			a.atFuture(end.Add(time.Second), s.now)
+		}
+	}
+	if len(messages) == 0 {
+		meta.RemoveStatusCondition(s.conditions, v1alpha1.ConditionCertificateExpiring)
+		return
+	}
+	s.set(newCondition(v1alpha1.ConditionCertificateExpiring, metav1.ConditionTrue, v1alpha1.ReasonExpiring, strings.Join(messages, "; ")))
+}
+
+// refineryExpiry is the certificate that the nodes present, if there is one.
+func refineryExpiry(s *refineryScope) []expiry {
+	found := s.certificate
+	if found.leaf == nil {
+		return nil
+	}
+	e := expiry{certificate: found.leaf, brought: found.secret != ""}
+	switch name := s.refinery.CertificateSecretName(); {
+	case e.brought:
+		e.what, e.advice = fmt.Sprintf("the certificate in Secret %s", name), "put a new one into it before that"
+	case found.condition.Status != metav1.ConditionTrue:
+		e.what, e.advice = fmt.Sprintf("the certificate in Secret %s", name), fmt.Sprintf("it was not renewed: %s: %s", found.condition.Reason, found.condition.Message)
+	default:
+		e.what = fmt.Sprintf("the certificate in Secret %s", name)
+		e.advice = fmt.Sprintf("it ends with the certificate authority of ClusterMaster %s, which has to be replaced before that", s.master.Name)
+	}
+	return []expiry{e}
+}
+
+// masterExpiries are the authority and the certificate that the master serves, as far as they are there.
+func masterExpiries(s *masterScope) []expiry {
+	var all []expiry
+	named, brought := namedAuthority(s.master)
+	if s.authority != nil {
+		e := expiry{certificate: s.authority.Certificates[0], brought: brought}
+		if brought {
+			e.what = fmt.Sprintf("the certificate authority in Secret %s", named)
+			e.advice = "put a new one in front of it in tls.crt before that, and leave it there until every node presents a certificate of the new one"
+		} else {
+			e.what = fmt.Sprintf("the certificate authority in Secret %s", s.master.AuthoritySecretName())
+			e.advice = "everything that it signed ends with it; replace it before that"
+		}
+		all = append(all, e)
+	}
+	leaf := s.certificate.leaf
+	if leaf == nil || (len(all) > 0 && !leaf.NotAfter.Before(all[0].certificate.NotAfter)) {
+		return all // what ends with its authority is told with it
+	}
+	e := expiry{certificate: leaf, brought: s.authority != nil && s.authority.Key == nil,
+		what: fmt.Sprintf("the certificate that the master serves, in Secret %s,", s.master.CertificateSecretName())}
+	switch c := s.certificate.condition; {
+	case e.brought:
+		e.advice = "put a new one into it before that"
+	case c.Status != metav1.ConditionTrue:
+		e.advice = fmt.Sprintf("it was not renewed: %s: %s", c.Reason, c.Message)
+	default:
+		e.advice = "it was not renewed: see the events and the log of the operator"
+	}
+	return append(all, e)
+}
+
+// setInSync compares what the nodes were seen to present with what they are to present. Without a certificate of their
+// own there is nothing to compare.
+func (s conditionSet) setInSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, listed []v1alpha1.ListedCertificate) {
+	current := currentFingerprint(listed)
+	if m == nil {
+		return
+	}
+	if current == "" || m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		meta.RemoveStatusCondition(s.conditions, v1alpha1.ConditionCertificateInSync)
+		return
+	}
+	older, ids := outdated(&r.Status, current)
+	if older == 0 {
+		s.set(newCondition(v1alpha1.ConditionCertificateInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync,
+			"every authenticated node presents the current certificate"))
+		return
+	}
+	advice := "they come over when the kubelet has brought them the Secret, mostly within two minutes"
+	if r.Spec.Placement == v1alpha1.PlacementExternal {
+		advice = "give them the new files of the Secret"
+	}
+	s.set(newCondition(v1alpha1.ConditionCertificateInSync, metav1.ConditionFalse, v1alpha1.ReasonOutdatedCertificate, fmt.Sprintf(
+		"%d of %d authenticated nodes present another certificate than the current one (%.12s…, Secret %s): %s; %s",
+		older, max(older, r.Status.Authenticated.Nodes), current, r.CertificateSecretName(), namedNodes(ids, int(older)), advice)))
+}
+
+// outdated counts the authenticated nodes that present another certificate than current, and names those whose names
+// are known. The count is exact also where status.nodes is cut.
+func outdated(status *v1alpha1.RefineryStatus, current string) (count int32, ids []string) {
+	if status.Authenticated == nil {
+		return 0, nil
+	}
+	for _, c := range status.Authenticated.Certificates {
+		if c.Fingerprint != current {
+			count += c.Nodes
+		}
+	}
+	for _, n := range status.Nodes { // sorted by id
+		if n.State == v1alpha1.NodeAuthenticated && n.Certificate != "" && n.Certificate != current {
+			ids = append(ids, n.ID)
+		}
+	}
+	return count, ids[:min(len(ids), int(count))]
+}
+
+// namedNodes names at most ten of count nodes.
+func namedNodes(ids []string, count int) string {
+	ids = ids[:min(len(ids), maxNamedNodes)]
+	switch more := count - len(ids); {
+	case len(ids) == 0:
+		return "none of them among those that status.nodes lists"
+	case more > 0:
+		return fmt.Sprintf("%s and %d more", strings.Join(ids, ", "), more)
+	default:
+		return strings.Join(ids, ", ")
+	}
+}
