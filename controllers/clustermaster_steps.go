@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -136,8 +137,9 @@ func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterSc
 	secret, err := r.namedSecret(ctx, s.master.Namespace, name)
 	if p := pki.AsProblem(err); p != nil {
 		s.foundWrong(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
-			"certificates.authority came without its key, so nothing can be issued: bring Secret %s with tls.crt, tls.key and ca.crt for %v",
-			name, resource.MasterDNSNames(s.master)))
+			"certificates.authority came without its key, so nothing can be issued: make Secret %s with tls.crt, a certificate that the "+
+				"authority signed for the DNS SANs %s, its key as tls.key, and the authority as ca.crt",
+			name, strings.Join(resource.MasterDNSNames(s.master), ", ")))
 		return nil
 	}
 	if err != nil {
@@ -146,7 +148,7 @@ func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterSc
 	h, err := parseHeld(secret)
 	if err == nil && !hasAuthority(secret, s.authority) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
-			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified"}
+			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
 	}
 	if err == nil {
 		err = s.authority.VerifyServer(h.chain, resource.MasterDNSNames(s.master), r.Clock.Now())

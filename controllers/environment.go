@@ -53,7 +53,7 @@ func (e *Environment) namedSecret(ctx context.Context, namespace, name string) (
 	if apierrors.IsNotFound(err) {
 		return nil, &pki.Problem{
 			Reason:  v1alpha1.ReasonSecretNotFound,
-			Message: fmt.Sprintf("Secret %s does not exist; all goes on by itself when it does", name),
+			Message: fmt.Sprintf("Secret %s does not exist; create it, and all goes on by itself", name),
 		}
 	}
 	if err != nil {

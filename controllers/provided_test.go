@@ -1,9 +1,7 @@
 package controllers_test
 
 import (
-	"bytes"
 	"crypto/x509"
-	"net/url"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -41,62 +39,6 @@ var _ = Describe("A Secret that the user brings", func() {
 		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
 		Expect(r.Status.Certificates).To(HaveLen(1))
 		Consistently(func() string { must(f.get(secret, "press-own")); return secret.ResourceVersion }).Should(Equal(before))
-	})
-
-	DescribeTable("is told with the reason when it is no good, and heals when it is put right",
-		func(ctx SpecContext, spoil func(*pki.PEMPair, *v1alpha1.Refinery), reason, words string, listed bool) {
-			f := newFixture(ctx)
-			m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
-			f.create(m)
-			authority := f.authority("alpha")
-			good := client0(authority, r)
-			bad := good
-			spoil(&bad, r)
-			secret := f.tlsSecret("press-own", bad)
-			f.create(secret, r)
-
-			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + reason))
-			Expect(message(f, r, v1alpha1.ConditionCertificateReady)()).To(And(HavePrefix("Secret press-own: "), ContainSubstring(words)))
-			if listed {
-				Expect(r.Status.Certificates).To(HaveExactElements(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(bad)))))
-			} else {
-				Expect(r.Status.Certificates).To(BeEmpty())
-			}
-			Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("False/CertificateNotReady"))
-			deployment := &appsv1.Deployment{}
-			Eventually(func() error { return f.get(deployment, "press") }).Should(Succeed())
-
-			change(f, secret, func(s *corev1.Secret) {
-				s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = good.Certificate, good.Key
-			})
-			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
-			before := deployment.Generation
-			Consistently(func() int64 { must(f.get(deployment, "press")); return deployment.Generation }).Should(Equal(before), "no pod is restarted")
-		},
-		Entry("garbage", func(p *pki.PEMPair, _ *v1alpha1.Refinery) { p.Certificate = []byte("garbage") },
-			v1alpha1.ReasonNotPEM, "tls.crt holds no certificate", false),
-		Entry("1 MiB of PEM", func(p *pki.PEMPair, _ *v1alpha1.Refinery) {
-			p.Certificate = bytes.Repeat(p.Certificate, 900<<10/len(p.Certificate))
-		}, v1alpha1.ReasonTooLarge, "more than the 32768 that are read", false),
-		Entry("no certificate at all", func(p *pki.PEMPair, _ *v1alpha1.Refinery) { p.Certificate = nil },
-			v1alpha1.ReasonSecretKeyMissing, "key tls.crt is missing", false),
-		Entry("another certificate's key", func(p *pki.PEMPair, r *v1alpha1.Refinery) { p.Key = client0(otherAuthority(), r).Key },
-			v1alpha1.ReasonKeyMismatch, "tls.key is not the key", true),
-		Entry("another authority", func(p *pki.PEMPair, r *v1alpha1.Refinery) { *p = client0(otherAuthority(), r) },
-			v1alpha1.ReasonWrongAuthority, "not signed by the authority that the master trusts", true),
-	)
-
-	It("has to name the Refinery, and both names are shown when it does not", func(ctx SpecContext) {
-		f := newFixture(ctx)
-		m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
-		f.create(m)
-		other, err := url.Parse("spiffe://alpha." + f.namespace + ".cluster.refinery.dev/refinery/mill")
-		Expect(err).NotTo(HaveOccurred())
-		pair, err := f.authority("alpha").IssueClient("mill", other, operatorClock.Now())
-		Expect(err).NotTo(HaveOccurred())
-		f.create(f.tlsSecret("press-own", pair), r)
-		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/WrongIdentity"))
-		Expect(message(f, r, v1alpha1.ConditionCertificateReady)()).To(And(ContainSubstring(r.Identity().String()), ContainSubstring(other.String())))
 	})
 
 	It("keeps the replaced certificate listed until its overlap ends", func(ctx SpecContext) {

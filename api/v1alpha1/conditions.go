@@ -77,7 +77,8 @@ const (
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretKeyMissing: the Secret lacks a key that is needed.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
-	// ReasonTooLarge: a value of the Secret is over the bound and was not parsed.
+	// ReasonTooLarge: a value of the Secret is over the bound and was not parsed, or the chain is longer than a master
+	// looks at.
 	ReasonTooLarge = "TooLarge"
 	// ReasonNotPEM: a value of the Secret is no PEM of the right kind.
 	ReasonNotPEM = "NotPEM"
@@ -89,6 +90,8 @@ const (
 	ReasonWrongIdentity = "WrongIdentity"
 	// ReasonWrongUsage: not usable for TLS client (or server) authentication, or no authority where one is needed.
 	ReasonWrongUsage = "WrongUsage"
+	// ReasonWeakKey: its key, or that of a certificate above it, is too weak, or of a kind that TLS 1.3 does not take.
+	ReasonWeakKey = "WeakKey"
 	// ReasonNotYetValid: its validity has not begun.
 	ReasonNotYetValid = "NotYetValid"
 	// ReasonExpired: its validity is over.

@@ -26,12 +26,12 @@ func ParseCertificates(field string, value []byte) ([]*x509.Certificate, error) 
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, problemf(v1alpha1.ReasonNotPEM, "%s: certificate %d does not parse: %v", field, len(chain)+1, err)
+			return nil, problemf(v1alpha1.ReasonNotPEM, "%s: certificate %d does not parse: %v; put it in again", field, len(chain)+1, err)
 		}
 		chain = append(chain, c)
 	}
 	if len(chain) == 0 {
-		return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no certificate: it has to be PEM with a CERTIFICATE block", field)
+		return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----", field)
 	}
 	return chain, nil
 }
@@ -45,7 +45,7 @@ func ParseKey(field string, value []byte, leaf *x509.Certificate) (crypto.Signer
 	var block *pem.Block
 	for rest := value; ; {
 		if block, rest = pem.Decode(rest); block == nil {
-			return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no private key: it has to be PEM with a PRIVATE KEY block", field)
+			return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----", field)
 		}
 		if strings.HasSuffix(block.Type, pemPrivateKey) {
 			break
@@ -54,7 +54,7 @@ func ParseKey(field string, value []byte, leaf *x509.Certificate) (crypto.Signer
 	key := parsePrivateKey(block.Bytes)
 	if key == nil {
 		return nil, problemf(v1alpha1.ReasonNotPEM,
-			"%s: the private key does not parse: use PKCS #8, PKCS #1 or SEC 1, not encrypted", field)
+			"%s: the private key does not parse; it has to be PKCS #8, PKCS #1 or SEC 1, and not encrypted", field)
 	}
 	public, ok := key.Public().(interface{ Equal(x crypto.PublicKey) bool })
 	if !ok || !public.Equal(leaf.PublicKey) {
@@ -79,13 +79,19 @@ func parsePrivateKey(der []byte) crypto.Signer {
 	return nil
 }
 
+// wantedOf says what the keys of a Secret are for.
+var wantedOf = map[string]string{
+	"tls.crt": "put in the certificate and its intermediates as PEM text",
+	"tls.key": "put in the private key of the certificate as PEM text",
+}
+
 // checkSize also refuses a value that is not there.
 func checkSize(field string, value []byte) error {
 	if len(value) == 0 {
-		return problemf(v1alpha1.ReasonSecretKeyMissing, "key %s is missing or empty", field)
+		return problemf(v1alpha1.ReasonSecretKeyMissing, "key %s is missing or empty; %s", field, wantedOf[field])
 	}
 	if len(value) > MaxPEMBytes {
-		return problemf(v1alpha1.ReasonTooLarge, "%s has %d bytes, more than the %d that are read", field, len(value), MaxPEMBytes)
+		return problemf(v1alpha1.ReasonTooLarge, "%s has %d bytes, more than the %d that are read; %s, and nothing else", field, len(value), MaxPEMBytes, wantedOf[field])
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // Backdating lets a certificate be valid on machines whose clock is behind.
 const Backdating = 5 * time.Minute
 
-// MaxPEMBytes bounds each value that is parsed. A chain of ten certificates is a third of it.
+// MaxPEMBytes bounds each value that is parsed.
 const MaxPEMBytes = 32 << 10
 
 // Problem says why a certificate, key or authority is no good, in words a person can act on.

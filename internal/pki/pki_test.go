@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/url"
 	"strings"
@@ -284,9 +285,9 @@ func TestVerifyClientTellsWhatIsWrong(t *testing.T) {
 		"server usage": {sign(t, a, x509.Certificate{URIs: []*url.URL{identity}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}), now,
 			v1alpha1.ReasonWrongUsage, "TLS client authentication"},
 		"another name": {sign(t, a, x509.Certificate{URIs: []*url.URL{mill}, ExtKeyUsage: usage}), now,
-			v1alpha1.ReasonWrongIdentity, "exactly one URI SAN, " + identity.String() + ", and has " + mill.String()},
+			v1alpha1.ReasonWrongIdentity, fmt.Sprintf("exactly one URI SAN, %q, and has %q; put in", identity.String(), mill.String())},
 		"two names": {sign(t, a, x509.Certificate{URIs: []*url.URL{identity, mill}, ExtKeyUsage: usage}), now,
-			v1alpha1.ReasonWrongIdentity, identity.String() + ", " + mill.String()},
+			v1alpha1.ReasonWrongIdentity, fmt.Sprintf("%q, %q", identity.String(), mill.String())},
 		"no name": {sign(t, a, x509.Certificate{ExtKeyUsage: usage}), now, v1alpha1.ReasonWrongIdentity, "and has none"},
 		"many names": {sign(t, a, x509.Certificate{URIs: []*url.URL{mill, mill, mill, mill, mill}, ExtKeyUsage: usage}), now,
 			v1alpha1.ReasonWrongIdentity, "and 2 more"},
@@ -313,7 +314,7 @@ func TestVerifyServerNamesTheMissingDNSNames(t *testing.T) {
 	if err := a.VerifyServer(parse(t, pair), names[:1], now); err != nil {
 		t.Error(err)
 	}
-	want := &Problem{Reason: v1alpha1.ReasonWrongIdentity, Message: "the certificate lacks the DNS SANs alpha.plant.svc; it has alpha"}
+	want := &Problem{Reason: v1alpha1.ReasonWrongIdentity, Message: `the certificate "CN=alpha" lacks the DNS SANs alpha.plant.svc, by which nodes know the master; it has "alpha"; put in one that has them all`}
 	if diff := cmp.Diff(want, AsProblem(a.VerifyServer(parse(t, pair), names, now))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

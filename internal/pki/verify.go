@@ -15,28 +15,29 @@ import (
 // maxNamed bounds how many names of a stranger's certificate are repeated in a message.
 const maxNamed = 3
 
-// VerifyClient checks that chain, leaf first, authenticates identity as a TLS client now:
+// VerifyClient checks that chain, leaf first, authenticates identity as a TLS client now: what CheckClient does,
 // validity, signature by the authority, usage, and exactly one URI SAN. A failure is a *Problem.
 func (a *Authority) VerifyClient(chain []*x509.Certificate, identity *url.URL, now time.Time) error {
-	if err := a.verify(chain, x509.ExtKeyUsageClientAuth, "client", now); err != nil {
+	if err := CheckClient(chain); err != nil {
 		return err
 	}
-	leaf := chain[0]
-	if len(leaf.URIs) == 1 && leaf.URIs[0].String() == identity.String() {
+	intermediates, _ := Intermediates(chain, a.Certificates) // without them verify says what is wrong
+	if err := a.verify(chain[0], intermediates, x509.ExtKeyUsageClientAuth, "client", now); err != nil {
+		return err
+	}
+	found := Names(chain[0])
+	if len(found) == 1 && found[0] == identity.String() {
 		return nil
 	}
-	found := make([]string, len(leaf.URIs))
-	for i, u := range leaf.URIs {
-		found[i] = u.String()
-	}
 	return problemf(v1alpha1.ReasonWrongIdentity,
-		"the certificate has to have exactly one URI SAN, %s, and has %s", identity, listNames(found))
+		"the certificate %s has to have exactly one URI SAN, %q, and has %s; put in one that is issued for this Refinery",
+		nameOf(chain[0]), identity.String(), listNames(found))
 }
 
 // VerifyServer checks that chain, leaf first, authenticates all the DNS names as a TLS server now.
 // A failure is a *Problem.
 func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, now time.Time) error {
-	if err := a.verify(chain, x509.ExtKeyUsageServerAuth, "server", now); err != nil {
+	if err := a.verify(chain[0], chain[1:], x509.ExtKeyUsageServerAuth, "server", now); err != nil {
 		return err
 	}
 	var missing []string
@@ -47,18 +48,18 @@ func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, n
 	}
 	if len(missing) > 0 {
 		return problemf(v1alpha1.ReasonWrongIdentity,
-			"the certificate lacks the DNS SANs %s; it has %s", strings.Join(missing, ", "), listNames(chain[0].DNSNames))
+			"the certificate %s lacks the DNS SANs %s, by which nodes know the master; it has %s; put in one that has them all",
+			nameOf(chain[0]), strings.Join(missing, ", "), listNames(chain[0].DNSNames))
 	}
 	return nil
 }
 
-func (a *Authority) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, role string, now time.Time) error {
-	leaf := chain[0]
+func (a *Authority) verify(leaf *x509.Certificate, above []*x509.Certificate, usage x509.ExtKeyUsage, role string, now time.Time) error {
 	if err := checkValidity(leaf, now); err != nil {
 		return err
 	}
 	intermediates := x509.NewCertPool()
-	for _, c := range chain[1:] {
+	for _, c := range above {
 		intermediates.AddCert(c)
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{
@@ -73,19 +74,19 @@ func (a *Authority) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage, ro
 		return nil
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
 		return problemf(v1alpha1.ReasonWrongUsage,
-			"the certificate %s may not be used for TLS %s authentication; its extended key usage has to allow it", nameOf(leaf), role)
+			"the certificate %s may not be used for TLS %s authentication; put in one whose extended key usage has it", nameOf(leaf), role)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return problemf(v1alpha1.ReasonExpired, "a certificate above %s is not valid at this time", nameOf(leaf))
+		return problemf(v1alpha1.ReasonExpired, "a certificate above %s, in tls.crt or of the authority, is not valid at this time; put in a chain that is", nameOf(leaf))
 	default:
 		return problemf(v1alpha1.ReasonWrongAuthority,
-			"the certificate %s was issued by %q and is not signed by the authority that the master trusts, %s; put in one that is",
+			"the certificate %s was issued by %q and is not signed by the authority that the master trusts, %s; put in one that is, followed by its intermediates in order if it has any",
 			nameOf(leaf), leaf.Issuer.String(), a.Name())
 	}
 }
 
 func checkValidity(c *x509.Certificate, now time.Time) error {
 	if now.Before(c.NotBefore) {
-		return problemf(v1alpha1.ReasonNotYetValid, "the certificate %s is not valid before %s", nameOf(c), c.NotBefore.UTC().Format(time.RFC3339))
+		return problemf(v1alpha1.ReasonNotYetValid, "the certificate %s is not valid before %s; wait, or set the clocks right", nameOf(c), c.NotBefore.UTC().Format(time.RFC3339))
 	}
 	if now.After(c.NotAfter) {
 		return problemf(v1alpha1.ReasonExpired, "the certificate %s expired on %s; put in a new one", nameOf(c), c.NotAfter.UTC().Format(time.RFC3339))
@@ -96,7 +97,7 @@ func checkValidity(c *x509.Certificate, now time.Time) error {
 func listNames(names []string) string {
 	names = slices.Clone(names)
 	for i := range names {
-		names[i] = fmt.Sprintf("%.256s", names[i])
+		names[i] = fmt.Sprintf("%.256q", names[i])
 	}
 	switch n := len(names); {
 	case n == 0:

@@ -1,0 +1,321 @@
+package controllers_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net/url"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+const hour = time.Hour
+
+// brought is a certificate that a person brings, of which a row of a table spoils something.
+type brought struct {
+	fixture
+	authority *pki.Authority
+	refinery  *v1alpha1.Refinery
+	pair      pki.PEMPair
+}
+
+// issue signs what the operator would not.
+func (b *brought) issue(edit func(*x509.Certificate)) {
+	b.issueFor(edit, newKey())
+}
+
+func (b *brought) issueFor(edit func(*x509.Certificate), key crypto.Signer) {
+	GinkgoHelper()
+	now := operatorClock.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "press"}, URIs: []*url.URL{b.refinery.Identity()},
+		NotBefore: now.Add(-hour), NotAfter: now.Add(1000 * hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	edit(template)
+	der, err := x509.CreateCertificate(rand.Reader, template, b.authority.Certificates[0], key.Public(), b.authority.Key)
+	Expect(err).NotTo(HaveOccurred())
+	b.pair = pairOf(der, key)
+}
+
+func newKey() *ecdsa.PrivateKey {
+	GinkgoHelper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	return key
+}
+
+func pairOf(der []byte, key crypto.Signer) pki.PEMPair {
+	GinkgoHelper()
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	Expect(err).NotTo(HaveOccurred())
+	return pki.PEMPair{Certificate: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		Key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})}
+}
+
+// says fills in what a row cannot know: {namespace}, and {from} and {to} of the certificate.
+func (b *brought) says(text string) string {
+	pairs := []string{"{namespace}", b.namespace}
+	if chain, err := pki.ParseCertificates("tls.crt", b.pair.Certificate); err == nil {
+		pairs = append(pairs, "{from}", chain[0].NotBefore.UTC().Format(time.RFC3339), "{to}", chain[0].NotAfter.UTC().Format(time.RFC3339))
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// over32KiB is more than is read.
+func over32KiB(value []byte) []byte { return append(bytes.Repeat([]byte("\n"), 32<<10), value...) }
+
+// conditionText polls one condition as "status/reason: message".
+func conditionText(f fixture, object client.Object, kind string) func() string {
+	return func() string {
+		c := conditionOf(f, object, kind)
+		if c == nil {
+			return ""
+		}
+		return fmt.Sprintf("%s/%s: %s", c.Status, c.Reason, c.Message)
+	}
+}
+
+var _ = Describe("A certificate that the user brings for a Refinery", func() {
+	const intact = "True/Provided: Secret press-own holds a good certificate"
+	setUp := func(ctx SpecContext) *brought {
+		f := newFixture(ctx)
+		b := &brought{fixture: f, refinery: f.refinery("press", `{certificateSecretRef: {name: press-own}}`)}
+		f.create(f.master("alpha", `{}`))
+		b.authority = f.authority("alpha")
+		b.pair = client0(b.authority, b.refinery)
+		return b
+	}
+	DescribeTable("is told with what to do when it is no good, and heals when it is put right, without a restart",
+		func(ctx SpecContext, spoil func(*brought), want string, listed bool) {
+			b := setUp(ctx)
+			good, r := b.pair, b.refinery
+			spoil(b)
+			secret := b.tlsSecret("press-own", b.pair)
+			if b.pair.Certificate == nil {
+				delete(secret.Data, corev1.TLSCertKey)
+			}
+			b.create(secret, r)
+			Eventually(conditionText(b.fixture, r, v1alpha1.ConditionCertificateReady)).Should(Equal(b.says("False/" + want)))
+			if listed {
+				Expect(r.Status.Certificates).To(HaveExactElements(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(b.pair)))))
+			} else {
+				Expect(r.Status.Certificates).To(BeEmpty())
+			}
+			Eventually(condition(b.fixture, r, v1alpha1.ConditionReady)).Should(Equal("False/CertificateNotReady"))
+			deployment := &appsv1.Deployment{}
+			Eventually(func() error { return b.get(deployment, "press") }).Should(Succeed())
+			before := deployment.Generation
+
+			change(b.fixture, secret, func(s *corev1.Secret) {
+				s.Data = map[string][]byte{corev1.TLSCertKey: good.Certificate, corev1.TLSPrivateKeyKey: good.Key}
+			})
+			Eventually(conditionText(b.fixture, r, v1alpha1.ConditionCertificateReady)).Should(Equal(intact))
+			Consistently(func() int64 { must(b.get(deployment, "press")); return deployment.Generation }).Should(Equal(before))
+		},
+		Entry("no key tls.crt", func(b *brought) { b.pair.Certificate = nil },
+			"SecretKeyMissing: Secret press-own: key tls.crt is missing or empty; put in the certificate and its intermediates as PEM text", false),
+		Entry("no key tls.key", func(b *brought) { b.pair.Key = nil },
+			"SecretKeyMissing: Secret press-own: key tls.key is missing or empty; put in the private key of the certificate as PEM text", true),
+		Entry("a certificate that is not PEM", func(b *brought) { b.pair.Certificate = []byte("garbage") },
+			"NotPEM: Secret press-own: tls.crt holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----", false),
+		Entry("a key that is not PEM", func(b *brought) { b.pair.Key = []byte("garbage") },
+			"NotPEM: Secret press-own: tls.key holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----", true),
+		Entry("a key that does not parse", func(b *brought) { b.pair.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}) },
+			"NotPEM: Secret press-own: tls.key: the private key does not parse; it has to be PKCS #8, PKCS #1 or SEC 1, and not encrypted", true),
+		Entry("another certificate's key", func(b *brought) { b.pair.Key = client0(otherAuthority(), b.refinery).Key },
+			`KeyMismatch: Secret press-own: tls.key is not the key of the first certificate in tls.crt ("CN=press"); put in the key that belongs to it`, true),
+		Entry("another authority", func(b *brought) { b.pair = client0(otherAuthority(), b.refinery) },
+			`WrongAuthority: Secret press-own: the certificate "CN=press" was issued by "CN=other" and is not signed by the authority that the master trusts, `+
+				`"CN={namespace}/alpha"; put in one that is, followed by its intermediates in order if it has any`, true),
+		Entry("another Refinery's name", func(b *brought) {
+			b.issue(func(c *x509.Certificate) {
+				c.URIs = []*url.URL{v1alpha1.RefineryIdentity("alpha", b.namespace, "mill")}
+			})
+		},
+			`WrongIdentity: Secret press-own: the certificate "CN=press" has to have exactly one URI SAN, "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/press", `+
+				`and has "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/mill"; put in one that is issued for this Refinery`, true),
+		Entry("no URI SAN", func(b *brought) { b.issue(func(c *x509.Certificate) { c.URIs = nil }) },
+			`WrongIdentity: Secret press-own: the certificate "CN=press" has to have exactly one URI SAN, "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/press", `+
+				`and has none; put in one that is issued for this Refinery`, true),
+		Entry("not yet valid", func(b *brought) {
+			b.issue(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) })
+		},
+			`NotYetValid: Secret press-own: the certificate "CN=press" is not valid before {from}; wait, or set the clocks right`, true),
+		Entry("expired", func(b *brought) {
+			b.issue(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) })
+		},
+			`Expired: Secret press-own: the certificate "CN=press" expired on {to}; put in a new one`, true),
+		Entry("a certificate that is too large", func(b *brought) { b.pair.Certificate = over32KiB([]byte("\n")) },
+			"TooLarge: Secret press-own: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else", false),
+		Entry("a key that is too large", func(b *brought) { b.pair.Key = over32KiB([]byte("\n")) },
+			"TooLarge: Secret press-own: tls.key has 32769 bytes, more than the 32768 that are read; put in the private key of the certificate as PEM text, and nothing else", true),
+		Entry("a long chain", func(b *brought) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) },
+			"TooLarge: Secret press-own: the chain has 6 certificates, more than the 5 that a master looks at; leave out those that do not lead from the first one to the authority", true),
+		Entry("a server's certificate", func(b *brought) {
+			b.issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+		},
+			`WrongUsage: Secret press-own: the certificate "CN=press" may not be used for TLS client authentication; put in one whose extended key usage has it`, true),
+		Entry("an authority's certificate", func(b *brought) {
+			b.issue(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true })
+		},
+			`WrongUsage: Secret press-own: the certificate "CN=press" is that of a certificate authority, and a node's must not be; put in one that is issued to the node`, true),
+		Entry("a weak key", func(b *brought) {
+			key, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // which is what the row is about
+			Expect(err).NotTo(HaveOccurred())
+			b.issueFor(func(*x509.Certificate) {}, key)
+		},
+			`WeakKey: Secret press-own: the certificate "CN=press" has an RSA key of 1024 bits, which is too weak; use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more`, true),
+	)
+
+	It("is missed by name until it is there", func(ctx SpecContext) {
+		b := setUp(ctx)
+		b.create(b.refinery)
+		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
+			"False/SecretNotFound: Secret press-own does not exist; create it, and all goes on by itself"))
+		b.create(b.tlsSecret("press-own", b.pair))
+		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(intact))
+	})
+
+	It("is warned of from 14 days before its end on, with an event, until another one is there", func(ctx SpecContext) {
+		b := setUp(ctx)
+		good := b.pair
+		b.issue(func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = operatorClock.Now().Add(-1000*hour), operatorClock.Now().Add(10*24*hour+6*hour)
+		})
+		secret := b.tlsSecret("press-own", b.pair)
+		b.create(secret, b.refinery)
+		want := b.says("the certificate in Secret press-own expires in 10 days, at {to}; put a new one into it before that")
+		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateExpiring)).Should(Equal("True/Expiring: " + want))
+		Expect(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)()).To(Equal(intact))
+		Eventually(b.events(b.refinery)).Should(ContainElement("Warning/Expiring: CertificateExpiring: " + want))
+		change(b.fixture, secret, func(s *corev1.Secret) {
+			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = good.Certificate, good.Key
+		})
+		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateExpiring)).Should(BeEmpty())
+	})
+})
+
+var _ = Describe("A certificate authority that the user brings", func() {
+	setUp := func(ctx SpecContext) (b *brought, m *v1alpha1.ClusterMaster) {
+		f := newFixture(ctx)
+		b = &brought{fixture: f, authority: otherAuthority(), pair: otherAuthorityPair(), refinery: f.refinery("press", `{}`)}
+		return b, f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+	}
+	authority := func(edit func(*x509.Certificate)) func(*brought) {
+		return func(b *brought) {
+			GinkgoHelper()
+			now, key := operatorClock.Now(), newKey()
+			template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "plant"}, IsCA: true, BasicConstraintsValid: true,
+				KeyUsage: x509.KeyUsageCertSign, NotBefore: now.Add(-hour), NotAfter: now.Add(10000 * hour)}
+			edit(template)
+			der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+			Expect(err).NotTo(HaveOccurred())
+			b.pair = pairOf(der, key)
+		}
+	}
+	DescribeTable("is told with what to do when it is no good, by the ClusterMaster and by its Refineries",
+		func(ctx SpecContext, spoil func(*brought), want string) {
+			b, m := setUp(ctx)
+			good := b.pair
+			spoil(b)
+			secret := b.tlsSecret("plant-ca", b.pair)
+			if b.pair.Certificate == nil {
+				delete(secret.Data, corev1.TLSCertKey)
+			}
+			b.create(secret, m, b.refinery)
+			reason, message, _ := strings.Cut(b.says(want), ": ")
+			Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + reason + ": certificates.authority: " + message))
+			Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
+				"False/AuthorityNotReady: the certificate authority of ClusterMaster alpha: " + message))
+			change(b.fixture, secret, func(s *corev1.Secret) {
+				s.Data = map[string][]byte{corev1.TLSCertKey: good.Certificate, corev1.TLSPrivateKeyKey: good.Key}
+			})
+			Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued: Secret alpha-tls holds a certificate issued by the operator"))
+			Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued: Secret press-tls holds a certificate issued by the operator"))
+		},
+		Entry("no key tls.crt", func(b *brought) { b.pair.Certificate = nil },
+			"SecretKeyMissing: Secret plant-ca: key tls.crt is missing or empty; put in the certificate and its intermediates as PEM text"),
+		Entry("not PEM", func(b *brought) { b.pair.Certificate = []byte("garbage") },
+			"NotPEM: Secret plant-ca: tls.crt holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----"),
+		Entry("a key that is not PEM", func(b *brought) { b.pair.Key = []byte("garbage") },
+			"NotPEM: Secret plant-ca: tls.key holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----"),
+		Entry("another's key", func(b *brought) { b.pair.Key = otherAuthorityPair().Key },
+			`KeyMismatch: Secret plant-ca: tls.key is not the key of the first certificate in tls.crt ("CN=other"); put in the key that belongs to it`),
+		Entry("too large", func(b *brought) { b.pair.Certificate = over32KiB([]byte("x")) },
+			"TooLarge: Secret plant-ca: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else"),
+		Entry("no authority", authority(func(c *x509.Certificate) { c.IsCA = false }),
+			`WrongUsage: Secret plant-ca: the first certificate of tls.crt ("CN=plant") is no certificate authority: it needs the basic constraint CA`),
+		Entry("may not sign", authority(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }),
+			`WrongUsage: Secret plant-ca: the certificate authority "CN=plant" may not sign certificates: its key usage lacks certificate signing`),
+		Entry("not yet valid", authority(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) }),
+			`NotYetValid: Secret plant-ca: the certificate "CN=plant" is not valid before {from}; wait, or set the clocks right`),
+		Entry("expired", authority(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) }),
+			`Expired: Secret plant-ca: the certificate "CN=plant" expired on {to}; put in a new one`),
+	)
+
+	It("is missed by name, and warned of before its end", func(ctx SpecContext) {
+		b, m := setUp(ctx)
+		b.create(m)
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(
+			"False/SecretNotFound: certificates.authority: Secret plant-ca does not exist; create it, and all goes on by itself"))
+		authority(func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = operatorClock.Now().Add(-1000*hour), operatorClock.Now().Add(5*24*hour+6*hour)
+		})(b)
+		b.create(b.tlsSecret("plant-ca", b.pair))
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateExpiring)).Should(Equal(b.says(
+			"True/Expiring: the certificate authority in Secret plant-ca expires in 5 days, at {to}; put a new one in front of it in tls.crt before that, " +
+				"and leave it there until every node presents a certificate of the new one")))
+	})
+
+	It("may come without its key: then what has to be brought is told, and checked", func(ctx SpecContext) {
+		b, m := setUp(ctx)
+		b.create(m, b.refinery, b.tlsSecret("plant-ca", pki.PEMPair{Certificate: b.authority.BundlePEM()}))
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(
+			"False/AuthorityWithoutKey: certificates.authority came without its key, so nothing can be issued: make Secret alpha-tls with tls.crt, " +
+				"a certificate that the authority signed for the DNS SANs " + strings.Join(resource.MasterDNSNames(m), ", ") + ", its key as tls.key, and the authority as ca.crt"))
+		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
+			"False/AuthorityWithoutKey: the certificate authority of ClusterMaster alpha came without its key, so nothing can be issued: " +
+				"name a Secret with a certificate in spec.certificateSecretRef"))
+
+		wrong, err := b.authority.IssueServer("alpha", []string{"elsewhere"}, operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		served := b.tlsSecret("alpha-tls", wrong)
+		b.create(served)
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretKeyMissing: Secret alpha-tls: " +
+			"ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"))
+		change(b.fixture, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = b.authority.BundlePEM() })
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(`False/WrongIdentity: Secret alpha-tls: ` +
+			`the certificate "CN=alpha" lacks the DNS SANs ` + strings.Join(resource.MasterDNSNames(m), ", ") +
+			`, by which nodes know the master; it has "elsewhere"; put in one that has them all`))
+		stranger, err := otherAuthority().IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		change(b.fixture, served, func(s *corev1.Secret) {
+			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = stranger.Certificate, stranger.Key
+		})
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(HavePrefix("False/WrongAuthority: Secret alpha-tls: "))
+		good, err := b.authority.IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		change(b.fixture, served, func(s *corev1.Secret) {
+			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = good.Certificate, good.Key
+		})
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided: Secret alpha-tls holds a good certificate"))
+	})
+})

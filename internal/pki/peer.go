@@ -1,0 +1,137 @@
+package pki
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Bounds of the chain that a node presents, leaf first. A master looks at no more of it.
+const (
+	// MaxChainCertificates is the number of its certificates.
+	MaxChainCertificates = 5
+	// MaxChainBytes is the size of all of them together, in DER form.
+	MaxChainBytes = 12 << 10
+)
+
+// minRSABits is what NIST SP 800-57, part 1, asks for until 2030.
+const minRSABits = 2048
+
+// CheckClient checks what costs nothing to check of the chain that a node presents, before anything in it is trusted:
+// its bounds, the strength of its keys, and that the leaf is no certificate authority. A failure is a *Problem.
+func CheckClient(chain []*x509.Certificate) error {
+	if len(chain) > MaxChainCertificates {
+		return problemf(v1alpha1.ReasonTooLarge, "the chain has %d certificates, more than the %d that a master looks at; "+
+			"leave out those that do not lead from the first one to the authority", len(chain), MaxChainCertificates)
+	}
+	size := 0
+	for _, c := range chain {
+		size += len(c.Raw)
+	}
+	if size > MaxChainBytes {
+		return problemf(v1alpha1.ReasonTooLarge, "the chain has %d bytes in DER form, more than the %d that a master looks at; "+
+			"use certificates with fewer names and smaller keys, ECDSA P-256 for example", size, MaxChainBytes)
+	}
+	for _, c := range chain {
+		if err := checkKey(c); err != nil {
+			return err
+		}
+	}
+	if leaf := chain[0]; leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
+		return problemf(v1alpha1.ReasonWrongUsage,
+			"the certificate %s is that of a certificate authority, and a node's must not be; put in one that is issued to the node", nameOf(leaf))
+	}
+	return nil
+}
+
+// checkKey takes what is taken everywhere and can be verified in little time.
+func checkKey(c *x509.Certificate) error {
+	const instead = "use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more"
+	switch key := c.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if bits := key.N.BitLen(); bits < minRSABits {
+			return problemf(v1alpha1.ReasonWeakKey, "the certificate %s has an RSA key of %d bits, which is too weak; %s", nameOf(c), bits, instead)
+		}
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521() {
+			return problemf(v1alpha1.ReasonWeakKey, "the certificate %s has a key on the curve %s, which TLS 1.3 does not take; %s",
+				nameOf(c), key.Curve.Params().Name, instead)
+		}
+	case ed25519.PublicKey:
+	default:
+		return problemf(v1alpha1.ReasonWeakKey, "the certificate %s has a key of a kind that TLS 1.3 does not take (%s); %s", nameOf(c), c.PublicKeyAlgorithm, instead)
+	}
+	return nil
+}
+
+// errUntrusted tells that no anchor vouches for a chain.
+var errUntrusted = errors.New("none of its certificates is signed by a trusted authority")
+
+// Intermediates returns the certificates of a chain, in the order in which TLS sends it (RFC 8446, section 4.4.2: each
+// certifies the one before it), that lead from its leaf to one of the anchors. It goes from the anchor down, so that no
+// signature is ever checked with a key that no anchor vouches for: whoever makes up a chain chooses how dear it is to
+// verify, and how many ways lead through it.
+func Intermediates(chain, anchors []*x509.Certificate) ([]*x509.Certificate, error) {
+	for top, c := range chain {
+		if top > 0 && !issued(c, chain[top-1]) {
+			break
+		}
+		if !vouched(c, anchors) {
+			continue
+		}
+		for i := top - 1; i >= 0; i-- {
+			if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil {
+				return nil, fmt.Errorf("certificate %d of its chain: %w", i+1, err)
+			}
+		}
+		return chain[1 : top+1], nil
+	}
+	return nil, errUntrusted
+}
+
+// issued tells by the names alone whether c was issued under the name of issuer.
+func issued(issuer, c *x509.Certificate) bool { return bytes.Equal(issuer.RawSubject, c.RawIssuer) }
+
+func vouched(c *x509.Certificate, anchors []*x509.Certificate) bool {
+	for _, anchor := range anchors {
+		if issued(anchor, c) && c.CheckSignatureFrom(anchor) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// oidSubjectAltName is id-ce-subjectAltName (RFC 5280, section 4.2.1.6), and tagURI the tag of its choice
+// uniformResourceIdentifier.
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+const tagURI = 6
+
+// Names are the URI SANs of a certificate as they stand in it. x509.Certificate.URIs are parsed: another case of the
+// scheme, or an empty fragment, is gone from them.
+func Names(c *x509.Certificate) []string {
+	var found []string
+	for _, extension := range c.Extensions {
+		if !extension.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		var names []asn1.RawValue
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
+			return nil // x509 parsed it before
+		}
+		for _, name := range names {
+			if name.Class == asn1.ClassContextSpecific && name.Tag == tagURI {
+				found = append(found, string(name.Bytes))
+			}
+		}
+	}
+	return found
+}
