@@ -24,20 +24,25 @@ type expiry struct {
 	certificate *x509.Certificate
 	// what it is, with the Secret that holds it.
 	what string
-	// brought tells that a person replaces it; all others are renewed at two thirds of their life.
+	// brought tells that a person replaces it; all others are renewed by themselves.
 	brought bool
+	// renewBefore is how long before its end it is renewed, if that is not at two thirds of its life.
+	renewBefore time.Duration
 	// advice is what a person has to do.
 	advice string
 }
 
-// from is when the warning begins: 14 days before the end, or, in a short life, when a third of it is left of one that
-// is brought, and a sixth of one that should have been renewed when a third was.
+// from is when the warning begins: 14 days before the end, or, in a short life, when a third of it is left. One that is
+// renewed by itself is not warned of before half of the time is over that its renewal had.
 func (e expiry) from() time.Time {
-	part := e.certificate.NotAfter.Sub(e.certificate.NotBefore) / 6
-	if e.brought {
-		part *= 2
+	before := e.certificate.NotAfter.Sub(e.certificate.NotBefore) / 3
+	if e.renewBefore > 0 {
+		before = min(before, e.renewBefore)
 	}
-	return e.certificate.NotAfter.Add(-min(expiringFrom, part))
+	if !e.brought {
+		before /= 2
+	}
+	return e.certificate.NotAfter.Add(-min(expiringFrom, before))
 }
 
 // message counts whole days, so that it changes once a day.
@@ -87,14 +92,16 @@ func refineryExpiry(s *refineryScope) []expiry {
 	if found.leaf == nil {
 		return nil
 	}
-	e := expiry{certificate: found.leaf, brought: found.secret != ""}
-	switch name := s.refinery.CertificateSecretName(); {
+	e := expiry{certificate: found.leaf, brought: found.secret != "", what: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
+	if !e.brought {
+		e.renewBefore = s.master.CertificatePeriods().RenewBefore
+	}
+	switch {
 	case e.brought:
-		e.what, e.advice = fmt.Sprintf("the certificate in Secret %s", name), "put a new one into it before that"
+		e.advice = "put a new one into it before that"
 	case found.condition.Status != metav1.ConditionTrue:
-		e.what, e.advice = fmt.Sprintf("the certificate in Secret %s", name), fmt.Sprintf("it was not renewed: %s: %s", found.condition.Reason, found.condition.Message)
+		e.advice = fmt.Sprintf("it was not renewed: %s: %s", found.condition.Reason, found.condition.Message)
 	default:
-		e.what = fmt.Sprintf("the certificate in Secret %s", name)
 		e.advice = fmt.Sprintf("it ends with the certificate authority of ClusterMaster %s, which has to be replaced before that", s.master.Name)
 	}
 	return []expiry{e}
@@ -121,6 +128,9 @@ func masterExpiries(s *masterScope) []expiry {
 	}
 	e := expiry{certificate: leaf, brought: s.authority != nil && s.authority.Key == nil,
 		what: fmt.Sprintf("the certificate that the master serves, in Secret %s,", s.master.CertificateSecretName())}
+	if !e.brought {
+		e.renewBefore = s.master.CertificatePeriods().RenewBefore
+	}
 	switch c := s.certificate.condition; {
 	case e.brought:
 		e.advice = "put a new one into it before that"

@@ -49,6 +49,7 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 		"short, a third left":                   {day, 8 * time.Hour, brought, "less than a day", 8*time.Hour + time.Second},
 		"issued, renewal has time":              {90 * day, 15 * day, issued, "", day},
 		"issued, renewal is late":               {90 * day, 14 * day, issued, "14 days", time.Second},
+		"issued, renewed late by the spec":      {100 * day, 5*day + time.Second, issued, "", time.Second},
 		"issued, short, renewal has time":       {2 * time.Minute, 21 * time.Second, issued, "", time.Second},
 		"issued, short, renewal is late":        {2 * time.Minute, 20 * time.Second, issued, "less than a day", 21 * time.Second},
 		"issued, and what keeps it from a next": {90 * day, 2 * day, hindered, "2 days", time.Second},
@@ -57,6 +58,9 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := refineryScopeOf(func(s *refineryScope) {
 				s.certificate.leaf = lasting(test.life, test.left)
+				if test.life == 100*day {
+					s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{RenewBefore: "240h"}
+				}
 				switch test.message {
 				case brought:
 					s.refinery.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "press-own"}
