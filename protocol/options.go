@@ -16,6 +16,7 @@ const (
 	DefaultAliveTimeout           = 35 * time.Second
 	DefaultWriteTimeout           = 5 * time.Second
 	DefaultDrainWindow            = 10 * time.Second
+	DefaultHandshakeTurn          = 500 * time.Millisecond
 	DefaultMaxSessions            = 20000
 	DefaultMaxHandshakes          = 64
 	DefaultMaxWaiting             = 1024
@@ -44,6 +45,9 @@ type ServerOptions struct {
 	// HandshakeTimeout bounds everything from accepting a connection to the refinery's auth:ack: waiting for a turn,
 	// TLS, the protocol's handshake and the Handler's decisions. It is absolute, not per read.
 	HandshakeTimeout time.Duration
+	// HandshakeTurn is for how long a handshake in flight counts against MaxHandshakes. After it the handshake goes on, but
+	// keeps nobody waiting: peers that stall cost a place among MaxHandshakes and MaxWaiting together, and no turn.
+	HandshakeTurn time.Duration
 	// AliveInterval is how often refineries are expected to send conn:alive. The refinery drives; the server uses it to
 	// check that AliveTimeout is longer.
 	AliveInterval time.Duration
@@ -57,11 +61,12 @@ type ServerOptions struct {
 
 	// MaxSessions bounds the connections open at a time, those waiting and handshaking included.
 	MaxSessions int
-	// MaxHandshakes bounds the handshakes in flight. More connections wait, in order, before anything is read from them,
-	// so that a storm finishes the handshakes that it began.
+	// MaxHandshakes bounds the handshakes that have their turn. More connections wait before anything is read from them,
+	// so that a storm finishes the handshakes that it began. The source with the fewest handshakes in flight is next.
 	MaxHandshakes int
-	// MaxWaiting bounds the connections waiting for one of MaxHandshakes. One more is closed at once: its refinery knows
-	// it must come back later, and is not kept waiting for a turn that would come too late.
+	// MaxWaiting bounds the connections that wait for their turn, or had it and are not authenticated yet. One more is
+	// closed at once: its refinery knows it must come back later, and is not kept waiting for a turn that would come too
+	// late. But a source that has several makes room for another that has fewer.
 	MaxWaiting int
 	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking.
 	MaxHandshakesPerSource int
@@ -89,6 +94,7 @@ func DefaultServerOptions() ServerOptions {
 		AliveTimeout:           DefaultAliveTimeout,
 		WriteTimeout:           DefaultWriteTimeout,
 		DrainWindow:            DefaultDrainWindow,
+		HandshakeTurn:          DefaultHandshakeTurn,
 		MaxSessions:            DefaultMaxSessions,
 		MaxHandshakes:          DefaultMaxHandshakes,
 		MaxWaiting:             DefaultMaxWaiting,
@@ -105,6 +111,9 @@ func (o ServerOptions) Validate() error {
 	var errs []error
 	if c := o.TLSConfig; c != nil && len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
 		errs = append(errs, errors.New("TLSConfig has no certificate: set Certificates, GetCertificate or GetConfigForClient"))
+	}
+	if o.HandshakeTurn <= 0 {
+		errs = append(errs, fmt.Errorf("HandshakeTurn is %v: it must be more than 0 (start from the default options)", o.HandshakeTurn))
 	}
 	if o.DrainWindow < 0 {
 		errs = append(errs, fmt.Errorf("DrainWindow is %v: it must not be negative", o.DrainWindow))

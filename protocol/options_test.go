@@ -33,6 +33,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		{"alive timeout within the interval", server(func(o *ServerOptions) { o.AliveTimeout = 11 * time.Second }), "AliveTimeout is 11s"},
 		{"alive timeout just over it", server(func(o *ServerOptions) { o.AliveTimeout = 11*time.Second + 1 }), ""},
 		{"a negative drain window", server(func(o *ServerOptions) { o.DrainWindow = -1 }), "DrainWindow is -1ns"},
+		{"no handshake turn", server(func(o *ServerOptions) { o.HandshakeTurn = 0 }), "HandshakeTurn is 0s"},
 		{"no drain window is fine", server(func(o *ServerOptions) { o.DrainWindow = 0 }), ""},
 		{"no handshakes", server(func(o *ServerOptions) { o.MaxHandshakes = 0 }), "MaxHandshakes is 0"},
 		{"no waiting is fine", server(func(o *ServerOptions) { o.MaxWaiting = 0 }), ""},

@@ -28,7 +28,7 @@ type Handler interface {
 	Acknowledged(s *Session, upstream string)
 	// Closed is told exactly once for each session for which Establish was called. cause is the error of Establish or
 	// Authenticate, that given to Session.Close, ErrPeerClosed, ErrAliveTimeout, ErrAckTimeout, ErrWriteTimeout,
-	// ErrHandshakeTimeout, ErrServerClosed, a *ProtocolError, a *PanicError, or the network's error.
+	// ErrHandshakeTimeout, ErrServerClosed, ErrTooManyHandshakes, a *ProtocolError, a *PanicError, or the network's error.
 	Closed(s *Session, cause error)
 }
 
@@ -76,6 +76,7 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 		closing:   make(chan struct{}),
 		drained:   make(chan struct{}),
 	}
+	srv.door.again = srv.startNext
 	srv.ctx, srv.stop = context.WithCancelCause(context.Background())
 	srv.apply(&o)
 	return srv, nil
@@ -187,17 +188,29 @@ func (srv *Server) isClosing() bool {
 // arrive lets a new connection stand in line, or refuses it.
 func (srv *Server) arrive(conn net.Conn) {
 	srv.accepted.Add(1)
-	a := &arrival{
-		conn:     conn,
-		source:   sourceOf(conn.RemoteAddr()),
-		deadline: time.Now().Add(srv.options().HandshakeTimeout),
-	}
-	if err := srv.door.admit(a); err != nil {
+	a := &arrival{conn: conn, deadline: time.Now().Add(srv.options().HandshakeTimeout)}
+	displaced, err := srv.door.admit(a)
+	if err != nil {
 		_ = conn.Close() // It is refused either way.
 		srv.refuse(conn.RemoteAddr(), err)
 		return
 	}
+	if displaced != nil {
+		srv.displace(displaced)
+	}
 	srv.startNext()
+}
+
+// displace closes a connection that lost its place to another.
+func (srv *Server) displace(a *arrival) {
+	if s := a.session.Load(); s != nil {
+		s.abort(ErrTooManyHandshakes)
+		return
+	}
+	_ = a.conn.Close() // Nothing was said yet.
+	if a.begun.IsZero() {
+		srv.refuse(a.conn.RemoteAddr(), ErrTooManyHandshakes)
+	}
 }
 
 func (srv *Server) refuse(remote net.Addr, reason error) {
@@ -226,12 +239,13 @@ func (srv *Server) handshake(a *arrival) {
 		packetBytes:  o.PacketBytes,
 		deadline:     a.deadline,
 	}
+	a.session.Store(s)
 	s.conn = &s.socket
 	s.in = reader{conn: s.conn, opening: true}
 	err := ErrSessionClosed // Stands if a Handler ends the goroutine.
 	defer func() {
 		panicked := recover()
-		srv.door.opened(a.source)
+		srv.door.opened(a)
 		cancel()
 		if err != nil || panicked != nil {
 			s.finish(err, panicked)

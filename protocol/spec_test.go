@@ -99,7 +99,7 @@ func TestStateTablesAreThoseOfTheSpecification(t *testing.T) {
 
 // each option has the default of the table, on the side that it binds.
 func TestDefaultsAreThoseOfTheSpecification(t *testing.T) {
-	units := map[string]int64{"": 1, "s": int64(time.Second), "KiB": 1024}
+	units := map[string]int64{"": 1, "ms": int64(time.Millisecond), "s": int64(time.Second), "KiB": 1024}
 	found := 0
 	for _, row := range tableBelow(t, specification(t), "**R-6.1**")[1:] {
 		values := strings.Split(strings.TrimSuffix(row[1], " ± 10 %"), ", ")
@@ -122,8 +122,8 @@ func TestDefaultsAreThoseOfTheSpecification(t *testing.T) {
 			}
 		}
 	}
-	if found != 19 {
-		t.Errorf("%d options have a default in spec.md, want 13 of a master and 6 of a refinery", found)
+	if found != 20 {
+		t.Errorf("%d options have a default in spec.md, want 14 of a master and 6 of a refinery", found)
 	}
 	if got := jitter(DefaultAliveInterval); got != time.Second {
 		t.Errorf("the jitter is %v, spec.md says 10 %%", got)
