@@ -188,7 +188,7 @@ const (
 func say(t *testing.T, c net.Conn, s string) {
 	t.Helper()
 	if _, err := c.Write([]byte(s)); err != nil {
-		t.Fatalf("write %q: %v", s, err)
+		t.Fatalf("write %.200q: %v", s, err)
 	}
 }
 

@@ -83,6 +83,10 @@ func TestLimitsRefuseWhatIsOverThem(t *testing.T) {
 				for _, ip := range tc.first {
 					defer l.dialFrom(ip).Close()
 				}
+				synctest.Wait()
+				if s := srv.Stats(); s.Refused != 0 || s.Handshaking+s.Waiting != len(tc.first) {
+					t.Errorf("within the limit: stats %+v", s)
+				}
 				over := l.dialFrom(tc.over)
 				defer over.Close()
 				if tc.other != "" {

@@ -1,0 +1,173 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A millisecond before each timer ends, what it waits for is still in time.
+func TestWhatComesAMillisecondBeforeATimerEndsIsInTime(t *testing.T) {
+	const moment = time.Millisecond
+	begin := func(t *testing.T, o ServerOptions) (*recorder, net.Conn) {
+		h := newRecorder()
+		l := newPipeListener()
+		serve(t, l, h, o)
+		c := l.dial()
+		t.Cleanup(func() { _ = c.Close() })
+		return h, c
+	}
+	for name, talk := range map[string]func(t *testing.T){
+		"R-6.2 conn:establish": func(t *testing.T) {
+			_, c := begin(t, DefaultServerOptions())
+			time.Sleep(DefaultHandshakeTimeout - moment)
+			say(t, c, testEstablish)
+			hear(t, c, "conn:startAuth;;<EOF>")
+		},
+		"R-6.2 auth:ack": func(t *testing.T) {
+			h, c := begin(t, DefaultServerOptions())
+			say(t, c, testEstablish)
+			hear(t, c, "conn:startAuth;;<EOF>")
+			say(t, c, testAuthStart)
+			hear(t, c, testGrant)
+			time.Sleep(DefaultHandshakeTimeout - moment)
+			say(t, c, "auth:ack;;<EOF>")
+			h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
+			time.Sleep(DefaultHandshakeTimeout) // Its deadline is over with it.
+			say(t, c, "conn:alive;;<EOF>")
+			hear(t, c, "conn:alive;;<EOF>")
+		},
+		"R-5.4 conn:alive": func(t *testing.T) {
+			_, _, c := session(t, DefaultServerOptions())
+			for range 3 {
+				time.Sleep(DefaultAliveTimeout - moment)
+				say(t, c, "conn:alive;;<EOF>")
+				hear(t, c, "conn:alive;;<EOF>")
+			}
+		},
+		"R-5.6 auth:ack of a new upstream": func(t *testing.T) {
+			h, _, c := session(t, DefaultServerOptions())
+			if err := h.last.Load().SetUpstream("up:2"); err != nil {
+				t.Fatal(err)
+			}
+			hear(t, c, `auth:ack;;{"upstream":"up:2"}<EOF>`)
+			time.Sleep(DefaultAliveTimeout / 2)
+			say(t, c, "conn:alive;;<EOF>")
+			hear(t, c, "conn:alive;;<EOF>")
+			time.Sleep(DefaultAliveTimeout/2 - moment)
+			say(t, c, "auth:ack;;<EOF>")
+			h.expect(t, "acknowledged up:2")
+		},
+		"R-6.3 reading": func(t *testing.T) {
+			_, _, c := session(t, DefaultServerOptions())
+			say(t, c, "conn:alive;;<EOF>")
+			time.Sleep(DefaultWriteTimeout - moment)
+			hear(t, c, "conn:alive;;<EOF>")
+		},
+		"R-5.8 closing": func(t *testing.T) {
+			h, _, c := session(t, DefaultServerOptions())
+			h.last.Load().Close(nil)
+			hear(t, c, "conn:close;;<EOF>")
+			time.Sleep(closeLinger - moment)
+			say(t, c, "conn:alive;;<EOF>") // It is discarded, so the socket is still read.
+		},
+		"R-5.4 conn:alive of the master": func(t *testing.T) {
+			_, master, _ := client(t, nil)
+			go func() { _, _ = io.Copy(io.Discard, master) }()
+			for range 3 {
+				time.Sleep(DefaultAliveTimeout - moment)
+				say(t, master, "conn:alive;;<EOF>")
+			}
+		},
+		"R-6.2 the master's auth:ack": func(t *testing.T) {
+			o := DefaultClientOptions()
+			o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+			here, there := net.Pipe()
+			defer there.Close()
+			in := make(chan error, 1)
+			go func() {
+				c, err := Handshake(t.Context(), here, o)
+				if err == nil {
+					_ = c.socket.Close()
+				}
+				in <- err
+			}()
+			hear(t, there, testEstablish)
+			say(t, there, "conn:startAuth;;<EOF>")
+			hear(t, there, testAuthStart)
+			time.Sleep(DefaultHandshakeTimeout - moment)
+			say(t, there, testGrant)
+			hear(t, there, "auth:ack;;<EOF>")
+			if err := <-in; err != nil {
+				t.Errorf("Handshake returned %v", err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, talk) })
+	}
+}
+
+// R-5.8: whoever sent conn:close waits one second for the other side to close, and no longer than the handshake may take.
+func TestTheSenderOfCloseWaitsForASecond(t *testing.T) {
+	t.Run("the master, in session", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, _, c := session(t, DefaultServerOptions())
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+			cause := errors.New("suspended")
+			h.last.Load().Close(cause)
+			h.after(t, closeLinger, cause)
+		})
+	})
+	for _, tc := range []struct {
+		name      string
+		spent, in time.Duration
+	}{
+		{"the master, early in the handshake", 0, closeLinger},
+		{"the master, when the handshake's deadline is near", DefaultHandshakeTimeout - closeLinger/2, closeLinger / 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				refused := errors.New("refused")
+				h := newRecorder()
+				h.establish = func(context.Context, *Session) error { return refused }
+				l := newPipeListener()
+				serve(t, l, h, DefaultServerOptions())
+				c := l.dial()
+				defer c.Close()
+				time.Sleep(tc.spent)
+				say(t, c, testEstablish)
+				hear(t, c, "conn:close;;<EOF>")
+				h.after(t, tc.in, refused)
+			})
+		})
+	}
+	t.Run("the refinery", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, master, ended := client(t, nil)
+			begin := time.Now()
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			hear(t, master, "conn:close;;<EOF>")
+			if err := <-ended; !errors.Is(err, ErrSessionClosed) || time.Since(begin) != closeLinger {
+				t.Errorf("Run returned %v after %v", err, time.Since(begin))
+			}
+		})
+	})
+}
+
+// R-6.3
+func TestRefineryClosesAMasterThatDoesNotReadAfterTheWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, master, ended := client(t, nil)
+		begin := time.Now()
+		say(t, master, `auth:ack;;{"upstream":"up:2"}<EOF>`) // Its answer is never read.
+		if err := <-ended; !errors.Is(err, ErrWriteTimeout) || time.Since(begin) != DefaultWriteTimeout {
+			t.Errorf("Run returned %v after %v", err, time.Since(begin))
+		}
+	})
+}
