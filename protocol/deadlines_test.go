@@ -72,7 +72,7 @@ func TestWhatComesAMillisecondBeforeATimerEndsIsInTime(t *testing.T) {
 			h, _, c := session(t, DefaultServerOptions())
 			h.last.Load().Close(nil)
 			hear(t, c, "conn:close;;<EOF>")
-			time.Sleep(closeLinger - moment)
+			time.Sleep(time.Second - moment)
 			say(t, c, "conn:alive;;<EOF>") // It is discarded, so the socket is still read.
 		},
 		"R-5.4 conn:alive of the master": func(t *testing.T) {
@@ -119,15 +119,15 @@ func TestTheSenderOfCloseWaitsForASecond(t *testing.T) {
 			go func() { _, _ = io.Copy(io.Discard, c) }()
 			cause := errors.New("suspended")
 			h.last.Load().Close(cause)
-			h.after(t, closeLinger, cause)
+			h.after(t, time.Second, cause)
 		})
 	})
 	for _, tc := range []struct {
 		name      string
 		spent, in time.Duration
 	}{
-		{"the master, early in the handshake", 0, closeLinger},
-		{"the master, when the handshake's deadline is near", DefaultHandshakeTimeout - closeLinger/2, closeLinger / 2},
+		{"the master, early in the handshake", 0, time.Second},
+		{"the master, when the handshake's deadline is near", DefaultHandshakeTimeout - time.Second/2, time.Second / 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestTheSenderOfCloseWaitsForASecond(t *testing.T) {
 				t.Fatal(err)
 			}
 			hear(t, master, "conn:close;;<EOF>")
-			if err := <-ended; !errors.Is(err, ErrSessionClosed) || time.Since(begin) != closeLinger {
+			if err := <-ended; !errors.Is(err, ErrSessionClosed) || time.Since(begin) != time.Second {
 				t.Errorf("Run returned %v after %v", err, time.Since(begin))
 			}
 		})
