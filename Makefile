@@ -23,7 +23,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit test-attack test-cluster test-api test-controllers test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
+test: verify lint test-unit fuzz test-attack test-cluster test-api test-controllers test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
@@ -31,6 +31,10 @@ UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /
 .PHONY: test-unit
 test-unit: test-packages ## The inner loop: unit tests with the race detector, under a minute when warm.
 	@env -u KUBEBUILDER_ASSETS go test -race $(UNIT_PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target of the repository for FUZZTIME (30s each unless told), and say where a failing input is.
+	@hack/fuzz $(FUZZTIME)
 
 .PHONY: test-attack
 test-attack: ## A master under attack over real sockets: ten thousand connections, stalling peers, resets, garbage; two minutes.

@@ -13,6 +13,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -63,6 +64,12 @@ func TestMain(m *testing.M) {
 	}
 	if err := server.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	leaks := goleak.Find(goleak.IgnoreTopFunction( // Ginkgo's own, for good.
+		"github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"))
+	if leaks != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, leaks)
+		code = 1
 	}
 	os.Exit(code)
 }

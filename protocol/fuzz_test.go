@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -26,13 +27,17 @@ func FuzzDecode(f *testing.F) {
 	const limit = 256
 	f.Fuzz(func(t *testing.T, b []byte, split uint8) {
 		whole, rule := readAll(bytes.NewReader(b), limit)
-		at := min(int(split), len(b))
-		for name, r := range map[string]func() ([]string, string){
-			"byte by byte": func() ([]string, string) { return readAll(iotest.OneByteReader(bytes.NewReader(b)), limit) },
-			"in two":       func() ([]string, string) { return readAll(&twoReads{b[:at], b[at:]}, limit) },
-		} {
-			if got, gotRule := r(); !slices.Equal(got, whole) || gotRule != rule {
-				t.Fatalf("%s: %q %q; whole: %q %q", name, got, gotRule, whole, rule)
+		same := func(name string, at int, r io.Reader) {
+			if got, gotRule := readAll(r, limit); !slices.Equal(got, whole) || gotRule != rule {
+				t.Fatalf("%s, %d: %q %q; whole: %q %q", name, at, got, gotRule, whole, rule)
+			}
+		}
+		same("byte by byte", 1, iotest.OneByteReader(bytes.NewReader(b)))
+		same("in pieces", int(split)+2, &splitReader{b: b, first: int(split) + 2, then: int(split) + 2})
+		// In two, wherever they are divided; of what is long, only around the bound and where the fuzzer has it.
+		for at := 1; at < min(len(b), limit+len(eof)); at++ {
+			if len(b) <= 128 || at >= limit-len(eof) || at == int(split) {
+				same("in two", at, &splitReader{b: b, first: at, then: len(b)})
 			}
 		}
 		for _, s := range whole {
@@ -44,17 +49,23 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-type twoReads [2][]byte
+// splitReader returns so many bytes with the first read, and with each that follows.
+type splitReader struct {
+	b           []byte
+	first, then int
+}
 
-func (r *twoReads) Read(p []byte) (int, error) {
-	for i := range r {
-		if len(r[i]) > 0 {
-			n := copy(p, r[i])
-			r[i] = r[i][n:]
-			return n, nil
-		}
+func (r *splitReader) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, io.EOF
 	}
-	return bytes.NewReader(nil).Read(p)
+	n := copy(p, r.b[:min(r.first, len(r.b))])
+	if r.b = r.b[n:]; n == r.first {
+		r.first = r.then
+	} else {
+		r.first -= n
+	}
+	return n, nil
 }
 
 // FuzzCertificateField: a certificate that may be sent arrives as it is, whatever it holds, and no mark stands in the
