@@ -205,6 +205,24 @@ func testsCiting(t *testing.T) map[string][]string {
 	return citing
 }
 
+// A rule that an implementation can keep has a transcript that shows it.
+func TestEveryRuleHasATranscript(t *testing.T) {
+	shown := make(map[string]int)
+	paths, _ := filepath.Glob("testdata/*.txt") // The pattern is good.
+	for _, path := range paths {
+		for _, tr := range transcripts(t, path) {
+			for _, rule := range ruleCited.FindAllString(tr.name, -1) {
+				shown[rule]++
+			}
+		}
+	}
+	for rule, program := range rulesDefined(t) {
+		if (shown[rule] == 0) != program {
+			t.Errorf("%d transcripts show %s; the program's rule: %v", shown[rule], rule, program)
+		}
+	}
+}
+
 func TestEveryRuleIsCitedByATest(t *testing.T) {
 	citing := testsCiting(t)
 	rules := rulesDefined(t)

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -158,7 +159,7 @@ func TestMasterTranscripts(t *testing.T) {
 		o := DefaultServerOptions()
 		o.OnRefused = func(_ net.Addr, reason error) { refused <- reason }
 		for _, text := range tr.take("option") {
-			setOption(t, &o, text)
+			setField(t, &o, text)
 		}
 		for _, text := range tr.take("decision") {
 			switch text {
@@ -183,10 +184,10 @@ func TestMasterTranscripts(t *testing.T) {
 			}
 		}
 		wanted := tr.take("told")
-		l := listen(t)
+		l, conn := transport(t, &o, strings.Join(tr.take("transport"), ""))
 		serve(t, l, h, o)
 		var s *Session
-		tr.play(t, dial(t, l), "C", "S", byByte, func(l line) {
+		tr.play(t, conn(), "C", "S", byByte, func(l line) {
 			if s == nil {
 				s = <-session
 			}
@@ -222,6 +223,39 @@ func TestMasterTranscripts(t *testing.T) {
 	})
 }
 
+// transport returns a listener and what dials it: TCP unless the transcript says otherwise.
+func transport(t *testing.T, o *ServerOptions, name string) (net.Listener, func() net.Conn) {
+	t.Helper()
+	if name == "unix" {
+		l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, func() net.Conn {
+			conn, err := net.Dial("unix", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			return conn
+		}
+	}
+	l := listen(t)
+	if name == "" || name == "tcp" {
+		return l, func() net.Conn { return dial(t, l) }
+	}
+	server, client := mutual(t)
+	switch name {
+	case "TLS":
+		server.ClientAuth, client.Certificates = tls.NoClientCert, nil
+	case "mutual TLS":
+	default:
+		t.Fatalf("unknown transport %q", name)
+	}
+	o.TLSConfig = server
+	return l, func() net.Conn { return tls.Client(dial(t, l), client) }
+}
+
 // slow decides only when something that the peer sent ahead of its turn, or the end of the stream, has arrived: along
 // with what was read, or in the kernel.
 func slow(s *Session) error {
@@ -236,27 +270,6 @@ func slow(s *Session) error {
 		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
 		return err != syscall.EAGAIN
 	})
-}
-
-func setOption(t *testing.T, o *ServerOptions, text string) {
-	t.Helper()
-	name, value, _ := strings.Cut(text, " ")
-	n, err := strconv.Atoi(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch name {
-	case "EstablishBytes":
-		o.EstablishBytes = n
-	case "AuthStartBytes":
-		o.AuthStartBytes = n
-	case "SessionBytes":
-		o.SessionBytes = n
-	case "PacketBytes":
-		o.PacketBytes = n
-	default:
-		t.Fatalf("unknown option %q", name)
-	}
 }
 
 // TestRefineryTranscripts plays masters against a Client over a socket.
