@@ -118,7 +118,7 @@ func masterExpiries(s *masterScope) []expiry {
 			e.advice = "put a new one in front of it in tls.crt before that, and leave it there until every node presents a certificate of the new one"
 		} else {
 			e.what = fmt.Sprintf("the certificate authority in Secret %s", s.master.AuthoritySecretName())
-			e.advice = "everything that it signed ends with it; replace it before that"
+			e.advice = "everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"
 		}
 		all = append(all, e)
 	}

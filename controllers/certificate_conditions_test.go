@@ -102,7 +102,7 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 		"its own authority": {func(s *masterScope) {
 			authority(s, 10*day, true)
 			s.certificate.leaf = lasting(20*day, 10*day)
-		}, "True/Expiring: the certificate authority in Secret alpha-ca expires in 10 days, at 2026-03-11T12:00:00Z; everything that it signed ends with it; replace it before that"},
+		}, "True/Expiring: the certificate authority in Secret alpha-ca expires in 10 days, at 2026-03-11T12:00:00Z; everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"},
 		"both, brought": {func(s *masterScope) {
 			s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 			authority(s, 10*day, false)

@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -28,6 +27,8 @@ type held struct {
 	// chain is there, leaf first, as soon as it parses, also when the rest is no good.
 	chain []*x509.Certificate
 	pair  pki.PEMPair
+	// bundle is the trust bundle beside it.
+	bundle []byte
 	// uid of the Secret; empty for a Secret that is to be made.
 	uid types.UID
 }
@@ -41,7 +42,8 @@ func (h held) leaf() *x509.Certificate {
 
 // parseHeld reads certificate and key of a Secret. What is wrong is a *pki.Problem.
 func parseHeld(secret *corev1.Secret) (held, error) {
-	h := held{uid: secret.UID, pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
+	h := held{uid: secret.UID, bundle: secret.Data[v1alpha1.AuthorityKey],
+		pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
 	var err error
 	if h.chain, err = pki.ParseCertificates(corev1.TLSCertKey, h.pair.Certificate); err != nil {
 		return h, err
@@ -58,58 +60,95 @@ type issuedSecret struct {
 	authority *pki.Authority
 	// before is how long before its end the certificate is renewed.
 	before time.Duration
+	// window is the time over which certificates are issued anew after a change of the authority.
+	window time.Duration
+	// attests makes each bundle that gains a certificate come with a new certificate: whoever presents that has
+	// loaded the bundle, since they are in one Secret.
+	attests bool
 	// verify tells whether a chain may stay in use; what is wrong is a *pki.Problem.
 	verify func(chain []*x509.Certificate) error
 	// issue makes a new certificate.
 	issue func() (pki.PEMPair, error)
 }
 
-// read returns the certificate that is in use, and, as renew, whether a new one is needed: it is missing,
-// does not parse, does not verify, or is due. That is decided on what the API
-// server has, never on a cache that may be behind.
-func (e *Environment) read(ctx context.Context, a *apply.Applier, s issuedSecret) (found bool, current held, renew bool, err error) {
+// verdict is what is to be done about a certificate.
+type verdict struct {
+	// renew: now.
+	renew bool
+	// due is when to renew it, or zero for never.
+	due time.Time
+	// keepBundle: what goes with it changes together with the certificate, and not before.
+	keepBundle bool
+}
+
+// read returns the certificate that is in use, and whether a new one is needed: it is missing, does not parse,
+// does not verify, or is due. That is decided on what the API server has, never on a cache that may be behind.
+func (e *Environment) read(ctx context.Context, a *apply.Applier, s issuedSecret) (found bool, current held, v verdict, err error) {
 	secret := &corev1.Secret{}
 	secret.Namespace, secret.Name = s.owner.GetNamespace(), s.name
 	found, err = a.Read(ctx, s.owner, secret)
 	if err != nil || !found {
-		return false, held{}, !found, err
+		return false, held{}, verdict{renew: !found}, err
 	}
-	if current, renew = e.judge(secret, s); !renew {
-		return true, current, false, nil
+	if current, v = s.judge(secret, e.Clock.Now()); !v.renew {
+		return true, current, v, nil
 	}
 	err = e.Live.Get(ctx, client.ObjectKeyFromObject(secret), secret)
 	if apierrors.IsNotFound(err) || (err == nil && !metav1.IsControlledBy(secret, s.owner)) {
-		return false, held{}, true, nil
+		return false, held{}, verdict{renew: true}, nil
 	}
 	if err != nil {
-		return false, held{}, false, fmt.Errorf("read Secret %s: %w", s.name, err)
+		return false, held{}, verdict{}, fmt.Errorf("read Secret %s: %w", s.name, err)
 	}
-	current, renew = e.judge(secret, s)
-	return true, current, renew, nil
+	current, v = s.judge(secret, e.Clock.Now())
+	return true, current, v, nil
 }
 
-func (e *Environment) judge(secret *corev1.Secret, s issuedSecret) (h held, renew bool) {
+func (s issuedSecret) judge(secret *corev1.Secret, now time.Time) (held, verdict) {
 	h, err := parseHeld(secret)
 	switch {
 	case err != nil:
-		return h, true
+		return h, verdict{renew: true}
 	case s.authority == nil:
-		return h, false
+		return h, verdict{}
 	case s.verify(h.chain) != nil:
-		return h, true
+		return h, verdict{renew: true}
 	}
-	due := s.authority.RenewAt(h.leaf(), s.before)
-	return h, !due.IsZero() && !e.Clock.Now().Before(due)
+	v := verdict{due: s.authority.RenewAt(h.leaf(), s.before)}
+	if s.authority.Key != nil && s.outdated(h) {
+		if anew := s.authority.Since.Add(spread(s.owner.GetUID(), s.window)); v.due.IsZero() || anew.Before(v.due) {
+			v.due = anew
+		}
+		v.keepBundle = s.attests
+	}
+	v.renew = !v.due.IsZero() && !now.Before(v.due)
+	return h, v
+}
+
+// outdated tells that the authority is no longer what it was when the certificate was issued.
+func (s issuedSecret) outdated(h held) bool {
+	return !s.authority.Signed(h.leaf()) || (s.attests && !s.authority.IsIn(h.bundle))
+}
+
+// bundle is what goes with a certificate: h as it was read, or issued just now.
+func (s issuedSecret) bundle(h held, v verdict) []byte {
+	if v.keepBundle {
+		return h.bundle
+	}
+	return s.authority.BundlePEM()
 }
 
 // renew issues a new certificate, to be put in the place of current.
-func (s issuedSecret) renew(current held) (held, error) {
+func (s issuedSecret) renew(current held) (held, verdict, error) {
 	pair, err := s.issue()
 	if err != nil {
-		return held{}, err
+		return held{}, verdict{}, err
 	}
 	chain, err := pki.ParseCertificates(corev1.TLSCertKey, pair.Certificate)
-	return held{chain: chain, pair: pair, uid: current.uid}, err
+	if err != nil {
+		return held{}, verdict{}, err
+	}
+	return held{chain: chain, pair: pair, uid: current.uid}, verdict{due: s.authority.RenewAt(chain[0], s.before)}, nil
 }
 
 // over makes desired replace the Secret that was read, and none that has come or gone meanwhile. What a
@@ -126,6 +165,11 @@ func over(desired *corev1ac.SecretApplyConfiguration, read types.UID) *corev1ac.
 func renewBefore(m *v1alpha1.ClusterMaster, object types.UID) time.Duration {
 	periods := m.CertificatePeriods()
 	return periods.RenewBefore + spread(object, min(periods.Duration/10, (periods.Duration-periods.RenewBefore)/2))
+}
+
+// reissueWindow is the time over which the certificates of a fleet are issued anew when their authority changes.
+func reissueWindow(m *v1alpha1.ClusterMaster) time.Duration {
+	return min(time.Minute, m.CertificatePeriods().Duration/10)
 }
 
 // spread is a part of limit that depends on the object alone.
@@ -173,9 +217,4 @@ func currentFingerprint(listed []v1alpha1.ListedCertificate) string {
 		}
 	}
 	return ""
-}
-
-// hasAuthority tells whether a Secret brings the trust bundle of authority.
-func hasAuthority(secret *corev1.Secret, authority *pki.Authority) bool {
-	return bytes.Contains(secret.Data[v1alpha1.AuthorityKey], bytes.TrimSpace(authority.BundlePEM()))
 }

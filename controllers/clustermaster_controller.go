@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -47,23 +48,28 @@ type masterScope struct {
 	authority *pki.Authority
 	// certificate is what the certificate steps found, or nil while they have not run.
 	certificate *certificateFound
-	agenda      agenda
+	// rotation is nil while it has not been looked at.
+	rotation *rotation
+	// forced names who was cut off by a rotation that was let go on, or "".
+	forced string
+	agenda agenda
 }
 
 // Reconcile brings what a ClusterMaster owns to what its spec says:
 //
 //  1. read the ClusterMaster and its Deployment
 //  2. check what the CRD cannot
-//  3. find or make the certificate authority
-//  4. find, verify or issue the certificate that the master serves
-//  5. find, make or remove the shared certificate
-//  6. apply the ServiceAccount, Role and RoleBinding
-//  7. apply the Service
-//  8. apply the Deployment
-//  9. look at the Lease of a master that was active
-//  10. write the status if it differs, then the events of what changed
+//  3. go on with a rotation of the certificate authority, or begin one
+//  4. find or make the certificate authority
+//  5. find, verify or issue the certificate that the master serves
+//  6. find, make or remove the shared certificate
+//  7. apply the ServiceAccount, Role and RoleBinding
+//  8. apply the Service
+//  9. apply the Deployment
+//  10. look at the Lease of a master that was active
+//  11. write the status if it differs, then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 10 only.
+// A paused ClusterMaster gets steps 1 and 11 only.
 func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -72,6 +78,7 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 	if !s.master.Spec.Paused {
 		err = runSteps(ctx, s,
 			r.validate,
+			r.rotateAuthority,
 			r.reconcileAuthority,
 			r.reconcileCertificate,
 			r.reconcileShared,
@@ -99,7 +106,8 @@ func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey
 func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err error) (ctrl.Result, error) {
 	o := r.outcome(client.ObjectKeyFromObject(s.master), err)
 	status := masterStatus(s, o)
-	changes := transitions(s.master.Status.Conditions, status.Conditions)
+	changes := slices.Concat(transitions(s.master.Status.Conditions, status.Conditions),
+		rotationTransitions(s.master.Status.Conditions, status.Conditions, s.forced))
 	if is, was := status.Certificate, s.master.Status.Certificate; is != nil && was != nil && was.Fingerprint != is.Fingerprint {
 		changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
 	}

@@ -3,14 +3,17 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -32,6 +35,7 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 		Owns(&rbacv1.Role{}).
 		Owns(&rbacv1.RoleBinding{}).
 		Owns(&appsv1.Deployment{}).
+		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: newBackoff()}).
 		Complete(r)
@@ -55,6 +59,26 @@ func (r *ClusterMasterReconciler) ofSecret(ctx context.Context, secret *metav1.P
 		requests[i].NamespacedName = client.ObjectKeyFromObject(&masters[i])
 	}
 	return requests
+}
+
+// followingPause gathers what the nodes of many Refineries do while an authority is being replaced.
+const followingPause = time.Second
+
+// ofRefinery wakes the ClusterMaster of a Refinery while its authority is being replaced, at most once in a pause.
+func (r *ClusterMasterReconciler) ofRefinery() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	wake := func(ctx context.Context, o client.Object, q queue) {
+		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Refinery).Spec.MasterRef.Name}
+		master := &v1alpha1.ClusterMaster{}
+		if err := r.Client.Get(ctx, key, master); err == nil && isRotating(master) {
+			q.AddAfter(reconcile.Request{NamespacedName: key}, followingPause)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { wake(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { wake(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { wake(ctx, e.Object, q) },
+	}
 }
 
 func (e *Environment) mastersBySecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []v1alpha1.ClusterMaster {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -24,6 +25,11 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 		if leaf := s.certificate.leaf; leaf != nil {
 			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: v1alpha1.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
 		}
+	}
+	if c, rotating := s.rotation.condition(); rotating {
+		conditions.set(c)
+	} else if s.rotation != nil {
+		meta.RemoveStatusCondition(conditions.conditions, v1alpha1.ConditionCertificateAuthorityRotating)
 	}
 	conditions.set(masterAvailable(m, s.deployment))
 	conditions.set(transportSecure(m))
@@ -107,7 +113,8 @@ func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 func masterStatusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) *apiac.ClusterMasterApplyConfiguration {
 	configuration := apiac.ClusterMasterStatus().
 		WithConditions(conditionConfigurations(status.Conditions, v1alpha1.ConditionReady, v1alpha1.ConditionAvailable,
-			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionTransportSecure, v1alpha1.ConditionStalled)...).
+			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionCertificateAuthorityRotating,
+			v1alpha1.ConditionTransportSecure, v1alpha1.ConditionStalled)...).
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)

@@ -74,7 +74,8 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 		return err
 	}
 	s.authority.LeafDuration = s.master.CertificatePeriods().Duration
-	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pair))
+	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
+	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record))
 }
 
 // keepAuthority puts back labels and owner of the Secret, should someone have taken them.
@@ -84,8 +85,9 @@ func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterSc
 	if found, err := r.apply.Read(ctx, s.master, secret); err != nil || !found {
 		return err
 	}
-	pair := pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
-	return r.apply.Apply(ctx, s.master, over(resource.MasterAuthoritySecret(s.master, pair), secret.UID))
+	files, record := resource.ReadMasterAuthority(secret)
+	return r.apply.Apply(ctx, s.master, over(resource.MasterAuthoritySecret(s.master, files, record), secret.UID).
+		WithResourceVersion(secret.ResourceVersion))
 }
 
 // reconcileCertificate keeps the certificate that the master serves. With an authority that came without
@@ -110,25 +112,25 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 			return s.authority.IssueServer(s.master.Name, names, r.Clock.Now())
 		},
 	}
-	_, current, renew, err := r.read(ctx, r.apply, secret)
+	_, current, v, err := r.read(ctx, r.apply, secret)
 	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
 		s.foundWrong(v1alpha1.ReasonNameConflict, taken.Error())
 	}
 	if err != nil {
 		return err
 	}
-	if renew {
-		if current, err = secret.renew(current); err != nil {
+	if v.renew {
+		if current, v, err = secret.renew(current); err != nil {
 			return err
 		}
 	}
-	desired := resource.MasterCertificateSecret(s.master, current.pair, s.authority.BundlePEM())
+	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
 	if err := r.apply.Apply(ctx, s.master, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.certificate.leaf = current.leaf()
 	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
-	s.agenda.renewal(secret, current.leaf(), s.now)
+	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil
 }
 
@@ -146,7 +148,7 @@ func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterSc
 		return err
 	}
 	h, err := parseHeld(secret)
-	if err == nil && !hasAuthority(secret, s.authority) {
+	if err == nil && !s.authority.IsIn(secret.Data[v1alpha1.AuthorityKey]) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
 			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
 	}

@@ -68,13 +68,18 @@ var errAuthorityNotMade = errors.New("the certificate authority is not made yet"
 // authority reads the certificate authority of a master: the one its spec names, or the operator's own.
 // What is wrong with it is a *pki.Problem, which names the Secret, or errAuthorityNotMade.
 func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (*pki.Authority, error) {
-	secret := &corev1.Secret{}
+	var authority *pki.Authority
 	if name, ok := namedAuthority(m); ok {
-		var err error
-		if secret, err = e.namedSecret(ctx, m.Namespace, name); err != nil {
+		secret, err := e.namedSecret(ctx, m.Namespace, name)
+		if err != nil {
 			return nil, err
 		}
+		authority, err = pki.ParseAuthority(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], e.Clock.Now())
+		if err != nil {
+			return nil, inSecret(name, err)
+		}
 	} else {
+		secret := &corev1.Secret{}
 		secret.Namespace, secret.Name = m.Namespace, m.AuthoritySecretName()
 		found, err := a.Read(ctx, m, secret)
 		if err != nil {
@@ -83,10 +88,11 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		if !found {
 			return nil, errAuthorityNotMade
 		}
-	}
-	authority, err := pki.ParseAuthority(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], e.Clock.Now())
-	if err != nil {
-		return nil, inSecret(secret.Name, err)
+		files, record := resource.ReadMasterAuthority(secret)
+		if authority, err = files.Parse(e.Clock.Now()); err != nil {
+			return nil, inSecret(secret.Name, err)
+		}
+		authority.Since = record.Began
 	}
 	authority.LeafDuration = m.CertificatePeriods().Duration
 	return authority, nil

@@ -65,6 +65,25 @@ func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 
 func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c.Message) }
 
+// rotationTransitions are the events of the phases of a rotation. forced names who was cut off by one, or is "".
+func rotationTransitions(before, after []metav1.Condition, forced string) []transition {
+	const kind, action = v1alpha1.ConditionCertificateAuthorityRotating, "Rotate"
+	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+	var changes []transition
+	if forced != "" {
+		changes = append(changes, transition{corev1.EventTypeWarning, "CertificateAuthorityForced", action,
+			fmt.Sprintf("annotation %s let the rotation go on without waiting for %s", v1alpha1.ForceCARotationAnnotation, forced)})
+	}
+	switch {
+	case is != nil && (was == nil || was.Reason != is.Reason):
+		changes = append(changes, transition{corev1.EventTypeNormal, "CertificateAuthority" + is.Reason, action, is.Message})
+	case is == nil && was != nil:
+		changes = append(changes, transition{corev1.EventTypeNormal, "CertificateAuthorityRotated", action,
+			"the authority was replaced, and the one before is no longer trusted"})
+	}
+	return changes
+}
+
 // certificateTransition tells of a new certificate in use.
 func certificateTransition(fingerprint string, notAfter metav1.Time) transition {
 	return transition{corev1.EventTypeNormal, "CertificateChanged", "Certify",

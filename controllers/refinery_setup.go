@@ -3,9 +3,11 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -100,13 +102,20 @@ func secretMetadata() *metav1.PartialObjectMetadata {
 }
 
 // masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate,
-// and whether there is an active master. The counts that a master writes would wake all its Refineries.
+// and whether there is an active master. The counts that a master writes, and those of a rotation, would wake
+// all its Refineries; the phases of a rotation do so by the authority's Secret.
 func masterMatters() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
 		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)
 		return before.Generation != after.Generation ||
-			!same(before.Status.Conditions, after.Status.Conditions) ||
+			!same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
 			!same(before.Status.Certificate, after.Status.Certificate) ||
 			(before.Status.Active == nil) != (after.Status.Active == nil)
 	}}
+}
+
+func conditionsThatMatter(m *v1alpha1.ClusterMaster) []metav1.Condition {
+	conditions := slices.Clone(m.Status.Conditions)
+	meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionCertificateAuthorityRotating)
+	return conditions
 }

@@ -135,7 +135,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	}
 	unready := pki.AsProblem(err)
 	secret := r.issuedSecret(s, authority)
-	found, current, renew, err := r.read(ctx, r.apply, secret)
+	found, current, v, err := r.read(ctx, r.apply, secret)
 	switch {
 	case err != nil:
 		return err
@@ -146,21 +146,21 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", secret.name)
 		s.foundWrong(nil, v1alpha1.ReasonSecretNotFound, message)
 		return &waitError{v1alpha1.ReasonProgressing, message, time.Second}
-	case renew && authority.Key == nil:
+	case v.renew && authority.Key == nil:
 		s.foundWrong(current.leaf(), v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return nil
-	case renew:
-		if current, err = secret.renew(current); err != nil {
+	case v.renew:
+		if current, v, err = secret.renew(current); err != nil {
 			return err
 		}
 	}
-	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, authority.BundlePEM())
+	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, secret.bundle(current, v))
 	if err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
-	s.agenda.renewal(secret, current.leaf(), s.now)
+	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil
 }
 
@@ -170,6 +170,8 @@ func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Autho
 		name:      s.refinery.CertificateSecretName(),
 		authority: authority,
 		before:    renewBefore(s.master, s.refinery.UID),
+		window:    reissueWindow(s.master),
+		attests:   true,
 		verify: func(chain []*x509.Certificate) error {
 			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
 		},
@@ -233,9 +235,9 @@ func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope,
 }
 
 // renewal puts on the agenda when a certificate is due, or, if it never is, its end.
-func (a *agenda) renewal(s issuedSecret, leaf *x509.Certificate, now time.Time) {
-	if due := s.authority.RenewAt(leaf, s.before); !due.IsZero() {
-		a.at(due)
+func (a *agenda) renewal(v verdict, leaf *x509.Certificate, now time.Time) {
+	if !v.due.IsZero() {
+		a.at(v.due)
 		return
 	}
 	a.atFuture(leaf.NotAfter.Add(time.Second), now)

@@ -1,6 +1,7 @@
 package v1alpha1
 
-// Condition types. Every one of them is positive (True is good) except Stalled and CertificateExpiring.
+// Condition types. Every one of them is positive (True is good) except Stalled, CertificateExpiring and
+// CertificateAuthorityRotating.
 const (
 	// ConditionReady is True when the object does its whole job: for a ClusterMaster, an active master
 	// with its certificate; for a Refinery, every wanted node authenticated. Both kinds.
@@ -20,6 +21,9 @@ const (
 	// ConditionAuthenticated is True when every wanted node has an authenticated session. Refinery.
 	// Its reason is the AUTH column of kubectl get refineries.
 	ConditionAuthenticated = "Authenticated"
+	// ConditionCertificateAuthorityRotating is present only while True: the authority that the operator made is
+	// being replaced. Its reason is the phase, its message how many nodes have followed, and who has not. ClusterMaster.
+	ConditionCertificateAuthorityRotating = "CertificateAuthorityRotating"
 	// ConditionStalled is negative and present only while True: nothing gets better until a person changes
 	// something. Both kinds.
 	ConditionStalled = "Stalled"
@@ -112,6 +116,14 @@ const (
 
 // ReasonExpiring is the one reason of ConditionCertificateExpiring.
 const ReasonExpiring = "Expiring"
+
+// Reasons of ConditionCertificateAuthorityRotating: the phases.
+const (
+	// ReasonPreparing: the new authority goes into every trust bundle, and signs nothing yet.
+	ReasonPreparing = "Preparing"
+	// ReasonActivating: certificates are issued from the new authority, and the one before is still trusted.
+	ReasonActivating = "Activating"
+)
 
 // Reasons of ConditionTransportSecure.
 const (

@@ -97,7 +97,8 @@ func (e *ConflictError) Error() string {
 }
 
 // Apply makes the object what desired says, for owner, which has to be its controller. An object that owner does not control is a *ConflictError. A desired object with
-// a UID is written over the object of that UID only: what was deleted meanwhile is not brought back.
+// a UID is written over the object of that UID only: what was deleted meanwhile is not brought back. With a
+// resourceVersion it is written over that version only.
 func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) error {
 	want, err := toUnstructured(desired)
 	if err != nil {
@@ -110,7 +111,9 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	if uid := want.GetUID(); uid != "" && (current == nil || current.GetUID() != uid) {
 		return apierrors.NewConflict(schema.GroupResource{Resource: want.GetKind()}, want.GetName(), errors.New("it was deleted meanwhile"))
 	}
+	version := want.GetResourceVersion()
 	want.SetUID("")
+	want.SetResourceVersion("")
 	if err := a.prepare(want); err != nil {
 		return err
 	}
@@ -127,6 +130,7 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 			return err
 		}
 		want.SetUID(current.GetUID()) // refused if another object has taken the name meanwhile
+		want.SetResourceVersion(version)
 	}
 	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {

@@ -23,6 +23,8 @@ type Authority struct {
 	Key crypto.Signer
 	// LeafDuration is the validity of server and client certificates, unless the authority ends sooner.
 	LeafDuration time.Duration
+	// Since is when Certificates became what they are, or zero if that is not known.
+	Since time.Time
 }
 
 // PEMPair is a certificate chain and its key as PEM, as kubernetes.io/tls Secrets hold them.

@@ -96,7 +96,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		return object
 	}
 	tests := map[string]any{
-		"master_authority_secret":    MasterAuthoritySecret(master, testPair),
+		"master_authority_secret":    MasterAuthoritySecret(master, pki.AuthorityFiles{Current: testPair}, AuthorityRecord{}),
 		"master_certificate_secret":  MasterCertificateSecret(master, testPair, testBundle),
 		"master_shared_secret":       MasterSharedSecret(master, []byte("bearer")),
 		"master_service_account":     MasterServiceAccount(master),

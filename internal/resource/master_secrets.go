@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -8,12 +10,79 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
+// Keys of the Secret of an authority, beside tls.crt and tls.key, while it is being replaced.
+const (
+	nextCertKey     = "next.crt"
+	nextKeyKey      = "next.key"
+	previousCertKey = "previous.crt"
+)
+
+// Annotations of the Secret of an authority.
+const (
+	rotatedFor    = "cluster.refinery.dev/rotated-for"
+	rotationCause = "cluster.refinery.dev/rotation-cause"
+	phaseBegan    = "cluster.refinery.dev/rotation-phase-began"
+
+	causeRequested = "Requested"
+	causeDue       = "Due"
+)
+
+// AuthorityRecord is what the Secret of an authority tells beside its values.
+type AuthorityRecord struct {
+	// Asked is the last value of the annotation that asks for a rotation which was taken up.
+	Asked string
+	// Requested tells that it began the rotation that is under way; false where that became due.
+	Requested bool
+	// Began is when the phase of the rotation began; zero with none.
+	Began time.Time
+}
+
 // MasterAuthoritySecret holds the authority that the operator made for a ClusterMaster. No pod mounts it.
-func MasterAuthoritySecret(m *v1alpha1.ClusterMaster, authority pki.PEMPair) *v1.SecretApplyConfiguration {
-	return masterSecret(m, m.AuthoritySecretName()).WithType(corev1.SecretTypeTLS).WithData(map[string][]byte{
-		corev1.TLSCertKey:       authority.Certificate,
-		corev1.TLSPrivateKeyKey: authority.Key,
-	})
+func MasterAuthoritySecret(m *v1alpha1.ClusterMaster, authority pki.AuthorityFiles, record AuthorityRecord) *v1.SecretApplyConfiguration {
+	values := map[string][]byte{
+		corev1.TLSCertKey:       authority.Current.Certificate,
+		corev1.TLSPrivateKeyKey: authority.Current.Key,
+	}
+	for key, value := range map[string][]byte{
+		nextCertKey: authority.Next.Certificate, nextKeyKey: authority.Next.Key, previousCertKey: authority.Previous,
+	} {
+		if len(value) > 0 {
+			values[key] = value
+		}
+	}
+	secret := masterSecret(m, m.AuthoritySecretName()).WithType(corev1.SecretTypeTLS).WithData(values)
+	annotations := map[string]string{}
+	if record.Asked != "" {
+		annotations[rotatedFor] = record.Asked
+	}
+	if authority.Phase() != pki.RotationIdle {
+		annotations[rotationCause] = causeDue
+		if record.Requested {
+			annotations[rotationCause] = causeRequested
+		}
+		annotations[phaseBegan] = record.Began.UTC().Format(time.RFC3339)
+	}
+	if len(annotations) > 0 {
+		secret.WithAnnotations(annotations)
+	}
+	return secret
+}
+
+// ReadMasterAuthority is what MasterAuthoritySecret wrote.
+func ReadMasterAuthority(secret *corev1.Secret) (pki.AuthorityFiles, AuthorityRecord) {
+	began, err := time.Parse(time.RFC3339, secret.Annotations[phaseBegan])
+	if err != nil {
+		began = time.Time{} // long ago: nothing waits for a time that nobody can read
+	}
+	return pki.AuthorityFiles{
+			Current:  pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]},
+			Next:     pki.PEMPair{Certificate: secret.Data[nextCertKey], Key: secret.Data[nextKeyKey]},
+			Previous: secret.Data[previousCertKey],
+		}, AuthorityRecord{
+			Asked:     secret.Annotations[rotatedFor],
+			Requested: secret.Annotations[rotationCause] == causeRequested,
+			Began:     began,
+		}
 }
 
 // MasterCertificateSecret holds the certificate that a master serves, and bundle, by which it and the
