@@ -75,6 +75,8 @@ type issuedSecret struct {
 type verdict struct {
 	// renew: now.
 	renew bool
+	// good: the one in use may stay in use meanwhile.
+	good bool
 	// due is when to renew it, or zero for never.
 	due time.Time
 	// keepBundle: what goes with it changes together with the certificate, and not before.
@@ -114,7 +116,7 @@ func (s issuedSecret) judge(secret *corev1.Secret, now time.Time) (held, verdict
 	case s.verify(h.chain) != nil:
 		return h, verdict{renew: true}
 	}
-	v := verdict{due: s.authority.RenewAt(h.leaf(), s.before)}
+	v := verdict{good: true, due: s.authority.RenewAt(h.leaf(), s.before)}
 	if s.authority.Key != nil && s.outdated(h) {
 		if anew := s.authority.Since.Add(spread(s.owner.GetUID(), s.window)); v.due.IsZero() || anew.Before(v.due) {
 			v.due = anew
@@ -193,10 +195,20 @@ func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFou
 		Secret:      found.secret,
 		SecretUID:   found.secretUID,
 	}}
+	if found.next != nil {
+		list = append(list, v1alpha1.ListedCertificate{
+			Fingerprint: v1alpha1.Fingerprint(found.next),
+			NotAfter:    metav1.NewTime(found.next.NotAfter.UTC()),
+			Use:         v1alpha1.CertificateNext,
+		})
+	}
 	for _, c := range listed {
 		deleted := c.Secret != "" && c.Secret == found.secret && c.SecretUID != found.secretUID
 		if deleted || c.Fingerprint == list[0].Fingerprint || len(list) == maxListed {
 			continue
+		}
+		if c.Use == v1alpha1.CertificateNext {
+			continue // it was never in use
 		}
 		if c.Use == v1alpha1.CertificateCurrent {
 			until := metav1.NewTime(now.Add(overlap))

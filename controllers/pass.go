@@ -32,10 +32,13 @@ type reconciler struct {
 
 	mu       sync.Mutex
 	failures map[types.NamespacedName]int
+	// issued are certificates that are listed in status and not yet in their Secret. One that is lost with this
+	// process is replaced by another.
+	issued map[types.NamespacedName]held
 }
 
 func newReconciler(e *Environment) *reconciler {
-	return &reconciler{Environment: e, apply: apply.New(e.Client, e.Live), failures: map[types.NamespacedName]int{}}
+	return &reconciler{Environment: e, apply: apply.New(e.Client, e.Live), failures: map[types.NamespacedName]int{}, issued: map[types.NamespacedName]held{}}
 }
 
 // find reads the object of a pass and tells whether there is anything to do for it.
@@ -45,6 +48,7 @@ func (r *reconciler) find(ctx context.Context, key client.ObjectKey, object clie
 	} else if err != nil {
 		r.apply.Forget(key)
 		r.passed(key)
+		r.dropIssued(key)
 		return false, nil
 	}
 	// Deletion is the garbage collector's; and after our own write of status an event is still to come.
@@ -56,6 +60,12 @@ func (r *reconciler) passed(key client.ObjectKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.failures, key)
+}
+
+func (r *reconciler) dropIssued(key client.ObjectKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.issued, key)
 }
 
 // runSteps runs steps over a scope until one ends the pass.

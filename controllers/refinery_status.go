@@ -23,7 +23,9 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 		status.Certificates = listCertificates(r.Status.Certificates, s.certificate, s.master.CertificatePeriods().Overlap, s.now)
 		conditions.setExpiring(&s.agenda, refineryExpiry(s)...)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
-			s.agenda.at(c.Until.Time)
+			if c.Until != nil {
+				s.agenda.at(c.Until.Time)
+			}
 		}
 	}
 	conditions.setInSync(r, s.master, status.Certificates)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,6 +26,8 @@ type certificateFound struct {
 	// leaf is in use, good or not; nil if there is none that parses.
 	leaf      *x509.Certificate
 	condition metav1.Condition
+	// next is about to take its place, or nil.
+	next *x509.Certificate
 	// secret is the name of the Secret that the user brings, secretUID its UID. Empty for the operator's own.
 	secret    string
 	secretUID types.UID
@@ -135,6 +138,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	}
 	unready := pki.AsProblem(err)
 	secret := r.issuedSecret(s, authority)
+	var next *x509.Certificate
 	found, current, v, err := r.read(ctx, r.apply, secret)
 	switch {
 	case err != nil:
@@ -150,18 +154,50 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		s.foundWrong(current.leaf(), v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return nil
+	case v.renew && v.good:
+		if current, v, next, err = r.renewListed(s, secret, current, v); err != nil {
+			return err
+		}
 	case v.renew:
 		if current, v, err = secret.renew(current); err != nil {
 			return err
 		}
+	default:
+		r.dropIssued(client.ObjectKeyFromObject(s.refinery))
 	}
 	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, secret.bundle(current, v))
 	if err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
 		return err
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
+	s.certificate.next = next
 	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil
+}
+
+// renewListed puts a new certificate in the place of a good one in two passes: the first has it listed in status,
+// as next, and the second, which sees it listed, puts it into the Secret. So no node presents it too early,
+// wherever the operator stops.
+func (r *RefineryReconciler) renewListed(s *refineryScope, secret issuedSecret, current held, v verdict) (held, verdict, *x509.Certificate, error) {
+	key := client.ObjectKeyFromObject(s.refinery)
+	r.mu.Lock()
+	issued, ok := r.issued[key]
+	r.mu.Unlock()
+	if !ok || issued.uid != current.uid || secret.verify(issued.chain) != nil || !secret.authority.Signed(issued.leaf()) {
+		var err error
+		if issued, _, err = secret.renew(current); err != nil {
+			return held{}, verdict{}, nil, err
+		}
+		r.mu.Lock()
+		r.issued[key] = issued
+		r.mu.Unlock()
+	}
+	fingerprint := v1alpha1.Fingerprint(issued.leaf())
+	if slices.ContainsFunc(s.refinery.Status.Certificates, func(c v1alpha1.ListedCertificate) bool { return c.Fingerprint == fingerprint }) {
+		return issued, verdict{due: secret.authority.RenewAt(issued.leaf(), secret.before)}, nil, nil
+	}
+	v.keepBundle = true
+	return current, v, issued.leaf(), nil
 }
 
 func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Authority) issuedSecret {

@@ -15,9 +15,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -36,6 +38,11 @@ type process struct {
 
 // newProcess crashes at the write with the given number, or never, if it is 0.
 func newProcess(namespace string, crashAt int, answerLost bool) *process {
+	return newProcessAt(namespace, crashAt, answerLost, clocktesting.NewFakePassiveClock(time.Now()), "press")
+}
+
+// newProcessAt is newProcess for some Refineries and a clock of the caller's.
+func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.PassiveClock, refineries ...string) *process {
 	p := &process{writes: &writeCounter{answerLost: answerLost}}
 	p.writes.fail = func() error {
 		if crashAt > 0 && p.writes.total() >= crashAt { // nothing is written after the end
@@ -45,20 +52,20 @@ func newProcess(namespace string, crashAt int, answerLost bool) *process {
 	}
 	e := &controllers.Environment{
 		Client: p.writes.count(api), Live: api,
-		Events: events.NewFakeRecorder(1000), Clock: clocktesting.NewFakePassiveClock(time.Now()),
+		Events: events.NewFakeRecorder(1000), Clock: clk,
 		Images: images, Recheck: time.Second,
 	}
 	master, refinery := controllers.NewClusterMasterReconciler(e), controllers.NewRefineryReconciler(e)
-	p.reconciles = []func(context.Context) error{
-		func(ctx context.Context) error {
-			_, err := refinery.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: "press"}})
+	add := func(r reconcile.Reconciler, name string) {
+		p.reconciles = append(p.reconciles, func(ctx context.Context) error {
+			_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: name}})
 			return err
-		},
-		func(ctx context.Context) error {
-			_, err := master.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: "alpha"}})
-			return err
-		},
+		})
 	}
+	for _, name := range refineries {
+		add(refinery, name)
+	}
+	add(master, "alpha")
 	return p
 }
 

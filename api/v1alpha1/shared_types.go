@@ -23,12 +23,15 @@ type SecretSource struct {
 }
 
 // CertificateUse says what a listed certificate may be used for.
-// +kubebuilder:validation:Enum=Current;Previous
+// +kubebuilder:validation:Enum=Current;Next;Previous
 type CertificateUse string
 
 const (
 	// CertificateCurrent is the certificate that new sessions are expected to present.
 	CertificateCurrent CertificateUse = "Current"
+	// CertificateNext is about to become Current: it is listed before it is in any Secret, so that no node presents
+	// it too early.
+	CertificateNext CertificateUse = "Next"
 	// CertificatePrevious is a replaced certificate that is still let in until its overlap ends.
 	CertificatePrevious CertificateUse = "Previous"
 )
@@ -42,7 +45,7 @@ type ListedCertificate struct {
 	// notAfter is the end of the certificate's validity.
 	// +required
 	NotAfter metav1.Time `json:"notAfter"`
-	// use is Current, or Previous while a replaced certificate is still accepted.
+	// use is Current, Next for the one that is about to take its place, or Previous while a replaced certificate is still accepted.
 	// +required
 	Use CertificateUse `json:"use"`
 	// until is the end of the overlap in which a Previous certificate is still accepted.

@@ -10,11 +10,11 @@ import (
 type RotationPhase string
 
 const (
-	// RotationIdle: no replacement is under way.
+	// RotationIdle means: no replacement is under way.
 	RotationIdle RotationPhase = ""
-	// RotationPreparing: the next authority is trusted, and signs nothing yet.
+	// RotationPreparing means: the next authority is trusted, and signs nothing yet.
 	RotationPreparing RotationPhase = "Preparing"
-	// RotationActivating: the new authority signs, and the one before is still trusted.
+	// RotationActivating means: the new authority signs, and the one before is still trusted.
 	RotationActivating RotationPhase = "Activating"
 )
 

@@ -20,7 +20,7 @@ type ListedCertificateApplyConfiguration struct {
 	Fingerprint *string `json:"fingerprint,omitempty"`
 	// notAfter is the end of the certificate's validity.
 	NotAfter *v1.Time `json:"notAfter,omitempty"`
-	// use is Current, or Previous while a replaced certificate is still accepted.
+	// use is Current, Next for the one that is about to take its place, or Previous while a replaced certificate is still accepted.
 	Use *apiv1alpha1.CertificateUse `json:"use,omitempty"`
 	// until is the end of the overlap in which a Previous certificate is still accepted.
 	Until *v1.Time `json:"until,omitempty"`

@@ -1,0 +1,275 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+func TestRotationGoesOnOnlyWhenNobodyIsCutOff(t *testing.T) {
+	const idle, preparing, activating = pki.RotationIdle, pki.RotationPreparing, pki.RotationActivating
+	soon := statusTime.Add(time.Second)
+	behind := progress{moved: 1, total: 2, behind: []string{"press/b"}}
+	blocked := progress{causes: []string{"the active master"}}
+	for name, test := range map[string]struct {
+		rotation rotation
+		want     step
+	}{
+		"nothing asked":                              {rotation{phase: idle, until: soon}, stay},
+		"asked":                                      {rotation{phase: idle, requested: true}, prepare},
+		"due":                                        {rotation{phase: idle, due: true}, prepare},
+		"everybody trusts it":                        {rotation{phase: preparing, until: statusTime}, activate},
+		"everybody seen, the unseen not settled":     {rotation{phase: preparing, until: soon}, stay},
+		"a node does not trust it":                   {rotation{phase: preparing, progress: behind}, stay},
+		"the master does not":                        {rotation{phase: preparing, progress: blocked}, stay},
+		"asked again meanwhile":                      {rotation{phase: preparing, requested: true, progress: behind}, stay},
+		"forced":                                     {rotation{phase: preparing, forced: true, until: soon, progress: behind}, activate},
+		"what signs has expired":                     {rotation{phase: preparing, spent: true, progress: behind}, activate},
+		"everybody presents it":                      {rotation{phase: activating, until: statusTime}, retire},
+		"everybody presents it, asked again":         {rotation{phase: activating, until: statusTime, requested: true}, retire},
+		"a node presents the former":                 {rotation{phase: activating, progress: behind}, stay},
+		"the master serves the former":               {rotation{phase: activating, progress: blocked}, stay},
+		"everybody presents it, but not settled":     {rotation{phase: activating, until: soon}, stay},
+		"a node presents the former, forced":         {rotation{phase: activating, forced: true, progress: behind}, retire},
+		"the former has expired":                     {rotation{phase: activating, spent: true, progress: behind}, retire},
+		"over, and asked again while it was running": {rotation{phase: idle, requested: true, until: soon}, prepare},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := test.rotation.next(statusTime); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestRotationTellsWhoHoldsItUp(t *testing.T) {
+	const incoming = "0123456789abcdef"
+	many := progress{moved: 3, total: 18, unlisted: 3}
+	for n := range 12 {
+		many.behind = append(many.behind, fmt.Sprintf("press/%02d", 11-n))
+	}
+	for n := range 7 {
+		many.causes = append(many.causes, fmt.Sprintf("cause %d", 6-n))
+	}
+	tests := map[string]struct {
+		rotation *rotation
+		want     string
+	}{
+		"not looked at": {nil, ""},
+		"none":          {&rotation{requested: true}, ""},
+		"everybody seen": {&rotation{phase: pki.RotationPreparing, until: statusTime, progress: progress{moved: 2, total: 2}},
+			"Preparing: 2/2 nodes have been seen to trust the new authority 0123456789ab; pods of which nothing is seen, such as standby masters, have until 2026-03-01T12:00:00Z to load it"},
+		"one node": {&rotation{phase: pki.RotationActivating, progress: progress{moved: 1, total: 2, behind: []string{"press/b"}}},
+			"Activating: 1/2 nodes have been seen to present a certificate of the new authority 0123456789ab; waiting for press/b; to go on without, set annotation cluster.refinery.dev/force-ca-rotation: Activating, which cuts off whoever is not ready"},
+		"many": {&rotation{phase: pki.RotationPreparing, progress: many},
+			"Preparing: 3/18 nodes have been seen to trust the new authority 0123456789ab; waiting for press/00, press/01, press/02, press/03, press/04, press/05, press/06, press/07, press/08, press/09, 5 more nodes; " +
+				"cause 0; cause 1; cause 2; cause 3; cause 4; 2 more causes; to go on without, set annotation cluster.refinery.dev/force-ca-rotation: Preparing, which cuts off whoever is not ready"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if test.rotation != nil {
+				test.rotation.incoming = incoming
+			}
+			got := ""
+			if c, ok := test.rotation.condition(); ok {
+				got = c.Reason + ": " + c.Message
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestForceIsForOneRotationOrOnePhase(t *testing.T) {
+	for name, test := range map[string]struct {
+		force, asked string
+		want         bool
+	}{
+		"no annotation":              {"", "", false},
+		"none, and it became due":    {"", "monday", false},
+		"the request":                {"monday", "monday", true},
+		"another request":            {"monday", "tuesday", false},
+		"a request, it became due":   {"monday", "", false},
+		"this phase":                 {"Preparing", "monday", true},
+		"another phase":              {"Activating", "monday", false},
+		"this phase, it became due":  {"Preparing", "", true},
+		"something that is not true": {"yes", "monday", false},
+	} {
+		m := &v1alpha1.ClusterMaster{}
+		if test.force != "" {
+			m.Annotations = map[string]string{v1alpha1.ForceCARotationAnnotation: test.force}
+		}
+		if got := forcesRotation(m, pki.RotationPreparing, test.asked); got != test.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}
+
+// rotating is an authority in the middle of a rotation, with certificates of the former and of the new one.
+type rotating struct {
+	files            pki.AuthorityFiles
+	authority        *pki.Authority
+	former, anew     pki.PEMPair
+	formerID, anewID string
+}
+
+func newRotating(t *testing.T, phase pki.RotationPhase) rotating {
+	t.Helper()
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	current, err := pki.NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, statusTime)
+	ok(err)
+	next, err := pki.NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, statusTime)
+	ok(err)
+	r := rotating{files: pki.AuthorityFiles{Current: current}}
+	issue := func() (pki.PEMPair, string) {
+		a, err := r.files.Parse(statusTime)
+		ok(err)
+		pair, err := a.IssueClient("press", v1alpha1.RefineryIdentity("alpha", "plant", "press"), statusTime)
+		ok(err)
+		chain, err := pki.ParseCertificates("tls.crt", pair.Certificate)
+		ok(err)
+		return pair, v1alpha1.Fingerprint(chain[0])
+	}
+	r.former, r.formerID = issue()
+	if r.files = r.files.Prepare(next); phase == pki.RotationActivating {
+		r.files = r.files.Activate()
+	}
+	r.anew, r.anewID = issue()
+	r.authority, err = r.files.Parse(statusTime)
+	ok(err)
+	return r
+}
+
+func TestWhoHasFollowedAPhase(t *testing.T) {
+	type nodes map[string]string // certificates by id
+	refinery := func(placement v1alpha1.Placement, wanted int32, authenticated nodes) *v1alpha1.Refinery {
+		r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"},
+			Spec: v1alpha1.RefinerySpec{Placement: placement, Replicas: ptr.To(wanted)}}
+		r.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: int32(len(authenticated))}
+		counts := map[string]int32{}
+		for id, certificate := range authenticated {
+			counts[certificate]++
+			r.Status.Nodes = append(r.Status.Nodes, v1alpha1.NodeStatus{ID: id, State: v1alpha1.NodeAuthenticated, Certificate: certificate})
+		}
+		for certificate, count := range counts {
+			r.Status.Authenticated.Certificates = append(r.Status.Authenticated.Certificates, v1alpha1.PresentedCertificate{Fingerprint: certificate, Nodes: count})
+		}
+		return r
+	}
+	const in, out = v1alpha1.PlacementInCluster, v1alpha1.PlacementExternal
+	brought := func(r *v1alpha1.Refinery) *v1alpha1.Refinery {
+		r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "own"}
+		return r
+	}
+	for _, phase := range []pki.RotationPhase{pki.RotationPreparing, pki.RotationActivating} {
+		r := newRotating(t, phase)
+		signing := (&pki.Authority{Certificates: r.authority.Certificates[:1]}).BundlePEM()
+		secret := func(name string, pair pki.PEMPair, bundle []byte) *corev1.Secret {
+			return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{
+				"tls.crt": pair.Certificate, "tls.key": pair.Key, "ca.crt": bundle}}
+		}
+		both := r.authority.BundlePEM()
+		anew, former := secret("press-tls", r.anew, both), secret("press-tls", r.former, signing)
+		byPhase := func(inPreparing, inActivating progress) progress {
+			if phase == pki.RotationPreparing {
+				return inPreparing
+			}
+			return inActivating
+		}
+		const reissue = "the certificate of Refinery press to be issued anew"
+		tests := map[string]struct {
+			refinery      *v1alpha1.Refinery
+			issued, named *corev1.Secret
+			want          progress
+		}{
+			"nobody is there":   {refinery(in, 2, nil), former, nil, progress{}},
+			"all have":          {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.anewID}), anew, nil, progress{moved: 2, total: 2}},
+			"one has not":       {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.formerID}), anew, nil, progress{moved: 1, total: 2, behind: []string{"press/b"}}},
+			"one is not there":  {refinery(in, 2, nodes{"press/a": r.anewID}), anew, nil, progress{moved: 1, total: 1}},
+			"not issued yet":    {refinery(in, 1, nodes{"press/a": r.formerID}), former, nil, progress{total: 1, behind: []string{"press/a"}, causes: []string{reissue}}},
+			"External, not all": {refinery(out, 3, nodes{"press/a": r.anewID}), anew, nil, progress{moved: 1, total: 3, causes: []string{"2 nodes of Refinery press with placement External that are not connected: start them, or lower spec.replicas"}}},
+			"brought, in pods": {brought(refinery(in, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, nil),
+				byPhase(progress{}, progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
+			"brought, put right": {brought(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), progress{moved: 1, total: 1}},
+			"brought, External": {brought(refinery(out, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, signing),
+				byPhase(progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and that onto its nodes"}},
+					progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
+			"brought, gone": {brought(refinery(out, 1, nodes{"press/a": r.formerID})), nil, nil, progress{total: 1, causes: []string{"Refinery press: gone"}}},
+		}
+		paused := refinery(in, 1, nodes{"press/a": r.formerID})
+		paused.Spec.Paused = true
+		suspended := refinery(in, 1, nodes{"press/a": r.formerID})
+		suspended.Spec.Access = v1alpha1.AccessSuspended
+		for name, test := range tests {
+			t.Run(fmt.Sprintf("%s/%s", phase, name), func(t *testing.T) { follow(t, r, phase, test.refinery, test.issued, test.named, test.want) })
+		}
+		t.Run(string(phase)+"/paused", func(t *testing.T) {
+			follow(t, r, phase, paused, former, nil, progress{total: 1, behind: []string{"press/a"},
+				causes: []string{"Refinery press, which is paused: its certificate is not issued anew"}})
+		})
+		t.Run(string(phase)+"/suspended", func(t *testing.T) { follow(t, r, phase, suspended, former, nil, progress{}) })
+	}
+}
+
+func follow(t *testing.T, r rotating, phase pki.RotationPhase, refinery *v1alpha1.Refinery, issued, named *corev1.Secret, want progress) {
+	t.Helper()
+	f := &followers{master: &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}, phase: phase,
+		authority: r.authority, secrets: map[string]*corev1.Secret{"press-tls": issued},
+		named: func(context.Context, string, string) (*corev1.Secret, error) {
+			if named == nil {
+				return nil, &pki.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: "gone"}
+			}
+			return named, nil
+		}}
+	if err := f.ask(t.Context(), refinery); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, f.progress, cmp.AllowUnexported(progress{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestActiveMasterIsWaitedFor(t *testing.T) {
+	for _, phase := range []pki.RotationPhase{pki.RotationPreparing, pki.RotationActivating} {
+		r := newRotating(t, phase)
+		all := []string{v1alpha1.Fingerprint(r.authority.Certificates[0]), v1alpha1.Fingerprint(r.authority.Certificates[1])}
+		tests := map[string]struct {
+			active   *v1alpha1.ActiveMaster
+			replicas int32
+			want     []string
+		}{
+			"none was active": {nil, 2, nil},
+			"scaled to none":  {&v1alpha1.ActiveMaster{Pod: "alpha-0"}, 0, nil},
+			"behind": {&v1alpha1.ActiveMaster{Pod: "alpha-0", Certificate: r.formerID, Authorities: all[:1]}, 2,
+				[]string{map[pki.RotationPhase]string{pki.RotationPreparing: "the active master alpha-0, which has yet to load it",
+					pki.RotationActivating: "the active master alpha-0, which has yet to serve a certificate of it"}[phase]}},
+			"has followed": {&v1alpha1.ActiveMaster{Pod: "alpha-0", Certificate: r.anewID, Authorities: all}, 2, nil},
+		}
+		for name, test := range tests {
+			m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha"}, Spec: v1alpha1.ClusterMasterSpec{Replicas: &test.replicas}}
+			m.Status.Active = test.active
+			f := &followers{master: m, phase: phase, authority: r.authority, secrets: map[string]*corev1.Secret{"alpha-tls": {
+				Data: map[string][]byte{"tls.crt": r.anew.Certificate, "tls.key": r.anew.Key, "ca.crt": r.authority.BundlePEM()}}}}
+			f.askMaster()
+			if diff := cmp.Diff(test.want, f.causes); diff != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", phase, name, diff)
+			}
+		}
+	}
+}

@@ -1,0 +1,341 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/agent"
+	"github.com/refinery-operator/refinery-operator/internal/master"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// site is a ClusterMaster alpha whose master runs here, and two Refineries whose nodes do: press, as if in pods,
+// and edge, with placement External. What they mount is brought to them as a kubelet does.
+type site struct {
+	*testing.T
+	ctx       context.Context
+	namespace string
+	// clock is the operator's. It is stepped on whenever there is nothing to do, but never by more than
+	// certificates are backdated by, since master and nodes live by the real time.
+	clock   *clocktesting.FakePassiveClock
+	ahead   time.Duration
+	address string
+	// masterHealth is where the master's metrics are.
+	masterHealth string
+	nodes        []*siteNode
+}
+
+type siteNode struct {
+	id, health string
+	// unready counts how often it was found not ready after it once was.
+	unready atomic.Int32
+	ready   atomic.Bool
+}
+
+var siteRefineries = []string{"press", "edge"}
+
+// newSite starts everything and waits until every node is authenticated and the operator has nothing to do.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	namespace, err := newNamespace(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{T: t, ctx: t.Context(), namespace: namespace, clock: clocktesting.NewFakePassiveClock(time.Now()), address: freeAddress(t)}
+	objects := []client.Object{
+		// By the operator's clock the Lease is soon some minutes old.
+		&v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "alpha"},
+			Spec: v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AliveIntervalSeconds: 10, AliveTimeoutSeconds: 600}}},
+		&v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "press"},
+			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Replicas: ptr.To[int32](2)}},
+		&v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "edge"},
+			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Placement: v1alpha1.PlacementExternal}},
+	}
+	for _, o := range objects {
+		s.must(api.Create(s.ctx, o))
+		t.Cleanup(func() { _ = api.Delete(context.Background(), o) })
+	}
+	s.must(s.process(0).run(s.ctx, t))
+
+	kubelet := &kubelet{namespace: namespace, mounts: map[string][]string{}}
+	masterDirectory := kubelet.mount(t, "alpha-tls")
+	directories := map[string]string{"press/a": kubelet.mount(t, "press-tls"), "press/b": kubelet.mount(t, "press-tls"), "edge": kubelet.mount(t, "edge-tls")}
+	s.start(func(ctx context.Context) error { return kubelet.run(ctx) })
+	s.startMaster("alpha-0", masterDirectory)
+	for id, directory := range directories {
+		s.startNode(id, directory)
+	}
+	s.until("authenticated", func() bool { return s.presented("press") == 2 && s.presented("edge") == 1 })
+	s.must(s.process(0).run(s.ctx, t))
+	return s
+}
+
+func (s *site) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// start runs something until the test is over, and fails the test if it ends by itself.
+func (s *site) start(run func(context.Context) error) {
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			s.Errorf("ended: %v", err)
+		}
+	})
+	s.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+}
+
+func (s *site) process(crashAt int) *process {
+	return newProcessAt(s.namespace, crashAt, false, s.clock, siteRefineries...)
+}
+
+func (s *site) startMaster(pod, directory string) {
+	s.Helper()
+	s.masterHealth = freeAddress(s.T)
+	m, err := master.NewMaster(master.Options{Namespace: s.namespace, Name: "alpha", PodName: pod, CertificateDirectory: directory,
+		Listen: s.address, HealthAddress: s.masterHealth}, restConfig, logr.Discard())
+	s.must(err)
+	s.start(m.Run)
+}
+
+func (s *site) startNode(id, directory string) {
+	s.Helper()
+	node := &siteNode{id: id, health: freeAddress(s.T)}
+	s.nodes = append(s.nodes, node)
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "alpha"}}
+	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: agent.MutualTLS, ID: id,
+		Type: "refinery", Version: "0.1.0", CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second,
+		HealthAddress: node.health}
+	s.must(config.Validate())
+	s.start(func(ctx context.Context) error { return agent.Run(ctx, config, slog.New(slog.DiscardHandler)) })
+	s.start(func(ctx context.Context) error { return node.probe(ctx) })
+}
+
+// probe asks a node again and again whether it is ready.
+func (n *siteNode) probe(ctx context.Context) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		status, _, err := get(ctx, n.health, "/readyz")
+		if ctx.Err() != nil {
+			return nil
+		}
+		ok := err == nil && status == http.StatusOK
+		if ok {
+			n.ready.Store(true)
+		} else if n.ready.Load() {
+			n.unready.Add(1)
+		}
+	}
+}
+
+func get(ctx context.Context, address, path string) (int, string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
+// refusals are the handshakes and connections that the master did not let in, by result and cause.
+func (s *site) refusals() []string {
+	s.Helper()
+	_, body, err := get(s.ctx, s.masterHealth, "/metrics")
+	s.must(err)
+	var refused []string
+	for line := range strings.Lines(body) {
+		counts := strings.HasPrefix(line, "refinery_master_handshakes_total{") || strings.HasPrefix(line, "refinery_master_refused_connections_total{")
+		if counts && !strings.Contains(line, `"`+v1alpha1.ReasonAuthenticated+`"`) {
+			refused = append(refused, strings.TrimSpace(line))
+		}
+	}
+	return refused
+}
+
+// presented is how many nodes of a Refinery present the certificate of its Secret.
+func (s *site) presented(name string) int32 {
+	s.Helper()
+	r, secret := &v1alpha1.Refinery{}, s.secret(name+"-tls")
+	s.must(api.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, r))
+	if r.Status.Authenticated == nil {
+		return 0
+	}
+	for _, c := range r.Status.Authenticated.Certificates {
+		if c.Fingerprint == leafFingerprint(secret.Data[corev1.TLSCertKey]) {
+			return c.Nodes
+		}
+	}
+	return 0
+}
+
+func (s *site) secret(name string) *corev1.Secret {
+	s.Helper()
+	secret := &corev1.Secret{}
+	s.must(api.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, secret))
+	return secret
+}
+
+func (s *site) master() *v1alpha1.ClusterMaster {
+	s.Helper()
+	m := &v1alpha1.ClusterMaster{}
+	s.must(api.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: "alpha"}, m))
+	return m
+}
+
+// annotate sets an annotation of the ClusterMaster.
+func (s *site) annotate(key, value string) {
+	s.Helper()
+	m := s.master()
+	before := m.DeepCopy()
+	metav1.SetMetaDataAnnotation(&m.ObjectMeta, key, value)
+	s.must(api.Patch(s.ctx, m, client.MergeFrom(before)))
+}
+
+const siteTimeout = 90 * time.Second
+
+func (s *site) until(what string, is func() bool) {
+	s.Helper()
+	deadline := time.After(siteTimeout)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.Fatalf("not %s in time; %s", what, s.describe())
+		}
+	}
+}
+
+// drive runs an operator, for which time flies whenever it has nothing to write, until it has nothing to write
+// and all is as wanted, or until it crashes.
+func (s *site) drive(p *process, done func() bool) error {
+	s.Helper()
+	var crash error
+	s.until("done", func() bool {
+		before := p.writes.total()
+		for _, reconcile := range p.reconciles {
+			if crash = reconcile(s.ctx); crash != nil {
+				return true
+			}
+		}
+		if p.writes.total() != before {
+			return false
+		}
+		if done() {
+			return true
+		}
+		const step, limit = 20 * time.Second, 290 * time.Second
+		if s.ahead += step; s.ahead <= limit {
+			s.clock.SetTime(s.clock.Now().Add(step))
+		}
+		return false
+	})
+	return crash
+}
+
+func (s *site) describe() string {
+	var b strings.Builder
+	for _, c := range s.master().Status.Conditions {
+		fmt.Fprintf(&b, "%s=%s/%s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+	}
+	return b.String()
+}
+
+// kubelet brings Secrets into directories the way that a kubelet does: all files of a version at once.
+type kubelet struct {
+	namespace string
+	// mounts are the directories of each Secret.
+	mounts map[string][]string
+}
+
+func (k *kubelet) mount(t *testing.T, secret string) string {
+	directory := t.TempDir()
+	k.mounts[secret] = append(k.mounts[secret], directory)
+	return directory
+}
+
+func (k *kubelet) run(ctx context.Context) error {
+	w, err := api.Watch(ctx, &corev1.SecretList{}, client.InNamespace(k.namespace))
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for event := range w.ResultChan() {
+		secret, ok := event.Object.(*corev1.Secret)
+		if !ok {
+			continue
+		}
+		for _, directory := range k.mounts[secret.Name] {
+			if err := project(secret, directory); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.New("the watch ended")
+}
+
+// project writes a version beside the one before and switches the link ..data over to it.
+func project(secret *corev1.Secret, directory string) error {
+	version := filepath.Join(directory, "..version_"+secret.ResourceVersion)
+	if err := os.Mkdir(version, 0o700); err != nil {
+		return err
+	}
+	for name, value := range secret.Data {
+		if err := os.WriteFile(filepath.Join(version, name), value, 0o600); err != nil {
+			return err
+		}
+		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(directory, name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	link, next := filepath.Join(directory, "..data"), filepath.Join(directory, "..data_tmp")
+	former, _ := os.Readlink(link)
+	if err := os.Symlink(filepath.Base(version), next); err != nil {
+		return err
+	}
+	if err := os.Rename(next, link); err != nil {
+		return err
+	}
+	if former == "" {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(directory, former))
+}
