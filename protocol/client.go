@@ -110,7 +110,22 @@ func (c *Client) turn(message []byte, next State) error {
 }
 
 func (c *Client) sendOpening(message []byte) error {
-	return openingFailure(writePackets(&c.socket, message, c.o.PacketBytes), c.state)
+	return openingFailure(c.write(message), c.state)
+}
+
+func (c *Client) write(message []byte) error {
+	err := writePackets(&c.socket, message, c.o.PacketBytes)
+	if c.o.OnMessage != nil && err == nil {
+		c.o.OnMessage(traceOf(message))
+	}
+	return err
+}
+
+// received tells the hook, if there is one, of a message that was read.
+func (c *Client) received(m *message) {
+	if c.o.OnMessage != nil {
+		c.o.OnMessage(TracedMessage{Code: m.code.String(), Bytes: int(m.size)})
+	}
 }
 
 // take reads the next message of the opening.
@@ -119,6 +134,7 @@ func (c *Client) take() (*message, error) {
 	if err != nil {
 		return nil, openingFailure(err, c.state)
 	}
+	c.received(m)
 	return m, refineryTakes.check(c.state, m.code)
 }
 
@@ -199,6 +215,7 @@ func (c *Client) converse() error {
 		m, err := c.in.next(c.o.MaxMessageBytes)
 		for ; err == nil; m, err = c.in.next(c.o.MaxMessageBytes) {
 			seen = time.Now()
+			c.received(m)
 			if err := c.handle(m); err != nil {
 				return err
 			}
@@ -281,7 +298,7 @@ func (c *Client) send(message []byte) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	_ = c.socket.SetWriteDeadline(time.Now().Add(c.o.WriteTimeout)) // A socket that fails here fails at the write.
-	err := writePackets(&c.socket, message, c.o.PacketBytes)
+	err := c.write(message)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrWriteTimeout
 	}

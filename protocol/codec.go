@@ -42,7 +42,7 @@ func decode(m *message, b []byte, scanned, limit int) (int, error) {
 	if end+len(eof) > limit {
 		return 0, violation(ruleBound, "message is too long")
 	}
-	*m = message{code: c}
+	*m = message{code: c, size: uint32(end + len(eof))}
 	if start < end {
 		if err := decodePayload(m, b[start:end]); err != nil {
 			return 0, err

@@ -67,6 +67,7 @@ const (
 // the buffer that the message was decoded from.
 type message struct {
 	code   code
+	size   uint32 // bytes on the wire, <EOF> included
 	values [fieldCount][]byte
 }
 

@@ -84,6 +84,17 @@ type ServerOptions struct {
 	// OnPanic, if set, is told of every panic of the Handler, whose session it ended. s is nil where there is none.
 	// Without it a panic is the cause given to Handler.Closed, and one of Handler.Closed itself goes to the log package.
 	OnPanic func(s *Session, err *PanicError)
+	// OnMessage, if set, is told of every message that was read or written whole, for tracing and metrics; before the
+	// message is checked, so that s has no ID yet when conn:establish is read. It must not block, and may be called from
+	// several goroutines, for one session too.
+	OnMessage func(s *Session, m TracedMessage)
+}
+
+// TracedMessage is what an OnMessage hook is told of a message: nothing of its payload.
+type TracedMessage struct {
+	Sent  bool   // by this side; else received
+	Code  string // as "conn:alive"
+	Bytes int    // its length on the wire, below TLS, <EOF> included
 }
 
 // DefaultServerOptions returns plaintext with the default bounds and timers.
@@ -158,6 +169,9 @@ type ClientOptions struct {
 	// Load, if set, is asked before each conn:alive for the status (at most 256 printable bytes) and the load (a decimal
 	// number from 0 to 1) to report; with ok false, or with values that are neither, conn:alive carries none.
 	Load func() (status, load string, ok bool)
+	// OnMessage, if set, is told of every message that was read or written whole, for tracing and metrics. It must not
+	// block, and may be called from several goroutines.
+	OnMessage func(m TracedMessage)
 }
 
 // DefaultClientOptions returns the default bounds and timers; ID, Version, Type and Certificate remain to be set.

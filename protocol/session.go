@@ -298,7 +298,33 @@ func (s *Session) write(message []byte) error {
 	err := writePackets(s.conn, message, s.packetBytes)
 	s.writeStart.Store(0)
 	l.writing.Add(-1)
+	if hook := s.server.options().OnMessage; hook != nil && err == nil {
+		s.trace(hook, traceOf(message))
+	}
 	return err
+}
+
+// received tells the hook, if there is one, of a message that was read.
+func (s *Session) received(m *message) {
+	if hook := s.server.options().OnMessage; hook != nil {
+		s.trace(hook, TracedMessage{Code: m.code.String(), Bytes: int(m.size)})
+	}
+}
+
+// trace calls the hook. If that panics, the session ends; the goroutine, which may be anyone's, goes on.
+func (s *Session) trace(hook func(*Session, TracedMessage), m TracedMessage) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.abort(s.server.panicked(s, v))
+		}
+	}()
+	hook(s, m)
+}
+
+// traceOf tells of a message that was written.
+func traceOf(message []byte) TracedMessage {
+	c, _, _ := splitCode(message) // This side wrote it.
+	return TracedMessage{Sent: true, Code: c.String(), Bytes: len(message)}
 }
 
 // run is the life of an authenticated session. It has a goroutine of its own, so that the stack that the handshake grew

@@ -142,6 +142,7 @@ func (s *Session) take(limit int) (*message, error) {
 		return nil, openingFailure(err, state)
 	}
 	s.seen.Store(int64(s.server.live.now()))
+	s.received(m)
 	if err := masterTakes.check(state, m.code); err != nil {
 		return nil, err
 	}
@@ -194,6 +195,7 @@ func (s *Session) step() error {
 		return readFailure(err, s.State())
 	}
 	s.seen.Store(int64(s.server.live.now()))
+	s.received(m)
 	s.mu.Lock()
 	if s.state != StateAuthenticated {
 		s.mu.Unlock()

@@ -1,0 +1,170 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// trail writes down what an OnMessage is told.
+type trail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (r *trail) note(who string, m TracedMessage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	verb := "reads"
+	if m.Sent {
+		verb = "sends"
+	}
+	r.lines = append(r.lines, fmt.Sprintf("%s%s %s of %d bytes", who, verb, m.Code, m.Bytes))
+}
+
+func TestOnMessageIsToldOfEveryMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var master, refinery trail
+		o := DefaultServerOptions()
+		o.OnMessage = func(s *Session, m TracedMessage) { master.note(s.ID()+" ", m) }
+		h := newRecorder()
+		l := newPipeListener()
+		serve(t, l, h, o)
+		co := DefaultClientOptions()
+		co.ID, co.Version, co.Type, co.Certificate = "a", "0.1.0", "refinery", "PEM"
+		co.PacketBytes = minPacketBytes // A message in many packets is one message.
+		co.OnMessage = func(m TracedMessage) { refinery.note("", m) }
+		c, err := Handshake(t.Context(), l.dial(), co)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- c.Run(ctx) }()
+		synctest.Wait()
+		if err := h.last.Load().SetUpstream("up:2"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		cancel()
+		<-ended
+		synctest.Wait()
+		want := []string{
+			" reads conn:establish of 67 bytes", "a sends conn:startAuth of 21 bytes", "a reads auth:start of 31 bytes",
+			"a sends auth:ack of 34 bytes", "a reads auth:ack of 15 bytes",
+			"a sends auth:ack of 34 bytes", "a reads auth:ack of 15 bytes", "a reads conn:close of 17 bytes",
+		}
+		// Of what two goroutines do, one reading and one writing, either may be told first.
+		if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(master.lines))); diff != "" {
+			t.Errorf("the master, -want +got:\n%s", diff)
+		}
+		want = []string{
+			"sends conn:establish of 67 bytes", "reads conn:startAuth of 21 bytes", "sends auth:start of 31 bytes",
+			"reads auth:ack of 34 bytes", "sends auth:ack of 15 bytes",
+			"reads auth:ack of 34 bytes", "sends auth:ack of 15 bytes", "sends conn:close of 17 bytes",
+		}
+		if diff := cmp.Diff(want, refinery.lines); diff != "" {
+			t.Errorf("the refinery, -want +got:\n%s", diff)
+		}
+	})
+}
+
+func TestAPanicOfOnMessageEndsItsSessionOnly(t *testing.T) {
+	cause := errors.New("as the test wants it")
+	for _, at := range []TracedMessage{
+		{Code: "conn:establish"}, {Code: "conn:startAuth", Sent: true}, {Code: "auth:ack"}, {Code: "conn:alive"},
+		{Code: "conn:alive", Sent: true}, {Code: "conn:close", Sent: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ends := make(chan error, 10)
+			panics := 0
+			var other *Session
+			o := DefaultServerOptions()
+			o.OnMessage = func(s *Session, m TracedMessage) {
+				if m.Bytes = 0; m == at && other != nil && s != other {
+					panic(cause)
+				}
+			}
+			o.OnRefused = func(_ net.Addr, reason error) { ends <- reason }
+			o.OnPanic = func(*Session, *PanicError) { panics++ }
+			h := newRecorder()
+			l := newPipeListener()
+			serve(t, l, h, o)
+			quiet := l.dial()
+			defer quiet.Close()
+			enter(t, quiet)
+			synctest.Wait()
+			other = h.last.Load()
+			c := l.dial()
+			defer c.Close()
+			go func() {
+				for {
+					if _, err := c.Read(make([]byte, 100)); err != nil {
+						return
+					}
+				}
+			}()
+			for _, m := range []string{testEstablish, testAuthStart, "auth:ack;;<EOF>", "conn:alive;;<EOF>"} {
+				_, _ = c.Write([]byte(m))
+				synctest.Wait()
+			}
+			h.last.Load().Close(nil) // In a goroutine that is not the session's.
+			if other == h.last.Load() {
+				quiet.Close()
+			}
+			synctest.Wait()
+			select {
+			case err := <-h.causes:
+				ends <- err
+			default:
+			}
+			err := <-ends
+			if _, ok := errors.AsType[*PanicError](err); at.Code != "conn:close" && (!ok || !errors.Is(err, cause)) {
+				t.Errorf("%+v: ended with %v", at, err)
+			}
+			if panics != 1 {
+				t.Errorf("%+v: %d panics were told", at, panics)
+			}
+		})
+	}
+}
+
+// What is not asked for costs nothing, and what is asked for no memory.
+func TestOnMessageAllocatesNothing(t *testing.T) {
+	for _, traced := range []bool{false, true} {
+		o := DefaultServerOptions()
+		bytes := 0
+		if traced {
+			o.OnMessage = func(_ *Session, m TracedMessage) { bytes += m.Bytes }
+		}
+		h := newRecorder()
+		l := newPipeListener()
+		serve(t, l, h, o)
+		c := l.dial()
+		enter(t, c)
+		answer := make([]byte, len(aliveBytes))
+		beat := func() {
+			if _, err := c.Write(aliveBytes); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Read(answer); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := testing.AllocsPerRun(1000, beat); n != 0 {
+			t.Errorf("traced %v: a heartbeat allocates %v times", traced, n)
+		}
+		_ = c.Close()
+		h.cause(t)
+		if traced != (bytes > 1000*len(aliveBytes)) {
+			t.Errorf("traced %v: %d bytes", traced, bytes)
+		}
+	}
+}
