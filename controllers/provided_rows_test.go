@@ -182,7 +182,7 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 			Expect(err).NotTo(HaveOccurred())
 			b.issueFor(func(*x509.Certificate) {}, key)
 		},
-			`WeakKey: Secret press-own: the certificate "CN=press" has an RSA key of 1024 bits, which is too weak; use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more`, true),
+			`UnsupportedKey: Secret press-own: the certificate "CN=press" has an RSA key of 1024 bits, which is too weak; use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more`, true),
 	)
 
 	It("is missed by name until it is there", func(ctx SpecContext) {

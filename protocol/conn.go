@@ -14,17 +14,36 @@ import (
 const closeLinger = time.Second
 
 // socket is the connection below TLS. Between a peer's message and the answer to it, it is read without waiting, to see
-// whether anything came ahead of its turn.
+// whether anything came ahead of its turn. During a TLS handshake no more than flight bytes are read between two writes.
 type socket struct {
 	net.Conn
-	noWait bool
+	noWait       bool
+	flight, left int32 // flight is 0 outside of a TLS handshake
 }
+
+// errFlight ends a TLS handshake whose peer sends more than ServerOptions.TLSFlightBytes at a time.
+var errFlight = errors.New("the peer sends more than TLSFlightBytes")
 
 func (s *socket) Read(p []byte) (int, error) {
 	if s.noWait {
 		return readNow(s.Conn, p)
 	}
-	return s.Conn.Read(p)
+	if s.flight == 0 {
+		return s.Conn.Read(p)
+	}
+	if s.left == 0 {
+		return 0, errFlight
+	}
+	n, err := s.Conn.Read(p[:min(len(p), int(s.left))])
+	s.left -= int32(n) //nolint:gosec // at most what was left
+	return n, err
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	if s.flight > 0 {
+		s.left = s.flight
+	}
+	return s.Conn.Write(p)
 }
 
 // hangUp tells the peer that nothing more will come, where the transport can.

@@ -22,6 +22,7 @@ const (
 	DefaultMaxWaiting             = 1024
 	DefaultMaxHandshakesPerSource = 32
 	DefaultPacketBytes            = 16 << 10
+	DefaultTLSFlightBytes         = 8 << 10
 	DefaultEstablishBytes         = 4 << 10
 	DefaultAuthStartBytes         = 64 << 10
 	DefaultSessionBytes           = 4 << 10
@@ -34,6 +35,8 @@ const (
 	maxPacketBytes  = 1 << 20
 	minMessageBytes = 64
 	maxMessageBytes = 16 << 20
+	// minTLSFlightBytes is what the hello of a client needs, and a small certificate.
+	minTLSFlightBytes = 2 << 10
 )
 
 // ServerOptions are the bounds and timers of a Server. Start from DefaultServerOptions: zero is not a default.
@@ -73,6 +76,9 @@ type ServerOptions struct {
 
 	// PacketBytes is the most that one write, and with TLS one record, holds of a message.
 	PacketBytes int
+	// TLSFlightBytes bounds each flight of a client's TLS handshake: its hello, and its certificates with the proof that
+	// it holds the key. TLS parses all that it reads, up to 256 KiB, before anything of it is proven.
+	TLSFlightBytes int
 	// EstablishBytes, AuthStartBytes and SessionBytes bound a message, <EOF> included, until conn:establish is read, for
 	// auth:start, and after it.
 	EstablishBytes, AuthStartBytes, SessionBytes int
@@ -111,6 +117,7 @@ func DefaultServerOptions() ServerOptions {
 		MaxWaiting:             DefaultMaxWaiting,
 		MaxHandshakesPerSource: DefaultMaxHandshakesPerSource,
 		PacketBytes:            DefaultPacketBytes,
+		TLSFlightBytes:         DefaultTLSFlightBytes,
 		EstablishBytes:         DefaultEstablishBytes,
 		AuthStartBytes:         DefaultAuthStartBytes,
 		SessionBytes:           DefaultSessionBytes,
@@ -136,6 +143,7 @@ func (o ServerOptions) Validate() error {
 		between("MaxWaiting", o.MaxWaiting, 0, 1<<30),
 		between("MaxHandshakesPerSource", o.MaxHandshakesPerSource, 1, 1<<30),
 		between("PacketBytes", o.PacketBytes, minPacketBytes, maxPacketBytes),
+		between("TLSFlightBytes", o.TLSFlightBytes, minTLSFlightBytes, maxMessageBytes),
 		between("EstablishBytes", o.EstablishBytes, minMessageBytes, maxMessageBytes),
 		between("AuthStartBytes", o.AuthStartBytes, minMessageBytes, maxMessageBytes),
 		between("SessionBytes", o.SessionBytes, minMessageBytes, maxMessageBytes),

@@ -40,6 +40,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		{"packets too small", server(func(o *ServerOptions) { o.PacketBytes = 15 }), "PacketBytes is 15"},
 		{"messages too small", server(func(o *ServerOptions) { o.SessionBytes = 63 }), "SessionBytes is 63"},
 		{"messages too big", server(func(o *ServerOptions) { o.AuthStartBytes = maxMessageBytes + 1 }), "AuthStartBytes is 16777217"},
+		{"a TLS handshake that no certificate fits into", server(func(o *ServerOptions) { o.TLSFlightBytes = 1000 }), "TLSFlightBytes is 1000"},
 		{"TLS without a certificate", server(func(o *ServerOptions) { o.TLSConfig = &tls.Config{} }), "TLSConfig has no certificate"},
 		{"several at once", server(func(o *ServerOptions) { *o = ServerOptions{} }), "MaxSessions is 0"},
 		{"a good client", client(func(*ClientOptions) {}), ""},

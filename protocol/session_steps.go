@@ -11,7 +11,7 @@ import (
 // open is the handshake, from the socket's first byte to the refinery's auth:ack. On success the session is
 // authenticated.
 func (s *Session) open(ctx context.Context, o *ServerOptions) error {
-	if err := s.secure(ctx, o.TLSConfig); err != nil {
+	if err := s.secure(ctx, o); err != nil {
 		return err
 	}
 	for _, step := range [...]func(context.Context, *ServerOptions) error{s.establish, s.authenticate, s.acknowledge} {
@@ -23,13 +23,18 @@ func (s *Session) open(ctx context.Context, o *ServerOptions) error {
 	return nil
 }
 
-// secure puts TLS over the socket.
-func (s *Session) secure(ctx context.Context, config *tls.Config) error {
-	if config == nil {
+// secure puts TLS over the socket. What a client's certificates cost, TLS pays before it has proven anything of them:
+// hence the bound.
+func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
+	if o.TLSConfig == nil {
 		return nil
 	}
-	conn := tls.Server(&s.socket, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn := tls.Server(&s.socket, o.TLSConfig)
+	s.socket.flight = int32(o.TLSFlightBytes) //nolint:gosec // Validate bounds it
+	s.socket.left = s.socket.flight
+	err := conn.HandshakeContext(ctx)
+	s.socket.flight = 0
+	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -246,6 +246,9 @@ func transport(t *testing.T, o *ServerOptions, name string) (net.Listener, func(
 	}
 	server, client := mutual(t)
 	switch name {
+	case "bytes for TLS":
+		o.TLSConfig = server
+		return l, func() net.Conn { return dial(t, l) }
 	case "TLS":
 		server.ClientAuth, client.Certificates = tls.NoClientCert, nil
 	case "mutual TLS":

@@ -94,8 +94,9 @@ const (
 	ReasonWrongIdentity = "WrongIdentity"
 	// ReasonWrongUsage: not usable for TLS client (or server) authentication, or no authority where one is needed.
 	ReasonWrongUsage = "WrongUsage"
-	// ReasonWeakKey: its key, or that of a certificate above it, is too weak, or of a kind that TLS 1.3 does not take.
-	ReasonWeakKey = "WeakKey"
+	// ReasonUnsupportedKey: its key, or that of a certificate above it, is too weak, or of a kind that TLS 1.3 does not
+	// take, or dear to verify.
+	ReasonUnsupportedKey = "UnsupportedKey"
 	// ReasonNotYetValid: its validity has not begun.
 	ReasonNotYetValid = "NotYetValid"
 	// ReasonExpired: its validity is over.

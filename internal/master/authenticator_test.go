@@ -43,6 +43,7 @@ func trusting(authorities ...*authority) *Trust {
 	trust := &Trust{Roots: x509.NewCertPool(), authorities: map[[sha256.Size]byte]struct{}{}}
 	for _, a := range authorities {
 		trust.Roots.AddCert(a.certificate)
+		trust.anchors = append(trust.anchors, a.certificate)
 		trust.authorities[sha256.Sum256(a.certificate.Raw)] = struct{}{}
 	}
 	return trust
@@ -155,7 +156,7 @@ func TestTheFiveChecks(t *testing.T) {
 			self := newAuthority(s.T, "self")
 			self.certificate.URIs = s.press.Leaf.URIs
 			return with(tls.Certificate{Leaf: self.certificate}, "press")
-		}, denied(v1alpha1.ReasonWrongAuthority, ""), ""},
+		}, denied(v1alpha1.ReasonWrongUsage, ""), "that of a certificate authority"},
 		{"1: expired", func(s *scene) attempt {
 			s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second))
 			return with(s.press, "press")

@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 // Trust is what was loaded from the mounted Secrets at one moment. It is never changed.
@@ -33,6 +34,8 @@ type Trust struct {
 	Shared    [sha256.Size]byte
 	HasShared bool
 
+	// anchors are those of Roots, and authorities the SHA-256 of each.
+	anchors     []*x509.Certificate
 	authorities map[[sha256.Size]byte]struct{}
 }
 
@@ -88,7 +91,7 @@ func (c *Certificates) Missing(p *Policy) string {
 
 // ServerConfig is the TLS configuration for a transport; nil for Plaintext. It serves whatever certificate is
 // in force. Certificates of nodes are asked for and not verified here: the Authenticator does, so that a refusal
-// is an auth:dec with a reason in status. Resumption would skip that, so there is none.
+// is an auth:dec with a reason in status; but for keys that are made to be dear to verify. Resumption would skip that, so there is none.
 func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 	if transport == v1alpha1.TransportPlaintext {
 		return nil
@@ -97,6 +100,7 @@ func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 		MinVersion:             tls.VersionTLS13,
 		SessionTicketsDisabled: true,
 		ClientAuth:             tls.RequireAnyClientCert,
+		VerifyPeerCertificate:  func(peer [][]byte, _ [][]*x509.Certificate) error { return pki.CheckExponent(peer[0]) },
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if t := c.Trust(); t != nil && t.Served != nil {
 				return t.Served, nil
@@ -226,7 +230,7 @@ func (t *Trust) parse(files map[string][]byte) error {
 		return fmt.Errorf("%s and %s: %w", corev1.TLSCertKey, corev1.TLSPrivateKeyKey, err)
 	}
 	t.Served = &served
-	t.Roots = x509.NewCertPool()
+	t.Roots, t.anchors = x509.NewCertPool(), nil
 	t.authorities = map[[sha256.Size]byte]struct{}{}
 	for rest := files[v1alpha1.AuthorityKey]; ; {
 		var block *pem.Block
@@ -241,6 +245,7 @@ func (t *Trust) parse(files map[string][]byte) error {
 			return fmt.Errorf("%s: %w", v1alpha1.AuthorityKey, err)
 		}
 		t.Roots.AddCert(authority)
+		t.anchors = append(t.anchors, authority)
 		t.authorities[sha256.Sum256(authority.Raw)] = struct{}{}
 	}
 	if len(t.authorities) == 0 {

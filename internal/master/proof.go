@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 // Announced is what a node said of itself in conn:establish, and what TLS proved of it.
@@ -63,6 +64,9 @@ func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) ([sh
 	if trust == nil || trust.Roots == nil {
 		return none, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
 	}
+	if p := pki.AsProblem(pki.CheckClient(peer)); p != nil {
+		return none, &Denial{Reason: p.Reason, Message: p.Message}
+	}
 	now, leaf := a.Clock.Now(), peer[0]
 	if now.Before(leaf.NotBefore) {
 		return none, &Denial{Reason: v1alpha1.ReasonNotYetValid,
@@ -71,8 +75,12 @@ func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) ([sh
 	if now.After(leaf.NotAfter) {
 		return none, &Denial{Reason: v1alpha1.ReasonExpired, Message: expired(leaf.NotAfter)}
 	}
+	above, err := pki.Intermediates(peer, trust.anchors)
+	if err != nil {
+		return none, unverified(err)
+	}
 	intermediates := x509.NewCertPool()
-	for _, c := range peer[1:] {
+	for _, c := range above {
 		intermediates.AddCert(c)
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.Roots, Intermediates: intermediates, CurrentTime: now,
@@ -99,11 +107,12 @@ func (a *Authenticator) identify(leaf *x509.Certificate) (refinery string, denia
 		return "", masterGone()
 	}
 	prefix := v1alpha1.RefineryIdentity(policy.Name, policy.Namespace, "").String()
-	if len(leaf.URIs) != 1 {
+	names := pki.Names(leaf)
+	if len(names) != 1 {
 		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
-			Message: fmt.Sprintf("its certificate has %d URI SANs; it must have exactly one, %s<name>", len(leaf.URIs), prefix)}
+			Message: fmt.Sprintf("its certificate has %d URI SANs; it must have exactly one, %s<name>", len(names), prefix)}
 	}
-	identity := leaf.URIs[0].String()
+	identity := names[0]
 	name, ok := strings.CutPrefix(identity, prefix)
 	r := a.Directory.Refinery(name)
 	if !ok || r == nil || r.Identity().String() != identity {

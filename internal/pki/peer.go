@@ -2,6 +2,7 @@ package pki
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -19,11 +20,15 @@ const (
 	// MaxChainCertificates is the number of its certificates.
 	MaxChainCertificates = 5
 	// MaxChainBytes is the size of all of them together, in DER form.
-	MaxChainBytes = 12 << 10
+	MaxChainBytes = 5 << 10
 )
 
-// minRSABits is what NIST SP 800-57, part 1, asks for until 2030.
-const minRSABits = 2048
+const (
+	// minRSABits is what NIST SP 800-57, part 1, asks for until 2030.
+	minRSABits = 2048
+	// maxRSAExponent is what nearly every key has. Four times as long it makes a key four times as dear to verify.
+	maxRSAExponent = 65537
+)
 
 // CheckClient checks what costs nothing to check of the chain that a node presents, before anything in it is trusted:
 // its bounds, the strength of its keys, and that the leaf is no certificate authority. A failure is a *Problem.
@@ -41,8 +46,9 @@ func CheckClient(chain []*x509.Certificate) error {
 			"use certificates with fewer names and smaller keys, ECDSA P-256 for example", size, MaxChainBytes)
 	}
 	for _, c := range chain {
-		if err := checkKey(c); err != nil {
-			return err
+		if what := refusedKey(c.PublicKey); what != "" {
+			return problemf(v1alpha1.ReasonUnsupportedKey, "the certificate %s has %s; "+
+				"use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more", nameOf(c), what)
 		}
 	}
 	if leaf := chain[0]; leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
@@ -52,22 +58,46 @@ func CheckClient(chain []*x509.Certificate) error {
 	return nil
 }
 
-// checkKey takes what is taken everywhere and can be verified in little time.
-func checkKey(c *x509.Certificate) error {
-	const instead = "use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more"
-	switch key := c.PublicKey.(type) {
+// refusedKey says what is wrong with a key, or nothing.
+func refusedKey(key crypto.PublicKey) string {
+	switch key := key.(type) {
 	case *rsa.PublicKey:
 		if bits := key.N.BitLen(); bits < minRSABits {
-			return problemf(v1alpha1.ReasonWeakKey, "the certificate %s has an RSA key of %d bits, which is too weak; %s", nameOf(c), bits, instead)
+			return fmt.Sprintf("an RSA key of %d bits, which is too weak", bits)
+		}
+		if key.E > maxRSAExponent {
+			return fmt.Sprintf("an RSA key with the public exponent %d, which makes it dear to verify", key.E)
 		}
 	case *ecdsa.PublicKey:
 		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521() {
-			return problemf(v1alpha1.ReasonWeakKey, "the certificate %s has a key on the curve %s, which TLS 1.3 does not take; %s",
-				nameOf(c), key.Curve.Params().Name, instead)
+			return fmt.Sprintf("a key on the curve %s, which TLS 1.3 does not take", key.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 	default:
-		return problemf(v1alpha1.ReasonWeakKey, "the certificate %s has a key of a kind that TLS 1.3 does not take (%s); %s", nameOf(c), c.PublicKeyAlgorithm, instead)
+		return "a key of a kind that TLS 1.3 does not take"
+	}
+	return ""
+}
+
+// CheckExponent refuses, of a certificate in DER form, an RSA key that is made to be dear to verify. TLS verifies a
+// signature with a client's key before anything else looks at its certificate. It reads the key alone.
+func CheckExponent(der []byte) error {
+	var certificate struct {
+		Signed struct {
+			Version                                   int `asn1:"optional,explicit,default:0,tag:0"`
+			Serial, Algorithm, Issuer, Valid, Subject asn1.RawValue
+			Key                                       asn1.RawValue
+		}
+	}
+	if _, err := asn1.Unmarshal(der, &certificate); err != nil {
+		return fmt.Errorf("find the key of a certificate: %w", err)
+	}
+	key, err := x509.ParsePKIXPublicKey(certificate.Signed.Key.FullBytes)
+	if err != nil {
+		return fmt.Errorf("parse the key of a certificate: %w", err)
+	}
+	if key, ok := key.(*rsa.PublicKey); ok && key.E > maxRSAExponent {
+		return errors.New(refusedKey(key))
 	}
 	return nil
 }
@@ -80,6 +110,9 @@ var errUntrusted = errors.New("none of its certificates is signed by a trusted a
 // signature is ever checked with a key that no anchor vouches for: whoever makes up a chain chooses how dear it is to
 // verify, and how many ways lead through it.
 func Intermediates(chain, anchors []*x509.Certificate) ([]*x509.Certificate, error) {
+	if len(chain) == 1 {
+		return nil, nil // whoever verifies it has the anchors alone to try
+	}
 	for top, c := range chain {
 		if top > 0 && !issued(c, chain[top-1]) {
 			break
