@@ -301,6 +301,7 @@ func TestAStormOfRefineriesAllGetIn(t *testing.T) {
 }
 
 func TestASessionOverTLSOutlivesReadTimeouts(t *testing.T) {
+	t.Parallel()
 	serverConfig, clientConfig := mutual(t)
 	h := newRecorder()
 	o := DefaultServerOptions()
@@ -310,7 +311,7 @@ func TestASessionOverTLSOutlivesReadTimeouts(t *testing.T) {
 	co := DefaultClientOptions()
 	co.ID, co.Version, co.Type = "a", "0.1.0", "refinery"
 	// The read deadline of the refinery passes before it is moved, again and again.
-	co.AliveInterval, co.AliveTimeout = 5*time.Millisecond, 100*time.Millisecond
+	co.AliveInterval, co.AliveTimeout = 40*time.Millisecond, time.Second
 	beats := make(chan struct{}, 1000)
 	co.Load = func() (string, string, bool) {
 		select {

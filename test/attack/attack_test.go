@@ -122,8 +122,8 @@ func (s *scene) unharmed() masterReport {
 	for cause, n := range after.GoodClosed {
 		s.t.Errorf("%d sessions of good nodes ended: %s", n, cause)
 	}
-	s.t.Logf("%d heartbeats, all answered, within %v; memory %d KiB before, %d at most, %d after; closed %v; refused %v",
-		fleet.Sent, fleet.Slowest.Round(time.Millisecond), s.before.Resident, attacked.Peak, after.Resident, after.Closed, after.Refused)
+	s.t.Logf("%d heartbeats, %d answered, within %v; memory %d KiB before, %d at most, %d after; closed %v; refused %v",
+		fleet.Sent, fleet.Answered, fleet.Slowest.Round(time.Millisecond), s.before.Resident, attacked.Peak, after.Resident, after.Closed, after.Refused)
 	return after
 }
 

@@ -39,20 +39,24 @@ const aliveMessage = "conn:alive;;<EOF>"
 // "stop" has every node wait for the answer it is owed, and leave.
 func runFleet(config fleetConfig, orders <-chan string, answer func(any)) error {
 	f := &goodFleet{stop: make(chan struct{})}
-	conns := make([]*tls.Conn, config.Size)
-	var joining sync.WaitGroup
+	var joining, living sync.WaitGroup
 	failures := make(chan error, config.Size)
 	turns := make(chan struct{}, 48)
-	for i := range conns {
+	for i := range config.Size {
 		joining.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
 			// 25 nodes to an address: fewer than a source may have at a time before they are authenticated.
 			n := node{config.Address, net.IPv4(127, 0, 2, byte(1+i/25)), config.Identity.client(), config.Identity.Certificate}
-			var err error
-			if conns[i], _, err = n.join(context.Background(), fmt.Sprint("good/", i)); err != nil {
+			conn, _, err := n.join(context.Background(), fmt.Sprint("good/", i))
+			if err != nil {
 				failures <- err
+				return
 			}
+			f.mu.Lock()
+			f.report.InSession++
+			f.mu.Unlock()
+			living.Go(func() { f.live(conn) })
 		})
 	}
 	joining.Wait()
@@ -60,11 +64,6 @@ func runFleet(config fleetConfig, orders <-chan string, answer func(any)) error 
 	case err := <-failures:
 		return fmt.Errorf("a good node did not get in before the attack: %w", err)
 	default:
-	}
-	f.report.InSession = len(conns)
-	var living sync.WaitGroup
-	for _, c := range conns {
-		living.Go(func() { f.live(c) })
 	}
 	answer(f.current())
 	for order := range orders {
