@@ -104,6 +104,7 @@ func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey
 
 // close leaves what the pass found in status.
 func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err error) (ctrl.Result, error) {
+	r.Metrics.observeMaster(s)
 	o := r.outcome(client.ObjectKeyFromObject(s.master), err)
 	status := masterStatus(s, o)
 	changes := slices.Concat(transitions(s.master.Status.Conditions, status.Conditions),

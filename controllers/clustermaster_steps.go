@@ -119,6 +119,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	if err != nil {
 		return err
 	}
+	before := current.leaf()
 	if v.renew {
 		if current, v, err = secret.renew(current); err != nil {
 			return err
@@ -127,6 +128,9 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
 	if err := r.apply.Apply(ctx, s.master, over(desired, current.uid)); err != nil {
 		return err
+	}
+	if before != nil && before != current.leaf() {
+		r.Metrics.renewed(kindMaster, s.master)
 	}
 	s.certificate.leaf = current.leaf()
 	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))

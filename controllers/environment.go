@@ -37,6 +37,8 @@ type Environment struct {
 	Events events.EventRecorder
 	// Clock tells the time.
 	Clock clock.PassiveClock
+	// Metrics are told what the passes find.
+	Metrics *Metrics
 	// Images of the pods.
 	Images resource.Images
 	// Recheck is how long after an object of someone else was found in the way it is looked for again.

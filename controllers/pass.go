@@ -49,6 +49,7 @@ func (r *reconciler) find(ctx context.Context, key client.ObjectKey, object clie
 		r.apply.Forget(key)
 		r.passed(key)
 		r.dropIssued(key)
+		r.Metrics.forget(object, key)
 		return false, nil
 	}
 	// Deletion is the garbage collector's; and after our own write of status an event is still to come.

@@ -2,8 +2,10 @@ package controllers_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -20,6 +22,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 // operatorProcess in the environment makes this test binary the operator.
@@ -60,6 +64,13 @@ func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
 	g.Expect(status(url, "")()).To(Equal(http.StatusUnauthorized))
 	g.Expect(status(url, stranger)()).To(Equal(http.StatusForbidden))
 
+	measured := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "measured"}}
+	g.Expect(api.Create(t.Context(), measured)).To(Succeed())
+	t.Cleanup(func() { _ = api.Delete(context.Background(), measured) })
+	g.Eventually(func() string { _, body := fetch(url, scraper); return body }).Should(And(
+		ContainSubstring(`refinery_operator_certificate_expiry_seconds{kind="ClusterMaster",name="measured",namespace="default"} 7.7`),
+		ContainSubstring(`refinery_operator_authority_expiry_seconds{name="measured",namespace="default"} 3.15`)))
+
 	g.Expect(operator.Process.Signal(syscall.SIGTERM)).To(Succeed())
 	g.Expect(operator.Wait()).To(Succeed())
 	for line := range strings.Lines(stderr.String()) {
@@ -69,22 +80,29 @@ func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
 
 // status polls the HTTP status of a URL, 0 for none.
 func status(url, bearer string) func() int {
+	return func() int {
+		code, _ := fetch(url, bearer)
+		return code
+	}
+}
+
+func fetch(url, bearer string) (code int, body string) {
 	insecure := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it serves a certificate of its own making
 	}}
-	return func() int {
-		request, err := http.NewRequest(http.MethodGet, url, nil)
-		must(err)
-		if bearer != "" {
-			request.Header.Set("Authorization", "Bearer "+bearer)
-		}
-		response, err := insecure.Do(request)
-		if err != nil {
-			return 0
-		}
-		defer response.Body.Close()
-		return response.StatusCode
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	must(err)
+	if bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+bearer)
 	}
+	response, err := insecure.Do(request)
+	if err != nil {
+		return 0, ""
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	must(err)
+	return response.StatusCode, string(content)
 }
 
 // token makes a ServiceAccount and a token of its.

@@ -113,6 +113,7 @@ func (e *Environment) ownDeployment(ctx context.Context, owner client.Object) (*
 
 // close leaves what the pass found in status.
 func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err error) (ctrl.Result, error) {
+	r.Metrics.observeRefinery(s)
 	o := r.outcome(client.ObjectKeyFromObject(s.refinery), err)
 	status := refineryStatus(s, o)
 	desired, current := refineryStatusConfiguration(s.refinery, status), refineryStatusConfiguration(s.refinery, s.refinery.Status)

@@ -140,6 +140,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	secret := r.issuedSecret(s, authority)
 	var next *x509.Certificate
 	found, current, v, err := r.read(ctx, r.apply, secret)
+	before := current.leaf()
 	switch {
 	case err != nil:
 		return err
@@ -168,6 +169,9 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, secret.bundle(current, v))
 	if err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
 		return err
+	}
+	if before != nil && before != current.leaf() {
+		r.Metrics.renewed(kindRefinery, s.refinery)
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
 	s.certificate.next = next

@@ -52,7 +52,7 @@ func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.Pass
 	}
 	e := &controllers.Environment{
 		Client: p.writes.count(api), Live: api,
-		Events: events.NewFakeRecorder(1000), Clock: clk,
+		Events: events.NewFakeRecorder(1000), Clock: clk, Metrics: controllers.NewMetrics(clk),
 		Images: images, Recheck: time.Second,
 	}
 	master, refinery := controllers.NewClusterMasterReconciler(e), controllers.NewRefineryReconciler(e)

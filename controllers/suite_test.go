@@ -116,6 +116,7 @@ var _ = BeforeSuite(func() {
 		func(e *controllers.Environment) {
 			e.Client = operatorWrites.count(e.Client)
 			e.Clock = operatorClock
+			e.Metrics = controllers.NewMetrics(operatorClock)
 			e.Recheck = 200 * time.Millisecond
 		})
 	Expect(err).NotTo(HaveOccurred())

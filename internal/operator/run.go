@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -97,11 +98,15 @@ func NewManager(ctx context.Context, restConfig *rest.Config, options Options, w
 	}
 	environment := &controllers.Environment{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: secrets,
-		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{},
+		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(clock.RealClock{}),
 		Images: options.Images, Recheck: conflictRecheck,
 	}
 	for _, change := range with {
 		change(environment)
+	}
+	metrics.Registry.Unregister(environment.Metrics) // those of a former manager in this process
+	if err := metrics.Registry.Register(environment.Metrics); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	if err := controllers.SetupClusterMaster(ctx, mgr, environment); err != nil {
 		return nil, err

@@ -1,0 +1,143 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+// Kinds of objects as metrics name them.
+const (
+	kindMaster   = "ClusterMaster"
+	kindRefinery = "Refinery"
+)
+
+// Metrics are what the operator tells of certificates: by ClusterMaster and Refinery, never by node. They are a
+// prometheus.Collector, since the time that is left runs between two passes.
+type Metrics struct {
+	clock clock.PassiveClock
+
+	expiry, authorityExpiry, renewals, rotation *prometheus.Desc
+
+	mu      sync.Mutex
+	objects map[subject]*measured
+}
+
+// subject is an object that is measured.
+type subject struct{ kind, namespace, name string }
+
+// measured is what is known of one; zero times are not shown.
+type measured struct {
+	end, authorityEnd time.Time
+	renewals          int
+	phase             pki.RotationPhase
+}
+
+// NewMetrics returns metrics of nothing yet.
+func NewMetrics(c clock.PassiveClock) *Metrics {
+	object := []string{"kind", "namespace", "name"}
+	return &Metrics{
+		clock:   c,
+		objects: map[subject]*measured{},
+		expiry: prometheus.NewDesc("refinery_operator_certificate_expiry_seconds",
+			"Seconds until the certificate in use expires; negative once it has.", object, nil),
+		authorityExpiry: prometheus.NewDesc("refinery_operator_authority_expiry_seconds",
+			"Seconds until the certificate authority of a ClusterMaster expires; negative once it has.", object[1:], nil),
+		renewals: prometheus.NewDesc("refinery_operator_certificate_renewals_total",
+			"Certificates that were issued to take the place of another, since this operator has started.", object, nil),
+		rotation: prometheus.NewDesc("refinery_operator_authority_rotation_phase",
+			"1 for the phase that the rotation of a ClusterMaster's authority is in, Preparing or Activating; none while there is no rotation.",
+			[]string{"namespace", "name", "phase"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.expiry, m.authorityExpiry, m.renewals, m.rotation} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(to chan<- prometheus.Metric) {
+	now := m.clock.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for of, is := range m.objects {
+		if !is.end.IsZero() {
+			to <- prometheus.MustNewConstMetric(m.expiry, prometheus.GaugeValue, is.end.Sub(now).Seconds(), of.kind, of.namespace, of.name)
+		}
+		to <- prometheus.MustNewConstMetric(m.renewals, prometheus.CounterValue, float64(is.renewals), of.kind, of.namespace, of.name)
+		if !is.authorityEnd.IsZero() {
+			to <- prometheus.MustNewConstMetric(m.authorityExpiry, prometheus.GaugeValue, is.authorityEnd.Sub(now).Seconds(), of.namespace, of.name)
+		}
+		if is.phase != pki.RotationIdle {
+			to <- prometheus.MustNewConstMetric(m.rotation, prometheus.GaugeValue, 1, of.namespace, of.name, string(is.phase))
+		}
+	}
+}
+
+// change is called with what is known of an object.
+func (m *Metrics) change(kind string, key client.ObjectKey, change func(*measured)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	of := subject{kind, key.Namespace, key.Name}
+	if m.objects[of] == nil {
+		m.objects[of] = &measured{}
+	}
+	change(m.objects[of])
+}
+
+// renewed counts a certificate that took the place of another.
+func (m *Metrics) renewed(kind string, object client.Object) {
+	m.change(kind, client.ObjectKeyFromObject(object), func(is *measured) { is.renewals++ })
+}
+
+// forget drops an object that is gone.
+func (m *Metrics) forget(object client.Object, key client.ObjectKey) {
+	kind := kindRefinery
+	if _, ok := object.(*v1alpha1.ClusterMaster); ok {
+		kind = kindMaster
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.objects, subject{kind, key.Namespace, key.Name})
+}
+
+// observeMaster takes over what a pass has found of a ClusterMaster. What it has not looked at stays as it was.
+func (m *Metrics) observeMaster(s *masterScope) {
+	m.change(kindMaster, client.ObjectKeyFromObject(s.master), func(is *measured) {
+		if s.rotation != nil {
+			is.phase = s.rotation.phase
+		}
+		if s.certificate == nil {
+			return
+		}
+		is.end, is.authorityEnd = time.Time{}, time.Time{}
+		if s.certificate.leaf != nil {
+			is.end = s.certificate.leaf.NotAfter
+		}
+		if s.authority != nil {
+			is.authorityEnd = s.authority.Certificates[0].NotAfter
+		}
+	})
+}
+
+// observeRefinery is observeMaster for a Refinery.
+func (m *Metrics) observeRefinery(s *refineryScope) {
+	m.change(kindRefinery, client.ObjectKeyFromObject(s.refinery), func(is *measured) {
+		if s.certificate == nil {
+			return
+		}
+		is.end = time.Time{}
+		if s.certificate.leaf != nil {
+			is.end = s.certificate.leaf.NotAfter
+		}
+	})
+}
