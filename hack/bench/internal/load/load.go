@@ -1,0 +1,177 @@
+// Package load is the process that asks for what a scenario measures.
+package load
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
+)
+
+// patience bounds every single exchange: a scenario fails rather than hangs.
+const patience = 60 * time.Second
+
+// Load is the receiver of the load process. Target comes first; the rest works on what Open opened.
+type Load struct {
+	setting subject.Setting
+	address string
+	config  *tls.Config
+	dialect subject.Dialect
+	dialer  net.Dialer
+
+	sessions []net.Conn
+}
+
+// Target says whom to load.
+type Target struct {
+	Subject subject.Name
+	Setting subject.Setting
+	Address string
+}
+
+// Nothing is the reply, or the argument, of a call that has none.
+type Nothing struct{}
+
+// Target sets the server to load.
+func (l *Load) Target(t Target, _ *Nothing) (err error) {
+	l.setting, l.address = t.Setting, t.Address
+	if l.config, err = t.Setting.ClientConfig(); err != nil {
+		return err
+	}
+	l.dialer = net.Dialer{Timeout: patience, KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
+	l.dialect, err = subject.DialectOf(t.Subject, t.Setting)
+	return err
+}
+
+// Usage replies with what the load process uses.
+func (l *Load) Usage(settled bool, u *process.Usage) (err error) {
+	*u, err = process.Own(settled)
+	return err
+}
+
+// connect makes one session that idles.
+func (l *Load) connect() (net.Conn, error) {
+	conn, err := l.dialer.Dial("tcp", l.address)
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetDeadline(time.Now().Add(patience)) // A socket that fails here fails at the next read.
+	session, err := l.dialect.Open(conn, l.config)
+	if err != nil {
+		_ = conn.Close() // It has failed already.
+		return nil, err
+	}
+	return session, session.SetDeadline(time.Time{})
+}
+
+// OpenWorkers is how many connections are being opened at a time.
+const OpenWorkers = 32
+
+// Handshakes asks for handshakes from so many workers for a time. Every worker connects, opens a session, closes it, waits until the
+// server has closed it too, and begins again.
+type Handshakes struct {
+	Workers int
+	For     time.Duration
+}
+
+// Handshaken is how many there were, in which time.
+type Handshaken struct {
+	Count   int
+	Elapsed time.Duration
+}
+
+// Handshakes opens and closes sessions for a time.
+func (l *Load) Handshakes(h Handshakes, done *Handshaken) error {
+	var count atomic.Int64
+	began := time.Now()
+	err := inParallel(h.Workers, func(int) error {
+		for time.Since(began) < h.For {
+			session, err := l.connect()
+			if err == nil {
+				err = partOrderly(session)
+			}
+			if err != nil {
+				return fmt.Errorf("after %d handshakes: %w", count.Load(), err)
+			}
+			count.Add(1)
+		}
+		return nil
+	})
+	*done = Handshaken{Count: int(count.Load()), Elapsed: time.Since(began)}
+	return err
+}
+
+// partOrderly closes the sending side and waits until the server has closed: then all of the session was handled.
+func partOrderly(conn net.Conn) error {
+	_ = conn.SetDeadline(time.Now().Add(patience)) // A socket that fails here fails at the next read.
+	err := conn.(interface{ CloseWrite() error }).CloseWrite()
+	var rest [64]byte
+	for err == nil {
+		_, err = conn.Read(rest[:])
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, conn.Close())
+}
+
+// Open opens so many more sessions, which idle.
+func (l *Load) Open(sessions int, done *Handshaken) error {
+	began := time.Now()
+	opened := make([]net.Conn, sessions)
+	var next atomic.Int64
+	err := inParallel(min(OpenWorkers, sessions), func(int) error {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= sessions {
+				return nil
+			}
+			var err error
+			if opened[i], err = l.connect(); err != nil {
+				return fmt.Errorf("session %d of %d: %w", i+1, sessions, err)
+			}
+		}
+	})
+	l.sessions = append(l.sessions, opened...)
+	*done = Handshaken{Count: sessions, Elapsed: time.Since(began)}
+	return err
+}
+
+// Part closes every session, in order.
+func (l *Load) Part(Nothing, *Nothing) error {
+	sessions := l.sessions
+	l.sessions = nil
+	return inParallel(min(OpenWorkers, len(sessions)), func(worker int) error {
+		for i := worker; i < len(sessions); i += min(OpenWorkers, len(sessions)) {
+			if err := partOrderly(sessions[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// inParallel runs n workers and returns the first error, when all of them have ended.
+func inParallel(n int, work func(worker int) error) error {
+	var (
+		running sync.WaitGroup
+		once    sync.Once
+		first   error
+	)
+	for worker := range n {
+		running.Go(func() {
+			if err := work(worker); err != nil {
+				once.Do(func() { first = err })
+			}
+		})
+	}
+	running.Wait()
+	return first
+}

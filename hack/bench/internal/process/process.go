@@ -1,0 +1,148 @@
+// Package process runs the server and the load of a scenario: each a process of its own on a core of its own, driven by
+// calls over a pipe.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Role is what a child process does, and its only argument.
+type Role string
+
+// The two ends of every scenario.
+const (
+	Server Role = "server"
+	Load   Role = "load"
+)
+
+// pipe joins the two ends of a child's standard streams.
+type pipe struct {
+	io.ReadCloser
+	io.WriteCloser
+}
+
+func (p pipe) Close() error { return errors.Join(p.WriteCloser.Close(), p.ReadCloser.Close()) }
+
+// Process is a child.
+type Process struct {
+	role   Role
+	cmd    *exec.Cmd
+	client *rpc.Client
+}
+
+// Start runs this executable again, as role, on the core that the role has: the first for the load, the last for the server. It is
+// killed when ctx ends.
+func Start(ctx context.Context, role Role) (*Process, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, executable, string(role))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := startOnCore(cmd, role); err != nil {
+		return nil, fmt.Errorf("start the %s process: %w", role, err)
+	}
+	return &Process{role: role, cmd: cmd, client: rpc.NewClient(pipe{out, in})}, nil
+}
+
+// startOnCore starts cmd on a thread that is bound to the role's core, which the child inherits. Go then counts one processor.
+func startOnCore(cmd *exec.Cmd, role Role) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var allowed unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &allowed); err != nil {
+		return err
+	}
+	core := coreOf(role, &allowed)
+	var one unix.CPUSet
+	one.Set(core)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return err
+	}
+	return errors.Join(cmd.Start(), unix.SchedSetaffinity(0, &allowed))
+}
+
+func coreOf(role Role, allowed *unix.CPUSet) int {
+	first, last := -1, -1
+	for core := range len(allowed) * 64 {
+		if !allowed.IsSet(core) {
+			continue
+		}
+		if first < 0 {
+			first = core
+		}
+		last = core
+	}
+	if role == Load {
+		return first
+	}
+	return last
+}
+
+// Call calls a method of the child's receiver, such as "Load.Open".
+func (p *Process) Call(method string, arguments, reply any) error {
+	if err := p.client.Call(method, arguments, reply); err != nil {
+		return fmt.Errorf("%s: %w", method, err)
+	}
+	return nil
+}
+
+// PID is the child's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Close ends the child by closing its pipe, and waits for it.
+func (p *Process) Close() error {
+	_ = p.client.Close() // The child's exit says more.
+	if err := p.cmd.Wait(); err != nil {
+		return fmt.Errorf("%s process: %w", p.role, err)
+	}
+	return nil
+}
+
+// Kill ends the child with SIGKILL, and waits for it.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	_ = p.cmd.Wait() // Says that it was killed.
+	_ = p.client.Close()
+	return nil
+}
+
+// Serve answers the parent's calls to receiver until the parent closes the pipe. It is what a child does.
+func Serve(name Role, receiver any) error {
+	calls := pipe{os.Stdin, os.Stdout}
+	os.Stdout = os.Stderr // What a library prints must not get among the answers.
+	server := rpc.NewServer()
+	if err := server.RegisterName(string(name), receiver); err != nil {
+		return err
+	}
+	server.ServeConn(calls)
+	return nil
+}
+
+// Usage is what a process has used, or uses now.
+type Usage struct {
+	CPU      time.Duration // since it started: in user mode and in the kernel
+	Resident uint64        // bytes of memory in RAM
+	Heap     uint64        // bytes of it in spans of the Go heap
+	Stack    uint64        // bytes of it in goroutine stacks
+}

@@ -1,0 +1,103 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
+)
+
+// pair is a server and its load.
+type pair struct {
+	server, load *process.Process
+	subject      subject.Name
+	setting      subject.Setting
+	address      string
+}
+
+// withPair starts a fresh pair, measures with it and ends it.
+func withPair(ctx context.Context, name subject.Name, s subject.Setting, measure func(*pair) ([]float64, error)) (values []float64, err error) {
+	p := &pair{subject: name, setting: s}
+	if err := p.startServer(ctx, ""); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.server.Close()) }()
+	if p.load, err = process.Start(ctx, process.Load); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.load.Close()) }()
+	if err := p.load.Call("load.Target", load.Target{Subject: name, Setting: s, Address: p.address}, &load.Nothing{}); err != nil {
+		return nil, err
+	}
+	return measure(p)
+}
+
+// startServer starts the server, on a free port if address is empty.
+func (p *pair) startServer(ctx context.Context, address string) (err error) {
+	if p.server, err = process.Start(ctx, process.Server); err != nil {
+		return err
+	}
+	start := subject.Start{Subject: p.subject, Setting: p.setting, Address: address}
+	if err := p.server.Call("server.Start", start, &p.address); err != nil {
+		return errors.Join(err, p.server.Kill())
+	}
+	return nil
+}
+
+// open opens sessions, which idle.
+func (p *pair) open(sessions int) (done load.Handshaken, err error) {
+	err = p.load.Call("load.Open", sessions, &done)
+	return done, err
+}
+
+// part closes them.
+func (p *pair) part() error { return p.load.Call("load.Part", load.Nothing{}, &load.Nothing{}) }
+
+// usage of the server.
+func (p *pair) usage(settled bool) (u process.Usage, err error) {
+	err = p.server.Call("server.Usage", settled, &u)
+	return u, err
+}
+
+// cost is what both ends used for something.
+type cost struct{ server, load time.Duration }
+
+// spent runs work and returns the CPU time that it took.
+func (p *pair) spent(work func() error) (cost, error) {
+	var before, after [2]process.Usage
+	if err := p.usages(&before); err != nil {
+		return cost{}, err
+	}
+	if err := work(); err != nil {
+		return cost{}, err
+	}
+	if err := p.usages(&after); err != nil {
+		return cost{}, err
+	}
+	return cost{after[0].CPU - before[0].CPU, after[1].CPU - before[1].CPU}, nil
+}
+
+func (p *pair) usages(u *[2]process.Usage) error {
+	return errors.Join(p.server.Call("server.Usage", false, &u[0]), p.load.Call("load.Usage", false, &u[1]))
+}
+
+// each is a total divided among so many, in microseconds.
+func each(total time.Duration, count int) float64 {
+	return float64(total.Nanoseconds()) / 1000 / float64(count)
+}
+
+func perSecond(count int, elapsed time.Duration) float64 { return float64(count) / elapsed.Seconds() }
+
+func megabytes(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
+
+// names of subjects as contenders.
+func names(subjects ...subject.Name) []string {
+	contenders := make([]string, len(subjects))
+	for i, s := range subjects {
+		contenders[i] = string(s)
+	}
+	return contenders
+}
