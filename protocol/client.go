@@ -38,7 +38,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 		return nil, err
 	}
 	c := &Client{socket: socket{Conn: conn}, o: o}
-	c.in = reader{conn: &c.socket, opening: true}
+	c.in = reader{conn: &c.socket, borrows: true}
 	_ = conn.SetDeadline(time.Now().Add(o.HandshakeTimeout)) // A socket that fails here fails at the next read.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err := c.open()
@@ -53,7 +53,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 		_ = conn.Close() // It has failed already.
 		return nil, err
 	}
-	c.in.opening = false
+	c.in.borrows = false
 	return c, nil
 }
 

@@ -22,7 +22,7 @@ func (p pieces) Read(b []byte) (int, error) { return p.Reader.Read(b) }
 
 // readAll returns every message of a stream, each written out again, and the rule that ended it, if one did.
 func readAll(r io.Reader, limit int) (messages []string, rule string) {
-	in := reader{conn: pieces{Reader: r}, opening: true}
+	in := reader{conn: pieces{Reader: r}, borrows: true}
 	defer func() { in.release() }()
 	for {
 		switch m, err := in.next(limit); {
@@ -40,7 +40,9 @@ func readAll(r io.Reader, limit int) (messages []string, rule string) {
 // encode writes m as a peer that sends what was sent would.
 func encode(m *message) []byte {
 	out := append([]byte(m.code.String()), separator...)
-	names := [fieldCount]string{"id", "version", "type", "cert", "upstream", "status", "load"}
+	names := map[code][fieldCount]string{
+		codeEstablish: {"id", "version", "type"}, codeAuthStart: {"cert"}, codeAuthAck: {"upstream"}, codeAlive: {"status", "load"},
+	}[m.code]
 	open := byte('{')
 	for f, v := range m.values {
 		if v == nil {
@@ -204,12 +206,12 @@ func TestABufferIsKeptOnlyWhileAMessageNeedsIt(t *testing.T) {
 	in := reader{conn: pieces{Reader: io.MultiReader(
 		strings.NewReader(testEstablish), iotest.OneByteReader(strings.NewReader("conn:alive;;<EOF>")),
 		strings.NewReader("conn:alive;;"+`{"status":"`+strings.Repeat("s", 200)+`"}<EOF>`+"conn:"), strings.NewReader("alive;;<EOF>"),
-	)}, opening: true}
+	)}, borrows: true}
 	for i, want := range []struct{ borrowed, small bool }{{true, false}, {false, true}, {true, false}, {true, false}} {
 		if _, err := in.next(4096); err != nil {
 			t.Fatal(err)
 		}
-		in.opening = false
+		in.borrows = false
 		if got := in.borrowed != nil; got != want.borrowed || (len(in.buf) == idleBytes) != want.small {
 			t.Errorf("after message %d: borrowed %v with %d bytes of buffer", i+1, got, len(in.buf))
 		}

@@ -13,20 +13,44 @@ import (
 // a reset.
 const closeLinger = time.Second
 
-// socket is the connection below TLS. Between a peer's message and the answer to it, it is read without waiting, to see
-// whether anything came ahead of its turn. During a TLS handshake no more than flight bytes are read between two writes.
+// socket is the connection below TLS, or without TLS the connection itself. During a TLS handshake no more than flight
+// bytes are read between two writes.
 type socket struct {
 	net.Conn
-	noWait       bool
+	wait         waiting
 	flight, left int32 // flight is 0 outside of a TLS handshake
+	// ahead was read before TLS asked for it.
+	ahead []byte
 }
+
+// waiting is what a read does when nothing has come.
+type waiting uint8
+
+const (
+	// waits is what sockets do.
+	waits waiting = iota
+	// looks reads what the kernel holds and never waits: between a peer's message and the answer to it, to see whether
+	// anything came ahead of its turn.
+	looks
+	// rests reads what was read ahead and nothing else.
+	rests
+)
 
 // errFlight ends a TLS handshake whose peer sends more than ServerOptions.TLSFlightBytes at a time.
 var errFlight = errors.New("the peer sends more than TLSFlightBytes")
 
+// Read reads, or fails with os.ErrDeadlineExceeded where it would have to wait and must not: TLS can go on after that.
 func (s *socket) Read(p []byte) (int, error) {
-	if s.noWait {
+	if len(s.ahead) > 0 {
+		n := copy(p, s.ahead)
+		s.ahead = s.ahead[n:]
+		return n, nil
+	}
+	switch s.wait {
+	case looks:
 		return readNow(s.Conn, p)
+	case rests:
+		return 0, os.ErrDeadlineExceeded
 	}
 	if s.flight == 0 {
 		return s.Conn.Read(p)
@@ -70,7 +94,8 @@ func writePackets(w io.Writer, message []byte, size int) error {
 }
 
 const (
-	// idleBytes is what a session keeps to read into while nothing comes: enough for conn:alive with a report.
+	// idleBytes is what a session keeps to read into while nothing comes: enough for conn:alive with a report, in a TLS
+	// record too.
 	idleBytes = 96
 	// borrowedBytes holds any conn:establish and nearly every auth:start.
 	borrowedBytes = 4096
@@ -83,10 +108,10 @@ var buffers = sync.Pool{New: func() any { return new([borrowedBytes]byte) }}
 type reader struct {
 	conn     net.Conn
 	buf      []byte
-	from, to int // buf[from:to] was read and not consumed
-	scanned  int // bytes from there on that hold no <EOF>
+	from, to int32 // buf[from:to] was read and not consumed
+	scanned  int32 // bytes from there on that hold no <EOF>
+	borrows  bool  // start with a borrowed buffer: messages are long, or idle holds what TLS has not read yet
 	borrowed *[borrowedBytes]byte
-	opening  bool // messages are long: start with a borrowed buffer
 	idle     [idleBytes]byte
 	// message is the last one read. On the stack of a session that waits for the next it would cost a stack twice the size.
 	message message
@@ -94,32 +119,40 @@ type reader struct {
 
 // next reads one message of at most limit bytes. It is valid until the next call.
 func (r *reader) next(limit int) (*message, error) {
-	if r.from == r.to {
-		r.rewind()
-	}
 	for {
-		b := r.buf[r.from:r.to]
-		n, err := decode(&r.message, b, r.scanned, limit)
-		if err != nil {
-			return nil, err
+		if m, err := r.held(limit); m != nil || err != nil {
+			return m, err
 		}
-		if n > 0 {
-			r.from += n
-			r.scanned = 0
-			return &r.message, nil
-		}
-		r.scanned = len(b)
 		if err := r.fill(); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// held returns the next message if all of it was read already, and nil if fill has to read more of it first.
+func (r *reader) held(limit int) (*message, error) {
+	if r.from == r.to {
+		r.rewind()
+	}
+	b := r.buf[r.from:r.to]
+	n, err := decode(&r.message, b, int(r.scanned), limit)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		r.scanned = int32(len(b))
+		return nil, nil //nolint:nilnil // There is none yet.
+	}
+	r.from += int32(n)
+	r.scanned = 0
+	return &r.message, nil
+}
+
 // rewind starts over with an empty buffer, the small one if that will do.
 func (r *reader) rewind() {
 	r.from, r.to, r.scanned = 0, 0, 0
 	switch {
-	case !r.opening:
+	case !r.borrows:
 		r.release()
 		r.buf = r.idle[:]
 	case r.buf == nil:
@@ -141,14 +174,22 @@ func (r *reader) release() {
 	r.buf = nil
 }
 
+// rest gives a borrowed buffer back unless part of a message is in it.
+func (r *reader) rest() {
+	if r.from == r.to {
+		r.from, r.to, r.scanned = 0, 0, 0
+		r.release()
+	}
+}
+
 // fill reads once, having made room.
 func (r *reader) fill() error {
-	if r.to == len(r.buf) {
+	if int(r.to) == len(r.buf) {
 		r.grow()
 	}
 	for range 100 {
 		n, err := r.conn.Read(r.buf[r.to:])
-		r.to += n
+		r.to += int32(n)
 		if n > 0 {
 			return nil // An error that came along comes again.
 		}
@@ -173,7 +214,7 @@ func (r *reader) grow() {
 		r.release()
 		r.buf = bigger
 	}
-	r.from, r.to = 0, len(rest)
+	r.from, r.to = 0, int32(len(rest))
 }
 
 // ahead returns nil if the peer has sent nothing but what was read. It looks at what is buffered here, and, without
@@ -181,10 +222,10 @@ func (r *reader) grow() {
 func (r *reader) ahead(s *socket, state State) error {
 	if r.from == r.to {
 		r.rewind()
-		s.noWait = true
+		s.wait = looks
 		n, err := r.conn.Read(r.buf)
-		s.noWait = false
-		r.to = n
+		s.wait = waits
+		r.to = int32(n)
 		if n == 0 {
 			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil
@@ -197,6 +238,19 @@ func (r *reader) ahead(s *socket, state State) error {
 		return ErrPeerClosed
 	}
 	return &ProtocolError{State: state, Rule: ruleAhead, Detail: "bytes were sent ahead of their turn"}
+}
+
+// await waits until something comes for TLS to read, on a stack that is small: TLS is not on it.
+func (r *reader) await(s *socket) error {
+	r.rest()
+	s.wait = waits
+	n, err := s.Read(r.idle[:])
+	s.ahead = r.idle[:n]
+	s.wait = rests
+	if n > 0 {
+		return nil // An error that came along comes again.
+	}
+	return err
 }
 
 // drain discards what comes until the peer closes or the read deadline passes.

@@ -59,7 +59,7 @@ func (l *liveness) remove(s *Session) {
 	if s.queueIndex == 0 {
 		return
 	}
-	heap.Remove(&l.queue, s.queueIndex-1)
+	heap.Remove(&l.queue, int(s.queueIndex)-1)
 	if len(l.queue) == 0 && l.timer != nil {
 		l.timer.Stop()
 		l.wake = 0
@@ -132,13 +132,13 @@ func (q checkQueue) Less(i, j int) bool { return q[i].checkAt < q[j].checkAt }
 
 func (q checkQueue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].queueIndex, q[j].queueIndex = i+1, j+1
+	q[i].queueIndex, q[j].queueIndex = int32(i+1), int32(j+1)
 }
 
 func (q *checkQueue) Push(x any) {
 	s := x.(*Session)
 	*q = append(*q, s)
-	s.queueIndex = len(*q)
+	s.queueIndex = int32(len(*q))
 }
 
 func (q *checkQueue) Pop() any {

@@ -48,19 +48,18 @@ func parseCode(b []byte) code {
 	return codeNone
 }
 
-// field is a payload key that means something for one of the codes.
+// field is where a message holds the value of a payload key that means something for its code. Every session keeps a
+// message, so keys that never stand in the same one share a place.
 type field uint8
 
 const (
-	fieldID field = iota
-	fieldVersion
-	fieldType
-	fieldCert
-	fieldUpstream
-	fieldStatus
-	fieldLoad
+	fieldID, fieldCert, fieldUpstream, fieldStatus field = 0, 0, 0, 0
 
-	fieldCount
+	fieldVersion, fieldLoad field = 1, 1
+
+	fieldType field = 2
+
+	fieldCount = 3
 )
 
 // message is one decoded message. A value that was not sent is nil; one that was sent empty is not. The values lie in

@@ -232,16 +232,13 @@ func (srv *Server) handshake(a *arrival) {
 	o := srv.options()
 	ctx, cancel := context.WithDeadlineCause(srv.ctx, a.deadline, ErrHandshakeTimeout)
 	s := &Session{
-		server:       srv,
-		socket:       socket{Conn: a.conn},
-		cancel:       cancel,
-		sessionBytes: o.SessionBytes,
-		packetBytes:  o.PacketBytes,
-		deadline:     a.deadline,
+		server:  srv,
+		socket:  socket{Conn: a.conn},
+		o:       o,
+		opening: &opening{deadline: a.deadline, cancel: cancel},
 	}
+	s.in = reader{conn: &s.socket, borrows: true}
 	a.session.Store(s)
-	s.conn = &s.socket
-	s.in = reader{conn: s.conn, opening: true}
 	err := ErrSessionClosed // Stands if a Handler ends the goroutine.
 	defer func() {
 		panicked := recover()
@@ -260,8 +257,9 @@ func (srv *Server) handshake(a *arrival) {
 	if err = s.open(ctx, o); err != nil {
 		return
 	}
-	s.in.opening = false
-	go s.run()
+	s.in.borrows = s.TLS()
+	s.in.rest()
+	go s.run(false)
 }
 
 // track adds s to what Shutdown ends. It returns false if that was called already.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -17,42 +18,49 @@ import (
 type Session struct {
 	server *Server
 	socket socket
-	conn   net.Conn // the socket, or TLS over it
-	in     reader
-	cancel context.CancelFunc // ends the context of Establish and Authenticate
+	in     reader // its conn is the socket, or TLS over it
+	o      *ServerOptions
 
 	// Set before the Handler first sees the session, and then never again.
 	id, version, typ string
-	establishing     bool // Establish was called, so Closed must be
-	sessionBytes     int
-	packetBytes      int
 
 	seen       atomic.Int64 // when the last message was read, nanoseconds since liveness.epoch
 	writeStart atomic.Int64 // when the write in flight began, the same; 0 if there is none
-	checkAt    time.Duration
-	queueIndex int // with checkAt guarded by liveness.mu
+
+	// Small fields stand together: a session has 512 bytes, for which the heap has a size.
+	queueIndex   int32         // with checkAt guarded by liveness.mu
+	establishing bool          // as id: Establish was called, so Closed must be
+	state        State         // with what follows mu guarded by it
+	writing      bool          // the same; someone has the turn to write
+	checkAt      time.Duration // when liveness looks at it next
 
 	mu      sync.Mutex
-	state   State
 	cause   error // why the session ends, once it does: the first reason given
-	writing bool  // someone has the turn to write
 	out     outbox
-	// deadline of the handshake; zero once it is over.
-	deadline time.Time
+	opening *opening // nil once the handshake is over
 	// upstream is the last one acknowledged, offered the one that is not yet, since offeredAt (0: none).
 	upstream, offered string
 	offeredAt         time.Duration
-	status, load      string
-	certificates      []*x509.Certificate
+	report            *report // nil if there was none
 	tag               any
+}
+
+// opening is what a session needs during its handshake only.
+type opening struct {
+	deadline     time.Time
+	cancel       context.CancelFunc  // ends the context of Establish and Authenticate
+	certificates []*x509.Certificate // of the TLS peer; nil once the Handler has decided
 }
 
 // outbox holds what is to be written by whoever has the turn.
 type outbox struct {
-	alive    int // answers owed
 	upstream *string
+	alive    uint32 // answers owed
 	close    bool
 }
+
+// report is what the refinery last said of itself with conn:alive.
+type report struct{ status, load string }
 
 // ID returns the node's id as announced: 1 to 253 bytes, printable. It is a claim, not an identity, until the Handler
 // has compared it with the certificate.
@@ -86,12 +94,15 @@ func (s *Session) Upstream() string {
 func (s *Session) Load() (status, load string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.status, s.load
+	if s.report == nil {
+		return "", ""
+	}
+	return s.report.status, s.report.load
 }
 
 // TLS tells whether TLS carries the session.
 func (s *Session) TLS() bool {
-	_, over := s.conn.(*tls.Conn)
+	_, over := s.in.conn.(*tls.Conn)
 	return over
 }
 
@@ -101,7 +112,10 @@ func (s *Session) TLS() bool {
 func (s *Session) PeerCertificates() []*x509.Certificate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.certificates
+	if s.opening == nil {
+		return nil
+	}
+	return s.opening.certificates
 }
 
 // SetTag keeps a value of the Handler's with the session; Tag returns it.
@@ -158,15 +172,15 @@ func (s *Session) beginClose(cause error) bool {
 		return false
 	}
 	s.cause = cause
-	cancel, early := s.cancel, s.state == StateNew
+	opening, early := s.opening, s.state == StateNew
 	if !early {
 		s.state = StateClosing
 		s.out = outbox{close: true}
 	}
 	mine := !early && s.takeTurn()
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	if opening != nil {
+		opening.cancel()
 	}
 	if early {
 		_ = s.socket.Close() // Nothing was said yet, and TLS may not stand.
@@ -180,10 +194,10 @@ func (s *Session) abort(cause error) {
 	if s.cause == nil {
 		s.cause = cause
 	}
-	cancel := s.cancel
+	opening := s.opening
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	if opening != nil {
+		opening.cancel()
 	}
 	_ = s.socket.Close() // Wakes whoever reads or writes.
 }
@@ -280,12 +294,12 @@ func (s *Session) outgoing() (b []byte, last bool) {
 
 // farewell follows conn:close: the reading goroutine discards what comes until the peer closes, for a moment.
 func (s *Session) farewell() {
-	hangUp(s.conn)
+	hangUp(s.in.conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	until := time.Now().Add(closeLinger)
-	if !s.deadline.IsZero() && s.deadline.Before(until) {
-		until = s.deadline
+	if s.opening != nil && s.opening.deadline.Before(until) {
+		until = s.opening.deadline
 	}
 	_ = s.socket.SetReadDeadline(until) // On a closed socket there is nothing to wait for.
 }
@@ -295,7 +309,7 @@ func (s *Session) write(message []byte) error {
 	l := &s.server.live
 	l.writing.Add(1)
 	s.writeStart.Store(int64(l.now()))
-	err := writePackets(s.conn, message, s.packetBytes)
+	err := writePackets(s.in.conn, message, s.o.PacketBytes)
 	s.writeStart.Store(0)
 	l.writing.Add(-1)
 	if hook := s.server.options().OnMessage; hook != nil && err == nil {
@@ -328,14 +342,44 @@ func traceOf(message []byte) TracedMessage {
 }
 
 // run is the life of an authenticated session. It has a goroutine of its own, so that the stack that the handshake grew
-// is given back.
-func (s *Session) run() {
+// is given back. With TLS every message needs such a stack, twice the one of a session that waits: so there the goroutine
+// ends when all that came is handled, and leaves a fresh one to wait.
+func (s *Session) run(waits bool) {
 	var err error
-	defer func() { s.finish(err, recover()) }()
-	for err == nil {
-		err = s.step()
+	rested := false
+	defer func() {
+		if !rested {
+			s.finish(err, recover())
+		}
+	}()
+	over := s.TLS()
+	if over && waits {
+		err = s.in.await(&s.socket)
+	} else if over {
+		s.socket.wait = rests
+	}
+	if err == nil {
+		err = s.converse()
+		rested = over && errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	if rested {
+		go s.run(true)
+		return
 	}
 	s.lastWords()
+}
+
+// converse handles messages until no more can be read. Whoever waits for a message waits on a stack of which little is
+// used: a stack twice the size would never be given back.
+func (s *Session) converse() error {
+	for {
+		if err := s.step(); err != nil {
+			return err
+		}
+		if err := s.in.fill(); err != nil {
+			return readFailure(err, s.State())
+		}
+	}
 }
 
 // lastWords waits for the peer to close if conn:close was, or is being, sent to it.
@@ -344,6 +388,7 @@ func (s *Session) lastWords() {
 	closing := s.state == StateClosing
 	s.mu.Unlock()
 	if closing {
+		s.socket.wait = waits
 		s.in.drain()
 	}
 }
@@ -361,7 +406,7 @@ func (s *Session) finish(err error, panicked any) {
 	}
 	cause := s.cause
 	s.state = StateClosed
-	s.certificates, s.out = nil, outbox{}
+	s.opening, s.out = nil, outbox{}
 	s.mu.Unlock()
 	_ = s.socket.Close() // There is no one left to tell.
 	s.in.release()

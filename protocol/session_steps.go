@@ -3,8 +3,10 @@ package protocol
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -43,9 +45,20 @@ func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 		}
 		return fmt.Errorf("%w: %w", ErrTLS, err)
 	}
-	s.conn, s.in.conn = conn, conn
-	s.certificates = conn.ConnectionState().PeerCertificates
+	s.in.conn = conn
+	s.opening.certificates = takeCertificates(conn.ConnectionState())
 	return nil
+}
+
+// takeCertificates returns the certificates of the TLS peer and makes its connection, which would keep them, several
+// kilobytes, for as long as it lives, forget them: the slices of its state are its own.
+func takeCertificates(state tls.ConnectionState) []*x509.Certificate {
+	certificates := slices.Clone(state.PeerCertificates)
+	clear(state.PeerCertificates)
+	for _, chain := range state.VerifiedChains {
+		clear(chain)
+	}
+	return certificates
 }
 
 // establish reads conn:establish and answers conn:startAuth or conn:close.
@@ -88,7 +101,7 @@ func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
 	}
 	upstream, err := s.server.handler.Authenticate(ctx, s, certificate)
 	s.mu.Lock()
-	s.offered, s.certificates = upstream, nil
+	s.offered, s.opening.certificates = upstream, nil
 	s.mu.Unlock()
 	if err = s.decided(ctx, err); err == nil && !validUpstream(upstream) {
 		err = ErrInvalidUpstream
@@ -104,13 +117,13 @@ func (s *Session) deny(why error) error {
 	if err := s.send(authDecBytes, StateDenied); err != nil {
 		return why
 	}
-	_, _ = s.take(s.sessionBytes) // Whatever comes, or does not, the session ends for the same reason.
+	_, _ = s.take(s.o.SessionBytes) // Whatever comes, or does not, the session ends for the same reason.
 	return why
 }
 
 // acknowledge reads the refinery's auth:ack: from then on it is authenticated.
 func (s *Session) acknowledge(context.Context, *ServerOptions) error {
-	if _, err := s.take(s.sessionBytes); err != nil {
+	if _, err := s.take(s.o.SessionBytes); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -119,9 +132,8 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 		return s.cause
 	}
 	s.state = StateAuthenticated
-	s.cancel = nil
 	s.upstream, s.offered = s.offered, ""
-	s.deadline = time.Time{}
+	s.opening = nil
 	_ = s.socket.SetDeadline(time.Time{}) // A socket that fails here fails at the next read.
 	s.mu.Unlock()
 	s.server.authenticated.Add(1)
@@ -193,12 +205,24 @@ func (s *Session) send(message []byte, next State) error {
 	return nil
 }
 
-// step reads and handles one message of an authenticated session.
+// step handles every message that was read.
 func (s *Session) step() error {
-	m, err := s.in.next(s.sessionBytes)
-	if err != nil {
-		return readFailure(err, s.State())
+	for {
+		m, err := s.in.held(s.o.SessionBytes)
+		if err != nil {
+			return readFailure(err, s.State())
+		}
+		if m == nil {
+			return nil
+		}
+		if err := s.handle(m); err != nil {
+			return err
+		}
 	}
+}
+
+// handle acts on one message of an authenticated session.
+func (s *Session) handle(m *message) error {
 	s.seen.Store(int64(s.server.live.now()))
 	s.received(m)
 	s.mu.Lock()
@@ -223,11 +247,8 @@ func (s *Session) step() error {
 
 // alive keeps the refinery's report and answers. Called with mu held, which it releases.
 func (s *Session) alive(m *message) error {
-	if v := m.values[fieldStatus]; v != nil && string(v) != s.status && validStatus(v) {
-		s.status = string(v)
-	}
-	if v := m.values[fieldLoad]; v != nil && string(v) != s.load && validLoad(v) {
-		s.load = string(v)
+	if status, load := m.values[fieldStatus], m.values[fieldLoad]; status != nil || load != nil {
+		s.keepReport(status, load)
 	}
 	s.out.alive++
 	mine := s.takeTurn()
@@ -236,6 +257,19 @@ func (s *Session) alive(m *message) error {
 		s.flush()
 	}
 	return nil
+}
+
+// keepReport takes over what was sent and is valid. Called with mu held.
+func (s *Session) keepReport(status, load []byte) {
+	if s.report == nil {
+		s.report = &report{}
+	}
+	if status != nil && string(status) != s.report.status && validStatus(status) {
+		s.report.status = string(status)
+	}
+	if load != nil && string(load) != s.report.load && validLoad(load) {
+		s.report.load = string(load)
+	}
 }
 
 // acknowledged settles the upstream in flight and sends the one that waits. Called with mu held, which it

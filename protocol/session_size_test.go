@@ -1,0 +1,13 @@
+package protocol
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// The heap's sizes go from 512 to 576 bytes: one field more costs every session 64.
+func TestASessionFitsIts512Bytes(t *testing.T) {
+	if size := unsafe.Sizeof(Session{}); size > 512 {
+		t.Errorf("a Session has %d bytes", size)
+	}
+}
