@@ -25,9 +25,11 @@ report. Server and load are processes of their own, each on a core of its own, o
 Usage: make bench, or go -C hack/bench run . [FLAG...]
 
   --only NAMES     only these scenarios, separated by commas; the report keeps what was measured of the others before
-  --repeats N      how often each is measured; the report shows medians and ranges (default 3)
+  --repeats N      how often each is measured; the report shows medians and ranges (default 3, with --quick 1)
   --quick          few sessions and short windows, to see that everything works: the numbers mean nothing
   --report-only    measure nothing: write the report again from the samples that are there
+  --profiles DIRECTORY
+                   write CPU and heap profiles of the server processes, which costs them time (go tool pprof reads them)
   --out DIRECTORY  where performance.md and the folder performance go (default: docs of the repository)
 
 A comparison whose floor differs by more than 10 % between repeats is measured once more, and if it does so again it is not
@@ -50,6 +52,7 @@ type options struct {
 	repeats    int
 	quick      bool
 	reportOnly bool
+	profiles   string
 	out        string
 }
 
@@ -57,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) == 1 {
 		switch role := process.Role(args[0]); role {
 		case process.Server:
-			return process.Serve(role, subject.Server{})
+			return process.Serve(role, &subject.Server{})
 		case process.Load:
 			return process.Serve(role, &load.Load{})
 		}
@@ -81,12 +84,18 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	only := flags.String("only", "", "")
-	flags.IntVar(&o.repeats, "repeats", 3, "")
+	flags.IntVar(&o.repeats, "repeats", 0, "")
 	flags.BoolVar(&o.quick, "quick", false, "")
 	flags.BoolVar(&o.reportOnly, "report-only", false, "")
+	flags.StringVar(&o.profiles, "profiles", "", "")
 	flags.StringVar(&o.out, "out", "", "")
 	if err := flags.Parse(args); err != nil {
 		return o, err
+	}
+	if o.repeats == 0 && o.quick {
+		o.repeats = 1
+	} else if o.repeats == 0 {
+		o.repeats = 3
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
@@ -130,9 +139,10 @@ func measure(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	b := &scenario.Bench{Repeats: o.repeats, Quick: o.quick, Credentials: credentials, Root: root, Printf: func(format string, arguments ...any) {
-		fmt.Fprintf(os.Stderr, format+"\n", arguments...)
-	}}
+	b := &scenario.Bench{
+		Repeats: o.repeats, Quick: o.quick, Credentials: credentials, Root: root, Profiles: o.profiles,
+		Printf: func(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) },
+	}
 	scenarios, err := scenario.Select(o.only)
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ type Bench struct {
 	Credentials subject.Credentials
 	// Root is the folder of the repository's root module.
 	Root string
+	// Profiles is a folder for profiles of the server processes; empty: none are taken.
+	Profiles string
 	// Printf tells how far the run is, a line each.
 	Printf func(format string, arguments ...any)
 }

@@ -51,7 +51,7 @@ func runHandshakes(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 			},
 			contenders: names(variant.subjects...),
 			measure: func(ctx context.Context, contender string) ([]float64, error) {
-				return withPair(ctx, subject.Name(contender), variant.setting, b.measureHandshakes)
+				return b.withPair(ctx, subject.Name(contender), variant.setting, b.measureHandshakes)
 			},
 		})
 	}

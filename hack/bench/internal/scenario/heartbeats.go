@@ -46,7 +46,7 @@ func runHeartbeats(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 			},
 			contenders: names(variant.subjects...),
 			measure: func(ctx context.Context, contender string) ([]float64, error) {
-				return withPair(ctx, subject.Name(contender), setting, b.measureHeartbeats)
+				return b.withPair(ctx, subject.Name(contender), setting, b.measureHeartbeats)
 			},
 		})
 	}

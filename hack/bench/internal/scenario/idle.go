@@ -32,7 +32,7 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 		},
 		contenders: names(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi),
 		measure: func(ctx context.Context, contender string) ([]float64, error) {
-			return withPair(ctx, subject.Name(contender), setting, b.measureIdle)
+			return b.withPair(ctx, subject.Name(contender), setting, b.measureIdle)
 		},
 	})
 	return []report.Comparison{comparison}, err

@@ -54,7 +54,7 @@ func runMemory(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 			},
 			contenders: names(variant.subjects...),
 			measure: func(ctx context.Context, contender string) ([]float64, error) {
-				return withPair(ctx, subject.Name(contender), setting, func(p *pair) ([]float64, error) {
+				return b.withPair(ctx, subject.Name(contender), setting, func(p *pair) ([]float64, error) {
 					return p.measureMemory(b.sessions(variant.sessions))
 				})
 			},

@@ -3,6 +3,8 @@ package scenario
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
@@ -19,7 +21,7 @@ type pair struct {
 }
 
 // withPair starts a fresh pair, measures with it and ends it.
-func withPair(ctx context.Context, name subject.Name, s subject.Setting, measure func(*pair) ([]float64, error)) (values []float64, err error) {
+func (b *Bench) withPair(ctx context.Context, name subject.Name, s subject.Setting, measure func(*pair) ([]float64, error)) (values []float64, err error) {
 	p := &pair{subject: name, setting: s}
 	if err := p.startServer(ctx, ""); err != nil {
 		return nil, err
@@ -32,6 +34,14 @@ func withPair(ctx context.Context, name subject.Name, s subject.Setting, measure
 	if err := p.load.Call("load.Target", load.Target{Subject: name, Setting: s, Address: p.address}, &load.Nothing{}); err != nil {
 		return nil, err
 	}
+	if b.Profiles == "" {
+		return measure(p)
+	}
+	profile := filepath.Join(b.Profiles, fmt.Sprintf("%s-%s-%s", name, s.Transport, time.Now().Format("150405.000")))
+	if err := p.server.Call("server.Profile", profile, &struct{}{}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.server.Call("server.Profile", profile, &struct{}{})) }()
 	return measure(p)
 }
 
