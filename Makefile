@@ -9,6 +9,7 @@ CLUSTER ?= local
 
 include hack/tools/tools.mk
 include hack/cluster/cluster.mk
+include hack/bench/bench.mk
 
 ##@ See it work
 
@@ -23,7 +24,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit fuzz test-attack test-cluster test-api test-controllers test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
+test: verify lint test-unit fuzz test-attack test-cluster test-bench test-api test-controllers test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
@@ -64,7 +65,7 @@ test-demo: ## What the README tells to type: make demo, the tour, make demo-down
 
 .PHONY: lint
 lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
-	@lint=$$($(TOOL) golangci-lint); $$lint run ./... && cd hack/cluster && $$lint run ./...
+	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/bench; do (cd $$module && $$lint run ./...); done
 
 ##@ Build it
 

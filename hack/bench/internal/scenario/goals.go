@@ -6,9 +6,9 @@ import (
 )
 
 // ratio is a goal: one metric of two subjects.
-func ratio(of string, to subject.Name, metric string, bound float64, atLeast bool) report.Goal {
+func ratio(of, to, metric string, bound float64, atLeast bool) report.Goal {
 	return report.Goal{
-		Of: report.Value{Subject: of, Metric: metric}, To: report.Value{Subject: string(to), Metric: metric},
+		Of: report.Value{Subject: of, Metric: metric}, To: report.Value{Subject: to, Metric: metric},
 		Bound: bound, AtLeast: atLeast,
 	}
 }

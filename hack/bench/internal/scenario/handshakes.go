@@ -36,9 +36,9 @@ func runHandshakes(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 	} {
 		variant.setting.Credentials = b.Credentials
 		own := string(subject.Refinery)
-		goals := []report.Goal{ratio(own, subject.Floor, "handshakes", variant.bound, true)}
+		goals := []report.Goal{ratio(own, string(subject.Floor), "handshakes", variant.bound, true)}
 		if variant.setting.Transport == subject.Plaintext {
-			goals = append(goals, ratio(own, subject.NATS, "round trips", 1, true), ratio(own, subject.Mochi, "round trips", 1, true))
+			goals = append(goals, ratio(own, string(subject.NATS), "round trips", 1, true), ratio(own, string(subject.Mochi), "round trips", 1, true))
 		}
 		contests = append(contests, contest{
 			Comparison: report.Comparison{

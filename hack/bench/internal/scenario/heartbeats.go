@@ -31,9 +31,9 @@ func runHeartbeats(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 		{"heartbeats-mtls", "Heartbeats, mutual TLS", subject.MutualTLS, []subject.Name{subject.Refinery, subject.Floor, subject.NATS}},
 	} {
 		setting := subject.Setting{Transport: variant.transport, Credentials: b.Credentials}
-		goals := []report.Goal{ratio(own, subject.Floor, "heartbeats", 0.90, true)}
+		goals := []report.Goal{ratio(own, string(subject.Floor), "heartbeats", 0.90, true)}
 		for _, peer := range variant.subjects[2:] {
-			goals = append(goals, ratio(own, peer, "heartbeats", 1, true))
+			goals = append(goals, ratio(own, string(peer), "heartbeats", 1, true))
 		}
 		contests = append(contests, contest{
 			Comparison: report.Comparison{

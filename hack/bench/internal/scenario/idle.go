@@ -27,7 +27,7 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 				{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
 				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
 			},
-			Goals:  []report.Goal{ratio(string(subject.Refinery), subject.Floor, "server CPU", 1.15, false)},
+			Goals:  []report.Goal{ratio(string(subject.Refinery), string(subject.Floor), "server CPU", 1.15, false)},
 			Steady: report.Value{Subject: string(subject.Floor), Metric: "server CPU"},
 		},
 		contenders: names(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi),

@@ -47,8 +47,8 @@ func runMemory(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 					{Name: "kernel", Unit: "KB", Digits: 1}, {Name: "server CPU to open", Unit: "µs each"},
 				},
 				Goals: []report.Goal{
-					ratio(own, subject.Floor, memoryResident, variant.bound, false),
-					ratio(own, subject.NATS, memoryResident, 0.45, false),
+					ratio(own, string(subject.Floor), memoryResident, variant.bound, false),
+					ratio(own, string(subject.NATS), memoryResident, 0.45, false),
 				},
 				Steady: report.Value{Subject: string(subject.Floor), Metric: memoryResident},
 			},
