@@ -92,9 +92,10 @@ func parse(args []string) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if o.repeats == 0 && o.quick {
+	switch {
+	case o.repeats == 0 && o.quick:
 		o.repeats = 1
-	} else if o.repeats == 0 {
+	case o.repeats == 0:
 		o.repeats = 3
 	}
 	if *only != "" {

@@ -123,8 +123,7 @@ func partOrderly(conn net.Conn) error {
 }
 
 // Open opens so many more sessions, which idle.
-func (l *Load) Open(sessions int, done *Handshaken) error {
-	began := time.Now()
+func (l *Load) Open(sessions int, _ *Nothing) error {
 	opened := make([]net.Conn, sessions)
 	var next atomic.Int64
 	err := inParallel(min(OpenWorkers, sessions), func(int) error {
@@ -140,7 +139,6 @@ func (l *Load) Open(sessions int, done *Handshaken) error {
 		}
 	})
 	l.sessions = append(l.sessions, opened...)
-	*done = Handshaken{Count: sessions, Elapsed: time.Since(began)}
 	return err
 }
 

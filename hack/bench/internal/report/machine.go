@@ -43,7 +43,7 @@ func ThisMachine() (Machine, error) {
 	if err := unix.Sysinfo(&memory); err != nil {
 		return m, err
 	}
-	m.MemoryGiB = int(uint64(memory.Totalram) * uint64(memory.Unit) >> 30)
+	m.MemoryGiB = int(memory.Totalram * uint64(memory.Unit) >> 30)
 	m.TransparentHuge = "unknown"
 	if huge, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); err == nil {
 		_, chosen, _ := strings.Cut(string(huge), "[")

@@ -54,7 +54,7 @@ func runHeartbeats(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 }
 
 func (b *Bench) measureHeartbeats(p *pair) ([]float64, error) {
-	if _, err := p.open(b.sessions(heartbeatSessions)); err != nil {
+	if err := p.open(b.sessions(heartbeatSessions)); err != nil {
 		return nil, err
 	}
 	var done load.Beaten

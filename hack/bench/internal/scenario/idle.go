@@ -39,7 +39,7 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 }
 
 func (b *Bench) measureIdle(p *pair) ([]float64, error) {
-	if _, err := p.open(b.sessions(idleSessions)); err != nil {
+	if err := p.open(b.sessions(idleSessions)); err != nil {
 		return nil, err
 	}
 	// The garbage of opening is collected now, not while heartbeats are measured.

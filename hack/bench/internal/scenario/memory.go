@@ -64,7 +64,7 @@ func runMemory(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 }
 
 func (p *pair) measureMemory(sessions int) ([]float64, error) {
-	if _, err := p.open(min(memoryWarmUp, sessions)); err != nil {
+	if err := p.open(min(memoryWarmUp, sessions)); err != nil {
 		return nil, err
 	}
 	if err := p.part(); err != nil {
@@ -78,7 +78,7 @@ func (p *pair) measureMemory(sessions int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	spent, err := p.spent(func() error { _, err := p.open(sessions); return err })
+	spent, err := p.spent(func() error { return p.open(sessions) })
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/scenario"
+)
+
+// The server and the load are this executable again.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && (os.Args[1] == string(process.Server) || os.Args[1] == string(process.Load)) {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestEveryScenarioRunsAndIsReported(t *testing.T) {
+	out := t.TempDir()
+	if err := run(t.Context(), []string{"--quick", "--out", out}); err != nil {
+		t.Fatal(err)
+	}
+	written, err := report.Directory(out).Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(written.Comparisons) < len(scenario.All()) {
+		t.Errorf("%d comparisons of %d scenarios", len(written.Comparisons), len(scenario.All()))
+	}
+	for _, c := range written.Comparisons {
+		if !bytes.Contains(text, []byte("\n## "+c.Title+"\n")) {
+			t.Errorf("%s: performance.md has no section for it", c.Name)
+		}
+		if _, err := os.Stat(filepath.Join(out, "performance", c.Name+".svg")); err != nil {
+			t.Error(err)
+		}
+		for _, g := range c.Goals {
+			if _, measured := c.Ratio(g); !measured {
+				t.Errorf("%s: a goal is about %v and %v, which were not measured", c.Name, g.Of, g.To)
+			}
+		}
+		for _, row := range c.Rows {
+			for i, samples := range row.Samples {
+				if len(samples) != 1 {
+					t.Errorf("%s, %s, %s: %d samples", c.Name, row.Subject, c.Metrics[i].Name, len(samples))
+				}
+			}
+		}
+	}
+}
+
+func TestWrongFlagsAreAUsageError(t *testing.T) {
+	for _, args := range [][]string{{"--repeats=-1"}, {"--only=speed"}, {"--quick"}, {"now"}, {"--unknown"}} {
+		if _, is := run(context.Background(), args).(usageError); !is { //nolint:errorlint // Nothing wraps it.
+			t.Errorf("%q is no usage error", args)
+		}
+	}
+}
