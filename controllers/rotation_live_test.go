@@ -4,12 +4,14 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -69,6 +71,32 @@ func (s *site) rotate(crashAt int) []string {
 		}
 	}
 	return p.writes.since(0)
+}
+
+func TestAuthorityIsRotatedAlthoughMastersEndInEachPhase(t *testing.T) {
+	requireServer(t)
+	s := newSite(t)
+	former := leafFingerprint(s.secret("alpha-ca").Data[corev1.TLSCertKey])
+	ended := map[string]bool{"": true}
+	s.annotate(v1alpha1.RotateCAAnnotation, "now")
+	s.must(s.drive(s.process(0), func() bool {
+		phase := ""
+		if c := meta.FindStatusCondition(s.master().Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating); c != nil {
+			phase = c.Reason
+		}
+		if !ended[phase] {
+			ended[phase] = true
+			s.stopMaster()
+			s.startMaster("alpha-" + strings.ToLower(phase))
+		}
+		return s.rotated(former)
+	}))
+	if diff := cmp.Diff(map[string]bool{"": true, "Preparing": true, "Activating": true}, ended); diff != "" {
+		t.Errorf("phases in which a master ended (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string(nil), s.refusals()); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
 }
 
 // endState leaves out how many certificates were replaced.

@@ -39,9 +39,10 @@ type site struct {
 	clock   *clocktesting.FakePassiveClock
 	ahead   time.Duration
 	address string
-	// masterHealth is where the master's metrics are.
-	masterHealth string
-	nodes        []*siteNode
+	// directory is what the master mounts, masterHealth where its metrics are.
+	directory, masterHealth string
+	stopMaster              func()
+	nodes                   []*siteNode
 }
 
 type siteNode struct {
@@ -77,10 +78,10 @@ func newSite(t *testing.T) *site {
 	s.must(s.process(0).run(s.ctx, t))
 
 	kubelet := &kubelet{namespace: namespace, mounts: map[string][]string{}}
-	masterDirectory := kubelet.mount(t, "alpha-tls")
+	s.directory = kubelet.mount(t, "alpha-tls")
 	directories := map[string]string{"press/a": kubelet.mount(t, "press-tls"), "press/b": kubelet.mount(t, "press-tls"), "edge": kubelet.mount(t, "edge-tls")}
 	s.start(func(ctx context.Context) error { return kubelet.run(ctx) })
-	s.startMaster("alpha-0", masterDirectory)
+	s.startMaster("alpha-0")
 	for id, directory := range directories {
 		s.startNode(id, directory)
 	}
@@ -96,8 +97,8 @@ func (s *site) must(err error) {
 	}
 }
 
-// start runs something until the test is over, and fails the test if it ends by itself.
-func (s *site) start(run func(context.Context) error) {
+// start runs something until the test is over, or it is stopped, and fails the test if it ends by itself.
+func (s *site) start(run func(context.Context) error) (stopAndWait func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -105,23 +106,25 @@ func (s *site) start(run func(context.Context) error) {
 			s.Errorf("ended: %v", err)
 		}
 	})
-	s.Cleanup(func() {
+	stopAndWait = func() {
 		stop()
 		running.Wait()
-	})
+	}
+	s.Cleanup(stopAndWait)
+	return stopAndWait
 }
 
 func (s *site) process(crashAt int) *process {
 	return newProcessAt(s.namespace, crashAt, false, s.clock, siteRefineries...)
 }
 
-func (s *site) startMaster(pod, directory string) {
+func (s *site) startMaster(pod string) {
 	s.Helper()
 	s.masterHealth = freeAddress(s.T)
-	m, err := master.NewMaster(master.Options{Namespace: s.namespace, Name: "alpha", PodName: pod, CertificateDirectory: directory,
+	m, err := master.NewMaster(master.Options{Namespace: s.namespace, Name: "alpha", PodName: pod, CertificateDirectory: s.directory,
 		Listen: s.address, HealthAddress: s.masterHealth}, restConfig, logr.Discard())
 	s.must(err)
-	s.start(m.Run)
+	s.stopMaster = s.start(m.Run)
 }
 
 func (s *site) startNode(id, directory string) {

@@ -282,7 +282,8 @@ type ClusterMasterStatus struct {
 	// observedGeneration is the generation of the spec that was last carried out in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, TransportSecure, and Stalled and CertificateExpiring while it is so.
+	// conditions: Ready, Available, CertificateReady, TransportSecure, and Stalled, CertificateExpiring and
+	// CertificateAuthorityRotating while it is so.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -17,7 +17,8 @@ import (
 type ClusterMasterStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last carried out in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, TransportSecure, and Stalled and CertificateExpiring while it is so.
+	// conditions: Ready, Available, CertificateReady, TransportSecure, and Stalled, CertificateExpiring and
+	// CertificateAuthorityRotating while it is so.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// active is the master pod that holds the Lease, and its epoch.
 	Active *ActiveMasterApplyConfiguration `json:"active,omitempty"`
