@@ -24,7 +24,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit fuzz test-attack test-cluster test-bench test-api test-controllers test-trust test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
+test: verify lint test-unit fuzz test-attack test-cluster test-bench test-api test-controllers test-certmanager test-trust test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration)
@@ -50,6 +50,10 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 test-controllers: test-packages ## Controllers and the master's reporter against etcd and kube-apiserver.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 15m ./controllers/... ./internal/master/...
 
+.PHONY: test-certmanager
+test-certmanager: test-packages ## Certificates from cert-manager: its own controllers against etcd and kube-apiserver.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) CERT_MANAGER=$$($(TOOL) cert-manager) go test -race -count=1 -timeout 10m ./test/certmanager/
+
 .PHONY: test-trust
 test-trust: ## How soon a session ends whose certificate is revoked, and that no key is written anywhere; operator, masters and nodes as processes.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 10m -v ./test/trust/
@@ -69,7 +73,7 @@ test-demo: ## What the README tells to type: make demo, the tour, make demo-down
 
 .PHONY: lint
 lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
-	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/bench; do (cd $$module && $$lint run ./...); done
+	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/bench hack/certmanager; do (cd $$module && $$lint run ./...); done
 
 ##@ Build it
 

@@ -92,7 +92,8 @@ func refineryExpiry(s *refineryScope) []expiry {
 	if found.leaf == nil {
 		return nil
 	}
-	e := expiry{certificate: found.leaf, brought: found.secret != "", what: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
+	obtained := s.master.Issuer() != nil && s.refinery.Spec.CertificateSecretRef == nil
+	e := expiry{certificate: found.leaf, brought: found.secret != "" && !obtained, what: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
 	if !e.brought {
 		e.renewBefore = s.master.CertificatePeriods().RenewBefore
 	}
@@ -101,6 +102,8 @@ func refineryExpiry(s *refineryScope) []expiry {
 		e.advice = "put a new one into it before that"
 	case found.condition.Status != metav1.ConditionTrue:
 		e.advice = fmt.Sprintf("it was not renewed: %s: %s", found.condition.Reason, found.condition.Message)
+	case obtained:
+		e.advice = notRenewedByIssuer(s.refinery.IssuedSecretName())
 	default:
 		e.advice = fmt.Sprintf("it ends with the certificate authority of ClusterMaster %s, which has to be replaced before that", s.master.Name)
 	}
@@ -111,12 +114,18 @@ func refineryExpiry(s *refineryScope) []expiry {
 func masterExpiries(s *masterScope) []expiry {
 	var all []expiry
 	named, brought := namedAuthority(s.master)
+	issuer := s.master.Issuer()
 	if s.authority != nil {
 		e := expiry{certificate: s.authority.Certificates[0], brought: brought}
-		if brought {
+		switch {
+		case issuer != nil:
+			e.brought = true
+			e.what = fmt.Sprintf("the certificate authority of %s %s, ca.crt in Secret %s,", issuer.Kind, issuer.Name, s.master.CertificateSecretName())
+			e.advice = "everything that it signed ends with it; have the issuer sign by a new one before that"
+		case brought:
 			e.what = fmt.Sprintf("the certificate authority in Secret %s", named)
 			e.advice = "put a new one in front of it in tls.crt before that, and leave it there until every node presents a certificate of the new one"
-		} else {
+		default:
 			e.what = fmt.Sprintf("the certificate authority in Secret %s", s.master.AuthoritySecretName())
 			e.advice = "everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"
 		}
@@ -126,7 +135,7 @@ func masterExpiries(s *masterScope) []expiry {
 	if leaf == nil || (len(all) > 0 && !leaf.NotAfter.Before(all[0].certificate.NotAfter)) {
 		return all // what ends with its authority is told with it
 	}
-	e := expiry{certificate: leaf, brought: s.authority != nil && s.authority.Key == nil,
+	e := expiry{certificate: leaf, brought: issuer == nil && s.authority != nil && s.authority.Key == nil,
 		what: fmt.Sprintf("the certificate that the master serves, in Secret %s,", s.master.CertificateSecretName())}
 	if !e.brought {
 		e.renewBefore = s.master.CertificatePeriods().RenewBefore
@@ -136,10 +145,16 @@ func masterExpiries(s *masterScope) []expiry {
 		e.advice = "put a new one into it before that"
 	case c.Status != metav1.ConditionTrue:
 		e.advice = fmt.Sprintf("it was not renewed: %s: %s", c.Reason, c.Message)
+	case issuer != nil:
+		e.advice = notRenewedByIssuer(s.master.CertificateSecretName())
 	default:
 		e.advice = "it was not renewed: see the events and the log of the operator"
 	}
 	return append(all, e)
+}
+
+func notRenewedByIssuer(certificate string) string {
+	return fmt.Sprintf("cert-manager has not renewed it: see kubectl describe certificate %s", certificate)
 }
 
 // setInSync compares what the nodes were seen to present with what they are to present. Without a certificate of their

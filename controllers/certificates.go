@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"time"
@@ -31,6 +32,8 @@ type held struct {
 	bundle []byte
 	// uid of the Secret; empty for a Secret that is to be made.
 	uid types.UID
+	// obtained tells that cert-manager has filled the Secret, now or before.
+	obtained bool
 }
 
 func (h held) leaf() *x509.Certificate {
@@ -44,6 +47,7 @@ func (h held) leaf() *x509.Certificate {
 func parseHeld(secret *corev1.Secret) (held, error) {
 	h := held{uid: secret.UID, bundle: secret.Data[v1alpha1.AuthorityKey],
 		pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
+	_, h.obtained = secret.Annotations[issuerNameAnnotation]
 	var err error
 	if h.chain, err = pki.ParseCertificates(corev1.TLSCertKey, h.pair.Certificate); err != nil {
 		return h, err
@@ -89,6 +93,10 @@ func (e *Environment) read(ctx context.Context, a *apply.Applier, s issuedSecret
 	secret := &corev1.Secret{}
 	secret.Namespace, secret.Name = s.owner.GetNamespace(), s.name
 	found, err = a.Read(ctx, s.owner, secret)
+	if _, taken := errors.AsType[*apply.ConflictError](err); taken { // or made by cert-manager a moment ago
+		secret, err = e.issuedFor(ctx, s.owner, s.name)
+		found = secret != nil
+	}
 	if err != nil || !found {
 		return false, held{}, verdict{renew: !found}, err
 	}
@@ -150,7 +158,16 @@ func (s issuedSecret) renew(current held) (held, verdict, error) {
 	if err != nil {
 		return held{}, verdict{}, err
 	}
-	return held{chain: chain, pair: pair, uid: current.uid}, verdict{due: s.authority.RenewAt(chain[0], s.before)}, nil
+	return held{chain: chain, pair: pair, uid: current.uid, obtained: current.obtained}, verdict{due: s.authority.RenewAt(chain[0], s.before)}, nil
+}
+
+// replacedBy makes desired replace the Secret that h was read from. One that cert-manager filled names no issuer
+// any more: were it named again, cert-manager would take the operator's certificate for its own.
+func (h held) replacedBy(desired *corev1ac.SecretApplyConfiguration) *corev1ac.SecretApplyConfiguration {
+	if h.obtained {
+		desired.WithAnnotations(map[string]string{issuerNameAnnotation: ""})
+	}
+	return over(desired, h.uid)
 }
 
 // over makes desired replace the Secret that was read, and none that has come or gone meanwhile. What a

@@ -23,6 +23,9 @@ import (
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;patch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates/status,verbs=patch
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificaterequests,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // ClusterMasterReconciler makes what a ClusterMaster owns.
@@ -61,7 +64,7 @@ type masterScope struct {
 //  2. check what the CRD cannot
 //  3. go on with a rotation of the certificate authority, or begin one
 //  4. find or make the certificate authority
-//  5. find, verify or issue the certificate that the master serves
+//  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it
 //  6. find, make or remove the shared certificate
 //  7. apply the ServiceAccount, Role and RoleBinding
 //  8. apply the Service

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -37,6 +38,7 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 		Owns(&appsv1.Deployment{}).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		WatchesRawSource(e.CertManager.source("ClusterMaster", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: newBackoff()}).
 		Complete(r)
 }
@@ -53,7 +55,15 @@ func secretsOfMaster(o client.Object) []string {
 
 // ofSecret are the ClusterMasters that use a Secret.
 func (r *ClusterMasterReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	masters := r.mastersBySecret(ctx, secret)
+	return requestsFor(r.mastersBySecret(ctx, secret))
+}
+
+// ofIssuers are the ClusterMasters that name an issuer.
+func (r *ClusterMasterReconciler) ofIssuers(ctx context.Context) []reconcile.Request {
+	return requestsFor(r.mastersWithIssuer(ctx))
+}
+
+func requestsFor(masters []v1alpha1.ClusterMaster) []reconcile.Request {
 	requests := make([]reconcile.Request, len(masters))
 	for i := range masters {
 		requests[i].NamespacedName = client.ObjectKeyFromObject(&masters[i])
@@ -87,4 +97,12 @@ func (e *Environment) mastersBySecret(ctx context.Context, secret *metav1.Partia
 		return nil // the cache is stopping
 	}
 	return list.Items
+}
+
+func (e *Environment) mastersWithIssuer(ctx context.Context) []v1alpha1.ClusterMaster {
+	list := &v1alpha1.ClusterMasterList{}
+	if err := e.Client.List(ctx, list); err != nil {
+		return nil // the cache is stopping
+	}
+	return slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return m.Issuer() == nil })
 }

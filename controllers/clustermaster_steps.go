@@ -39,14 +39,15 @@ func (r *ClusterMasterReconciler) validate(_ context.Context, s *masterScope) er
 // good any more is left for a person to delete: a new one takes the trust from every running node.
 func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *masterScope) error {
 	s.certificate = &certificateFound{}
+	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
+		return nil
+	}
 	authority, err := r.authority(ctx, r.apply, s.master)
 	_, named := namedAuthority(s.master)
 	problem := pki.AsProblem(err)
 	switch {
 	case err == nil:
-		s.authority = authority
-		ends := authority.Certificates[0].NotAfter
-		s.agenda.atFuture(ends.Add(time.Second), s.now)
+		s.judgeBy(authority)
 		if named {
 			return nil
 		}
@@ -63,6 +64,12 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 			problem.Message+"; delete this Secret and a new authority is made, and with it all certificates")
 		return nil
 	}
+}
+
+// judgeBy takes an authority for the pass, and looks again when its end has come.
+func (s *masterScope) judgeBy(authority *pki.Authority) {
+	s.authority = authority
+	s.agenda.atFuture(authority.Certificates[0].NotAfter.Add(time.Second), s.now)
 }
 
 func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) error {
@@ -93,8 +100,12 @@ func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterSc
 // reconcileCertificate keeps the certificate that the master serves. With an authority that came without
 // its key, the user brings it under the name that the operator would have used.
 func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *masterScope) error {
-	if s.authority == nil {
-		return nil
+	name := s.master.CertificateSecretName()
+	if issuer := s.master.Issuer(); issuer != nil {
+		return r.obtainCertificate(ctx, s, *issuer)
+	}
+	if err := r.removeCertificate(ctx, r.apply, s.master, name); err != nil || s.authority == nil {
+		return err
 	}
 	if s.authority.Key == nil {
 		return r.verifyBrought(ctx, s)
@@ -102,7 +113,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	names := resource.MasterDNSNames(s.master)
 	secret := issuedSecret{
 		owner:     s.master,
-		name:      s.master.CertificateSecretName(),
+		name:      name,
 		authority: s.authority,
 		before:    renewBefore(s.master, s.master.UID),
 		verify: func(chain []*x509.Certificate) error {
@@ -126,7 +137,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		}
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
-	if err := r.apply.Apply(ctx, s.master, over(desired, current.uid)); err != nil {
+	if err := r.apply.Apply(ctx, s.master, current.replacedBy(desired)); err != nil {
 		return err
 	}
 	if before != nil && before != current.leaf() {

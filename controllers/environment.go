@@ -33,6 +33,8 @@ type Environment struct {
 	Live client.Reader
 	// Secrets watches the metadata of all Secrets, so that changes of those that a CR names are noticed.
 	Secrets cache.Cache
+	// CertManager tells whether the cluster has it. Nil: it has not.
+	CertManager *CertManager
 	// Events records events on the CRs.
 	Events events.EventRecorder
 	// Clock tells the time.
@@ -67,9 +69,12 @@ func (e *Environment) namedSecret(ctx context.Context, namespace, name string) (
 // errAuthorityNotMade tells that the operator's own authority of a master does not exist yet.
 var errAuthorityNotMade = errors.New("the certificate authority is not made yet")
 
-// authority reads the certificate authority of a master: the one its spec names, or the operator's own.
+// authority reads the certificate authority of a master: the one its spec names, the issuer's, or the operator's own.
 // What is wrong with it is a *pki.Problem, which names the Secret, or errAuthorityNotMade.
 func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (*pki.Authority, error) {
+	if m.Issuer() != nil {
+		return e.issuersAuthority(ctx, m)
+	}
 	var authority *pki.Authority
 	if name, ok := namedAuthority(m); ok {
 		secret, err := e.namedSecret(ctx, m.Namespace, name)

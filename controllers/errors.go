@@ -108,7 +108,8 @@ func (o outcome) silent() bool { return o.consequence == silentRetry || o.conseq
 // isOvertaken tells errors of a world that has moved on: a conflict, a namespace that is going away, an
 // operator that is.
 func isOvertaken(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.Is(err, context.Canceled)
+	return apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, errNotAsked)
 }
 
 // isAway tells errors of an API server that is busy or not to be reached. An internal error is none of

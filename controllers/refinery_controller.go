@@ -52,7 +52,7 @@ type refineryScope struct {
 //  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
 //  2. require a name that is no ClusterMaster's, and the ClusterMaster that the spec names
 //  3. refuse Secrets that are not for its nodes to read
-//  4. find, verify or issue the certificate
+//  4. find, verify or issue the certificate, or have cert-manager issue it
 //  5. apply the ServiceAccount
 //  6. wait until status lists the certificate, so that no node starts that would be denied
 //  7. apply the Service over spec.ports, or remove it

@@ -49,6 +49,7 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		WatchesRawSource(e.CertManager.source("Refinery", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: newBackoff()}).
 		Complete(r)
 }
@@ -72,13 +73,24 @@ func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.O
 	return r.refineriesBy(ctx, secret.GetNamespace(), masterIndex, owner.Name)
 }
 
-// ofSecret are the Refineries that use a Secret, themselves or through their master's authority.
+// ofSecret are the Refineries that use a Secret, themselves or through their master's authority, which is, with an
+// issuer, in the Secret of what the master serves.
 func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
 	requests := r.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name)
 	for _, master := range r.mastersBySecret(ctx, secret) {
-		if name, ok := namedAuthority(&master); ok && name == secret.Name {
+		name, named := namedAuthority(&master)
+		if (named && name == secret.Name) || (master.Issuer() != nil && master.CertificateSecretName() == secret.Name) {
 			requests = append(requests, r.refineriesBy(ctx, secret.Namespace, masterIndex, master.Name)...)
 		}
+	}
+	return requests
+}
+
+// ofIssuers are the Refineries of all masters that name an issuer.
+func (r *RefineryReconciler) ofIssuers(ctx context.Context) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, master := range r.mastersWithIssuer(ctx) {
+		requests = append(requests, r.refineriesBy(ctx, master.Namespace, masterIndex, master.Name)...)
 	}
 	return requests
 }

@@ -65,9 +65,17 @@ func (r *RefineryReconciler) requireMaster(_ context.Context, s *refineryScope) 
 }
 
 func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refineryScope) error {
-	issuedName := s.refinery.Name + "-tls"
-	switch ref := s.refinery.Spec.CertificateSecretRef; {
-	case s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext:
+	issuedName := s.refinery.IssuedSecretName()
+	plaintext := s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext
+	ref, issuer := s.refinery.Spec.CertificateSecretRef, s.master.Issuer()
+	if !plaintext && ref == nil && issuer != nil {
+		return r.obtainCertificate(ctx, s, *issuer)
+	}
+	if err := r.removeCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
+		return err
+	}
+	switch {
+	case plaintext:
 		s.found(nil, v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")
 		return r.removeSecret(ctx, s, issuedName)
 	case ref == nil:
@@ -167,7 +175,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		r.dropIssued(client.ObjectKeyFromObject(s.refinery))
 	}
 	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, secret.bundle(current, v))
-	if err := r.apply.Apply(ctx, s.refinery, over(desired, current.uid)); err != nil {
+	if err := r.apply.Apply(ctx, s.refinery, current.replacedBy(desired)); err != nil {
 		return err
 	}
 	if before != nil && before != current.leaf() {

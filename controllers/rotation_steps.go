@@ -20,7 +20,7 @@ import (
 // need be: the state of it is that authority's Secret alone. What the cache says is enough to wait; a write
 // is decided on what the API server has.
 func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *masterScope) error {
-	if _, named := namedAuthority(s.master); named {
+	if _, named := namedAuthority(s.master); named || s.master.Issuer() != nil {
 		s.rotation = &rotation{}
 		return nil
 	}

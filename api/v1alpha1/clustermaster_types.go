@@ -152,6 +152,7 @@ type SecuritySpec struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) > duration('0s')",message="renewBefore must be longer than 0s: nodes need time to get the renewed certificate; leave it out for a third of duration"
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)",message="renewBefore must be shorter than duration, since a certificate is renewed that long before its end; leave it out for a third of duration"
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.caDuration) || duration(self.caDuration) >= duration(self.duration) + duration(self.duration)",message="caDuration must be at least twice duration, so that an authority can be replaced before what it signed ends; raise caDuration (87600h is the default), or lower duration"
+// +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || !has(self.authority)",message="issuerRef has cert-manager issue from its issuer, authority has the operator issue from a Secret; remove one of them"
 type CertificatesSpec struct {
 	// duration is the validity of the server and client certificates that the operator issues: at least 1m.
 	// Below 1h a kubelet may be too slow to bring a renewed one into its pods in time.
@@ -185,6 +186,11 @@ type CertificatesSpec struct {
 	// operator issues nothing, and every certificate has to be brought. Default: made by the operator.
 	// +optional
 	Authority *SecretSource `json:"authority,omitempty"`
+	// issuerRef names an issuer of cert-manager, which then issues all certificates: the operator makes the
+	// Certificate objects. The issuer has to fill in ca.crt, as those of kind CA do. Default: none, the
+	// operator issues.
+	// +optional
+	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
 	// shared is the certificate that all nodes present with authentication SharedCertificate: a Secret
 	// with the key "certificate". Default: made by the operator.
 	// +optional

@@ -71,7 +71,7 @@ const (
 
 // Reasons of ConditionCertificateReady.
 const (
-	// ReasonIssued: issued by the operator.
+	// ReasonIssued: issued by the operator, or, with certificates.issuerRef, by cert-manager.
 	ReasonIssued = "Issued"
 	// ReasonProvided: brought by the user, and good.
 	ReasonProvided = "Provided"
@@ -105,6 +105,10 @@ const (
 	ReasonAuthorityNotReady = "AuthorityNotReady"
 	// ReasonAuthorityWithoutKey: the certificate authority came without its key; certificates must be brought.
 	ReasonAuthorityWithoutKey = "AuthorityWithoutKey"
+	// ReasonIssuerNotInstalled: certificates.issuerRef is set and the cluster has no cert-manager. Goes on when it has.
+	ReasonIssuerNotInstalled = "IssuerNotInstalled"
+	// ReasonIssuerNotReady: cert-manager has not issued the certificate yet; the message carries its words.
+	ReasonIssuerNotReady = "IssuerNotReady"
 )
 
 // Reasons of ConditionCertificateInSync.

@@ -55,12 +55,23 @@ func (m *ClusterMaster) SharedSecretName() string {
 // LeaseName is the Lease that the active master holds.
 func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 
+// Issuer is the issuer of cert-manager that issues for this master and its Refineries, or nil.
+func (m *ClusterMaster) Issuer() *IssuerReference {
+	if c := m.Spec.Certificates; c != nil {
+		return c.IssuerRef
+	}
+	return nil
+}
+
+// IssuedSecretName is the Secret, and with certificates.issuerRef the Certificate too, of a Refinery that brings none.
+func (r *Refinery) IssuedSecretName() string { return r.Name + "-tls" }
+
 // CertificateSecretName is the Secret of the nodes' certificate: the one the spec names, or the operator's own.
 func (r *Refinery) CertificateSecretName() string {
 	if ref := r.Spec.CertificateSecretRef; ref != nil {
 		return ref.Name
 	}
-	return r.Name + "-tls"
+	return r.IssuedSecretName()
 }
 
 // Identity is the one URI SAN by which a certificate names this Refinery:

@@ -22,6 +22,27 @@ type SecretSource struct {
 	SecretRef LocalReference `json:"secretRef"`
 }
 
+// IssuerReference names an issuer of cert-manager.
+type IssuerReference struct {
+	// name of the issuer.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// kind of the issuer: Issuer, in the same namespace, ClusterIssuer, or one of another group.
+	// +optional
+	// +kubebuilder:default=Issuer
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind,omitempty"`
+	// group of the issuer.
+	// +optional
+	// +kubebuilder:default=cert-manager.io
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+}
+
 // CertificateUse says what a listed certificate may be used for.
 // +kubebuilder:validation:Enum=Current;Next;Previous
 type CertificateUse string

@@ -50,6 +50,8 @@ type Applier struct {
 	client  client.Client
 	live    client.Reader
 	convert managedfields.TypeConverter
+	// deduce is for kinds that the scheme does not know: every list of theirs counts as atomic.
+	deduce managedfields.TypeConverter
 
 	mu     sync.Mutex
 	owners map[types.NamespacedName]*memory
@@ -80,6 +82,7 @@ func New(c client.Client, live client.Reader) *Applier {
 		client:  c,
 		live:    live,
 		convert: applyconfigurations.NewTypeConverter(c.Scheme()),
+		deduce:  managedfields.NewDeducedTypeConverter(),
 		owners:  map[types.NamespacedName]*memory{},
 	}
 }
@@ -94,6 +97,11 @@ type ConflictError struct {
 // Error says what is in the way and what to do.
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s %s is needed and belongs to %s; it is left as it is: delete or rename one of the two", e.Kind, e.Name, e.Owner)
+}
+
+// Conflict is the error of an object that belongs to someone else.
+func Conflict(kind string, object client.Object) *ConflictError {
+	return &ConflictError{Kind: kind, Name: object.GetName(), Owner: describeOwner(object)}
 }
 
 // Apply makes the object what desired says, for owner, which has to be its controller. An object that owner does not control is a *ConflictError. A desired object with
@@ -192,7 +200,7 @@ func (a *Applier) Read(ctx context.Context, owner, object client.Object) (bool, 
 		return false, fmt.Errorf("read %s %s: %w", gvk.Kind, key.Name, err)
 	}
 	if !metav1.IsControlledBy(object, owner) {
-		return true, &ConflictError{Kind: gvk.Kind, Name: key.Name, Owner: describeOwner(object)}
+		return true, Conflict(gvk.Kind, object)
 	}
 	object.SetManagedFields(nil)
 	object.GetObjectKind().SetGroupVersionKind(gvk)
@@ -201,18 +209,32 @@ func (a *Applier) Read(ctx context.Context, owner, object client.Object) (bool, 
 
 // current returns the object that stands where want is to be, or nil.
 func (a *Applier) current(ctx context.Context, owner client.Object, want *unstructured.Unstructured) (client.Object, error) {
-	made, err := a.client.Scheme().New(want.GroupVersionKind())
+	object, err := a.empty(want.GroupVersionKind())
 	if err != nil {
-		return nil, fmt.Errorf("make a %s: %w", want.GetKind(), err)
-	}
-	object, ok := made.(client.Object)
-	if !ok {
-		return nil, fmt.Errorf("%s is no object", want.GetKind())
+		return nil, err
 	}
 	object.SetNamespace(want.GetNamespace())
 	object.SetName(want.GetName())
 	if found, err := a.Read(ctx, owner, object); err != nil || !found {
 		return nil, err
+	}
+	return object, nil
+}
+
+// empty returns an object of a kind. One that the scheme does not know is unstructured.
+func (a *Applier) empty(kind schema.GroupVersionKind) (client.Object, error) {
+	if !a.client.Scheme().Recognizes(kind) {
+		object := &unstructured.Unstructured{}
+		object.SetGroupVersionKind(kind)
+		return object, nil
+	}
+	made, err := a.client.Scheme().New(kind)
+	if err != nil {
+		return nil, fmt.Errorf("make a %s: %w", kind.Kind, err)
+	}
+	object, ok := made.(client.Object)
+	if !ok {
+		return nil, fmt.Errorf("%s is no object", kind.Kind)
 	}
 	return object, nil
 }
@@ -271,7 +293,11 @@ func (a *Applier) same(current client.Object, want *unstructured.Unstructured) (
 
 // typedValue fails on what the schema does not have, with the path of it: the server would refuse it too.
 func (a *Applier) typedValue(object client.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
-	value, err := a.convert.ObjectToTyped(object, options...)
+	convert := a.convert
+	if !a.client.Scheme().Recognizes(object.GetObjectKind().GroupVersionKind()) {
+		convert = a.deduce
+	}
+	value, err := convert.ObjectToTyped(object, options...)
 	if err != nil {
 		return nil, &SchemaError{Kind: object.GetObjectKind().GroupVersionKind().Kind, Name: object.GetName(), Err: err}
 	}

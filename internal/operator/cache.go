@@ -1,6 +1,9 @@
 package operator
 
 import (
+	"context"
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -8,8 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,7 +34,7 @@ func NewScheme() (*runtime.Scheme, error) {
 // cacheOptions restrict what is cached of the kinds that the operator owns to the objects that bear its
 // label: the Secrets of others, above all, are never read into memory.
 func cacheOptions(namespaces []string) cache.Options {
-	owned := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resource.LabelManagedBy: resource.ManagedBy})}
+	owned := cache.ByObject{Label: ownLabel()}
 	return cache.Options{
 		DefaultNamespaces: namespaceConfigs(namespaces),
 		DefaultTransform:  cache.TransformStripManagedFields(),
@@ -59,6 +64,39 @@ func newSecretCache(config *rest.Config, scheme *runtime.Scheme, mapper meta.RES
 			return object, nil
 		},
 	})
+}
+
+// newCertificateCache watches the metadata of the operator's Certificates of cert-manager.
+func newCertificateCache(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper, namespaces []string,
+	failed toolscache.WatchErrorHandlerWithContext,
+) (cache.Cache, error) {
+	return cache.New(config, cache.Options{
+		Scheme:                   scheme,
+		Mapper:                   mapper,
+		DefaultNamespaces:        namespaceConfigs(namespaces),
+		DefaultLabelSelector:     ownLabel(),
+		DefaultTransform:         cache.TransformStripManagedFields(),
+		DefaultWatchErrorHandler: failed,
+	})
+}
+
+// servesCertificates tells whether the API server has the kinds of cert-manager that the operator works with. All of
+// them, since a RESTMapper that has looked at a version of a group once takes it for complete.
+func servesCertificates(ctx context.Context, api discovery.ServerResourcesInterfaceWithContext) (bool, error) {
+	list, err := api.ServerResourcesForGroupVersionWithContext(ctx, resource.CertificateKind.GroupVersion().String())
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	for _, kind := range []string{resource.CertificateKind.Kind, resource.CertificateRequestKind.Kind} {
+		if !slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == kind }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func ownLabel() labels.Selector {
+	return labels.SelectorFromSet(labels.Set{resource.LabelManagedBy: resource.ManagedBy})
 }
 
 func namespaceConfigs(namespaces []string) map[string]cache.Config {

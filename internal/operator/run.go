@@ -9,11 +9,14 @@ import (
 
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -37,6 +40,8 @@ const (
 	connectTimeout = 10 * time.Second
 	// conflictRecheck is how soon a name that was taken is looked at again.
 	conflictRecheck = 30 * time.Second
+	// certManagerInterval is how often a cert-manager that is needed and missing is looked for.
+	certManagerInterval = 2 * time.Second
 )
 
 // Main is the command: it returns the exit code, 2 for wrong flags and for no usable cluster.
@@ -96,8 +101,12 @@ func NewManager(ctx context.Context, restConfig *rest.Config, options Options, w
 	if err := mgr.Add(secrets); err != nil {
 		return nil, err
 	}
+	certManager, err := newCertManager(mgr, options.WatchNamespaces)
+	if err != nil {
+		return nil, fmt.Errorf("look for cert-manager: %w", err)
+	}
 	environment := &controllers.Environment{
-		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: secrets,
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: secrets, CertManager: certManager,
 		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(clock.RealClock{}),
 		Images: options.Images, Recheck: conflictRecheck,
 	}
@@ -112,6 +121,19 @@ func NewManager(ctx context.Context, restConfig *rest.Config, options Options, w
 		return nil, err
 	}
 	return mgr, controllers.SetupRefinery(ctx, mgr, environment)
+}
+
+func newCertManager(mgr manager.Manager, namespaces []string) (*controllers.CertManager, error) {
+	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, err
+	}
+	certManager := controllers.NewCertManager(
+		func(ctx context.Context) (bool, error) { return servesCertificates(ctx, api) },
+		func(failed toolscache.WatchErrorHandlerWithContext) (cache.Cache, error) {
+			return newCertificateCache(mgr.GetConfig(), mgr.GetScheme(), mgr.GetRESTMapper(), namespaces, failed)
+		}, certManagerInterval)
+	return certManager, mgr.Add(certManager)
 }
 
 func loadConfig(kubeconfig string) (*rest.Config, error) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ var (
 	testImages = Images{Master: "example.com/master:1", Refinery: "example.com/refinery:1", PullPolicy: corev1.PullIfNotPresent}
 	testPair   = pki.PEMPair{Certificate: []byte("certificate"), Key: []byte("key")}
 	testBundle = []byte("bundle")
+	testIssuer = v1alpha1.IssuerReference{Name: "plant", Kind: "Issuer", Group: "cert-manager.io"}
 )
 
 // testMaster has the defaults that the API server fills in, and then change.
@@ -99,6 +101,8 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_authority_secret":    MasterAuthoritySecret(master, pki.AuthorityFiles{Current: testPair}, AuthorityRecord{}),
 		"master_certificate_secret":  MasterCertificateSecret(master, testPair, testBundle),
 		"master_shared_secret":       MasterSharedSecret(master, []byte("bearer")),
+		"master_certificate":         MasterCertificate(master, testIssuer, 800*time.Hour),
+		"refinery_certificate":       RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),
 		"master_service_account":     MasterServiceAccount(master),
 		"master_role":                MasterRole(master),
 		"master_role_binding":        MasterRoleBinding(master),

@@ -91,6 +91,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 2160h
+    - name: issuerRef
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.IssuerReference
     - name: overlap
       type:
         scalar: string
@@ -203,6 +206,20 @@ var schemaYAML = typed.YAMLObject(`types:
             namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpstreamStatus
           elementRelationship: atomic
     - name: version
+      type:
+        scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.IssuerReference
+  map:
+    fields:
+    - name: group
+      type:
+        scalar: string
+      default: cert-manager.io
+    - name: kind
+      type:
+        scalar: string
+      default: Issuer
+    - name: name
       type:
         scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ListedCertificate

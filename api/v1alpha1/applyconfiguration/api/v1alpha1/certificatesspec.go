@@ -27,6 +27,10 @@ type CertificatesSpecApplyConfiguration struct {
 	// authority is the certificate authority: a Secret with tls.crt and tls.key. Without the key the
 	// operator issues nothing, and every certificate has to be brought. Default: made by the operator.
 	Authority *SecretSourceApplyConfiguration `json:"authority,omitempty"`
+	// issuerRef names an issuer of cert-manager, which then issues all certificates: the operator makes the
+	// Certificate objects. The issuer has to fill in ca.crt, as those of kind CA do. Default: none, the
+	// operator issues.
+	IssuerRef *IssuerReferenceApplyConfiguration `json:"issuerRef,omitempty"`
 	// shared is the certificate that all nodes present with authentication SharedCertificate: a Secret
 	// with the key "certificate". Default: made by the operator.
 	Shared *SecretSourceApplyConfiguration `json:"shared,omitempty"`
@@ -75,6 +79,14 @@ func (b *CertificatesSpecApplyConfiguration) WithCADuration(value string) *Certi
 // If called multiple times, the Authority field is set to the value of the last call.
 func (b *CertificatesSpecApplyConfiguration) WithAuthority(value *SecretSourceApplyConfiguration) *CertificatesSpecApplyConfiguration {
 	b.Authority = value
+	return b
+}
+
+// WithIssuerRef sets the IssuerRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IssuerRef field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithIssuerRef(value *IssuerReferenceApplyConfiguration) *CertificatesSpecApplyConfiguration {
+	b.IssuerRef = value
 	return b
 }
 

@@ -1,0 +1,25 @@
+package resource
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// OwnedSecret has nothing of a Secret but its owner, a ClusterMaster or Refinery, for one that cert-manager fills.
+// It is for the Secret of that UID only.
+func OwnedSecret(owner client.Object, name string, uid types.UID) (*v1.SecretApplyConfiguration, error) {
+	secret := v1.Secret(name, owner.GetNamespace()).WithUID(uid)
+	switch o := owner.(type) {
+	case *v1alpha1.ClusterMaster:
+		return secret.WithOwnerReferences(masterOwner(o)), nil
+	case *v1alpha1.Refinery:
+		return secret.WithOwnerReferences(refineryOwner(o)), nil
+	default:
+		return nil, fmt.Errorf("%T owns no Secrets", owner)
+	}
+}
