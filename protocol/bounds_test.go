@@ -225,6 +225,7 @@ func TestBoundsOfTheOptions(t *testing.T) {
 		{"MaxHandshakes", &o.MaxHandshakes, 1, 1 << 30},
 		{"MaxWaiting", &o.MaxWaiting, 0, 1 << 30},
 		{"MaxHandshakesPerSource", &o.MaxHandshakesPerSource, 1, 1 << 30},
+		{"SocketBytes", &o.SocketBytes, 0, 1 << 30},
 		{"PacketBytes", &o.PacketBytes, 16, 1 << 20},
 		{"EstablishBytes", &o.EstablishBytes, 64, 16 << 20},
 		{"AuthStartBytes", &o.AuthStartBytes, 64, 16 << 20},

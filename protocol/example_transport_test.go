@@ -51,9 +51,21 @@ func (m *inMemory) Close() error {
 
 func (m *inMemory) Addr() net.Addr { return &net.UnixAddr{Name: "in memory", Net: "pipe"} }
 
+// doorbell is a master that tells when a node is in session.
+type doorbell struct {
+	gate
+	rings chan struct{}
+}
+
+func (d doorbell) Authenticated(s *protocol.Session) {
+	d.gate.Authenticated(s)
+	close(d.rings)
+}
+
 // A transport of one's own. Limits per source address hold only where connections have IP addresses.
 func ExampleServer_Serve() {
-	server, err := protocol.NewServer(gate{shared: "sesame"}, protocol.DefaultServerOptions())
+	bell := doorbell{gate{shared: "sesame"}, make(chan struct{})}
+	server, err := protocol.NewServer(bell, protocol.DefaultServerOptions())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -78,6 +90,7 @@ func ExampleServer_Serve() {
 	fmt.Println("node: upstream", client.Upstream())
 	ended := make(chan error, 1)
 	go func() { ended <- client.Run(ctx) }()
+	<-bell.rings
 
 	fmt.Println("shutdown:", server.Shutdown(ctx))
 	fmt.Println("serve:", <-served)

@@ -21,6 +21,7 @@ const (
 	DefaultMaxHandshakes          = 64
 	DefaultMaxWaiting             = 1024
 	DefaultMaxHandshakesPerSource = 32
+	DefaultSocketBytes            = 32 << 10
 	DefaultPacketBytes            = 16 << 10
 	DefaultTLSFlightBytes         = 8 << 10
 	DefaultEstablishBytes         = 4 << 10
@@ -74,6 +75,10 @@ type ServerOptions struct {
 	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking.
 	MaxHandshakesPerSource int
 
+	// SocketBytes bounds what the operating system holds of one TCP connection in each direction, so that a peer that
+	// sends and does not read is noticed soon, and costs little; 0 leaves it to the system, which may hold megabytes. Serve
+	// sets it on its listener, whose connections inherit it. Linux takes twice as much, for its own books.
+	SocketBytes int
 	// PacketBytes is the most that one write, and with TLS one record, holds of a message.
 	PacketBytes int
 	// TLSFlightBytes bounds each flight of a client's TLS handshake: its hello, and its certificates with the proof that
@@ -116,6 +121,7 @@ func DefaultServerOptions() ServerOptions {
 		MaxHandshakes:          DefaultMaxHandshakes,
 		MaxWaiting:             DefaultMaxWaiting,
 		MaxHandshakesPerSource: DefaultMaxHandshakesPerSource,
+		SocketBytes:            DefaultSocketBytes,
 		PacketBytes:            DefaultPacketBytes,
 		TLSFlightBytes:         DefaultTLSFlightBytes,
 		EstablishBytes:         DefaultEstablishBytes,
@@ -142,6 +148,7 @@ func (o ServerOptions) Validate() error {
 		between("MaxHandshakes", o.MaxHandshakes, 1, 1<<30),
 		between("MaxWaiting", o.MaxWaiting, 0, 1<<30),
 		between("MaxHandshakesPerSource", o.MaxHandshakesPerSource, 1, 1<<30),
+		between("SocketBytes", o.SocketBytes, 0, 1<<30),
 		between("PacketBytes", o.PacketBytes, minPacketBytes, maxPacketBytes),
 		between("TLSFlightBytes", o.TLSFlightBytes, minTLSFlightBytes, maxMessageBytes),
 		between("EstablishBytes", o.EstablishBytes, minMessageBytes, maxMessageBytes),

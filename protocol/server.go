@@ -122,6 +122,9 @@ func (srv *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	defer srv.listen(&l, false)
+	if err := boundBuffers(l, srv.options().SocketBytes); err != nil {
+		return fmt.Errorf("listener %v: %w", l.Addr(), err)
+	}
 	var backoff time.Duration
 	for {
 		conn, err := l.Accept()
