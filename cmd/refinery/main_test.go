@@ -64,7 +64,7 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0WithinTwoSeconds(t *testing.T)
 		t.Fatal(err)
 	}
 	c := refinery(t.Context(), "--address="+listener.Addr().String(), "--transport=Plaintext", "--shared-certificate-file="+shared,
-		"--id=press/a", "--version=1.2.3", "--upstream-file=", "--http-address=", "--health-address=127.0.0.1:0")
+		"--id=press/a", "--version=1.2.3", "--alive-interval=1s", "--alive-timeout=30s", "--upstream-file=", "--http-address=", "--health-address=127.0.0.1:0")
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	if err := c.Start(); err != nil {
@@ -93,12 +93,16 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0WithinTwoSeconds(t *testing.T)
 	expect(`auth:start;;{"cert":"shared"}<EOF>`)
 	answer(`auth:ack;;{"upstream":"10.0.0.1:34307"}<EOF>`)
 	expect("auth:ack;;<EOF>")
+	expect("conn:alive;;<EOF>") // From here on it has a session to end.
 
 	began := time.Now()
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	expect("conn:close;;<EOF>")
+	last, err := io.ReadAll(conn)
+	if said := strings.ReplaceAll(string(last), "conn:alive;;<EOF>", ""); err != nil || said != "conn:close;;<EOF>" {
+		t.Errorf("said %q at last (%v)", last, err)
+	}
 	conn.Close()
 	if err := c.Wait(); err != nil || time.Since(began) > 2*time.Second {
 		t.Errorf("ended with %v after %v\n%s", err, time.Since(began), &stderr)
