@@ -78,7 +78,7 @@ lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
 ##@ Build it
 
 .PHONY: build
-build: ## The binaries, into bin/: operator, master, refinery and conformance.
+build: ## The binaries, into bin/: operator, master, refinery, conformance and the kubectl plugin kubectl-refinery.
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 

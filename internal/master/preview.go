@@ -1,0 +1,123 @@
+package master
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+
+	"k8s.io/utils/clock"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// When is when a change takes effect for a node.
+type When string
+
+const (
+	// AtOnce ends the node's session as soon as the master knows of the change.
+	AtOnce When = "AtOnce"
+	// OnReturn leaves the session alone, and refuses the node when it connects anew.
+	OnReturn When = "OnReturn"
+	// Unknown means that there is not enough to go by.
+	Unknown When = "Unknown"
+)
+
+// Refusal is an authenticated node that would not be let in any more.
+type Refusal struct {
+	Refinery string `json:"refinery"`
+	// Node is its id; "" for those that status.nodes does not list.
+	Node    string `json:"node,omitempty"`
+	When    When   `json:"when"`
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message"`
+}
+
+// Proposal is a change of a ClusterMaster, and what is known of the nodes that it would meet.
+type Proposal struct {
+	Before, After *v1alpha1.ClusterMaster
+	// Refineries that name it, with the status that the active master wrote.
+	Refineries []v1alpha1.Refinery
+	// Anchors are the trust bundle as it would be; nil if it stays.
+	Anchors []*x509.Certificate
+	// Chains are the certificates of nodes, leaf first, by the leaf's fingerprint.
+	Chains map[string][]*x509.Certificate
+	Clock  clock.PassiveClock
+}
+
+// Preview returns who would be refused, in the order of the Refineries and of their nodes. A node is judged by what it
+// announced and presented last, with the code that would judge it: the Policy and the Authenticator.
+func (p *Proposal) Preview() []Refusal {
+	directory := NewDirectory()
+	directory.SetMaster(p.After)
+	trust := &Trust{Roots: x509.NewCertPool(), anchors: p.Anchors}
+	for _, anchor := range p.Anchors {
+		trust.Roots.AddCert(anchor)
+	}
+	judge := &Authenticator{Directory: directory, Trust: func() *Trust { return trust }, Clock: p.Clock}
+	var refusals []Refusal
+	for i := range p.Refineries {
+		refusals = append(refusals, p.refinery(judge, &p.Refineries[i])...)
+	}
+	return refusals
+}
+
+// refinery judges the nodes of one Refinery that are authenticated now.
+func (p *Proposal) refinery(judge *Authenticator, r *v1alpha1.Refinery) (refusals []Refusal) {
+	listed := 0
+	for i := range r.Status.Nodes {
+		n := &r.Status.Nodes[i]
+		if n.State != v1alpha1.NodeAuthenticated {
+			continue
+		}
+		listed++
+		if refusal := p.node(judge, n.Version, n.Type, n.Certificate); refusal != nil {
+			refusal.Refinery, refusal.Node = r.Name, n.ID
+			refusals = append(refusals, *refusal)
+		}
+	}
+	all := r.Status.Authenticated
+	if all == nil || int(all.Nodes) <= listed || (len(refusals) == 0 && p.allPass(judge, r)) {
+		return refusals
+	}
+	return append(refusals, Refusal{Refinery: r.Name, When: Unknown,
+		Message: fmt.Sprintf("%d more nodes are authenticated that status.nodes does not list", int(all.Nodes)-listed)})
+}
+
+// allPass tells whether every version and every certificate that nodes of a Refinery have passes, listed or not.
+func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
+	certificates := r.Status.Authenticated.Certificates
+	if len(certificates) == 0 {
+		certificates = []v1alpha1.PresentedCertificate{{}}
+	}
+	for version := range strings.SplitSeq(r.Status.Authenticated.Versions, ",") {
+		for _, c := range certificates {
+			if p.node(judge, version, r.Spec.Type, c.Fingerprint) != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// node judges one, by what it announced and the fingerprint of what it presented; nil: it is let in as before.
+func (p *Proposal) node(judge *Authenticator, version, kind, fingerprint string) *Refusal {
+	after := judge.Directory.Policy()
+	if !after.SameSecurity(NewPolicy(p.Before)) {
+		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonDenied, Message: fmt.Sprintf(
+			"spec.security changes: every node has to authenticate anew, with transport %s and authentication %s", after.Transport, after.Authentication)}
+	}
+	if p.Anchors != nil && fingerprint != "" {
+		chain := p.Chains[fingerprint]
+		if chain == nil {
+			return &Refusal{When: Unknown, Message: fmt.Sprintf(
+				"its certificate %s… is not in the Refinery's Secret, so that nobody knows who signed it", truncate(fingerprint, 12))}
+		}
+		if _, denial := judge.verifyChain(judge.Trust(), chain); denial != nil {
+			return &Refusal{When: AtOnce, Reason: denial.Reason, Message: denial.Message}
+		}
+	}
+	if denial := judge.Establish(Announced{Version: version, Type: kind}); denial != nil {
+		return &Refusal{When: OnReturn, Reason: denial.Reason, Message: denial.Message}
+	}
+	return nil
+}
