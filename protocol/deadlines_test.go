@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -170,4 +171,37 @@ func TestRefineryClosesAMasterThatDoesNotReadAfterTheWriteTimeout(t *testing.T) 
 			t.Errorf("Run returned %v after %v", err, time.Since(begin))
 		}
 	})
+}
+
+// the deadline holds for TLS, and for what comes after it.
+func TestTheHandshakesDeadlineHoldsForTLSToo(t *testing.T) {
+	serverConfig, clientConfig := mutual(t)
+	now := time.Now()
+	clientConfig.Time = func() time.Time { return now } // The bubble's clock is not the certificate's.
+	for name, talk := range map[string]func(t *testing.T, c net.Conn){
+		"nothing":      func(*testing.T, net.Conn) {},
+		"half a hello": func(t *testing.T, c net.Conn) { say(t, c, "\x16\x03\x01\x01\x00\x01\x00\x00") },
+		"TLS, and nothing more": func(t *testing.T, c net.Conn) {
+			time.Sleep(9 * time.Second)
+			if err := tls.Client(c, clientConfig).HandshakeContext(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newRecorder()
+				o := DefaultServerOptions()
+				o.TLSConfig = serverConfig
+				o.OnRefused = func(_ net.Addr, reason error) { h.causes <- reason }
+				l := newPipeListener()
+				serve(t, l, h, o)
+				begin := time.Now()
+				c := l.dial()
+				defer c.Close()
+				talk(t, c)
+				h.after(t, time.Until(begin.Add(DefaultHandshakeTimeout)), ErrHandshakeTimeout)
+			})
+		})
+	}
 }

@@ -191,6 +191,15 @@ func TestGarbageInsteadOfTLS(t *testing.T) {
 	}
 }
 
+func TestHandshakesOfThoseWhoHaveNoCertificate(t *testing.T) {
+	s := newScene(t)
+	done := s.under(attackerConfig{Kind: "anonymous", Workers: 400, Sources: 20, For: 6 * time.Second})
+	after := s.unharmed()
+	if n := after.Refused[protocol.ErrTLS.Error()]; n < 1000 {
+		t.Errorf("%d of %d connections were refused for what they are", n, done[0].Opened)
+	}
+}
+
 func TestSixteenMebibytesWithoutAnEnd(t *testing.T) {
 	s := newScene(t)
 	var all []attackerConfig

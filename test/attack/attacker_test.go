@@ -45,6 +45,7 @@ var attacks = map[string]func(ctx context.Context, a *attacker){
 	"never read":          neverRead,
 	"reset":               resetSomewhere,
 	"garbage":             garbage,
+	"anonymous":           anonymous,
 	"endless":             endlessFirst,
 	"endless establish":   func(ctx context.Context, a *attacker) { endless(ctx, a, 0) },
 	"endless certificate": func(ctx context.Context, a *attacker) { endless(ctx, a, 1) },
@@ -271,6 +272,21 @@ func garbage(ctx context.Context, a *attacker) {
 		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
+	}
+}
+
+// anonymous goes through as much of TLS as the master does for someone who has no certificate.
+func anonymous(ctx context.Context, a *attacker) {
+	conn := a.open(ctx)
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	config := a.config.Clone()
+	config.Certificates = nil
+	secured := tls.Client(conn, config)
+	if secured.HandshakeContext(ctx) == nil {
+		_, _ = secured.Read(make([]byte, 1)) // The alert.
 	}
 }
 
