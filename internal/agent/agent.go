@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 )
 
 // stopTimeout bounds what happens between SIGTERM and the end of the process. It is longer than a session waits, after its
@@ -56,7 +58,7 @@ func newAgent(config Config, log *slog.Logger, dial dialFunc) (*Agent, error) {
 	a.store = newCredentialStore(credentialFiles{config.Transport, config.CertificateDir, config.SharedCertificateFile}, log, m)
 	a.loop = &loop{
 		connector:   &connector{config: config, dial: dial, publisher: p},
-		credentials: a.store, readiness: r, metrics: m, log: log, retry: newRetry(),
+		credentials: a.store, readiness: r, metrics: m, log: log, retry: backoff.New(),
 		failures: failureLog{log: log, message: "not authenticated"},
 	}
 	if err := errors.Join(

@@ -2,13 +2,13 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -21,7 +21,7 @@ type loop struct {
 	metrics     *metrics
 	log         *slog.Logger
 
-	retry    *retry
+	retry    *backoff.Schedule
 	failures failureLog
 	attempts uint64
 	running  sync.WaitGroup
@@ -88,7 +88,7 @@ func (l *loop) wait(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-l.credentials.changes:
-		l.retry.reset()
+		l.retry.Reset()
 	}
 }
 
@@ -114,7 +114,7 @@ func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *
 	l.metrics.authenticated.Set(1)
 	l.readiness.set(true, fmt.Sprintf("%s at %s", l.config.ID, l.config.Address))
 	l.log.Info("authenticated", "id", l.config.ID, "master", l.config.Address, "upstream", client.Upstream(),
-		"certificate", a.credentials.fingerprint, "failedAttempts", l.retry.failures)
+		"certificate", a.credentials.fingerprint, "failedAttempts", l.retry.Failures)
 	l.failures.recovered()
 	return s
 }
@@ -124,7 +124,7 @@ func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *
 func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 	tick := time.NewTicker(holdTick)
 	defer tick.Stop()
-	r := replacement{loop: l, retry: newRetry(), failures: failureLog{log: l.log, message: "the new certificate is not let in; keeping the session"}}
+	r := replacement{loop: l, retry: backoff.New(), failures: failureLog{log: l.log, message: "the new certificate is not let in; keeping the session"}}
 	for {
 		l.readiness.expect(holdTick + attemptTimeout)
 		r.pursue(ctx, s)
@@ -155,27 +155,19 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	delay, reason := l.retry.failed(), l.explain(err)
+	delay, reason := l.retry.Failed(), l.explain(err)
 	l.readiness.set(false, reason)
 	l.failures.failed(reason, delay)
 	return delay
 }
 
-// ended decides when to come back. Only a session that lived for a heartbeat makes up for the failures before it, so that
-// two nodes of the same id, each of which drives the other out, do so ever more slowly.
+// ended decides when to come back.
 func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
 	l.lose(s, cause)
-	if time.Since(s.began) < l.config.AliveInterval {
-		return l.retry.failed()
-	}
-	l.retry.reset()
-	if errors.Is(cause, protocol.ErrPeerClosed) {
-		return l.retry.orderly()
-	}
-	return l.retry.failed()
+	return l.retry.Ended(time.Since(s.began) >= l.config.AliveInterval, cause)
 }
 
 // lose shows, once, that the node is without a session.

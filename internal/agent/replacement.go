@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 )
 
 // replacement moves a live session over to other credentials. It is used on the goroutine of loop.run only.
 type replacement struct {
 	loop     *loop
-	retry    *retry
+	retry    *backoff.Schedule
 	failures failureLog
 	pending  *attempt
 	again    <-chan time.Time // fires when a refused attempt may be repeated
@@ -38,7 +40,7 @@ func (r *replacement) conclude(ctx context.Context, o outcome) *session {
 		return r.loop.begin(ctx, a, o.client)
 	}
 	if ctx.Err() == nil {
-		delay := r.retry.failed()
+		delay := r.retry.Failed()
 		r.again = time.After(delay)
 		r.failures.failed(r.loop.explain(o.err), delay)
 	}
@@ -60,6 +62,6 @@ func (r *replacement) inherit(ctx context.Context, old *session, cause error) *s
 // reset allows an attempt at once.
 func (r *replacement) reset() {
 	r.again = nil
-	r.retry.reset()
+	r.retry.Reset()
 	r.failures.recovered()
 }

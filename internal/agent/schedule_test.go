@@ -15,41 +15,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
-
-func TestBackoffDoublesUpToTheCap(t *testing.T) {
-	var got []string
-	for failures := 1; failures <= 9; failures++ {
-		got = append(got, ceiling(failures).String())
-	}
-	got = append(got, ceiling(1_000_000).String())
-	want := []string{"500ms", "1s", "2s", "4s", "8s", "16s", "30s", "30s", "30s", "30s"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("ceiling (-want +got):\n%s", diff)
-	}
-}
-
-func TestJitterIsFullAndComesAfterTheCap(t *testing.T) {
-	r := newRetry()
-	r.failures = 100
-	var low, high int
-	for range 1000 {
-		switch d := r.failed(); {
-		case d < 0 || d > backoffCap:
-			t.Fatalf("%v is outside [0, %v]", d, backoffCap)
-		case d < backoffCap/10:
-			low++
-		case d > backoffCap*9/10:
-			high++
-		}
-	}
-	if low < 50 || high < 50 { // 100 expected of each; fewer than 50 has a chance of 1 in 10 million
-		t.Errorf("%d of 1000 in the lowest tenth, %d in the highest: not spread over all of it", low, high)
-	}
-}
 
 // newLoop is a loop without TLS that dials with dial and always waits for the longest time allowed.
 func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
@@ -67,7 +37,7 @@ func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
 	return &loop{
 		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log)},
 		credentials: store, readiness: &readiness{}, metrics: m, log: log,
-		retry:    &retry{uniform: func(limit time.Duration) time.Duration { return limit }},
+		retry:    &backoff.Schedule{Uniform: func(limit time.Duration) time.Duration { return limit }},
 		failures: failureLog{log: log, message: "not authenticated"},
 	}
 }
@@ -142,20 +112,21 @@ func TestOnlyASessionThatLivedMakesUpForFailures(t *testing.T) {
 		delay    time.Duration
 		failures int
 	}{
-		{"orderly end of a session that lived", time.Minute, protocol.ErrPeerClosed, orderlyJitter, 0},
-		{"loss of a session that lived", time.Minute, lost, backoffBase, 1},
-		{"silence in a session that lived", time.Minute, protocol.ErrAliveTimeout, backoffBase, 1},
+		{"orderly end of a session that lived", time.Minute, protocol.ErrPeerClosed, backoff.OrderlyJitter, 0},
+		{"end of a session that lived, without conn:close", time.Minute, protocol.ErrPeerGone, backoff.Base, 1},
+		{"loss of a session that lived", time.Minute, lost, backoff.Base, 1},
+		{"silence in a session that lived", time.Minute, protocol.ErrAliveTimeout, backoff.Base, 1},
 		{"orderly end at once", time.Second, protocol.ErrPeerClosed, 8 * time.Second, 5},
 		{"loss at once", time.Second, lost, 8 * time.Second, 5},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLoop(t, nil, discard())
-				l.retry.failures = 4
+				l.retry.Failures = 4
 				s := &session{began: time.Now()}
 				time.Sleep(test.lasted)
 				delay := l.ended(t.Context(), s, test.cause)
-				if diff := cmp.Diff([]any{test.delay, test.failures}, []any{delay, l.retry.failures}); diff != "" {
+				if diff := cmp.Diff([]any{test.delay, test.failures}, []any{delay, l.retry.Failures}); diff != "" {
 					t.Errorf("delay and failures (-want +got):\n%s", diff)
 				}
 			})

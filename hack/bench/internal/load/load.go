@@ -27,6 +27,7 @@ type Load struct {
 	dialer  net.Dialer
 
 	sessions []net.Conn
+	fleet    *fleet // if there is one
 }
 
 // Target says whom to load.

@@ -21,9 +21,16 @@ type pair struct {
 }
 
 // withPair starts a fresh pair, measures with it and ends it.
-func (b *Bench) withPair(ctx context.Context, name subject.Name, s subject.Setting, measure func(*pair) ([]float64, error)) (values []float64, err error) {
+func (b *Bench) withPair(ctx context.Context, name subject.Name, s subject.Setting, measure func(*pair) ([]float64, error)) ([]float64, error) {
+	return b.withPairAt(ctx, name, s, "", measure)
+}
+
+// withPairAt is withPair with a server on a given address, if that is not empty.
+func (b *Bench) withPairAt(
+	ctx context.Context, name subject.Name, s subject.Setting, address string, measure func(*pair) ([]float64, error),
+) (values []float64, err error) {
 	p := &pair{subject: name, setting: s}
-	if err := p.startServer(ctx, ""); err != nil {
+	if err := p.startServer(ctx, address); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.server.Close()) }()

@@ -1,0 +1,69 @@
+// Package backoff decides when a node that lost its session, or got none, tries again.
+package backoff
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+const (
+	// Base is the longest wait after the first failure.
+	Base = 500 * time.Millisecond
+	// Cap is the longest wait there is.
+	Cap = 30 * time.Second
+	// OrderlyJitter spreads the nodes that a master sent away at the same moment.
+	OrderlyJitter = 100 * time.Millisecond
+)
+
+// Ceiling is the longest wait after so many failures in a row: 500 ms, doubled with each further failure, at most 30 s.
+func Ceiling(failures int) time.Duration {
+	d := Base
+	for range failures - 1 {
+		d *= 2
+		if d >= Cap {
+			return Cap
+		}
+	}
+	return d
+}
+
+// Schedule schedules attempts. The jitter is full and comes after the cap: a fleet whose members all reached the cap stays
+// spread over all of it. A master that is overrun refuses at once, so a fleet of any size finds the window that it needs.
+type Schedule struct {
+	// Failures in a row.
+	Failures int
+	// Uniform draws from [0, limit]. It is never called with a limit of 0.
+	Uniform func(limit time.Duration) time.Duration
+}
+
+// New returns a Schedule without failures.
+func New() *Schedule {
+	return &Schedule{Uniform: func(limit time.Duration) time.Duration { return rand.N(limit + 1) }}
+}
+
+// Failed counts a failure and returns how long to wait.
+func (s *Schedule) Failed() time.Duration {
+	s.Failures++
+	return s.Uniform(Ceiling(s.Failures))
+}
+
+// Ended returns how long to wait after a session ended for the cause that protocol.Client.Run returned. Only a session that
+// lived for a heartbeat makes up for the failures before it, so that two nodes of the same id, each of which drives the
+// other out, do so ever more slowly. After conn:close it is hardly a wait, for another master is ready; a socket closed
+// without it is a master that died, and all of its nodes come back.
+func (s *Schedule) Ended(lived bool, cause error) time.Duration {
+	if !lived {
+		return s.Failed()
+	}
+	s.Reset()
+	if errors.Is(cause, protocol.ErrPeerClosed) && !errors.Is(cause, protocol.ErrPeerGone) {
+		return s.Uniform(OrderlyJitter)
+	}
+	return s.Failed()
+}
+
+// Reset forgets the failures: a session has lived, or the certificates are others.
+func (s *Schedule) Reset() { s.Failures = 0 }
