@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Sizes of a plot, in pixels.
@@ -48,7 +49,7 @@ func (c *Comparison) plot() []byte {
 		line := float64(y) + barHeight/2
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" fill="%s">%s</text>`+"\n", labelWidth-10, y+16, colorText, escape(r.Subject))
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", labelWidth, y, middle, barHeight, c.color(r.Subject))
-		fmt.Fprintf(&b, `<path d="M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10" stroke="#24292f" stroke-width="1.5" fill="none"/>`+"\n",
+		fmt.Fprintf(&b, `<path d="M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10" stroke="#57606a" stroke-width="1.5" fill="none"/>`+"\n",
 			labelWidth+low, line, labelWidth+high, labelWidth+low, line-5, labelWidth+high, line-5)
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" fill="%s">%s</text>`+"\n", labelWidth+high+8, y+16, colorText, escape(m.figure(median(samples))))
 	}
@@ -56,10 +57,10 @@ func (c *Comparison) plot() []byte {
 	return b.Bytes()
 }
 
-// color tells the floor and one's own rows, which are those that goals are about, from the peers.
+// color tells one's own rows and the floor from the peers.
 func (c *Comparison) color(subject string) string {
 	switch {
-	case slices.ContainsFunc(c.Goals, func(g Goal) bool { return g.Of.Subject == subject }):
+	case strings.HasPrefix(subject, "refinery"):
 		return colorOwn
 	case subject == c.Steady.Subject:
 		return colorFloor
