@@ -141,7 +141,7 @@ func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScop
 }
 
 // reissueOlder has cert-manager issue the Refinery's certificate anew if it is older than the master's, and the
-// master's if it is the older one. It returns the name of the Certificate, or "" if it is too early for that.
+// master's if it is the older one. It returns the name of the Certificate, or "" if there is nothing to do yet.
 func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope, o obtained, h held) (string, error) {
 	secret, err := r.namedSecret(ctx, s.master.Namespace, s.master.CertificateSecretName())
 	if err != nil {
@@ -152,6 +152,10 @@ func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope,
 		return "", nil //nolint:nilerr // the ClusterMaster says what is wrong with it
 	}
 	if h.leaf().NotBefore.Before(served.leaf().NotBefore) {
+		// The Certificate was read after the Secret: what it says of being issued may be over, and in the Secret since.
+		if now, err := r.namedSecret(ctx, s.refinery.Namespace, o.secret.Name); err != nil || now.ResourceVersion != o.secret.ResourceVersion {
+			return "", err
+		}
 		return o.certificate.GetName(), r.reissue(ctx, o.certificate)
 	}
 	if due := served.leaf().NotBefore.Add(reissueMaster); r.Clock.Now().Before(due) {

@@ -72,6 +72,17 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		Eventually(func() error { return p.get(&appsv1.Deployment{}, "press") }).Should(Succeed())
 		Expect(metav1.IsControlledBy(p.secret("press-tls"), p.refinery)).To(BeTrue(), "the Secret goes with the Refinery")
 		Expect(metav1.IsControlledBy(p.secret("alpha-tls"), p.master)).To(BeTrue())
+
+		atRest()
+		lines := len(operatorLog.lines(0))
+		for _, object := range []client.Object{p.master, p.refinery} {
+			change(p, object, func(o client.Object) { o.SetAnnotations(map[string]string{"wake": "up"}) })
+		}
+		Consistently(func() []string { return operatorLog.lines(lines) }).Should(BeEmpty(), "what is as it should be is not written again")
+	})
+
+	It("works as docs/certificates.md tells", func(ctx SpecContext) {
+		Expect(runDocs(ctx)).To(And(MatchRegexp(`alpha-tls +True +alpha-tls`), MatchRegexp(`press-tls +True +press-tls`)))
 	})
 
 	It("carries what cert-manager says of an issuer that is missing, and heals when it is made", func(ctx SpecContext) {
@@ -146,12 +157,22 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		p.issued()
 		bundle := string(p.secret("press-tls").Data[v1alpha1.AuthorityKey])
 		p.issuer("plant", "alpha-ca")
-		change(p, p.master, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = parse(fromIssuer) })
-		for _, object := range []client.Object{p.master, p.refinery} {
-			Eventually(p.words(object)).Should(HaveSuffix("issued by Issuer plant"))
-		}
-		for _, name := range []string{"alpha-tls", "press-tls"} {
-			Expect(string(p.secret(name).Data[v1alpha1.AuthorityKey])).To(Equal(bundle), name)
+		for _, step := range []struct{ certificates, words string }{
+			{fromIssuer, "issued by Issuer plant"},
+			{`{authority: {secretRef: {name: alpha-ca}}}`, "issued by the operator"},
+			{fromIssuer, "issued by Issuer plant"},
+			{`{}`, "issued by the operator"},
+		} {
+			change(p, p.master, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = parse(step.certificates) })
+			for _, object := range []client.Object{p.master, p.refinery} {
+				Eventually(p.words(object)).Should(HaveSuffix(step.words))
+			}
+			for _, name := range []string{"alpha-tls", "press-tls"} {
+				Expect(string(p.secret(name).Data[v1alpha1.AuthorityKey])).To(Equal(bundle), name)
+			}
+			if step.certificates != fromIssuer { // what the garbage collector does, which does not run here
+				Expect(api.DeleteAllOf(ctx, certManagerObject("CertificateRequest", "", nil), client.InNamespace(p.namespace))).To(Succeed())
+			}
 		}
 	})
 
@@ -247,6 +268,18 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		p.certificate("press-tls")
 	})
 })
+
+// atRest waits until the operator has said nothing for a while.
+func atRest() {
+	GinkgoHelper()
+	before := -1
+	Eventually(func() bool {
+		now := len(operatorLog.lines(0))
+		quiet := now == before
+		before = now
+		return quiet
+	}).WithPolling(time.Second).Should(BeTrue())
+}
 
 // sign does what an external issuer does to a CertificateRequest: it signs, here a CSR of anyone's by an authority
 // of the test's, and fills in ca, or not.
