@@ -33,6 +33,7 @@ type masterReport struct {
 	GoodClosed   map[string]int // of these, those of the fleet
 	Refused      map[string]int // connections, the same
 	AcceptErrors int
+	Strangers    int // connections that were not authenticated, at most at a time
 	Panics       int
 	Resident     int // KiB
 	Peak         int // KiB, since the order "peak"
@@ -111,7 +112,7 @@ func nameOf(err error) string {
 	return err.Error()
 }
 
-// runMaster serves until its orders end. "peak" forgets the highest memory so far, "free" gives back what is free,
+// runMaster serves until its orders end. "peak" forgets what was the most so far, "free" gives back what is free,
 // "descriptors N" bounds the open ones, "report" does nothing else.
 func runMaster(config masterConfig, orders <-chan string, answer func(any)) error {
 	c := &counting{report: masterReport{Closed: map[string]int{}, GoodClosed: map[string]int{}, Refused: map[string]int{}}}
@@ -130,9 +131,10 @@ func runMaster(config masterConfig, orders <-chan string, answer func(any)) erro
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	c.report.Address = listener.Addr().String()
+	go c.watch(server)
 	answer(c.current(server))
 	for order := range orders {
-		if err := obey(order); err != nil {
+		if err := c.obey(order); err != nil {
 			return fmt.Errorf("%s: %w", order, err)
 		}
 		answer(c.current(server))
@@ -144,10 +146,23 @@ func runMaster(config masterConfig, orders <-chan string, answer func(any)) erro
 	return nil
 }
 
-func obey(order string) error {
+// watch notes how many connections are not authenticated, for as long as the process runs.
+func (c *counting) watch(server *protocol.Server) {
+	for range time.Tick(5 * time.Millisecond) {
+		stats := server.Stats()
+		c.mu.Lock()
+		c.report.Strangers = max(c.report.Strangers, stats.Handshaking+stats.Waiting)
+		c.mu.Unlock()
+	}
+}
+
+func (c *counting) obey(order string) error {
 	word, rest, _ := strings.Cut(order, " ")
 	switch word {
 	case "peak":
+		c.mu.Lock()
+		c.report.Strangers = 0
+		c.mu.Unlock()
 		return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
 	case "free":
 		debug.FreeOSMemory()
