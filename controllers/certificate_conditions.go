@@ -168,7 +168,7 @@ func (s conditionSet) setInSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster,
 		meta.RemoveStatusCondition(s.conditions, v1alpha1.ConditionCertificateInSync)
 		return
 	}
-	older, ids := outdated(&r.Status, current)
+	older, ids := outdated(&r.Status, listed)
 	if older == 0 {
 		s.set(newCondition(v1alpha1.ConditionCertificateInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync,
 			"every authenticated node presents the current certificate"))
@@ -183,19 +183,23 @@ func (s conditionSet) setInSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster,
 		older, max(older, r.Status.Authenticated.Nodes), current, r.CertificateSecretName(), namedNodes(ids, int(older)), advice)))
 }
 
-// outdated counts the authenticated nodes that present another certificate than current, and names those whose names
-// are known. The count is exact also where status.nodes is cut.
-func outdated(status *v1alpha1.RefineryStatus, current string) (count int32, ids []string) {
+// outdated counts the authenticated nodes that present neither the current certificate nor the one that is about to take
+// its place, and names those whose names are known. The count is exact also where status.nodes is cut.
+func outdated(status *v1alpha1.RefineryStatus, listed []v1alpha1.ListedCertificate) (count int32, ids []string) {
 	if status.Authenticated == nil {
 		return 0, nil
 	}
+	newest := map[string]bool{"": true} // nothing was presented
+	for _, c := range listed {
+		newest[c.Fingerprint] = c.Use != v1alpha1.CertificatePrevious
+	}
 	for _, c := range status.Authenticated.Certificates {
-		if c.Fingerprint != current {
+		if !newest[c.Fingerprint] {
 			count += c.Nodes
 		}
 	}
 	for _, n := range status.Nodes { // sorted by id
-		if n.State == v1alpha1.NodeAuthenticated && n.Certificate != "" && n.Certificate != current {
+		if n.State == v1alpha1.NodeAuthenticated && !newest[n.Certificate] {
 			ids = append(ids, n.ID)
 		}
 	}

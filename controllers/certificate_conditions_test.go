@@ -174,6 +174,13 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 		"more than status.nodes lists": {[]func(*v1alpha1.RefineryStatus){nodes(150, current), nodes(30, "old")}, nil,
 			"False/OutdatedCertificate: 30 of 180 authenticated nodes present another certificate than the current one (" + short +
 				", Secret press-tls): none of them among those that status.nodes lists" + kubelet},
+		"what is about to be current is not older": {[]func(*v1alpha1.RefineryStatus){nodes(1, current), nodes(1, "next"), func(status *v1alpha1.RefineryStatus) {
+			status.Certificates = []v1alpha1.ListedCertificate{{Fingerprint: "next", NotAfter: metav1.NewTime(statusTime.Add(day)), Use: v1alpha1.CertificateNext}}
+		}}, func(s *refineryScope) {
+			s.certificate = nil
+			s.refinery.Status.Certificates = append(s.refinery.Status.Certificates, v1alpha1.ListedCertificate{Fingerprint: current, Use: v1alpha1.CertificateCurrent})
+		},
+			"True/InSync: every authenticated node presents the current certificate"},
 		"a refused one counts for nothing": {[]func(*v1alpha1.RefineryStatus){nodes(1, current), func(status *v1alpha1.RefineryStatus) {
 			status.Nodes = append(status.Nodes, v1alpha1.NodeStatus{ID: "press/x", State: v1alpha1.NodeDenied, Certificate: "old"})
 		}}, nil, "True/InSync: every authenticated node presents the current certificate"},
