@@ -81,7 +81,7 @@ func TestWhatTheReadmeTellsToType(t *testing.T) {
 	tour := append(commands(t, "Five minutes"),
 		"kubectl wait -n plant --for=condition=Ready --timeout=120s clustermasters,refineries --all",
 		"kubectl get -n plant refineries")
-	contains(t, bash(t, strings.Join(tour, "\n")), "Suspended", "Authenticated   5/5")
+	contains(t, bash(t, strings.Join(tour, "\n")), "Suspended", "better not", "nodes have been seen to trust the new authority", "Authenticated   5/5")
 
 	bash(t, "make -s demo-down")
 	for what, script := range map[string]string{
