@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,8 +176,13 @@ func TestTimedMasterTranscripts(t *testing.T) {
 	eachTimed(t, "timed-master.txt", func(t *testing.T, tr transcript) {
 		h := newRecorder()
 		o := DefaultServerOptions()
+		var mu sync.Mutex // Two connections may be refused at once.
 		var refused []string
-		o.OnRefused = func(_ net.Addr, reason error) { refused = append(refused, "refused: "+reason.Error()) }
+		o.OnRefused = func(_ net.Addr, reason error) {
+			mu.Lock()
+			defer mu.Unlock()
+			refused = append(refused, "refused: "+reason.Error())
+		}
 		for _, text := range tr.take("option") {
 			setField(t, &o, text)
 		}
