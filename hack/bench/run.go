@@ -115,7 +115,7 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// measure runs the scenarios and writes the report after each, so that an interrupted run keeps what it has.
+// measure runs the scenarios and writes the report after each, so that a run that is interrupted keeps what it has.
 func measure(ctx context.Context, o options) error {
 	root, err := repository(ctx)
 	if err != nil {
@@ -151,10 +151,7 @@ func measure(ctx context.Context, o options) error {
 	revision := revisionOf(ctx, root)
 	withheld := false
 	for _, s := range scenarios {
-		measured, err := s.Run(ctx, b)
-		if err != nil {
-			return err
-		}
+		measured, failure := s.Run(ctx, b)
 		dated := make([]report.Dated, len(measured))
 		for i, c := range measured {
 			dated[i] = report.Dated{Date: time.Now().UTC().Format(time.DateOnly), Revision: revision, Comparison: c}
@@ -162,7 +159,7 @@ func measure(ctx context.Context, o options) error {
 			c.Summarize(os.Stdout)
 		}
 		results = results.Merge(machine, dated)
-		if err := directory.Write(results); err != nil {
+		if err := errors.Join(failure, directory.Write(results)); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ counts is the server's CPU time for each heartbeat, everything included that goe
 
 func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 	setting := subject.Setting{Transport: subject.Plaintext, Credentials: b.Credentials}
-	comparison, err := b.hold(ctx, contest{
+	return b.holdAll(ctx, []contest{{
 		Comparison: report.Comparison{
 			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText,
 			Metrics: []report.Metric{
@@ -34,8 +34,7 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 		measure: func(ctx context.Context, contender string) ([]float64, error) {
 			return b.withPair(ctx, subject.Name(contender), setting, b.measureIdle)
 		},
-	})
-	return []report.Comparison{comparison}, err
+	}})
 }
 
 func (b *Bench) measureIdle(p *pair) ([]float64, error) {

@@ -32,7 +32,7 @@ The last column is what the schedule makes of the server's refusing at once what
 func runReconnect(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 	setting := subject.Setting{Transport: subject.MutualTLS, Credentials: b.Credentials}
 	own := string(subject.Refinery)
-	comparison, err := b.hold(ctx, contest{
+	return b.holdAll(ctx, []contest{{
 		Comparison: report.Comparison{
 			Name: "reconnect", Title: "Reconnecting after the master was killed", Text: reconnectText,
 			Metrics: []report.Metric{
@@ -56,8 +56,7 @@ func runReconnect(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 				return b.measureReconnect(ctx, p)
 			})
 		},
-	})
-	return []report.Comparison{comparison}, err
+	}})
 }
 
 func (b *Bench) measureReconnect(ctx context.Context, p *pair) ([]float64, error) {
