@@ -311,7 +311,7 @@ func TestASessionOverTLSOutlivesReadTimeouts(t *testing.T) {
 	co := DefaultClientOptions()
 	co.ID, co.Version, co.Type = "a", "0.1.0", "refinery"
 	// The read deadline of the refinery passes before it is moved, again and again.
-	co.AliveInterval, co.AliveTimeout = 40*time.Millisecond, time.Second
+	co.AliveInterval, co.AliveTimeout = 100*time.Millisecond, 2500*time.Millisecond
 	beats := make(chan struct{}, 1000)
 	co.Load = func() (string, string, bool) {
 		select {

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ func TestTheExampleInPythonPasses(t *testing.T) {
 		{Plaintext, []string{"--auth-cert=" + f.path("shared")}, []string{"--auth-cert=" + f.path("shared")}},
 		{MutualTLS, slices.Concat(own, timeoutFlags, []string{"--ca=" + f.path("ca.crt")}),
 			[]string{"--ca=" + f.path("ca.crt"), "--server-name=localhost", "--cert=" + f.path("client.crt"), "--key=" + f.path("client.key"),
-				"--alive-timeout=0.7", "--handshake-timeout=0.5"}},
+				fmt.Sprintf("--alive-timeout=%v", testAlive.Seconds()), fmt.Sprintf("--handshake-timeout=%v", testHandshake.Seconds())}},
 	} {
 		t.Run(string(tc.transport), func(t *testing.T) {
 			t.Parallel()

@@ -26,8 +26,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	testAlive     = 700 * time.Millisecond // the alive timeout of peers whose timers are tested
-	testHandshake = 500 * time.Millisecond
+	// The timeouts of peers whose timers are tested: as short as a handshake under the race detector allows on a machine
+	// that has other things to do.
+	testAlive     = 2500 * time.Millisecond
+	testHandshake = 2 * time.Second
 	testInterval  = 200 * time.Millisecond
 	testID        = "press;;1<EOF>"
 	testShared    = "the shared certificate;;<EOF>"
