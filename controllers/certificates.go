@@ -66,6 +66,8 @@ type issuedSecret struct {
 	before time.Duration
 	// window is the time over which certificates are issued anew after a change of the authority.
 	window time.Duration
+	// hold keeps what is outdated: nobody would let in yet what the authority signs.
+	hold bool
 	// attests makes each bundle that gains a certificate come with a new certificate: whoever presents that has
 	// loaded the bundle, since they are in one Secret.
 	attests bool
@@ -125,7 +127,10 @@ func (s issuedSecret) judge(secret *corev1.Secret, now time.Time) (held, verdict
 		return h, verdict{renew: true}
 	}
 	v := verdict{good: true, due: s.authority.RenewAt(h.leaf(), s.before)}
-	if s.authority.Key != nil && s.outdated(h) {
+	switch outdated := s.authority.Key != nil && s.outdated(h); {
+	case outdated && s.hold:
+		v.keepBundle = s.attests
+	case outdated:
 		if anew := s.authority.Since.Add(spread(s.owner.GetUID(), s.window)); v.due.IsZero() || anew.Before(v.due) {
 			v.due = anew
 		}

@@ -53,6 +53,10 @@ type masterScope struct {
 	certificate *certificateFound
 	// rotation is nil while it has not been looked at.
 	rotation *rotation
+	// trusted is what was put into the trust bundle of the master, or nil.
+	trusted *pki.Authority
+	// handingOver is when the phase began in which one brought authority takes the place of another; zero for none.
+	handingOver time.Time
 	// forced names who was cut off by a rotation that was let go on, or "".
 	forced string
 	agenda agenda

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -25,6 +26,13 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 		if leaf := s.certificate.leaf; leaf != nil {
 			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: v1alpha1.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
 		}
+	}
+	if s.trusted != nil {
+		status.Authorities = nil
+		for _, c := range s.trusted.Certificates[:min(len(s.trusted.Certificates), v1alpha1.MaxActiveAuthorities)] {
+			status.Authorities = append(status.Authorities, v1alpha1.Fingerprint(c))
+		}
+		slices.Sort(status.Authorities)
 	}
 	if c, rotating := s.rotation.condition(); rotating {
 		conditions.set(c)
@@ -124,6 +132,9 @@ func masterStatusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.Cluste
 	}
 	if status.Version != "" {
 		configuration.WithVersion(status.Version)
+	}
+	if len(status.Authorities) > 0 {
+		configuration.WithAuthorities(status.Authorities...)
 	}
 	if status.Selector != "" {
 		configuration.WithSelector(status.Selector)

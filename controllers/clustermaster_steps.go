@@ -130,6 +130,11 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	if err != nil {
 		return err
 	}
+	if _, named := namedAuthority(s.master); named && v.good {
+		if err := r.handOver(ctx, s, &secret, current, &v); err != nil {
+			return err
+		}
+	}
 	before := current.leaf()
 	if v.renew {
 		if current, v, err = secret.renew(current); err != nil {
@@ -137,13 +142,16 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		}
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
+	if !s.handingOver.IsZero() {
+		resource.WithPhaseBegan(desired, s.handingOver)
+	}
 	if err := r.apply.Apply(ctx, s.master, current.replacedBy(desired)); err != nil {
 		return err
 	}
 	if before != nil && before != current.leaf() {
 		r.Metrics.renewed(kindMaster, s.master)
 	}
-	s.certificate.leaf = current.leaf()
+	s.certificate.leaf, s.trusted = current.leaf(), secret.authority
 	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
 	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil

@@ -85,6 +85,9 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		if err != nil {
 			return nil, inSecret(name, err)
 		}
+		if err := e.retainAuthorities(ctx, a, m, authority); err != nil {
+			return nil, err
+		}
 	} else {
 		secret := &corev1.Secret{}
 		secret.Namespace, secret.Name = m.Namespace, m.AuthoritySecretName()

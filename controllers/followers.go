@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,7 @@ type followers struct {
 	master    *v1alpha1.ClusterMaster
 	phase     pki.RotationPhase
 	authority *pki.Authority
+	now       time.Time
 	// secrets are those of the operator, by name.
 	secrets map[string]*corev1.Secret
 	// named reads a Secret that a CR names.
@@ -30,7 +32,7 @@ func (e *Environment) count(ctx context.Context, reader client.Reader, m *v1alph
 	if m.Spec.Security.Transport == v1alpha1.TransportPlaintext {
 		return progress{}, nil
 	}
-	f := &followers{master: m, phase: phase, authority: authority, secrets: map[string]*corev1.Secret{}, named: e.namedSecret}
+	f := &followers{master: m, phase: phase, authority: authority, now: e.Clock.Now(), secrets: map[string]*corev1.Secret{}, named: e.namedSecret}
 	secrets := &corev1.SecretList{}
 	if err := reader.List(ctx, secrets, client.InNamespace(m.Namespace), client.MatchingLabels{resource.LabelManagedBy: resource.ManagedBy}); err != nil {
 		return progress{}, fmt.Errorf("list Secrets: %w", err)
@@ -70,6 +72,12 @@ func (f *followers) askMaster() {
 	if served == "" || active.Certificate != served {
 		f.causes = append(f.causes, fmt.Sprintf("the active master %s, which has yet to serve a certificate of it", active.Pod))
 	}
+}
+
+// hasLoaded tells that the active master, if there is one, lets in what an authority signs.
+func hasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
+	active := m.Status.Active
+	return active == nil || resource.MasterReplicas(m) == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))
 }
 
 // ask waits for the nodes of a Refinery that would be cut off: those that are authenticated, and, with placement
@@ -140,7 +148,7 @@ func (f *followers) askProvided(ctx context.Context, r *v1alpha1.Refinery, exter
 		return nil
 	}
 	wanted := ""
-	if h, err := parseHeld(secret); err == nil && f.authority.Signed(h.leaf()) {
+	if h, err := parseHeld(secret); err == nil && f.authority.Staying().VerifyClient(h.chain, r.Identity(), f.now) == nil {
 		wanted = v1alpha1.Fingerprint(h.leaf())
 	} else {
 		f.causes = append(f.causes, fmt.Sprintf("Refinery %s: put a certificate into Secret %s that the new authority signed", r.Name, secret.Name))

@@ -114,7 +114,7 @@ func secretMetadata() *metav1.PartialObjectMetadata {
 }
 
 // masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate,
-// and whether there is an active master. The counts that a master writes, and those of a rotation, would wake
+// the authorities, whether there is an active master and which it has loaded. The counts that a master writes, and those of a rotation, would wake
 // all its Refineries; the phases of a rotation do so by the authority's Secret.
 func masterMatters() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
@@ -122,7 +122,9 @@ func masterMatters() predicate.Predicate {
 		return before.Generation != after.Generation ||
 			!same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
 			!same(before.Status.Certificate, after.Status.Certificate) ||
-			(before.Status.Active == nil) != (after.Status.Active == nil)
+			!same(before.Status.Authorities, after.Status.Authorities) ||
+			(before.Status.Active == nil) != (after.Status.Active == nil) ||
+			(after.Status.Active != nil && !same(before.Status.Active.Authorities, after.Status.Active.Authorities))
 	}}
 }
 

@@ -219,6 +219,7 @@ func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Autho
 		authority: authority,
 		before:    renewBefore(s.master, s.refinery.UID),
 		window:    reissueWindow(s.master),
+		hold:      authority != nil && !hasLoaded(s.master, authority),
 		attests:   true,
 		verify: func(chain []*x509.Certificate) error {
 			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())

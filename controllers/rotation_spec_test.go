@@ -58,6 +58,7 @@ var _ = Describe("The rotation of an authority", func() {
 		f.create(m, r)
 		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
 		f.becomeActive(m)
+		f.loads(m)
 		former := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
 		f.presents(r, map[string]string{"press/a": former, "press/b": former})
 		authority := f.secret("alpha-ca").Data[corev1.TLSCertKey]
@@ -108,6 +109,61 @@ var _ = Describe("The rotation of an authority", func() {
 		Eventually(condition(f, m, rotating)).Should(BeEmpty())
 		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
 		Eventually(f.events(m)).Should(ContainElement(HavePrefix("Normal/CertificateAuthorityRotated: ")))
+	})
+
+	It("keeps a brought authority trusted that was replaced, until nobody needs it", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		first, second := otherAuthorityPair(), otherAuthorityPair()
+		plant := f.tlsSecret("plant-ca", first)
+		m, r := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`), f.refinery("press", `{replicas: 2}`)
+		f.create(plant, m, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		f.becomeActive(m)
+		f.loads(m)
+		served, former := f.secret("alpha-tls").Data[corev1.TLSCertKey], leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
+		f.presents(r, map[string]string{"press/a": former, "press/b": former})
+		settled()
+		change(f, plant, func(s *corev1.Secret) {
+			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = second.Certificate, second.Key
+		})
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+		Eventually(f.anchors("alpha-tls")).Should(Equal(2))
+		Consistently(f.anchors("press-tls")).Should(Equal(1)) // the master would not let in yet what the new one signs
+		Expect(condition(f, r, v1alpha1.ConditionCertificateReady)()).To(Equal("True/Issued"))
+		f.loads(m)
+		operatorClock.Step(2 * time.Minute)
+		wake(f, r)
+		Eventually(f.anchors("press-tls")).Should(Equal(2))
+		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
+		Expect(anew).NotTo(Equal(former))
+		f.presents(r, map[string]string{"press/a": anew, "press/b": former})
+		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/b; to go on"))
+		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
+
+		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
+		Eventually(func() []byte { return f.secret("alpha-tls").Data[corev1.TLSCertKey] }).ShouldNot(Equal(served))
+		Expect(f.anchors("alpha-tls")()).To(Equal(2))
+		operatorClock.Step(3 * time.Minute)
+		Consistently(condition(f, m, rotating)).Should(Equal("True/Activating"))
+		f.loads(m)
+		Eventually(condition(f, m, rotating)).Should(BeEmpty())
+		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
+		Eventually(f.anchors("press-tls")).Should(Equal(1))
+		Expect(leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])).To(Equal(anew))
+	})
+
+	It("trusts nothing that someone else has put into the trust bundle of the master", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+		f.create(f.tlsSecret("plant-ca", otherAuthorityPair()), m)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		intruder := otherAuthorityPair()
+		change(f, f.secret("alpha-tls"), func(s *corev1.Secret) {
+			s.Data[v1alpha1.AuthorityKey] = append(s.Data[v1alpha1.AuthorityKey], intruder.Certificate...)
+		})
+		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
+		Expect(condition(f, m, rotating)()).To(BeEmpty())
 	})
 
 	It("begins by itself at two thirds of caDuration, and a request that comes meanwhile is carried out after it", func(ctx SpecContext) {

@@ -160,7 +160,7 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 	type nodes map[string]string // certificates by id
 	refinery := func(placement v1alpha1.Placement, wanted int32, authenticated nodes) *v1alpha1.Refinery {
 		r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"},
-			Spec: v1alpha1.RefinerySpec{Placement: placement, Replicas: ptr.To(wanted)}}
+			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Placement: placement, Replicas: ptr.To(wanted)}}
 		r.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: int32(len(authenticated))}
 		counts := map[string]int32{}
 		for id, certificate := range authenticated {
@@ -230,7 +230,7 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 func follow(t *testing.T, r rotating, phase pki.RotationPhase, refinery *v1alpha1.Refinery, issued, named *corev1.Secret, want progress) {
 	t.Helper()
 	f := &followers{master: &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}, phase: phase,
-		authority: r.authority, secrets: map[string]*corev1.Secret{"press-tls": issued},
+		authority: r.authority, now: statusTime, secrets: map[string]*corev1.Secret{"press-tls": issued},
 		named: func(context.Context, string, string) (*corev1.Secret, error) {
 			if named == nil {
 				return nil, &pki.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: "gone"}

@@ -25,6 +25,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/agent"
 	"github.com/refinery-operator/refinery-operator/internal/master"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -39,6 +40,8 @@ type site struct {
 	clock   *clocktesting.FakePassiveClock
 	ahead   time.Duration
 	address string
+	// authority is the name of its Secret.
+	authority string
 	// directory is what the master mounts, masterHealth where its metrics are.
 	directory, masterHealth string
 	stopMaster              func()
@@ -54,8 +57,8 @@ type siteNode struct {
 
 var siteRefineries = []string{"press", "edge"}
 
-// newSite starts everything and waits until every node is authenticated and the operator has nothing to do.
-func newSite(t *testing.T) *site {
+// newSite starts everything, with an authority that is brought, if one is given, and waits until every node is authenticated and the operator has nothing to do.
+func newSite(t *testing.T, brought ...pki.PEMPair) *site {
 	t.Helper()
 	namespace, err := newNamespace(t.Context())
 	if err != nil {
@@ -71,11 +74,18 @@ func newSite(t *testing.T) *site {
 		&v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "edge"},
 			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Placement: v1alpha1.PlacementExternal}},
 	}
+	s.authority = "alpha-ca"
+	if len(brought) > 0 {
+		s.authority = "plant-ca"
+		objects[0].(*v1alpha1.ClusterMaster).Spec.Certificates = &v1alpha1.CertificatesSpec{
+			Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: s.authority}}}
+		objects = append(objects, fixture{s.ctx, namespace}.tlsSecret(s.authority, brought[0]))
+	}
 	for _, o := range objects {
 		s.must(api.Create(s.ctx, o))
 		t.Cleanup(func() { _ = api.Delete(context.Background(), o) })
 	}
-	s.must(s.process(0).run(s.ctx, t))
+	s.must(s.process(stop{}).run(s.ctx, t))
 
 	kubelet := &kubelet{namespace: namespace, mounts: map[string][]string{}}
 	s.directory = kubelet.mount(t, "alpha-tls")
@@ -86,7 +96,7 @@ func newSite(t *testing.T) *site {
 		s.startNode(id, directory)
 	}
 	s.until("authenticated", func() bool { return s.presented("press") == 2 && s.presented("edge") == 1 })
-	s.must(s.process(0).run(s.ctx, t))
+	s.must(s.process(stop{}).run(s.ctx, t))
 	return s
 }
 
@@ -114,8 +124,29 @@ func (s *site) start(run func(context.Context) error) (stopAndWait func()) {
 	return stopAndWait
 }
 
-func (s *site) process(crashAt int) *process {
-	return newProcessAt(s.namespace, crashAt, false, s.clock, siteRefineries...)
+// stop is the write at which an operator stops: the nth of its name.
+type stop struct {
+	write string
+	nth   int
+}
+
+// process is an operator that stops at a write, or, with none, never.
+func (s *site) process(at stop) *process {
+	p := newProcessAt(s.namespace, 0, false, s.clock, siteRefineries...)
+	stopped := false
+	p.writes.fail = func() error {
+		count := 0
+		for _, write := range p.writes.since(0) {
+			if write == at.write {
+				count++
+			}
+		}
+		if stopped = stopped || (at.nth > 0 && count >= at.nth); stopped { // nothing is written after the end
+			return errCrash
+		}
+		return nil
+	}
+	return p
 }
 
 func (s *site) startMaster(pod string) {
@@ -236,7 +267,7 @@ const siteTimeout = 90 * time.Second
 func (s *site) until(what string, is func() bool) {
 	s.Helper()
 	deadline := time.After(siteTimeout)
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {
 		select {
@@ -265,8 +296,9 @@ func (s *site) drive(p *process, done func() bool) error {
 		if done() {
 			return true
 		}
-		const step, limit = 20 * time.Second, 290 * time.Second
-		if s.ahead += step; s.ahead <= limit {
+		const step, limit = 61 * time.Second, 290 * time.Second
+		if s.ahead+step <= limit {
+			s.ahead += step
 			s.clock.SetTime(s.clock.Now().Add(step))
 		}
 		return false

@@ -316,6 +316,13 @@ type ClusterMasterStatus struct {
 	// certificate that the master serves over TLS.
 	// +optional
 	Certificate *ServedCertificate `json:"certificate,omitempty"`
+	// authorities that the operator has put into ca.crt of the master's certificate Secret, by fingerprint, sorted.
+	// One that is brought no more stays trusted, until nobody needs it, if it is listed here.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	Authorities []string `json:"authorities,omitempty"`
 	// replicas is the number of master pods.
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`

@@ -23,6 +23,8 @@ type Authority struct {
 	Key crypto.Signer
 	// LeafDuration is the validity of server and client certificates, unless the authority ends sooner.
 	LeafDuration time.Duration
+	// Outgoing is the number of the last of Certificates that sign no more, and are trusted until nobody needs them.
+	Outgoing int
 	// Since is when Certificates became what they are, or zero if that is not known.
 	Since time.Time
 }

@@ -80,14 +80,22 @@ func (f AuthorityFiles) Parse(now time.Time) (*Authority, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.Certificates = append(a.Certificates, previous...)
+		a.Retain(previous...)
 	}
 	return a, nil
 }
 
-// Signing is the authority without those that are trusted beside it.
-func (a *Authority) Signing() *Authority {
-	return &Authority{Certificates: a.Certificates[:1], Key: a.Key, LeafDuration: a.LeafDuration}
+// Retain goes on trusting what was trusted before.
+func (a *Authority) Retain(former ...*x509.Certificate) {
+	a.Certificates = append(a.Certificates, former...)
+	a.Outgoing += len(former)
+}
+
+// Staying is the authority without what is outgoing.
+func (a *Authority) Staying() *Authority {
+	staying := *a
+	staying.Certificates, staying.Outgoing = a.Certificates[:len(a.Certificates)-a.Outgoing], 0
+	return &staying
 }
 
 // Signed tells whether the certificate that signs signed leaf.

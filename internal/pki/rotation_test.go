@@ -49,7 +49,7 @@ func TestRotationTrustsBothAuthoritiesFromBeginningToEndAndSignsWithOne(t *testi
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			pair, chain := client(t, a)
-			if !a.Signed(chain[0]) || a.Signing().VerifyClient(chain, identity, now) != nil {
+			if !a.Signed(chain[0]) || a.Staying().VerifyClient(chain, identity, now) != nil {
 				t.Errorf("what it issues is not signed by it: %s", pair.Certificate)
 			}
 			if !a.IsIn(a.BundlePEM()) || a.IsIn(authorityPair(t).Certificate) || a.IsIn(nil) {

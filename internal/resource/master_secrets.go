@@ -70,10 +70,6 @@ func MasterAuthoritySecret(m *v1alpha1.ClusterMaster, authority pki.AuthorityFil
 
 // ReadMasterAuthority is what MasterAuthoritySecret wrote.
 func ReadMasterAuthority(secret *corev1.Secret) (pki.AuthorityFiles, AuthorityRecord) {
-	began, err := time.Parse(time.RFC3339, secret.Annotations[phaseBegan])
-	if err != nil {
-		began = time.Time{} // long ago: nothing waits for a time that nobody can read
-	}
 	return pki.AuthorityFiles{
 			Current:  pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]},
 			Next:     pki.PEMPair{Certificate: secret.Data[nextCertKey], Key: secret.Data[nextKeyKey]},
@@ -81,7 +77,7 @@ func ReadMasterAuthority(secret *corev1.Secret) (pki.AuthorityFiles, AuthorityRe
 		}, AuthorityRecord{
 			Asked:     secret.Annotations[rotatedFor],
 			Requested: secret.Annotations[rotationCause] == causeRequested,
-			Began:     began,
+			Began:     PhaseBegan(secret),
 		}
 }
 
@@ -93,6 +89,21 @@ func MasterCertificateSecret(m *v1alpha1.ClusterMaster, certificate pki.PEMPair,
 		corev1.TLSPrivateKeyKey: certificate.Key,
 		v1alpha1.AuthorityKey:   bundle,
 	})
+}
+
+// WithPhaseBegan marks the Secret of a certificate with when the phase of a rotation began.
+func WithPhaseBegan(secret *v1.SecretApplyConfiguration, began time.Time) *v1.SecretApplyConfiguration {
+	return secret.WithAnnotations(map[string]string{phaseBegan: began.UTC().Format(time.RFC3339)})
+}
+
+// PhaseBegan is when the phase of a rotation began, as the Secret of an authority or a certificate is marked with,
+// or zero: nothing waits for a time that nobody can read.
+func PhaseBegan(secret *corev1.Secret) time.Time {
+	began, err := time.Parse(time.RFC3339, secret.Annotations[phaseBegan])
+	if err != nil {
+		return time.Time{}
+	}
+	return began
 }
 
 // MasterSharedSecret holds the shared certificate that the operator made for SharedCertificate authentication.

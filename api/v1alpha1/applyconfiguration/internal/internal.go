@@ -170,6 +170,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: active
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ActiveMaster
+    - name: authorities
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
     - name: certificate
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ServedCertificate

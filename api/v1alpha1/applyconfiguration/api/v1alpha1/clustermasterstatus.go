@@ -34,6 +34,9 @@ type ClusterMasterStatusApplyConfiguration struct {
 	Upstreams []UpstreamStatusApplyConfiguration `json:"upstreams,omitempty"`
 	// certificate that the master serves over TLS.
 	Certificate *ServedCertificateApplyConfiguration `json:"certificate,omitempty"`
+	// authorities that the operator has put into ca.crt of the master's certificate Secret, by fingerprint, sorted.
+	// One that is brought no more stays trusted, until nobody needs it, if it is listed here.
+	Authorities []string `json:"authorities,omitempty"`
 	// replicas is the number of master pods.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// selector of the master pods, for kubectl scale and autoscalers.
@@ -125,6 +128,16 @@ func (b *ClusterMasterStatusApplyConfiguration) WithUpstreams(values ...*Upstrea
 // If called multiple times, the Certificate field is set to the value of the last call.
 func (b *ClusterMasterStatusApplyConfiguration) WithCertificate(value *ServedCertificateApplyConfiguration) *ClusterMasterStatusApplyConfiguration {
 	b.Certificate = value
+	return b
+}
+
+// WithAuthorities adds the given value to the Authorities field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Authorities field.
+func (b *ClusterMasterStatusApplyConfiguration) WithAuthorities(values ...string) *ClusterMasterStatusApplyConfiguration {
+	for i := range values {
+		b.Authorities = append(b.Authorities, values[i])
+	}
 	return b
 }
 

@@ -1,0 +1,115 @@
+package controllers
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// retainAuthorities goes on trusting what was brought before authority, for as long as it stands in the trust
+// bundle of the master. Only what the operator has put there itself counts.
+func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster, authority *pki.Authority) error {
+	if authority.Key == nil {
+		return nil // nothing is issued, and so that bundle is brought too
+	}
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = m.Namespace, m.CertificateSecretName()
+	found, err := a.Read(ctx, m, secret)
+	if _, taken := errors.AsType[*apply.ConflictError](err); taken || (err == nil && !found) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	authority.Since = resource.PhaseBegan(secret)
+	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, secret.Data[v1alpha1.AuthorityKey])
+	if err != nil {
+		return nil //nolint:nilerr // it is about to be written anew
+	}
+	now := e.Clock.Now()
+	authority.Retain(slices.DeleteFunc(bundle, func(c *x509.Certificate) bool {
+		return slices.ContainsFunc(authority.Certificates, c.Equal) || now.After(c.NotAfter) ||
+			!slices.Contains(m.Status.Authorities, v1alpha1.Fingerprint(c))
+	})...)
+	return nil
+}
+
+// handOver lets another brought authority take the place of the one before, as rotateAuthority does for one of
+// the operator's. Its state is the Secret of the master's certificate: who signed that, and which authorities go
+// with it. The master serves the certificate of the one before until everybody has been seen to trust the new one,
+// and what is brought no more is trusted until nobody needs it. Other than there, nothing can be issued from the
+// one before: nodes get their certificates from the new one as soon as the master lets these in.
+func (r *ClusterMasterReconciler) handOver(ctx context.Context, s *masterScope, secret *issuedSecret, current held, v *verdict) error {
+	var phase pki.RotationPhase
+	switch {
+	case !s.authority.Signed(current.leaf()):
+		phase = pki.RotationPreparing
+	case s.authority.Outgoing > 0:
+		phase = pki.RotationActivating
+	default:
+		return nil
+	}
+	began := s.authority.Since
+	if began.IsZero() || !s.authority.IsIn(current.bundle) {
+		began = s.now
+	}
+	s.rotation = &rotation{phase: phase, incoming: v1alpha1.Fingerprint(s.authority.Certificates[0]),
+		until: began.Add(settling(s.master)), forced: forcesRotation(s.master, phase, "")}
+	next, err := r.seen(ctx, s)
+	if err != nil {
+		return err
+	}
+	if s.rotation.forced && s.rotation.held() && next != stay {
+		s.forced = s.rotation.waiting()
+	}
+	switch {
+	case next == activate: // and what signed it is no longer in need of a bundle of its own
+		began = s.now
+		s.rotation.phase = pki.RotationActivating
+		if s.authority.Outgoing == 0 {
+			s.rotation.phase = pki.RotationIdle
+		}
+	case next == retire:
+		s.rotation.phase = pki.RotationIdle
+		s.authority = s.authority.Staying()
+		secret.authority = s.authority
+	case phase == pki.RotationPreparing:
+		*v = verdict{good: true, due: current.leaf().NotAfter}
+	}
+	if s.rotation.phase == pki.RotationIdle {
+		return nil
+	}
+	s.handingOver = began
+	s.agenda.at(s.now.Add(rotationRecheck))
+	s.agenda.atFuture(s.rotation.until, s.now)
+	if next == activate {
+		log.FromContext(ctx).Info("The brought authority signs", "forced", s.forced != "")
+	}
+	return nil
+}
+
+// seen counts who has followed, and tells the transition that is to be made. What the cache says is enough to wait;
+// a transition is decided on what the API server has.
+func (r *ClusterMasterReconciler) seen(ctx context.Context, s *masterScope) (next step, err error) {
+	s.rotation.progress, err = r.count(ctx, r.Client, s.master, s.rotation.phase, s.authority)
+	if err != nil || s.rotation.next(s.now) == stay {
+		return stay, err
+	}
+	m := &v1alpha1.ClusterMaster{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.master), m); err != nil {
+		return stay, fmt.Errorf("read ClusterMaster %s: %w", s.master.Name, err)
+	}
+	s.rotation.progress, err = r.count(ctx, r.Live, m, s.rotation.phase, s.authority)
+	return s.rotation.next(s.now), err
+}
