@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
@@ -35,7 +36,7 @@ type site struct {
 	*testing.T
 	ctx       context.Context
 	namespace string
-	// clock is the operator's. It is stepped on whenever there is nothing to do, but never by more than
+	// clock is the operator's. It is stepped on whenever a rotation waits for nothing else, but never by more than
 	// certificates are backdated by, since master and nodes live by the real time.
 	clock   *clocktesting.FakePassiveClock
 	ahead   time.Duration
@@ -278,7 +279,7 @@ func (s *site) until(what string, is func() bool) {
 	}
 }
 
-// drive runs an operator, for which time flies whenever it has nothing to write, until it has nothing to write
+// drive runs an operator, for which time flies whenever only that is awaited, until it has nothing to write
 // and all is as wanted, or until it crashes.
 func (s *site) drive(p *process, done func() bool) error {
 	s.Helper()
@@ -296,14 +297,25 @@ func (s *site) drive(p *process, done func() bool) error {
 		if done() {
 			return true
 		}
-		const step, limit = 61 * time.Second, 290 * time.Second
-		if s.ahead+step <= limit {
+		const step, limit = 20 * time.Second, 290 * time.Second
+		if s.timeIsAwaited() && s.ahead+step <= limit {
 			s.ahead += step
 			s.clock.SetTime(s.clock.Now().Add(step))
 		}
 		return false
 	})
 	return crash
+}
+
+// timeIsAwaited tells that nothing else is: no node, and no master.
+func (s *site) timeIsAwaited() bool {
+	s.Helper()
+	message := ""
+	if c := meta.FindStatusCondition(s.master().Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating); c != nil {
+		message = c.Message
+	}
+	return strings.Contains(message, "have until") ||
+		strings.Contains(message, "to be issued anew") && !strings.Contains(message, "yet to load")
 }
 
 func (s *site) describe() string {
