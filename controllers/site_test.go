@@ -263,7 +263,7 @@ func (s *site) annotate(key, value string) {
 	s.must(api.Patch(s.ctx, m, client.MergeFrom(before)))
 }
 
-const siteTimeout = 90 * time.Second
+const siteTimeout = 4 * time.Minute
 
 func (s *site) until(what string, is func() bool) {
 	s.Helper()
