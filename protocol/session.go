@@ -32,6 +32,7 @@ type Session struct {
 	establishing bool          // as id: Establish was called, so Closed must be
 	state        State         // with what follows mu guarded by it
 	writing      bool          // the same; someone has the turn to write
+	parting      bool          // the same; conn:close was written, and the read deadline is the last
 	checkAt      time.Duration // when liveness looks at it next
 
 	mu      sync.Mutex
@@ -301,6 +302,7 @@ func (s *Session) farewell() {
 	if s.opening != nil && s.opening.deadline.Before(until) {
 		until = s.opening.deadline
 	}
+	s.parting = true
 	_ = s.socket.SetReadDeadline(until) // On a closed socket there is nothing to wait for.
 }
 
@@ -341,9 +343,12 @@ func traceOf(message []byte) TracedMessage {
 	return TracedMessage{Sent: true, Code: c.String(), Bytes: len(message)}
 }
 
+// brisk is how long a session over TLS waits on the stack that TLS grew, at least half of it and at most all.
+const brisk = time.Second
+
 // run is the life of an authenticated session. It has a goroutine of its own, so that the stack that the handshake grew
 // is given back. With TLS every message needs such a stack, twice the one of a session that waits: so there the goroutine
-// ends when all that came is handled, and leaves a fresh one to wait.
+// ends when all that came is handled, and leaves a fresh one to wait, unless messages follow each other briskly.
 func (s *Session) run(waits bool) {
 	var err error
 	rested := false
@@ -352,21 +357,56 @@ func (s *Session) run(waits bool) {
 			s.finish(err, recover())
 		}
 	}()
-	over := s.TLS()
-	if over && waits {
-		err = s.in.await(&s.socket)
-	} else if over {
-		s.socket.wait = rests
-	}
-	if err == nil {
+	if s.TLS() {
+		rested, err = s.converseOverTLS(waits)
+	} else {
 		err = s.converse()
-		rested = over && errors.Is(err, os.ErrDeadlineExceeded)
 	}
 	if rested {
 		go s.run(true)
 		return
 	}
 	s.lastWords()
+}
+
+// converseOverTLS waits below TLS, and handles what comes, until the session is to rest on a fresh stack: then it
+// returns true.
+func (s *Session) converseOverTLS(waits bool) (bool, error) {
+	s.socket.wait = rests
+	var until time.Duration // when waiting ends, on a stack that has grown; 0 on a fresh one, where it does not
+	for ; ; waits = true {
+		if waits {
+			err := s.in.await(&s.socket)
+			if until != 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+				s.waitUntil(time.Time{}) // Where that fails, so does the next read.
+				return true, nil
+			}
+			if err != nil {
+				return false, err
+			}
+		}
+		now := s.server.live.now()
+		gap := now - time.Duration(s.seen.Load())
+		if err := s.converse(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return false, err
+		}
+		if until == 0 && (!waits || gap > brisk/2) {
+			return true, nil
+		}
+		if until < now+brisk/2 {
+			if !s.waitUntil(time.Now().Add(brisk)) {
+				return true, nil
+			}
+			until = now + brisk
+		}
+	}
+}
+
+// waitUntil sets the read deadline, if the socket knows such a thing, unless farewell has.
+func (s *Session) waitUntil(t time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.parting || s.socket.SetReadDeadline(t) == nil
 }
 
 // converse handles messages until no more can be read. Whoever waits for a message waits on a stack of which little is

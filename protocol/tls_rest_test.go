@@ -1,12 +1,13 @@
 package protocol
 
 import (
-	"bytes"
 	"crypto/tls"
+	"errors"
 	"net"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -99,11 +100,114 @@ func TestASessionOverTLSRestsBelowTLSAndKeepsNoCertificate(t *testing.T) {
 
 // restsBelowTLS reports whether there is a goroutine of a session, and TLS not on its stack.
 func restsBelowTLS() bool {
+	stack := sessionStack()
+	return stack != "" && !strings.Contains(stack, "crypto/tls")
+}
+
+// sessionStack returns the stack of a session's goroutine, with the goroutine's number in its first line.
+func sessionStack() string {
 	stacks := make([]byte, 1<<20)
-	for stack := range bytes.SplitSeq(stacks[:runtime.Stack(stacks, true)], []byte("\n\n")) {
-		if bytes.Contains(stack, []byte("protocol.(*Session).run(")) {
-			return !bytes.Contains(stack, []byte("crypto/tls"))
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if strings.Contains(stack, "protocol.(*Session).run(") {
+			return stack
 		}
 	}
-	return false
+	return ""
+}
+
+// sessionOverTLS is session over mutual TLS.
+func sessionOverTLS(t *testing.T) (*recorder, net.Conn) {
+	t.Helper()
+	serverConfig, clientConfig := mutual(t)
+	h := newRecorder()
+	o := DefaultServerOptions()
+	o.TLSConfig = serverConfig
+	l := newPipeListener()
+	serve(t, l, h, o)
+	pipe := l.dial()
+	t.Cleanup(func() { _ = pipe.Close() })
+	conn := tls.Client(pipe, clientConfig)
+	enter(t, conn)
+	synctest.Wait()
+	return h, conn
+}
+
+func TestASessionOverTLSKeepsItsStackWhileMessagesFollowBriskly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, conn := sessionOverTLS(t)
+		goroutine := func() string {
+			number, _, _ := strings.Cut(sessionStack(), "[")
+			return number
+		}
+		beat := func(after time.Duration) (stays bool) {
+			time.Sleep(after)
+			before := goroutine()
+			say(t, conn, "conn:alive;;<EOF>")
+			hear(t, conn, "conn:alive;;<EOF>")
+			synctest.Wait()
+			return goroutine() == before
+		}
+		begun := goroutine()
+		time.Sleep(2 * brisk)
+		synctest.Wait()
+		if goroutine() != begun {
+			t.Error("after the opening the session does not rest at once")
+		}
+		for _, gap := range []struct {
+			after time.Duration
+			stays bool
+		}{
+			{5 * time.Second, false},
+			{brisk/2 + time.Millisecond, false},
+			{brisk / 2, true},
+			{brisk / 2, true}, {brisk / 2, true}, {brisk / 2, true},
+			{20 * time.Second, false}, // It went to rest meanwhile, and goes again.
+			{time.Millisecond, true},
+		} {
+			if stays := beat(gap.after); stays != gap.stays {
+				t.Errorf("%v after the last message the stack is kept: %t", gap.after, stays)
+			}
+		}
+		kept := goroutine()
+		time.Sleep(brisk)
+		synctest.Wait()
+		if goroutine() == kept {
+			t.Errorf("the stack is kept for more than %v without a message", brisk)
+		}
+		say(t, conn, "conn:close;;<EOF>")
+		synctest.Wait()
+		if err := h.cause(t); !errors.Is(err, ErrPeerClosed) {
+			t.Errorf("closed with %v", err)
+		}
+	})
+}
+
+//
+func TestABriskSessionOverTLSEndsAsAnyOther(t *testing.T) {
+	begin := func(t *testing.T) (*recorder, net.Conn, error) {
+		h, conn := sessionOverTLS(t)
+		say(t, conn, "conn:alive;;<EOF>")
+		hear(t, conn, "conn:alive;;<EOF>")
+		synctest.Wait()
+		cause := errors.New("suspended")
+		h.last.Load().Close(cause)
+		return h, conn, cause
+	}
+	t.Run("the peer does not close", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, conn, cause := begin(t)
+			hear(t, conn, "conn:close;;<EOF>")
+			_, _ = conn.Read(make([]byte, 1)) // close_notify
+			h.after(t, closeLinger, cause)
+		})
+	})
+	t.Run("conn:close is taken when waiting on that stack has ended", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, conn, cause := begin(t)
+			time.Sleep(brisk + time.Second)
+			hear(t, conn, "conn:close;;<EOF>")
+			_, _ = conn.Read(make([]byte, 1))
+			h.after(t, closeLinger, cause)
+		})
+	})
 }
