@@ -157,14 +157,14 @@ func notRenewedByIssuer(certificate string) string {
 	return fmt.Sprintf("cert-manager has not renewed it: see kubectl describe certificate %s", certificate)
 }
 
-// setInSync compares what the nodes were seen to present with what they are to present. Without a certificate of their
-// own there is nothing to compare.
+// setInSync compares what the nodes were seen to present with what they are to present. Without a certificate of
+// their own, or with transport ServerTLS, they present none.
 func (s conditionSet) setInSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, listed []v1alpha1.ListedCertificate) {
 	current := currentFingerprint(listed)
 	if m == nil {
 		return
 	}
-	if current == "" || m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+	if current == "" || m.Spec.Security.Transport == v1alpha1.TransportServerTLS {
 		meta.RemoveStatusCondition(s.conditions, v1alpha1.ConditionCertificateInSync)
 		return
 	}

@@ -185,8 +185,11 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 			status.Nodes = append(status.Nodes, v1alpha1.NodeStatus{ID: "press/x", State: v1alpha1.NodeDenied, Certificate: "old"})
 		}}, nil, "True/InSync: every authenticated node presents the current certificate"},
 		"no certificate of the nodes' own": {[]func(*v1alpha1.RefineryStatus){nodes(1, "any")}, func(s *refineryScope) {
-			s.master.Spec.Security.Authentication = v1alpha1.AuthenticationSharedCertificate
+			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 		}, ""},
+		"with a shared certificate over mutual TLS": {[]func(*v1alpha1.RefineryStatus){nodes(2, current), nodes(1, "old")}, func(s *refineryScope) {
+			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
+		}, "False/OutdatedCertificate: 1 of 3 authenticated nodes present another certificate than the current one (" + short + ", Secret press-tls): press/old000" + kubelet},
 		"none that is current": {nil, func(s *refineryScope) { s.certificate.leaf = nil }, ""},
 	}
 	for name, test := range tests {

@@ -17,14 +17,12 @@ import (
 type Grant struct {
 	// Refinery the node belongs to.
 	Refinery string
-	// Fingerprint of the certificate that the node proved to hold; "" with SharedCertificate.
+	// Fingerprint of the certificate that the node proved to hold; "" without mutual TLS.
 	Fingerprint string
-	// Authority is the SHA-256 of the trust bundle's certificate that vouches for it.
-	Authority [sha256.Size]byte
+	// Vouched is what vouches for it; zero without mutual TLS.
+	Vouched
 	// Shared is the SHA-256 of the shared certificate that was presented.
 	Shared [sha256.Size]byte
-	// NotAfter ends the certificate's validity; zero with SharedCertificate.
-	NotAfter time.Time
 	// Policy it was decided under.
 	Policy *Policy
 }
@@ -145,17 +143,18 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	if denial := checkID(refinery, n.ID); denial != nil { // 5
 		return nil, denial
 	}
-	return &Grant{Refinery: refinery, Fingerprint: fingerprint, Authority: n.Proof.Authority, NotAfter: leaf.NotAfter}, nil
+	return &Grant{Refinery: refinery, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
 }
 
-// shared is SharedCertificate: a bearer secret in place of identity, the name comes from the id.
+// shared is SharedCertificate: a bearer secret in place of identity, the name comes from the id. Under mutual TLS the
+// Refinery of that name has to list the node's own certificate too, so that revoking that shuts it out here as well.
 func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
 	grant := &Grant{}
 	if policy.Transport == v1alpha1.TransportMutualTLS {
 		if denial := n.Proof.chainDenial(); denial != nil {
 			return nil, denial
 		}
-		grant.Authority, grant.Fingerprint, grant.NotAfter = n.Proof.Authority, n.Proof.Fingerprint, n.Proof.Leaf.NotAfter
+		grant.Fingerprint, grant.Vouched = n.Proof.Fingerprint, n.Proof.Vouched
 	}
 	trust := a.Trust()
 	if trust == nil || !trust.HasShared {
@@ -174,6 +173,11 @@ func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*
 	}
 	if denial := a.admit(name); denial != nil {
 		return nil, denial
+	}
+	if policy.Transport == v1alpha1.TransportMutualTLS {
+		if denial := a.checkListed(name, grant.Fingerprint); denial != nil {
+			return nil, denial
+		}
 	}
 	if denial := checkID(name, n.ID); denial != nil {
 		return nil, denial
@@ -204,19 +208,19 @@ func (a *Authenticator) review(g *Grant) *Denial {
 		return denial
 	}
 	trust := a.Trust()
-	if !g.NotAfter.IsZero() {
-		if a.Clock.Now().After(g.NotAfter) {
-			return &Denial{Reason: v1alpha1.ReasonExpired, Message: expired(g.NotAfter)}
-		}
-		if trust == nil || !trust.Vouches(g.Authority) {
-			return &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the authority that signed the node's certificate is no longer trusted"}
-		}
-	}
 	if policy.Authentication == v1alpha1.AuthenticationSharedCertificate {
 		if trust == nil || !trust.HasShared || trust.Shared != g.Shared {
 			return &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: "the shared certificate of the master changed"}
 		}
-		return nil
+		if policy.Transport != v1alpha1.TransportMutualTLS {
+			return nil
+		}
+	}
+	if a.Clock.Now().After(g.NotAfter) {
+		return g.expired()
+	}
+	if trust == nil || !trust.Vouches(g.Authority) {
+		return &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the authority that signed the node's certificate is no longer trusted"}
 	}
 	return a.checkListed(g.Refinery, g.Fingerprint)
 }
@@ -268,10 +272,7 @@ func (a *Authenticator) listedUntil(refinery, fingerprint string) (end time.Time
 // Until is when a grant that holds now ends by itself; zero if it does not.
 func (a *Authenticator) Until(g *Grant) time.Time {
 	end := g.NotAfter
-	if g.Policy.Authentication != v1alpha1.AuthenticationIssuedCertificate {
-		return end
-	}
-	if listed := a.listedUntil(g.Refinery, g.Fingerprint); listed.Before(end) {
+	if listed := a.listedUntil(g.Refinery, g.Fingerprint); !end.IsZero() && listed.Before(end) {
 		end = listed
 	}
 	return end
@@ -311,10 +312,6 @@ func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
 
 func masterGone() *Denial {
 	return &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied, Message: "the ClusterMaster no longer exists"}
-}
-
-func expired(at time.Time) string {
-	return "its certificate expired at " + at.UTC().Format(time.RFC3339) + "; renew it in the Refinery's Secret"
 }
 
 // truncate cuts s after at most n bytes, at the end of a character.

@@ -121,11 +121,7 @@ func TestTheFiveChecks(t *testing.T) {
 			return a
 		}, granted("press"), ""},
 		{"an intermediate of a trusted authority is let in", func(s *scene) attempt {
-			middle := &authority{key: newKey(s.T)}
-			template := *s.authority.certificate
-			template.SerialNumber.SetInt64(7)
-			template.Subject.CommonName = "middle"
-			middle.certificate = sign(s.T, &template, s.authority.certificate, &middle.key.PublicKey, s.authority.key)
+			middle := s.authority.middle(s.T)
 			leaf := middle.forRefinery(s.T, "alpha", "plant", "press")
 			s.setRefinery("press", func(*v1alpha1.Refinery) {}, leaf)
 			a := with(leaf, "press")

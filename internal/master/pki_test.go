@@ -64,6 +64,19 @@ func (a *authority) forRefinery(t *testing.T, master, namespace, refinery string
 	return a.issue(t, []string{v1alpha1.RefineryIdentity(master, namespace, refinery).String()}, edit...)
 }
 
+// middle signs an intermediate authority; edit may change its certificate first.
+func (a *authority) middle(t *testing.T, edit ...func(*x509.Certificate)) *authority {
+	t.Helper()
+	middle := &authority{key: newKey(t)}
+	template := *a.certificate
+	template.SerialNumber, template.Subject.CommonName = big.NewInt(7), "middle"
+	for _, e := range edit {
+		e(&template)
+	}
+	middle.certificate = sign(t, &template, a.certificate, &middle.key.PublicKey, a.key)
+	return middle
+}
+
 // directory writes a mounted Secret: a server certificate of this authority, its key, and the trust bundle.
 func (a *authority) directory(t *testing.T, bundle ...*authority) string {
 	t.Helper()

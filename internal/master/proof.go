@@ -29,12 +29,43 @@ type Proof struct {
 	Leaf *x509.Certificate
 	// Fingerprint of Leaf; "" without one.
 	Fingerprint string
-	// Authority is the SHA-256 of the trust bundle's certificate that vouches for Leaf, if chain is nil.
-	Authority [sha256.Size]byte
+	// Vouched is what vouches for Leaf, if chain is nil.
+	Vouched
 	// Refinery is the one that Leaf names, if chain and identity are nil.
 	Refinery string
 
 	chain, identity *Denial // why check 1 and 2 failed
+}
+
+// Vouched is what vouches for a certificate: a chain up to the trust bundle.
+type Vouched struct {
+	// Authority is the SHA-256 of the trust bundle's certificate at the end of the chain.
+	Authority [sha256.Size]byte
+	// NotAfter is when the first certificate of the chain ends: leaf, intermediate or authority.
+	NotAfter time.Time
+	// Above tells that the leaf itself would last longer.
+	Above bool
+}
+
+// vouchedBy reads a chain, leaf first.
+func vouchedBy(chain []*x509.Certificate) Vouched {
+	v := Vouched{Authority: sha256.Sum256(chain[len(chain)-1].Raw), NotAfter: chain[0].NotAfter}
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(v.NotAfter) {
+			v.NotAfter, v.Above = c.NotAfter, true
+		}
+	}
+	return v
+}
+
+// expired says what of the chain has.
+func (v Vouched) expired() *Denial {
+	message := "its certificate expired at " + v.NotAfter.UTC().Format(time.RFC3339) + "; renew it in the Refinery's Secret"
+	if v.Above {
+		message = "an intermediate or the authority above its certificate expired at " + v.NotAfter.UTC().Format(time.RFC3339) +
+			"; put a certificate with a chain that is valid into the Refinery's Secret"
+	}
+	return &Denial{Reason: v1alpha1.ReasonExpired, Message: message}
 }
 
 // Prove makes the checks that rest on TLS alone: 1, the chain, and 2, the identity. peer are the TLS peer's certificates,
@@ -44,7 +75,7 @@ func (a *Authenticator) Prove(peer []*x509.Certificate) Proof {
 		return Proof{}
 	}
 	p := Proof{Leaf: peer[0], Fingerprint: v1alpha1.Fingerprint(peer[0])}
-	if p.Authority, p.chain = a.verifyChain(a.Trust(), peer); p.chain == nil {
+	if p.Vouched, p.chain = a.verifyChain(a.Trust(), peer); p.chain == nil {
 		p.Refinery, p.identity = a.identify(p.Leaf)
 	}
 	return p
@@ -58,26 +89,25 @@ func (p *Proof) chainDenial() *Denial {
 	return p.chain.clone()
 }
 
-// verifyChain is check 1. It returns the authority that vouches for the leaf.
-func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) ([sha256.Size]byte, *Denial) {
-	var none [sha256.Size]byte
+// verifyChain is check 1. Of several chains that vouch for the leaf it returns the one that lasts longest.
+func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) (Vouched, *Denial) {
 	if trust == nil || trust.Roots == nil {
-		return none, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
+		return Vouched{}, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
 	}
 	if p := pki.AsProblem(pki.CheckClient(peer)); p != nil {
-		return none, &Denial{Reason: p.Reason, Message: p.Message}
+		return Vouched{}, &Denial{Reason: p.Reason, Message: p.Message}
 	}
 	now, leaf := a.Clock.Now(), peer[0]
 	if now.Before(leaf.NotBefore) {
-		return none, &Denial{Reason: v1alpha1.ReasonNotYetValid,
+		return Vouched{}, &Denial{Reason: v1alpha1.ReasonNotYetValid,
 			Message: "its certificate is valid from " + leaf.NotBefore.UTC().Format(time.RFC3339) + "; wait, or set the clocks right"}
 	}
 	if now.After(leaf.NotAfter) {
-		return none, &Denial{Reason: v1alpha1.ReasonExpired, Message: expired(leaf.NotAfter)}
+		return Vouched{}, Vouched{NotAfter: leaf.NotAfter}.expired()
 	}
 	above, err := pki.Intermediates(peer, trust.anchors)
 	if err != nil {
-		return none, unverified(err)
+		return Vouched{}, unverified(err, now)
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range above {
@@ -86,15 +116,24 @@ func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) ([sh
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.Roots, Intermediates: intermediates, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {
-		return none, unverified(err)
+		return Vouched{}, unverified(err, now)
 	}
-	chain := chains[0]
-	return sha256.Sum256(chain[len(chain)-1].Raw), nil
+	var best Vouched
+	for _, chain := range chains {
+		if v := vouchedBy(chain); v.NotAfter.After(best.NotAfter) {
+			best = v
+		}
+	}
+	return best, nil
 }
 
-func unverified(err error) *Denial {
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.IncompatibleUsage {
+func unverified(err error, now time.Time) *Denial {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case ok && invalid.Reason == x509.IncompatibleUsage:
 		return &Denial{Reason: v1alpha1.ReasonWrongUsage, Message: "its certificate is not for TLS client authentication; issue one with that extended key usage"}
+	case ok && invalid.Reason == x509.Expired && now.After(invalid.Cert.NotAfter): // its other meaning: not valid yet
+		return Vouched{NotAfter: invalid.Cert.NotAfter, Above: true}.expired()
 	}
 	return &Denial{Reason: v1alpha1.ReasonWrongAuthority,
 		Message: "its certificate was not issued by an authority that this master trusts: " + truncate(err.Error(), 256)}

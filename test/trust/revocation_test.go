@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -24,11 +25,13 @@ const (
 	atOnce = 4
 )
 
-// floor is a plant with two masters: alpha revokes what is replaced at once, beta after three.
+// floor is a plant with three masters: alpha revokes what is replaced at once, beta after three seconds, and gamma, where
+// nodes send a shared certificate beside their own, at once too.
 type floor struct {
 	*plant
 	authorities map[string]*pki.Authority
 	addresses   map[string]string
+	shared      string
 }
 
 // try is one session that is to end.
@@ -75,6 +78,10 @@ func ways() []way {
 			}
 			return r.Status.Certificates[1].Until.Time
 		}},
+		{"its Secret is replaced, beside a shared one", "gamma", 10, 0, now((*try).replace)},
+		{"its Secret is deleted, beside a shared one", "gamma", 10, 0, now(func(t *try) {
+			t.must(api.Delete(t.Context(), t.tlsSecret(t.name, pki.PEMPair{})))
+		})},
 		{"it expires", "alpha", 16, 10 * time.Second, func(t *try) time.Time { return leafOf(t.T, t.first).NotAfter }},
 	}
 }
@@ -112,6 +119,9 @@ func (t *try) connect(ctx context.Context) (*protocol.Client, error) {
 	}
 	o := protocol.DefaultClientOptions()
 	o.ID, o.Version, o.Type, o.Certificate = t.name+"/a", "0.1.0", "refinery", string(t.first.Certificate)
+	if t.master == "gamma" {
+		o.Certificate = t.shared
+	}
 	return protocol.Handshake(ctx, conn, o)
 }
 
@@ -157,8 +167,16 @@ func TestTheSessionOfACertificateEndsWithin2sOfTheTrustInIt(t *testing.T) {
 	for name, overlap := range map[string]string{"alpha": "0s", "beta": "3s"} {
 		f.createMaster(name, v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{Overlap: overlap}})
 	}
-	for _, name := range []string{"alpha", "beta"} {
-		f.authorities[name], f.addresses[name] = f.authority(name), f.master(name)
+	f.createMaster("gamma", v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{Overlap: "0s"},
+		Security: v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}})
+	for _, name := range []string{"alpha", "beta", "gamma"} {
+		var more []string
+		f.authorities[name] = f.authority(name)
+		if name == "gamma" {
+			more = []string{"--shared-certificate-file=" + filepath.Join(f.mount("gamma-shared"), v1alpha1.SharedCertificateKey)}
+			f.shared = string(f.secret("gamma-shared").Data[v1alpha1.SharedCertificateKey])
+		}
+		f.addresses[name] = f.master(name, more...)
 	}
 	var all []time.Duration
 	for i, w := range ways() {
