@@ -85,6 +85,6 @@ func (m *manifests) take(object *unstructured.Unstructured) error {
 		m.secrets[secret.Name] = secret
 		return nil
 	default:
-		return fmt.Errorf("holds a %s (%s); a preview takes a ClusterMaster, and the Secret of its authority", object.GetKind(), object.GetAPIVersion())
+		return fmt.Errorf("holds a %s (%s); a preview takes a ClusterMaster and its Secrets", object.GetKind(), object.GetAPIVersion())
 	}
 }

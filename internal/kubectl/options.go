@@ -13,13 +13,14 @@ const usage = `Usage: kubectl refinery preview CLUSTERMASTER [flags]
 
 Tells which live nodes a change of a ClusterMaster would refuse, before it is made. Nothing is written. A node is judged
 by what it announced and presented last, by the code of the master itself. WHEN is AtOnce (its session ends), OnReturn (it
-goes on until the node connects anew) or Unknown.
+goes on until the node connects anew) or Unknown (nobody can tell; MESSAGE says why).
 
   kubectl refinery preview alpha -f alpha.yaml                      what would this manifest do?
   kubectl refinery preview alpha -f plant-ca.yaml                   and this Secret of the certificate authority?
+  kubectl refinery preview alpha -f alpha-tls.yaml                  and this trust bundle, which comes without that key?
   kubectl refinery preview alpha --accepted-versions='>=0.2.0'      only this version constraint
   kubectl refinery preview alpha --accepted-types=refinery,smelter  only these types
-  kubectl refinery preview alpha --without-authority=3f9ac1d2       without the authority of this SHA-256 fingerprint
+  kubectl refinery preview alpha --without-authority=3f9ac1d2       without the authority of this fingerprint, by force?
 
 The exit code is 0 when nobody would be refused, 1 when somebody would be, or may be, and 2 when it cannot be told.
 
@@ -78,7 +79,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs := flag.NewFlagSet("kubectl refinery preview", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
-	fs.Func("f", "`file` with the ClusterMaster, or the Secret of its authority, as it would be; - is standard input; may be repeated",
+	fs.Func("f", "`file` with the ClusterMaster, or a Secret that it uses, as it would be; - is standard input; may be repeated",
 		func(s string) error { o.files = append(o.files, s); return nil })
 	fs.Func("accepted-versions", "spec.protocol.acceptedVersions as it would be: a semver `constraint`", func(s string) error { o.versions = &s; return nil })
 	fs.Func("accepted-types", "spec.protocol.acceptedTypes as it would be: `types` separated by commas", func(s string) error { o.types = &s; return nil })

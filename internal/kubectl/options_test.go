@@ -55,7 +55,7 @@ func TestHelpSaysHowToAsk(t *testing.T) {
 func TestManifestsAreReadStrictly(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"both kinds":       {"apiVersion: cluster.refinery.dev/v1alpha1\nkind: ClusterMaster\nmetadata: {name: alpha}\nspec: {replicas: 1}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: plant-ca}\nstringData: {tls.crt: x}\n", ""},
-		"another kind":     {"apiVersion: v1\nkind: Pod\n", "-: holds a Pod (v1); a preview takes a ClusterMaster, and the Secret of its authority"},
+		"another kind":     {"apiVersion: v1\nkind: Pod\n", "-: holds a Pod (v1); a preview takes a ClusterMaster and its Secrets"},
 		"a misspelt field": {"apiVersion: cluster.refinery.dev/v1alpha1\nkind: ClusterMaster\nspec: {protocol: {acceptedVersion: x}}\n", `-: strict decoding error: unknown field "spec.protocol.acceptedVersion"`},
 		"no YAML":          {"{", "-: no manifest: "},
 		"nothing":          {"", ""},

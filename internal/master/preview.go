@@ -37,8 +37,12 @@ type Proposal struct {
 	Before, After *v1alpha1.ClusterMaster
 	// Refineries that name it, with the status that the active master wrote.
 	Refineries []v1alpha1.Refinery
-	// Anchors are the trust bundle as it would be; nil if it stays.
+	// Anchors are the trust bundle as it would be; nil if it loses none of today's.
 	Anchors []*x509.Certificate
+	// Unknown says why nobody can tell whom the master would trust; "" when that can be told.
+	Unknown string
+	// Shared tells that the shared certificate becomes another one.
+	Shared bool
 	// Chains are the certificates of nodes, leaf first, by the leaf's fingerprint.
 	Chains map[string][]*x509.Certificate
 	Clock  clock.PassiveClock
@@ -70,7 +74,7 @@ func (p *Proposal) refinery(judge *Authenticator, r *v1alpha1.Refinery) (refusal
 			continue
 		}
 		listed++
-		if refusal := p.node(judge, n.Version, n.Type, n.Certificate); refusal != nil {
+		if refusal := p.node(judge, r, n.ID, n.Version, n.Type, n.Certificate); refusal != nil {
 			refusal.Refinery, refusal.Node = r.Name, n.ID
 			refusals = append(refusals, *refusal)
 		}
@@ -86,12 +90,19 @@ func (p *Proposal) refinery(judge *Authenticator, r *v1alpha1.Refinery) (refusal
 // allPass tells whether every version and every certificate that nodes of a Refinery have passes, listed or not.
 func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
 	certificates := r.Status.Authenticated.Certificates
+	counted := 0
+	for _, c := range certificates {
+		counted += int(c.Nodes)
+	}
+	if p.Anchors != nil && judge.Directory.Policy().Transport == v1alpha1.TransportMutualTLS && counted < int(r.Status.Authenticated.Nodes) {
+		return false
+	}
 	if len(certificates) == 0 {
 		certificates = []v1alpha1.PresentedCertificate{{}}
 	}
 	for version := range strings.SplitSeq(r.Status.Authenticated.Versions, ",") {
 		for _, c := range certificates {
-			if p.node(judge, version, r.Spec.Type, c.Fingerprint) != nil {
+			if p.node(judge, r, r.Name, version, r.Spec.Type, c.Fingerprint) != nil {
 				return false
 			}
 		}
@@ -99,25 +110,46 @@ func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
 	return true
 }
 
-// node judges one, by what it announced and the fingerprint of what it presented; nil: it is let in as before.
-func (p *Proposal) node(judge *Authenticator, version, kind, fingerprint string) *Refusal {
+// node judges one, by what it announced and the fingerprint of what it presented; nil: it is let in as before. What is
+// certain goes before what is not known.
+func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version, kind, fingerprint string) *Refusal {
 	after := judge.Directory.Policy()
 	if !after.SameSecurity(NewPolicy(p.Before)) {
 		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonDenied, Message: fmt.Sprintf(
 			"spec.security changes: every node has to authenticate anew, with transport %s and authentication %s", after.Transport, after.Authentication)}
 	}
-	if p.Anchors != nil && fingerprint != "" {
-		chain := p.Chains[fingerprint]
-		if chain == nil {
-			return &Refusal{When: Unknown, Message: fmt.Sprintf(
-				"its certificate %s… is not in the Refinery's Secret, so that nobody knows who signed it", truncate(fingerprint, 12))}
-		}
-		if _, denial := judge.verifyChain(judge.Trust(), chain); denial != nil {
-			return &Refusal{When: AtOnce, Reason: denial.Reason, Message: denial.Message}
-		}
+	if p.Shared && after.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSharedCertificateMismatch,
+			Message: "the shared certificate of the master changes: every node has to authenticate anew, with the new one"}
+	}
+	distrusted := p.distrusted(judge, fingerprint)
+	if distrusted != nil && distrusted.When == AtOnce {
+		return distrusted
 	}
 	if denial := judge.Establish(Announced{Version: version, Type: kind}); denial != nil {
 		return &Refusal{When: OnReturn, Reason: denial.Reason, Message: denial.Message}
+	}
+	if _, err := after.Placement.Place(id, kind, r.Spec.Upstream); err != nil {
+		return &Refusal{When: OnReturn, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()}
+	}
+	return distrusted
+}
+
+// distrusted judges a certificate by its fingerprint; nil: the master would trust it.
+func (p *Proposal) distrusted(judge *Authenticator, fingerprint string) *Refusal {
+	if p.Unknown != "" {
+		return &Refusal{When: Unknown, Message: p.Unknown}
+	}
+	if p.Anchors == nil || fingerprint == "" {
+		return nil
+	}
+	chain := p.Chains[fingerprint]
+	if chain == nil {
+		return &Refusal{When: Unknown, Message: fmt.Sprintf(
+			"its certificate %s… is not in the Refinery's Secret, so that nobody knows who signed it", truncate(fingerprint, 12))}
+	}
+	if _, denial := judge.verifyChain(judge.Trust(), chain); denial != nil {
+		return &Refusal{When: AtOnce, Reason: denial.Reason, Message: denial.Message}
 	}
 	return nil
 }

@@ -55,6 +55,29 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 			p.After.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 			p.Refineries = refineries[1:]
 		}, []string{"pump pump/a AtOnce Denied: spec.security changes: every node has to authenticate anew, with transport ServerTLS and authentication SharedCertificate"}},
+		"another shared certificate": {func(p *Proposal) {
+			p.Before.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
+			p.After, p.Shared, p.Refineries = p.Before.DeepCopy(), true, refineries[1:]
+		}, []string{"pump pump/a AtOnce SharedCertificateMismatch: the shared certificate of the master changes: every node has to authenticate anew, with the new one"}},
+		"a trust that nobody can tell": {func(p *Proposal) { p.Unknown, p.Refineries = "ask the issuer", refineries[1:] }, []string{"pump pump/a Unknown : ask the issuer"}},
+		"the same, and narrower versions": {func(p *Proposal) {
+			p.Unknown, p.After.Spec.Protocol.AcceptedVersions = "ask the issuer", ">=0.2.0"
+		}, []string{
+			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`,
+			"press press/b Unknown : ask the issuer", "pump pump/a Unknown : ask the issuer"}},
+		"one authority less, and narrower versions": {func(p *Proposal) {
+			p.Anchors, p.After.Spec.Protocol.AcceptedVersions = []*x509.Certificate{old.certificate}, ">=0.2.0"
+		}, []string{
+			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`,
+			"pump pump/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority"}},
+		"no upstream for its type": {func(p *Proposal) {
+			p.After.Spec.Upstreams, p.Refineries = []v1alpha1.Upstream{{Name: "east", Address: "east:1", Types: []string{"smelter"}}}, refineries[1:]
+		}, []string{`pump pump/a OnReturn UnknownUpstream: no upstream of the master takes nodes of type "refinery": give one of east a weight over 0 and this type`}},
+		"more nodes than status lists, with certificates that are not counted": {func(p *Proposal) {
+			p.Anchors, p.Refineries = []*x509.Certificate{next.certificate}, []v1alpha1.Refinery{*refineries[1].DeepCopy()}
+			p.Refineries[0].Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 200, Versions: "0.2.0",
+				Certificates: []v1alpha1.PresentedCertificate{{Fingerprint: v1alpha1.Fingerprint(pump), Nodes: 199}}}
+		}, []string{"pump  Unknown : 199 more nodes are authenticated that status.nodes does not list"}},
 		"more nodes than status lists, all alike": {func(p *Proposal) {
 			p.Refineries = []v1alpha1.Refinery{*refineries[1].DeepCopy()}
 			p.Refineries[0].Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 200, Versions: "0.2.0"}

@@ -298,14 +298,14 @@ func leafOf(t *testing.T, pair pki.PEMPair) *x509.Certificate {
 	return chain[0]
 }
 
-func clientConfig(t *testing.T, pair pki.PEMPair, authority *pki.Authority) *tls.Config {
+func clientConfig(t *testing.T, pair pki.PEMPair, trusted []byte) *tls.Config {
 	t.Helper()
 	certificate, err := tls.X509KeyPair(pair.Certificate, pair.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(authority.BundlePEM())
+	roots.AppendCertsFromPEM(trusted)
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{certificate}}
 }
 

@@ -10,22 +10,31 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/kubectl"
+	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-// TestAPreviewOfAChangeIsWhatTheMasterWouldDo asks about changes that would refuse a live node, and about some that would
-// not, and looks that asking changed nothing.
-func TestAPreviewOfAChangeIsWhatTheMasterWouldDo(t *testing.T) {
+// TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing asks about changes that would refuse a live node, and about some
+// that would not.
+func TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
 	p := newPlant(t)
 	first, err := pki.NewAuthority("first", v1alpha1.DefaultCADuration, time.Now())
 	p.must(err)
 	second, err := pki.NewAuthority("second", v1alpha1.DefaultCADuration, time.Now())
 	p.must(err)
+	third, err := pki.NewAuthority("third", v1alpha1.DefaultCADuration, time.Now())
+	p.must(err)
+	elsewhere := p.tlsSecret("plant-ca", first)
+	elsewhere.Namespace = "elsewhere"
 	both := pki.PEMPair{Certificate: append(bytes.Clone(first.Certificate), second.Certificate...), Key: first.Key}
 	p.must(api.Create(t.Context(), p.tlsSecret("plant-ca", both)))
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{
@@ -36,25 +45,23 @@ func TestAPreviewOfAChangeIsWhatTheMasterWouldDo(t *testing.T) {
 	before := &v1alpha1.ClusterMaster{}
 	p.must(api.Get(t.Context(), p.key("alpha"), before))
 
-	file := func(object any) string {
-		content, err := yaml.Marshal(object)
-		p.must(err)
-		path := filepath.Join(t.TempDir(), "manifest.yaml")
-		p.must(os.WriteFile(path, content, 0o600))
-		return path
+	secret := func(pair pki.PEMPair) string { return p.manifest(p.tlsSecret("plant-ca", pair)) }
+	spec := func(edit func(*v1alpha1.ClusterMaster)) string {
+		m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha"}, Spec: *before.Spec.DeepCopy()}
+		edit(m)
+		return p.manifest(m)
 	}
-	secret := func(pair pki.PEMPair) string {
-		s := p.tlsSecret("plant-ca", pair)
-		s.APIVersion, s.Kind = "v1", "Secret"
-		return file(s)
+	narrower := func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = ">=9.0.0" }
+	issued := func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Certificates = &v1alpha1.CertificatesSpec{IssuerRef: &v1alpha1.IssuerReference{Name: "plant"}}
 	}
-	narrower := &v1alpha1.ClusterMaster{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ClusterMaster"},
-		ObjectMeta: metav1.ObjectMeta{Name: "alpha"}, Spec: before.Spec}
-	narrower.Spec.Protocol.AcceptedVersions = ">=9.0.0"
 	fingerprint := func(pair pki.PEMPair) string { return v1alpha1.Fingerprint(leafOf(t, pair)) }
+	bundle := p.tlsSecret("alpha-tls", first)
 
 	const header = "REFINERY   NODE      WHEN       REASON            MESSAGE\n"
 	const fine = "Every node that is authenticated now would be let in.\n"
+	const old = `press      press/a   OnReturn   VersionMismatch   announces version 0.1.0; this master accepts ">=9.0.0" (spec.protocol.acceptedVersions)` + "\n"
+	const stepwise = "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating).\n"
 	const unsigned = "its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority\n"
 	for _, test := range []struct {
 		name   string
@@ -68,10 +75,30 @@ func TestAPreviewOfAChangeIsWhatTheMasterWouldDo(t *testing.T) {
 		{"an authority that is not there", []string{"--without-authority", "000000"}, 2,
 			fmt.Sprintf("kubectl refinery: no authority in the trust bundle has a fingerprint that begins with 000000; there are %s (\"CN=first\"), %s (\"CN=second\")\n", fingerprint(first), fingerprint(second))},
 		{"a Secret that holds one of them", []string{"-f", secret(first)}, 0, fine},
-		{"a Secret that holds the other", []string{"-f", secret(second)}, 1,
-			"REFINERY   NODE      WHEN     REASON           MESSAGE\npress      press/a   AtOnce   WrongAuthority   " + unsigned},
-		{"a manifest with narrower versions", []string{"-f", file(narrower)}, 1, header +
-			`press      press/a   OnReturn   VersionMismatch   announces version 0.1.0; this master accepts ">=9.0.0" (spec.protocol.acceptedVersions)` + "\n"},
+		{"a Secret that holds the other", []string{"-f", secret(second)}, 0, fine},
+		{"a Secret that holds a third one", []string{"-f", secret(third)}, 0, fine + stepwise},
+		{"a Secret without its key", []string{"-f", secret(pki.PEMPair{Certificate: second.Certificate})}, 0, fine +
+			"The authority comes without its key, so that the operator issues nothing: Secret alpha-tls stays as it is until it is replaced, which -f takes, too.\n"},
+		{"a Secret with a key that is another's", []string{"-f", secret(pki.PEMPair{Certificate: third.Certificate, Key: first.Key})}, 2,
+			"kubectl refinery: the operator would refuse Secret plant-ca: "},
+		{"a Secret of no use", []string{"-f", p.manifest(p.tlsSecret("other", first))}, 2,
+			"kubectl refinery: ClusterMaster alpha does not use Secret other: not as its authority (spec.certificates.authority.secretRef), not for what it serves, and not as the shared certificate\n"},
+		{"a Secret elsewhere", []string{"-f", p.manifest(elsewhere)}, 2,
+			fmt.Sprintf("kubectl refinery: the file holds Secret elsewhere/plant-ca, and ClusterMaster alpha is in namespace %s\n", p.namespace)},
+		{"a bundle that is the operator's", []string{"-f", p.manifest(bundle)}, 2,
+			"kubectl refinery: Secret alpha-tls would not be brought, since only an authority that comes without its key leaves it to you: what a file puts into it is taken out again\n"},
+		{"another Secret, which does not exist", []string{"-f", spec(func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates.Authority.SecretRef.Name = "nowhere" })}, 2,
+			"kubectl refinery: read Secret nowhere: "},
+		{"the operator's own authority", []string{"-f", spec(func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil })}, 0, fine + stepwise},
+		{"an issuer of cert-manager", []string{"-f", spec(issued)}, 1, "REFINERY   NODE      WHEN      REASON   MESSAGE\n" +
+			"press      press/a   Unknown   -        spec.certificates.issuerRef changes, and with it at once who signs and who is trusted: whether both sides have one authority cannot be told from here\n"},
+		{"an issuer and narrower versions", []string{"-f", spec(issued), "--accepted-versions=>=9.0.0"}, 1, header + old},
+		{"a replacement that is forced", []string{"-f", secret(third), "-f", spec(func(m *v1alpha1.ClusterMaster) {
+			m.Annotations = map[string]string{v1alpha1.ForceCARotationAnnotation: "Activating"}
+		})}, 1, "REFINERY   NODE      WHEN      REASON   MESSAGE\n" +
+			"press      press/a   Unknown   -        annotation cluster.refinery.dev/force-ca-rotation: Activating has the authority replaced without waiting for any node: it is cut off unless it has the new files in time\n" + stepwise},
+		{"a manifest with narrower versions", []string{"-f", spec(narrower)}, 1, header + old},
+		{"the same, and a third authority", []string{"-f", spec(narrower), "-f", secret(third)}, 1, header + old + stepwise},
 		{"other types", []string{"--accepted-types=smelter"}, 1, header +
 			`press      press/a   OnReturn   TypeNotAccepted   announces type "refinery"; this master accepts "smelter" (spec.protocol.acceptedTypes)` + "\n"},
 		{"more types", []string{"--accepted-types=refinery,smelter", "--accepted-versions=>=0.1.0"}, 0, fine},
@@ -95,4 +122,53 @@ func TestAPreviewOfAChangeIsWhatTheMasterWouldDo(t *testing.T) {
 	if diff := cmp.Diff(before.Spec, after.Spec); diff != "" || before.Generation != after.Generation {
 		t.Errorf("asking changed the ClusterMaster:\n%s", diff)
 	}
+}
+
+// TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession needs no master: it goes by what one wrote.
+func TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession(t *testing.T) {
+	p := newPlant(t)
+	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Security: v1alpha1.SecuritySpec{
+		Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}})
+	press := p.refinery("press", "alpha")
+	p.must(api.Create(t.Context(), press))
+	own := p.secret("alpha-shared").Data[v1alpha1.SharedCertificateKey]
+	p.must(api.Status().Patch(t.Context(), press, client.RawPatch(types.MergePatchType, []byte(`{"status": {"nodes": [{"id": "press/a", "state": "Authenticated",
+		"reason": "Authenticated", "version": "0.1.0", "type": "refinery", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}`))))
+	shared := func(name string, content []byte) *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: name}, Data: map[string][]byte{v1alpha1.SharedCertificateKey: content}}
+	}
+	p.must(api.Create(t.Context(), shared("same", append(own, '\n'))))
+	named := func(name string) string {
+		return p.edited("alpha", func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates = &v1alpha1.CertificatesSpec{Shared: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: name}}}
+		})
+	}
+	ended := map[string]master.When{"press/a": master.AtOnce}
+	for name, test := range map[string]struct {
+		args []string
+		want map[string]master.When
+	}{
+		"another name, the same content": {[]string{"-f", named("same")}, nil},
+		"another name and content":       {[]string{"-f", named("other"), "-f", p.manifest(shared("other", []byte("x")))}, ended},
+		"another content":                {[]string{"-f", p.manifest(shared("alpha-shared", []byte("x")))}, ended},
+		"the same content":               {[]string{"-f", p.manifest(shared("alpha-shared", own))}, nil},
+		"something else":                 {[]string{"--accepted-versions=>=0.1.0"}, nil},
+	} {
+		if diff := cmp.Diff(test.want, p.foretold("alpha", test.args...), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// manifest is a file that holds an object.
+func (p *plant) manifest(object client.Object) string {
+	p.Helper()
+	kind, err := api.GroupVersionKindFor(object)
+	p.must(err)
+	object.GetObjectKind().SetGroupVersionKind(kind)
+	content, err := yaml.Marshal(object)
+	p.must(err)
+	path := filepath.Join(p.TempDir(), "manifest.yaml")
+	p.must(os.WriteFile(path, content, 0o600))
+	return path
 }

@@ -107,7 +107,7 @@ func (f *floor) newTry(name string, w way) *try {
 	f.must(api.Create(f.Context(), t.tlsSecret(name, t.first)))
 	f.must(api.Create(f.Context(), r))
 	f.listed(name, t.first)
-	t.config = clientConfig(f.T, t.first, &authority)
+	t.config = clientConfig(f.T, t.first, authority.BundlePEM())
 	return t
 }
 
