@@ -448,7 +448,11 @@ func (s *Session) finish(err error, panicked any) {
 	s.state = StateClosed
 	s.opening, s.out = nil, outbox{}
 	s.mu.Unlock()
-	_ = s.socket.Close() // There is no one left to tell.
+	conn := net.Conn(&s.socket)
+	if errors.Is(cause, ErrPeerClosed) {
+		conn = s.in.conn // TLS answers the end of the peer's side with the end of its own (RFC 8446, section 6.1).
+	}
+	_ = conn.Close() // There is no one left to tell.
 	s.in.release()
 	s.server.live.remove(s)
 	s.server.ended(s, cause)

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"io"
 	"math/big"
 	"net"
 	"slices"
@@ -297,6 +298,35 @@ func TestAStormOfRefineriesAllGetIn(t *testing.T) {
 	}
 	if got := srv.Stats().Authenticated; got != many {
 		t.Errorf("%d were authenticated, want %d", got, many)
+	}
+}
+
+func TestASessionOverTLSEndsWithTheAlertThatTLSAsksFor(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		by   func(*tls.Conn) error
+	}{
+		{"conn:close", func(c *tls.Conn) error { _, err := c.Write(closeBytes); return err }},
+		{"the end of the peer's side", (*tls.Conn).CloseWrite},
+	} {
+		serverConfig, clientConfig := mutual(t)
+		o := DefaultServerOptions()
+		o.TLSConfig = serverConfig
+		l := newPipeListener()
+		h := newRecorder()
+		serve(t, l, h, o)
+		pipe := l.dial()
+		conn := tls.Client(pipe, clientConfig)
+		enter(t, conn)
+		if err := end.by(conn); err != nil {
+			t.Fatal(err)
+		}
+		if rest, err := io.ReadAll(pipe); err != nil || len(rest) == 0 {
+			t.Errorf("after %s came %d bytes below TLS, and %v", end.name, len(rest), err)
+		}
+		if err := h.cause(t); !errors.Is(err, ErrPeerClosed) {
+			t.Errorf("after %s the session closed with %v", end.name, err)
+		}
 	}
 }
 
