@@ -79,6 +79,9 @@ func run(ctx context.Context, args []string) error {
 	return measure(ctx, o)
 }
 
+// defaultRepeats is what a median with a range needs, and drift to show.
+const defaultRepeats = 3
+
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -96,7 +99,7 @@ func parse(args []string) (options, error) {
 	case o.repeats == 0 && o.quick:
 		o.repeats = 1
 	case o.repeats == 0:
-		o.repeats = 3
+		o.repeats = defaultRepeats
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
@@ -109,8 +112,8 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
 	case o.repeats < 1:
 		return o, fmt.Errorf("--repeats=%d: write a number from 1", o.repeats)
-	case o.quick && o.out == "":
-		return o, errors.New("--quick needs --out: its numbers must not replace those of the repository")
+	case o.out == "" && !o.reportOnly && o.repeats < defaultRepeats:
+		return o, fmt.Errorf("fewer than %d repeats need --out: such numbers must not replace those of the repository", defaultRepeats)
 	}
 	return o, nil
 }

@@ -60,7 +60,7 @@ func TestEveryScenarioRunsAndIsReported(t *testing.T) {
 }
 
 func TestWrongFlagsAreAUsageError(t *testing.T) {
-	for _, args := range [][]string{{"--repeats=-1"}, {"--only=speed"}, {"--quick"}, {"now"}, {"--unknown"}} {
+	for _, args := range [][]string{{"--repeats=-1"}, {"--only=speed"}, {"--quick"}, {"--repeats=2"}, {"now"}, {"--unknown"}} {
 		if _, is := run(context.Background(), args).(usageError); !is { //nolint:errorlint // Nothing wraps it.
 			t.Errorf("%q is no usage error", args)
 		}
