@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -13,8 +14,10 @@ import (
 // Client is the refinery's side of one authenticated session. Make one with Handshake, then call Run.
 type Client struct {
 	socket socket
-	in     reader
+	in     reader // its conn is the socket, or the TLS connection that this is
 	o      ClientOptions
+
+	deadline time.Time // of the opening
 
 	// writeMu makes one message at a time leave, whole.
 	writeMu sync.Mutex
@@ -37,9 +40,9 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 		_ = conn.Close() // Nothing was sent.
 		return nil, err
 	}
-	c := &Client{socket: socket{Conn: conn}, o: o}
+	c := &Client{socket: socket{Conn: conn}, o: o, deadline: time.Now().Add(o.HandshakeTimeout)}
 	c.in = reader{conn: &c.socket, borrows: true}
-	_ = conn.SetDeadline(time.Now().Add(o.HandshakeTimeout)) // A socket that fails here fails at the next read.
+	_ = conn.SetDeadline(c.deadline) // A socket that fails here fails at the next read.
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err := c.open()
 	if !stop() {
@@ -59,6 +62,12 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 
 // open is the refinery's part of.
 func (c *Client) open() error {
+	if over, ok := c.socket.Conn.(*tls.Conn); ok {
+		if err := over.Handshake(); err != nil {
+			return openingFailure(err, StateNew)
+		}
+		c.in.conn = over
+	}
 	if err := c.turn(appendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
 		return err
 	}
@@ -92,7 +101,7 @@ func (c *Client) open() error {
 		}
 		return openingFailure(err, c.state)
 	}
-	if err := c.in.ahead(&c.socket, c.state); err != nil {
+	if err := c.ahead(); err != nil {
 		return err
 	}
 	// The master may speak as soon as it has read this, so the state is set first.
@@ -102,11 +111,21 @@ func (c *Client) open() error {
 
 // turn sends a message of the opening, unless the master did not wait for it.
 func (c *Client) turn(message []byte, next State) error {
-	if err := c.in.ahead(&c.socket, c.state); err != nil {
+	if err := c.ahead(); err != nil {
 		return err
 	}
 	c.state = next
 	return c.sendOpening(message)
+}
+
+// ahead returns nil unless the master sent something ahead of its turn. TLS has no other way to look at what it
+// holds than a read that must not wait.
+func (c *Client) ahead() error {
+	if _, ok := c.in.conn.(*tls.Conn); ok {
+		_ = c.socket.SetReadDeadline(time.Unix(1, 0))
+		defer func() { _ = c.socket.SetReadDeadline(c.deadline) }() // Where that fails, so does the next read.
+	}
+	return c.in.ahead(&c.socket, c.state)
 }
 
 func (c *Client) sendOpening(message []byte) error {

@@ -154,6 +154,61 @@ func TestOverTLSTooBytesAheadOfTheirTurnAreRefused(t *testing.T) {
 	}
 }
 
+// what TLS has read along with the message that a refinery is about to answer, it has received.
+func TestOverTLSTooARefineryRefusesBytesAheadOfTheirTurn(t *testing.T) {
+	serverConfig, clientConfig := mutual(t)
+	const start = "conn:startAuth;;<EOF>"
+	for _, tc := range []struct {
+		name    string
+		answers [][]string // to each message of the refinery, the records of one segment
+		want    error
+		state   State
+	}{
+		{"before auth:start", [][]string{{start, testGrant}}, ErrProtocol, StateAuthenticating},
+		{"before auth:ack", [][]string{{start}, {testGrant, "conn:alive;;<EOF>"}}, ErrProtocol, StateAcknowledging},
+		{"conn:close before auth:start", [][]string{{start, "conn:close;;<EOF>"}}, ErrPeerClosed, 0},
+		{"nothing", [][]string{{start}, {testGrant}}, nil, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := listen(t)
+			defer l.Close()
+			conn := dial(t, l)
+			accepted, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			socket := &corked{Conn: accepted}
+			var master sync.WaitGroup
+			master.Go(func() {
+				defer accepted.Close()
+				c := tls.Server(socket, serverConfig)
+				for _, answers := range tc.answers {
+					_, _ = c.Read(make([]byte, 4096))
+					socket.cork = true
+					for _, m := range answers {
+						_, _ = c.Write([]byte(m))
+					}
+					_ = socket.flush()
+				}
+				_, _ = c.Read(make([]byte, 4096))
+			})
+			o := DefaultClientOptions()
+			o.ID, o.Version, o.Type = "a", "0.1.0", "refinery"
+			c, err := Handshake(t.Context(), tls.Client(conn, clientConfig), o)
+			if err == nil {
+				_ = c.Close()
+			}
+			master.Wait()
+			if !errors.Is(err, tc.want) {
+				t.Fatalf("Handshake returned %v, want %v", err, tc.want)
+			}
+			if p, ok := errors.AsType[*ProtocolError](err); ok && (p.Rule != ruleAhead || p.State != tc.state) {
+				t.Errorf("Handshake returned %v", p)
+			}
+		})
+	}
+}
+
 // corked holds writes back, so that several TLS records leave in one segment.
 type corked struct {
 	net.Conn
