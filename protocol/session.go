@@ -393,7 +393,7 @@ func (s *Session) converseOverTLS(waits bool) (bool, error) {
 		if until == 0 && (!waits || gap > brisk/2) {
 			return true, nil
 		}
-		if until < now+brisk/2 {
+		if until <= now+brisk/2 { // Or the next message could come as the time is up.
 			if !s.waitUntil(time.Now().Add(brisk)) {
 				return true, nil
 			}
