@@ -185,11 +185,14 @@ func (a *admission) wakeAfter(wait time.Duration) {
 	a.wake.Reset(wait)
 }
 
-// opened is called once for each connection that next returned: its handshake is over, however it went.
-func (a *admission) opened(c *arrival) {
+// opened is called for each connection that next returned: its handshake is over, however it went. It returns false if it
+// had lost its place before.
+func (a *admission) opened(c *arrival) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	had := c.turn != turnOver
 	a.leave(c)
+	return had
 }
 
 // leave takes c out of what is not authenticated, unless it is out already. Called with mu held.

@@ -125,3 +125,50 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 		})
 	}
 }
+
+// an authenticated session is displaced by nobody, however long the program takes to hear of it; and who is
+// displaced just before that is not authenticated.
+func TestOnlyWhoIsNotAuthenticatedIsDisplaced(t *testing.T) {
+	for name, late := range map[string]bool{"before its auth:ack is taken": false, "once it is authenticated": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := DefaultServerOptions()
+				o.MaxHandshakes, o.MaxWaiting = 1, 2
+				h := newRecorder()
+				l := newPipeListener()
+				crowd := func() {
+					time.Sleep(DefaultHandshakeTurn)
+					for _, from := range []string{"10.0.0.1", "10.0.0.1", "10.0.0.2"} {
+						c := l.dialFrom(from)
+						t.Cleanup(func() { _ = c.Close() })
+					}
+					synctest.Wait()
+				}
+				o.OnMessage = func(_ *Session, m TracedMessage) {
+					if !late && m.Code == "auth:ack" && !m.Sent {
+						crowd()
+					}
+				}
+				h.onEvent = func(event string, _ *Session) {
+					if late && event == "authenticated up:1" {
+						crowd()
+					}
+				}
+				srv := serve(t, l, h, o)
+				c := l.dialFrom("10.0.0.1")
+				defer c.Close()
+				enter(t, c)
+				if !late {
+					h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "closed: "+ErrTooManyHandshakes.Error())
+					return
+				}
+				h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
+				say(t, c, "conn:alive;;<EOF>")
+				hear(t, c, "conn:alive;;<EOF>")
+				if diff := cmp.Diff(Stats{Sessions: 1, Handshaking: 1, Waiting: 2, Accepted: 4, Authenticated: 1}, srv.Stats()); diff != "" {
+					t.Errorf("stats -want +got:\n%s", diff)
+				}
+			})
+		})
+	}
+}

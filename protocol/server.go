@@ -238,19 +238,18 @@ func (srv *Server) handshake(a *arrival) {
 		server:  srv,
 		socket:  socket{Conn: a.conn},
 		o:       o,
-		opening: &opening{deadline: a.deadline, cancel: cancel},
+		opening: &opening{arrival: a, deadline: a.deadline, cancel: cancel},
 	}
 	s.in = reader{conn: &s.socket, borrows: true}
 	a.session.Store(s)
 	err := ErrSessionClosed // Stands if a Handler ends the goroutine.
 	defer func() {
 		panicked := recover()
-		srv.door.opened(a)
 		cancel()
+		srv.opened(a)
 		if err != nil || panicked != nil {
 			s.finish(err, panicked)
 		}
-		srv.startNext()
 	}()
 	if !srv.track(s) {
 		err = ErrServerClosed
@@ -263,6 +262,15 @@ func (srv *Server) handshake(a *arrival) {
 	s.in.borrows = s.TLS()
 	s.in.rest()
 	go s.run(false)
+}
+
+// opened gives back the place of a handshake that is over, however it went. It returns false if it had none any more.
+func (srv *Server) opened(a *arrival) bool {
+	had := srv.door.opened(a)
+	if had {
+		srv.startNext()
+	}
+	return had
 }
 
 // track adds s to what Shutdown ends. It returns false if that was called already.

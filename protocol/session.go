@@ -48,6 +48,7 @@ type Session struct {
 
 // opening is what a session needs during its handshake only.
 type opening struct {
+	arrival      *arrival
 	deadline     time.Time
 	cancel       context.CancelFunc  // ends the context of Establish and Authenticate
 	certificates []*x509.Certificate // of the TLS peer; nil once the Handler has decided

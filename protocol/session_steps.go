@@ -121,10 +121,14 @@ func (s *Session) deny(why error) error {
 	return why
 }
 
-// acknowledge reads the refinery's auth:ack: from then on it is authenticated.
+// acknowledge reads the refinery's auth:ack: from then on it is authenticated, and gives its place back before anyone can
+// take it for one that is not.
 func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	if _, err := s.take(s.o.SessionBytes); err != nil {
 		return err
+	}
+	if !s.server.opened(s.opening.arrival) {
+		return ErrTooManyHandshakes
 	}
 	s.mu.Lock()
 	if s.cause != nil {
