@@ -21,6 +21,7 @@ type Client struct {
 
 	// writeMu makes one message at a time leave, whole.
 	writeMu sync.Mutex
+	parted  bool // guarded by it: conn:close was sent
 
 	mu       sync.Mutex
 	state    State
@@ -312,10 +313,17 @@ func (c *Client) heartbeat() {
 	}
 }
 
-// send writes a message of the session, bounded by WriteTimeout.
-func (c *Client) send(message []byte) error {
+// send writes a message of the session, bounded by WriteTimeout. After conn:close it does nothing: conn:alive may
+// have been due before that.
+func (c *Client) send(message []byte) error { return c.say(message, false) }
+
+func (c *Client) say(message []byte, last bool) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
+	if c.parted {
+		return nil
+	}
+	c.parted = last
 	_ = c.socket.SetWriteDeadline(time.Now().Add(c.o.WriteTimeout)) // A socket that fails here fails at the write.
 	err := c.write(message)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -326,7 +334,7 @@ func (c *Client) send(message []byte) error {
 
 // goodbye sends conn:close and discards what comes until the master has closed, for a moment.
 func (c *Client) goodbye() error {
-	if err := c.send(closeBytes); err != nil {
+	if err := c.say(closeBytes, true); err != nil {
 		return err
 	}
 	hangUp(&c.socket)
@@ -336,15 +344,16 @@ func (c *Client) goodbye() error {
 	return nil
 }
 
-// end makes Run say conn:close and return cause.
-func (c *Client) end(cause error) {
+// end makes Run say conn:close and return cause. It returns false if that is the caller's to say: there is no Run.
+func (c *Client) end(cause error) (told bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
-		return
+		return true
 	}
 	c.cause, c.state = cause, StateClosing
 	_ = c.socket.SetReadDeadline(time.Unix(1, 0)) // Wakes the reader; a closed socket needs no waking.
+	return c.running
 }
 
 // fail makes Run return cause without another word.
@@ -359,11 +368,7 @@ func (c *Client) fail(cause error) {
 
 // Close ends the session with conn:close: Run then returns ErrSessionClosed. It does not wait for Run.
 func (c *Client) Close() error {
-	c.mu.Lock()
-	done := c.running || c.cause != nil
-	c.mu.Unlock()
-	c.end(ErrSessionClosed)
-	if done {
+	if c.end(ErrSessionClosed) {
 		return nil
 	}
 	err := c.goodbye()
