@@ -37,8 +37,8 @@
 //
 // The package imports the standard library only, and logs nothing: what happened is told to the Handler, returned as a
 // typed error, or passed to a hook in the options: OnRefused for connections that never became sessions, OnPanic, and
-// OnMessage for every message. [Server.Stats] counts the rest. The one exception is a Handler whose Closed panics while
-// no OnPanic is set.
+// OnMessage for every message. [Server.Stats] counts the rest. The one exception is a panic of OnRefused, or of a
+// Handler's Closed, while no OnPanic is set.
 //
 // # Stability
 //

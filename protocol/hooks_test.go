@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -167,4 +168,36 @@ func TestOnMessageAllocatesNothing(t *testing.T) {
 			t.Errorf("traced %v: %d bytes", traced, bytes)
 		}
 	}
+}
+
+// A hook that panics when a connection is refused ends nothing: whoever comes next is served.
+func TestAPanicOfOnRefusedEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cause := errors.New("as the test wants it")
+		told := make(chan error, 10)
+		o := DefaultServerOptions()
+		o.MaxHandshakesPerSource = 1
+		o.OnRefused = func(net.Addr, error) { panic(cause) }
+		o.OnPanic = func(s *Session, err *PanicError) {
+			if s != nil {
+				t.Errorf("session %q is blamed", s.ID())
+			}
+			told <- err
+		}
+		l := newPipeListener()
+		full := &net.OpError{Op: "accept", Err: syscall.EMFILE} // The first is told by Serve.
+		serve(t, &flaky{l, []error{full}}, newRecorder(), o)
+		first := l.dialFrom("10.0.0.1")
+		over := l.dialFrom("10.0.0.1") // The second as well.
+		defer over.Close()
+		say(t, first, "GET / HTTP/1.1\r\n") // The third by the connection's own goroutine.
+		for range 3 {
+			if err := <-told; !errors.Is(err, cause) {
+				t.Errorf("OnPanic was told %v", err)
+			}
+		}
+		next := l.dialFrom("10.0.0.1")
+		defer next.Close()
+		enter(t, next)
+	})
 }

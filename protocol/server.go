@@ -123,6 +123,9 @@ func (srv *Server) Serve(l net.Listener) error {
 	}
 	defer srv.listen(&l, false)
 	if err := boundBuffers(l, srv.options().SocketBytes); err != nil {
+		if srv.isClosing() {
+			return ErrServerClosed
+		}
 		return fmt.Errorf("listener %v: %w", l.Addr(), err)
 	}
 	var backoff time.Duration
@@ -139,9 +142,7 @@ func (srv *Server) Serve(l net.Listener) error {
 		if !passing(err) {
 			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
 		}
-		if hook := srv.options().OnRefused; hook != nil {
-			hook(nil, err)
-		}
+		srv.tellRefused(nil, err)
 		backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
 		select {
 		case <-time.After(backoff):
@@ -218,7 +219,12 @@ func (srv *Server) displace(a *arrival) {
 
 func (srv *Server) refuse(remote net.Addr, reason error) {
 	srv.refused.Add(1)
+	srv.tellRefused(remote, reason)
+}
+
+func (srv *Server) tellRefused(remote net.Addr, reason error) {
 	if hook := srv.options().OnRefused; hook != nil {
+		defer srv.outlive(nil, "OnRefused")
 		hook(remote, reason)
 	}
 }
@@ -299,15 +305,20 @@ func (srv *Server) ended(s *Session, cause error) {
 }
 
 func (srv *Server) tellClosed(s *Session, cause error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err := srv.panicked(s, v)
-			if srv.options().OnPanic == nil {
-				log.Printf("protocol: Handler.Closed: %v\n%s", err, err.Stack)
-			}
-		}
-	}()
+	defer srv.outlive(s, "Handler.Closed")
 	srv.handler.Closed(s, cause)
+}
+
+// outlive, deferred, goes on after a panic of what was called, which is no session's cause any more.
+func (srv *Server) outlive(s *Session, called string) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	err := srv.panicked(s, v)
+	if srv.options().OnPanic == nil {
+		log.Printf("protocol: %s: %v\n%s", called, err, err.Stack)
+	}
 }
 
 // checkDrained is called with mu held.

@@ -267,6 +267,36 @@ func TestServeReturnsAnAcceptErrorThatStays(t *testing.T) {
 	}
 }
 
+// listening returns how many listeners are being served.
+func (srv *Server) listening() int {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	return len(srv.listeners)
+}
+
+func TestServeThatIsClosedAsItBeginsSaysSo(t *testing.T) {
+	for range 200 {
+		l := listen(t)
+		srv, err := NewServer(newRecorder(), DefaultServerOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		served, begun := make(chan error, 1), make(chan struct{})
+		go func() {
+			close(begun)
+			served <- srv.Serve(l)
+		}()
+		<-begun
+		for srv.listening() == 0 {
+			continue
+		}
+		_ = srv.Close()
+		if err := <-served; !errors.Is(err, ErrServerClosed) {
+			t.Fatalf("Serve returned %v", err)
+		}
+	}
+}
+
 func TestShutdownSaysGoodbyeAndWaitsForHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newRecorder()
