@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -204,9 +205,30 @@ func spread(object types.UID, limit time.Duration) time.Duration {
 	return limit / steps * time.Duration(sum.Sum32()%steps)
 }
 
+// overlap is how long replaced certificates stay let in.
+type overlap struct {
+	time.Duration
+	// rotating tells that the authority is being replaced. Until that is over nobody knows for how long nodes need
+	// what they present: some wait for a kubelet, or for a person.
+	rotating bool
+}
+
+// until is the end of the overlap of c, a Previous certificate, or nil for as long as there is none. Where a person
+// brings certificates, and wants no overlap, one that is replaced is revoked.
+func (o overlap) until(c v1alpha1.ListedCertificate, now time.Time) *metav1.Time {
+	switch {
+	case o.rotating && (c.Secret == "" || o.Duration > 0):
+		return nil
+	case c.Until == nil:
+		return ptr.To(metav1.NewTime(now.Add(o.Duration)))
+	default:
+		return c.Until
+	}
+}
+
 // listCertificates is status.certificates with what was found in use: what was Current before it stays let
 // in as Previous until its overlap ends, unless its Secret was deleted. With no certificate nothing is let in.
-func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFound, overlap time.Duration, now time.Time) []v1alpha1.ListedCertificate {
+func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFound, o overlap, now time.Time) []v1alpha1.ListedCertificate {
 	if found.leaf == nil {
 		return nil
 	}
@@ -226,17 +248,15 @@ func listCertificates(listed []v1alpha1.ListedCertificate, found *certificateFou
 	}
 	for _, c := range listed {
 		deleted := c.Secret != "" && c.Secret == found.secret && c.SecretUID != found.secretUID
-		if deleted || c.Fingerprint == list[0].Fingerprint || len(list) == maxListed {
+		over := c.Until != nil && !now.Before(c.Until.Time)
+		if deleted || over || c.Fingerprint == list[0].Fingerprint || len(list) == maxListed {
 			continue
 		}
 		if c.Use == v1alpha1.CertificateNext {
 			continue // it was never in use
 		}
-		if c.Use == v1alpha1.CertificateCurrent {
-			until := metav1.NewTime(now.Add(overlap))
-			c.Use, c.Until = v1alpha1.CertificatePrevious, &until
-		}
-		if c.Until != nil && now.Before(c.Until.Time) && now.Before(c.NotAfter.Time) {
+		c.Use, c.Until = v1alpha1.CertificatePrevious, o.until(c, now)
+		if (c.Until == nil || now.Before(c.Until.Time)) && now.Before(c.NotAfter.Time) {
 			list = append(list, c)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -50,10 +51,61 @@ func TestFleetRenewsSpreadOverATenthOfTheDuration(t *testing.T) {
 func TestReplacedCertificateIsRevokedAtOnceWithoutOverlap(t *testing.T) {
 	authority := testAuthority(t)
 	first, second := testLeaf(t, authority), testLeaf(t, authority)
-	list := listCertificates(nil, &certificateFound{leaf: first.Certificate}, 0, statusTime)
-	list = listCertificates(list, &certificateFound{leaf: second.Certificate}, 0, statusTime)
+	list := listCertificates(nil, &certificateFound{leaf: first.Certificate}, overlap{}, statusTime)
+	list = listCertificates(list, &certificateFound{leaf: second.Certificate}, overlap{}, statusTime)
 	want := []v1alpha1.ListedCertificate{{Fingerprint: second.fingerprint, NotAfter: metav1.NewTime(second.NotAfter), Use: v1alpha1.CertificateCurrent}}
 	if diff := cmp.Diff(want, list); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOverlapBeginsWhenTheAuthorityIsReplacedForEverybody(t *testing.T) {
+	authority := testAuthority(t)
+	first, second, third := testLeaf(t, authority), testLeaf(t, authority), testLeaf(t, authority)
+	listed := func(c leafCertificate, use v1alpha1.CertificateUse) v1alpha1.ListedCertificate {
+		return v1alpha1.ListedCertificate{Fingerprint: c.fingerprint, NotAfter: metav1.NewTime(c.NotAfter), Use: use}
+	}
+	const current, previous = v1alpha1.CertificateCurrent, v1alpha1.CertificatePrevious
+	until := func(c v1alpha1.ListedCertificate, end time.Time) v1alpha1.ListedCertificate {
+		c.Until = ptr.To(metav1.NewTime(end))
+		return c
+	}
+	brought := func(c v1alpha1.ListedCertificate) v1alpha1.ListedCertificate {
+		c.Secret, c.SecretUID = "own", "1"
+		return c
+	}
+	type list = []v1alpha1.ListedCertificate
+	theirs := certificateFound{leaf: second.Certificate, secret: "own", secretUID: "1"}
+	for name, test := range map[string]struct {
+		before  list
+		found   certificateFound
+		overlap overlap
+		want    list
+	}{
+		"replaced": {list{listed(first, current)}, certificateFound{leaf: second.Certificate}, overlap{time.Hour, true},
+			list{listed(second, current), listed(first, previous)}},
+		"replaced, with no overlap": {list{listed(first, current)}, certificateFound{leaf: second.Certificate}, overlap{0, true},
+			list{listed(second, current), listed(first, previous)}},
+		"replaced again": {list{listed(second, current), listed(first, previous)}, certificateFound{leaf: third.Certificate}, overlap{time.Hour, true},
+			list{listed(third, current), listed(second, previous), listed(first, previous)}},
+		"replaced before": {list{listed(second, current), until(listed(first, previous), statusTime.Add(time.Second))}, certificateFound{leaf: second.Certificate}, overlap{time.Hour, true},
+			list{listed(second, current), listed(first, previous)}},
+		"its overlap ended before": {list{listed(second, current), until(listed(first, previous), statusTime)}, certificateFound{leaf: second.Certificate}, overlap{time.Hour, true},
+			list{listed(second, current)}},
+		"over": {list{listed(second, current), listed(first, previous)}, certificateFound{leaf: second.Certificate}, overlap{time.Hour, false},
+			list{listed(second, current), until(listed(first, previous), statusTime.Add(time.Hour))}},
+		"over, with no overlap": {list{listed(second, current), listed(first, previous)}, certificateFound{leaf: second.Certificate}, overlap{0, false},
+			list{listed(second, current)}},
+		"its Secret deleted": {list{listed(first, current)}, certificateFound{}, overlap{time.Hour, true}, nil},
+		"brought, replaced": {list{brought(listed(first, current))}, theirs, overlap{time.Hour, true},
+			list{brought(listed(second, current)), brought(listed(first, previous))}},
+		"brought, revoked by having no overlap": {list{brought(listed(first, current))}, theirs, overlap{0, true},
+			list{brought(listed(second, current))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, test.overlap, statusTime)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -33,6 +33,8 @@ func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m
 		return err
 	}
 	authority.Since = resource.PhaseBegan(secret)
+	served, _ := parseHeld(secret)
+	authority.Rotating = !authority.Since.IsZero() || served.leaf() == nil || !authority.Signed(served.leaf())
 	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, secret.Data[v1alpha1.AuthorityKey])
 	if err != nil {
 		return nil //nolint:nilerr // it is about to be written anew

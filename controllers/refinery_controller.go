@@ -44,7 +44,9 @@ type refineryScope struct {
 	written int64
 	// certificate is what the certificate step found, or nil while it has not run.
 	certificate *certificateFound
-	agenda      agenda
+	// rotating tells that the authority by which it was judged is being replaced.
+	rotating bool
+	agenda   agenda
 }
 
 // Reconcile brings what a Refinery owns to what its spec says:

@@ -114,13 +114,14 @@ func secretMetadata() *metav1.PartialObjectMetadata {
 }
 
 // masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate,
-// the authorities, whether there is an active master and which it has loaded. The counts that a master writes, and those of a rotation, would wake
-// all its Refineries; the phases of a rotation do so by the authority's Secret.
+// the authorities, whether these are being replaced, whether there is an active master and which it has loaded. The counts that a master writes, and those of
+// a rotation, would wake all its Refineries; the phases of a rotation do so by the authority's Secret.
 func masterMatters() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
 		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)
 		return before.Generation != after.Generation ||
 			!same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
+			isRotating(before) != isRotating(after) ||
 			!same(before.Status.Certificate, after.Status.Certificate) ||
 			!same(before.Status.Authorities, after.Status.Authorities) ||
 			(before.Status.Active == nil) != (after.Status.Active == nil) ||

@@ -221,7 +221,7 @@ func TestListedCertificates(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, time.Hour, statusTime)); diff != "" {
+			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, overlap{Duration: time.Hour}, statusTime)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

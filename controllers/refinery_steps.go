@@ -134,6 +134,7 @@ func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refinerySco
 	if errors.Is(err, errAuthorityNotMade) {
 		return nil, &waitError{v1alpha1.ReasonProgressing, fmt.Sprintf("ClusterMaster %s has no certificate authority yet", s.master.Name), 0}
 	}
+	s.rotating = err == nil && authority.Rotating
 	return authority, err
 }
 

@@ -49,6 +49,14 @@ func (f fixture) anchors(name string) func() int {
 	}
 }
 
+// listed polls status.certificates.
+func (f fixture) listed(r *v1alpha1.Refinery) func() []v1alpha1.ListedCertificate {
+	return func() []v1alpha1.ListedCertificate {
+		must(f.get(r, r.Name))
+		return r.Status.Certificates
+	}
+}
+
 var _ = Describe("The rotation of an authority", func() {
 	const rotating = v1alpha1.ConditionCertificateAuthorityRotating
 
@@ -139,6 +147,9 @@ var _ = Describe("The rotation of an authority", func() {
 		f.presents(r, map[string]string{"press/a": anew, "press/b": former})
 		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/b; to go on"))
 		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
+		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
+		wake(f, r)
+		Consistently(f.listed(r)).Should(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
 
 		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
 		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
@@ -151,6 +162,8 @@ var _ = Describe("The rotation of an authority", func() {
 		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
 		Eventually(f.anchors("press-tls")).Should(Equal(1))
 		Expect(leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])).To(Equal(anew))
+		Eventually(f.listed(r)).Should(ContainElement(And(HaveField("Fingerprint", former),
+			HaveField("Until.Time", BeTemporally("~", operatorClock.Now().Add(v1alpha1.DefaultOverlap), time.Minute)))))
 	})
 
 	It("trusts nothing that someone else has put into the trust bundle of the master", func(ctx SpecContext) {

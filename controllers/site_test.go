@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,10 +48,15 @@ type site struct {
 	directory, masterHealth string
 	stopMaster              func()
 	nodes                   []*siteNode
+	kubelet                 *kubelet
 }
 
 type siteNode struct {
-	id, health string
+	// directory is what it mounts, stop ends it.
+	id, health, directory string
+	stop                  func()
+	// down tells that it is not expected to answer.
+	down atomic.Bool
 	// unready counts how often it was found not ready after it once was.
 	unready atomic.Int32
 	ready   atomic.Bool
@@ -88,13 +94,17 @@ func newSite(t *testing.T, brought ...pki.PEMPair) *site {
 	}
 	s.must(s.process(stop{}).run(s.ctx, t))
 
-	kubelet := &kubelet{namespace: namespace, mounts: map[string][]string{}}
-	s.directory = kubelet.mount(t, "alpha-tls")
-	directories := map[string]string{"press/a": kubelet.mount(t, "press-tls"), "press/b": kubelet.mount(t, "press-tls"), "edge": kubelet.mount(t, "edge-tls")}
-	s.start(func(ctx context.Context) error { return kubelet.run(ctx) })
+	s.kubelet = &kubelet{namespace: namespace, mounts: map[string][]string{}}
+	s.directory = s.kubelet.mount(t, "alpha-tls")
+	for id, secret := range map[string]string{"press/a": "press-tls", "press/b": "press-tls", "edge": "edge-tls"} {
+		node := &siteNode{id: id, directory: s.kubelet.mount(t, secret)}
+		s.nodes = append(s.nodes, node)
+	}
+	s.start(func(ctx context.Context) error { return s.kubelet.run(ctx) })
 	s.startMaster("alpha-0")
-	for id, directory := range directories {
-		s.startNode(id, directory)
+	for _, node := range s.nodes {
+		s.startNode(node)
+		s.start(func(ctx context.Context) error { return node.probe(ctx) })
 	}
 	s.until("authenticated", func() bool { return s.presented("press") == 2 && s.presented("edge") == 1 })
 	s.must(s.process(stop{}).run(s.ctx, t))
@@ -159,17 +169,36 @@ func (s *site) startMaster(pod string) {
 	s.stopMaster = s.start(m.Run)
 }
 
-func (s *site) startNode(id, directory string) {
+func (s *site) startNode(node *siteNode) {
 	s.Helper()
-	node := &siteNode{id: id, health: freeAddress(s.T)}
-	s.nodes = append(s.nodes, node)
+	if node.health == "" {
+		node.health = freeAddress(s.T)
+	}
+	node.down.Store(false)
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "alpha"}}
-	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: agent.MutualTLS, ID: id,
-		Type: "refinery", Version: "0.1.0", CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second,
+	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: agent.MutualTLS, ID: node.id,
+		Type: "refinery", Version: "0.1.0", CertificateDir: node.directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second,
 		HealthAddress: node.health}
 	s.must(config.Validate())
-	s.start(func(ctx context.Context) error { return agent.Run(ctx, config, slog.New(slog.DiscardHandler)) })
-	s.start(func(ctx context.Context) error { return node.probe(ctx) })
+	node.stop = s.start(func(ctx context.Context) error { return agent.Run(ctx, config, slog.New(slog.DiscardHandler)) })
+}
+
+func (s *site) stopNode(node *siteNode) {
+	s.Helper()
+	node.down.Store(true)
+	node.stop()
+}
+
+// node is the one with an id.
+func (s *site) node(id string) *siteNode {
+	s.Helper()
+	for _, node := range s.nodes {
+		if node.id == id {
+			return node
+		}
+	}
+	s.Fatalf("no node %s", id)
+	return nil
 }
 
 // probe asks a node again and again whether it is ready.
@@ -186,10 +215,12 @@ func (n *siteNode) probe(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		ok := err == nil && status == http.StatusOK
-		if ok {
+		switch {
+		case n.down.Load():
+			n.ready.Store(false)
+		case err == nil && status == http.StatusOK:
 			n.ready.Store(true)
-		} else if n.ready.Load() {
+		case n.ready.Load():
 			n.unready.Add(1)
 		}
 	}
@@ -331,6 +362,32 @@ type kubelet struct {
 	namespace string
 	// mounts are the directories of each Secret.
 	mounts map[string][]string
+
+	mu sync.Mutex
+	// held are directories to which nothing is brought, since their kubelets are down, or a person has to.
+	held []string
+}
+
+// hold lets directories stay as they are.
+func (k *kubelet) hold(directories ...string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held = directories
+}
+
+// bring puts a Secret into the directories that mount it, or, with late, into those of them that are held.
+func (k *kubelet) bring(secret *corev1.Secret, late bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, directory := range k.mounts[secret.Name] {
+		if slices.Contains(k.held, directory) != late {
+			continue
+		}
+		if err := project(secret, directory); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (k *kubelet) mount(t *testing.T, secret string) string {
@@ -350,10 +407,8 @@ func (k *kubelet) run(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		for _, directory := range k.mounts[secret.Name] {
-			if err := project(secret, directory); err != nil {
-				return err
-			}
+		if err := k.bring(secret, false); err != nil {
+			return err
 		}
 	}
 	return errors.New("the watch ended")
@@ -362,7 +417,9 @@ func (k *kubelet) run(ctx context.Context) error {
 // project writes a version beside the one before and switches the link ..data over to it.
 func project(secret *corev1.Secret, directory string) error {
 	version := filepath.Join(directory, "..version_"+secret.ResourceVersion)
-	if err := os.Mkdir(version, 0o700); err != nil {
+	if err := os.Mkdir(version, 0o700); errors.Is(err, os.ErrExist) {
+		return nil // it is there
+	} else if err != nil {
 		return err
 	}
 	for name, value := range secret.Data {

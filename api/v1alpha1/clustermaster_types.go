@@ -169,7 +169,8 @@ type CertificatesSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '720h', '90m' or '1h30m'"
 	RenewBefore string `json:"renewBefore,omitempty"`
 	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once: nodes are out
-	// until they have the new one.
+	// until they have the new one. While the certificate authority is being replaced nothing that the operator issued
+	// is revoked so: its overlap begins when that is over.
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:MaxLength=23

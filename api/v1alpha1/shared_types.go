@@ -69,7 +69,8 @@ type ListedCertificate struct {
 	// use is Current, Next for the one that is about to take its place, or Previous while a replaced certificate is still accepted.
 	// +required
 	Use CertificateUse `json:"use"`
-	// until is the end of the overlap in which a Previous certificate is still accepted.
+	// until is the end of the overlap in which a Previous certificate is still accepted. There is none while the
+	// certificate authority is being replaced: it is accepted until that is over, and for the overlap from then on.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
 	// secret is the name of the Secret that it was read from, if someone else than the operator provides it.

@@ -27,6 +27,8 @@ type Authority struct {
 	Outgoing int
 	// Since is when Certificates became what they are, or zero if that is not known.
 	Since time.Time
+	// Rotating tells that it is taking the place of another, or another is taking its place.
+	Rotating bool
 }
 
 // PEMPair is a certificate chain and its key as PEM, as kubernetes.io/tls Secrets hold them.

@@ -65,6 +65,7 @@ func (f AuthorityFiles) Parse(now time.Time) (*Authority, error) {
 		return nil, err
 	}
 	a.Certificates = a.Certificates[:1:1] // the operator makes no more, and trusts no more
+	a.Rotating = f.Phase() != RotationIdle
 	if len(f.Next.Certificate) > 0 {
 		next, err := ParseCertificates("next.crt", f.Next.Certificate)
 		if err != nil {

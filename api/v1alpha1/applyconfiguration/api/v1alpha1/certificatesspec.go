@@ -19,7 +19,8 @@ type CertificatesSpecApplyConfiguration struct {
 	// the default 2160h.
 	RenewBefore *string `json:"renewBefore,omitempty"`
 	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once: nodes are out
-	// until they have the new one.
+	// until they have the new one. While the certificate authority is being replaced nothing that the operator issued
+	// is revoked so: its overlap begins when that is over.
 	Overlap *string `json:"overlap,omitempty"`
 	// caDuration is the validity of an authority that the operator makes: at least twice duration. It is
 	// replaced at two thirds of it, and on demand by the annotation cluster.refinery.dev/rotate-ca.

@@ -1,0 +1,101 @@
+package controllers_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+// spec changes the spec of the ClusterMaster.
+func (s *site) spec(change func(*v1alpha1.ClusterMasterSpec)) {
+	s.Helper()
+	m := s.master()
+	before := m.DeepCopy()
+	change(&m.Spec)
+	s.must(api.Patch(s.ctx, m, client.MergeFrom(before)))
+}
+
+// rotating is reason and message of the condition that tells of a rotation, "" with none.
+func (s *site) rotating() (reason, message string) {
+	s.Helper()
+	if c := meta.FindStatusCondition(s.master().Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating); c != nil {
+		return c.Reason, c.Message
+	}
+	return "", ""
+}
+
+// endure goes through a rotation that has just been made necessary while in each of phases, which are those that give
+// nodes new files, nobody brings them to the nodes for far longer than the overlap, and one of these is away meanwhile.
+// Nobody may be cut off.
+func (s *site) endure(done func() bool, phases ...string) {
+	s.Helper()
+	late, away := []string{"edge", "press/a", "press/b"}, s.node("press/b")
+	p := s.process(stop{})
+	var directories []string
+	for _, id := range late {
+		directories = append(directories, s.node(id).directory)
+	}
+	s.kubelet.hold(directories...)
+	waitsFor := func(phase, who string) func() bool {
+		return func() bool {
+			reason, message := s.rotating()
+			return reason == phase && strings.Contains(message, "waiting for "+who+"; to go on without")
+		}
+	}
+	for _, phase := range phases {
+		s.must(s.drive(p, waitsFor(phase, "edge, press/a, press/b")))
+		s.stopNode(away)
+		s.must(s.drive(p, waitsFor(phase, "edge, press/a")))
+		const wait = 40 * time.Second
+		s.ahead += wait
+		s.clock.SetTime(s.clock.Now().Add(wait))
+		s.must(p.run(s.ctx, s.T))
+		s.startNode(away)
+		s.must(s.drive(p, waitsFor(phase, "edge, press/a, press/b")))
+		s.undisturbed()
+		for _, name := range []string{"edge-tls", "press-tls"} {
+			s.must(s.kubelet.bring(s.secret(name), true))
+		}
+	}
+	s.must(s.drive(p, func() bool {
+		for _, name := range []string{"edge-tls", "press-tls"} { // what is left is the former authority in ca.crt
+			s.must(s.kubelet.bring(s.secret(name), true))
+		}
+		return done()
+	}))
+	s.undisturbed()
+}
+
+func TestNobodyIsCutOffByARotationThatOutlastsTheOverlap(t *testing.T) {
+	requireServer(t)
+	for name, test := range map[string]struct {
+		overlap string
+		brought []pki.PEMPair
+		phases  []string
+	}{
+		"of the operator's making, no overlap": {"0s", nil, []string{v1alpha1.ReasonPreparing, v1alpha1.ReasonActivating}},
+		"of the operator's making":             {"10s", nil, []string{v1alpha1.ReasonPreparing, v1alpha1.ReasonActivating}},
+		"brought, no overlap":                  {"0s", []pki.PEMPair{newPlantAuthority(t)}, []string{v1alpha1.ReasonPreparing}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, test.brought...)
+			s.spec(func(spec *v1alpha1.ClusterMasterSpec) {
+				if spec.Certificates == nil {
+					spec.Certificates = &v1alpha1.CertificatesSpec{}
+				}
+				spec.Certificates.Overlap = test.overlap
+			})
+			former := leafFingerprint(s.secret(s.authority).Data[corev1.TLSCertKey])
+			s.replace()
+			s.endure(func() bool { return s.rotated(former) }, test.phases...)
+		})
+	}
+}
