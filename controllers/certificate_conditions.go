@@ -104,6 +104,8 @@ func refineryExpiry(s *refineryScope) []expiry {
 		e.advice = fmt.Sprintf("it was not renewed: %s: %s", found.condition.Reason, found.condition.Message)
 	case obtained:
 		e.advice = notRenewedByIssuer(s.refinery.IssuedSecretName())
+	case s.refinery.Spec.Paused:
+		e.advice = "it is not renewed while spec.paused of the Refinery is set"
 	default:
 		e.advice = fmt.Sprintf("it ends with the certificate authority of ClusterMaster %s, which has to be replaced before that", s.master.Name)
 	}
@@ -147,6 +149,8 @@ func masterExpiries(s *masterScope) []expiry {
 		e.advice = fmt.Sprintf("it was not renewed: %s: %s", c.Reason, c.Message)
 	case issuer != nil:
 		e.advice = notRenewedByIssuer(s.master.CertificateSecretName())
+	case s.master.Spec.Paused:
+		e.advice = "it is not renewed while spec.paused is set"
 	default:
 		e.advice = "it was not renewed: see the events and the log of the operator"
 	}

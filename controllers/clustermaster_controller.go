@@ -49,6 +49,8 @@ type masterScope struct {
 	written int64
 	// authority is nil while it is not there or no good.
 	authority *pki.Authority
+	// authorityEnd is when the authority ends, or has ended; zero while that is not known.
+	authorityEnd time.Time
 	// certificate is what the certificate steps found, or nil while they have not run.
 	certificate *certificateFound
 	// rotation is nil while it has not been looked at.
@@ -65,10 +67,10 @@ type masterScope struct {
 // Reconcile brings what a ClusterMaster owns to what its spec says:
 //
 //  1. read the ClusterMaster and its Deployment
-//  2. check what the CRD cannot
-//  3. go on with a rotation of the certificate authority, or begin one
-//  4. find or make the certificate authority
-//  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it
+//  2. go on with a rotation of the certificate authority, or begin one
+//  3. find or make the certificate authority
+//  4. find, verify or issue the certificate that the master serves, or have cert-manager issue it
+//  5. check what the CRD cannot
 //  6. find, make or remove the shared certificate
 //  7. apply the ServiceAccount, Role and RoleBinding
 //  8. apply the Service
@@ -76,18 +78,20 @@ type masterScope struct {
 //  10. look at the Lease of a master that was active
 //  11. write the status if it differs, then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 11 only.
+// A paused ClusterMaster gets steps 1 and 11 only. What its certificates are worth is told there in any case.
 func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	if !s.master.Spec.Paused {
+	if s.master.Spec.Paused {
+		err = r.lookAtCertificate(ctx, s)
+	} else {
 		err = runSteps(ctx, s,
-			r.validate,
 			r.rotateAuthority,
 			r.reconcileAuthority,
 			r.reconcileCertificate,
+			r.validate,
 			r.reconcileShared,
 			r.reconcileAccess,
 			r.reconcileService,

@@ -42,33 +42,47 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
 		return nil
 	}
+	_, named := namedAuthority(s.master)
+	switch made, err := r.findAuthority(ctx, s); {
+	case err != nil:
+		return err
+	case !made:
+		return r.makeAuthority(ctx, s)
+	case named, s.authority == nil:
+		return nil
+	default:
+		return r.keepAuthority(ctx, s)
+	}
+}
+
+// findAuthority takes the authority for the pass, or tells what is wrong with it. made is false while the operator's own
+// does not exist.
+func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterScope) (made bool, err error) {
 	authority, err := r.authority(ctx, r.apply, s.master)
 	_, named := namedAuthority(s.master)
 	problem := pki.AsProblem(err)
 	switch {
 	case err == nil:
 		s.judgeBy(authority)
-		if named {
-			return nil
-		}
-		return r.keepAuthority(ctx, s)
+		return true, nil
 	case errors.Is(err, errAuthorityNotMade):
-		return r.makeAuthority(ctx, s)
+		return false, nil
 	case problem == nil:
-		return err
+		return true, err
 	case named:
 		s.foundWrong(problem.Reason, "certificates.authority: "+problem.Message)
-		return nil
+	case s.master.Issuer() != nil:
+		s.foundWrong(problem.Reason, problem.Message)
 	default:
 		s.foundWrong(v1alpha1.ReasonAuthorityNotReady,
 			problem.Message+"; delete this Secret and a new authority is made, and with it all certificates")
-		return nil
 	}
+	return true, r.lookAtExpired(ctx, s)
 }
 
 // judgeBy takes an authority for the pass, and looks again when its end has come.
 func (s *masterScope) judgeBy(authority *pki.Authority) {
-	s.authority = authority
+	s.authority, s.authorityEnd = authority, authority.Certificates[0].NotAfter
 	s.agenda.atFuture(authority.Certificates[0].NotAfter.Add(time.Second), s.now)
 }
 
@@ -77,9 +91,11 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 	if err != nil {
 		return err
 	}
-	if s.authority, err = pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now()); err != nil {
+	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now())
+	if err != nil {
 		return err
 	}
+	s.judgeBy(authority)
 	s.authority.LeafDuration = s.master.CertificatePeriods().Duration
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
 	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record))
@@ -104,7 +120,14 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	if issuer := s.master.Issuer(); issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.removeCertificate(ctx, r.apply, s.master, name); err != nil || s.authority == nil {
+	if err := r.removeCertificate(ctx, r.apply, s.master, name); err != nil {
+		return err
+	}
+	if s.authority == nil {
+		_, err := r.readServed(ctx, s)
+		if pki.AsProblem(err) != nil {
+			return nil // the authority has to be put right first
+		}
 		return err
 	}
 	if s.authority.Key == nil {
@@ -152,38 +175,35 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		r.Metrics.renewed(kindMaster, s.master)
 	}
 	s.certificate.leaf, s.trusted = current.leaf(), secret.authority
-	s.found(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
+	s.found(v1alpha1.ReasonIssued, issuedByOperator(secret.name))
 	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil
 }
 
 func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterScope) error {
 	name := s.master.CertificateSecretName()
-	secret, err := r.namedSecret(ctx, s.master.Namespace, name)
-	if p := pki.AsProblem(err); p != nil {
+	h, err := r.readServed(ctx, s)
+	if p := pki.AsProblem(err); p != nil && p.Reason == v1alpha1.ReasonSecretNotFound {
 		s.foundWrong(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"certificates.authority came without its key, so nothing can be issued: make Secret %s with tls.crt, a certificate that the "+
 				"authority signed for the DNS SANs %s, its key as tls.key, and the authority as ca.crt",
 			name, strings.Join(resource.MasterDNSNames(s.master), ", ")))
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	h, err := parseHeld(secret)
-	if err == nil && !s.authority.IsIn(secret.Data[v1alpha1.AuthorityKey]) {
+	if err == nil && !s.authority.IsIn(h.bundle) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
 			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
 	}
 	if err == nil {
 		err = s.authority.VerifyServer(h.chain, resource.MasterDNSNames(s.master), r.Clock.Now())
 	}
-	s.certificate.leaf = h.leaf()
 	if p := pki.AsProblem(inSecret(name, err)); p != nil {
 		s.foundWrong(p.Reason, p.Message)
 		return nil
+	} else if err != nil {
+		return err
 	}
-	s.found(v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", name))
+	s.found(v1alpha1.ReasonProvided, providedIn(name))
 	s.agenda.atFuture(h.leaf().NotAfter.Add(time.Second), s.now)
 	return nil
 }

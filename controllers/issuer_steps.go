@@ -59,6 +59,7 @@ func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Se
 	if err != nil {
 		return err
 	}
+	s.noteEnd(v1alpha1.AuthorityKey, secret.Data[v1alpha1.AuthorityKey])
 	authority, err := issuersBundle(secret, r.Clock.Now())
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Se
 
 // obtainedMessage says where a good certificate comes from, and why cert-manager failed to issue another, if it did.
 func obtainedMessage(o obtained, issuer v1alpha1.IssuerReference) string {
-	message := fmt.Sprintf("Secret %s holds a certificate issued by %s %s", o.secret.Name, issuer.Kind, issuer.Name)
+	message := issuedBy(o.secret.Name, issuer)
 	if status, words := statusCondition(o.certificate, "Issuing"); status == string(metav1.ConditionFalse) && words != "" {
 		message += "; Certificate " + o.certificate.GetName() + ": " + words
 	}

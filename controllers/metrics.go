@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -110,6 +111,17 @@ func (m *Metrics) forget(object client.Object, key client.ObjectKey) {
 	delete(m.objects, subject{kind, key.Namespace, key.Name})
 }
 
+// inUse takes over the end of what was found. What is missing, or cannot be read, ends when the one before it does: an
+// alert goes on. It ends where none is needed.
+func (is *measured) inUse(found *certificateFound) {
+	switch {
+	case found.leaf != nil:
+		is.end = found.leaf.NotAfter
+	case found.condition.Status == metav1.ConditionTrue:
+		is.end = time.Time{}
+	}
+}
+
 // observeMaster takes over what a pass has found of a ClusterMaster. What it has not looked at stays as it was.
 func (m *Metrics) observeMaster(s *masterScope) {
 	m.change(kindMaster, client.ObjectKeyFromObject(s.master), func(is *measured) {
@@ -119,12 +131,9 @@ func (m *Metrics) observeMaster(s *masterScope) {
 		if s.certificate == nil {
 			return
 		}
-		is.end, is.authorityEnd = time.Time{}, time.Time{}
-		if s.certificate.leaf != nil {
-			is.end = s.certificate.leaf.NotAfter
-		}
-		if s.authority != nil {
-			is.authorityEnd = s.authority.Certificates[0].NotAfter
+		is.inUse(s.certificate)
+		if !s.authorityEnd.IsZero() {
+			is.authorityEnd = s.authorityEnd
 		}
 	})
 }
@@ -132,12 +141,8 @@ func (m *Metrics) observeMaster(s *masterScope) {
 // observeRefinery is observeMaster for a Refinery.
 func (m *Metrics) observeRefinery(s *refineryScope) {
 	m.change(kindRefinery, client.ObjectKeyFromObject(s.refinery), func(is *measured) {
-		if s.certificate == nil {
-			return
-		}
-		is.end = time.Time{}
-		if s.certificate.leaf != nil {
-			is.end = s.certificate.leaf.NotAfter
+		if s.certificate != nil {
+			is.inUse(s.certificate)
 		}
 	})
 }

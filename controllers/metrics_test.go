@@ -24,7 +24,8 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 	authority := testAuthority(t)
 	leaf := testLeaf(t, authority)
 	master := masterScopeOf(func(s *masterScope) {
-		s.authority, s.certificate.leaf = authority, leaf.Certificate
+		s.judgeBy(authority)
+		s.certificate.leaf = leaf.Certificate
 		s.rotation = &rotation{phase: pki.RotationActivating}
 	})
 	refinery := &refineryScope{refinery: &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"}},
@@ -70,10 +71,22 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
-	refinery.certificate = &certificateFound{}
+	master.authority, master.authorityEnd, master.certificate = nil, time.Time{}, &certificateFound{} // no longer there, or no good
+	master.foundWrong(v1alpha1.ReasonAuthorityNotReady, "expired")
+	refinery.foundWrong(nil, v1alpha1.ReasonNotPEM, "garbage")
+	m.observeRefinery(refinery)
+	m.observeMaster(master)
+	shows("expired, and unreadable",
+		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.0758394e+08`,
+		`certificate_expiry_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} -60`,
+		`certificate_expiry_seconds{kind="Refinery",name="press",namespace="plant"} -60`,
+		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
+		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
+
+	refinery.found(nil, v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")
 	m.observeRefinery(refinery)
 	m.forget(&v1alpha1.ClusterMaster{}, client.ObjectKeyFromObject(master.master))
-	shows("without certificate, without master", `certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
+	shows("no certificate is needed, no master", `certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 	m.forget(&v1alpha1.Refinery{}, client.ObjectKeyFromObject(refinery.refinery))
 	shows("all gone")
 }

@@ -79,6 +79,14 @@ func runSteps[S any](ctx context.Context, scope S, steps ...func(context.Context
 	return nil
 }
 
+// also is what a pass ended with, or, if that is nothing, what a look beside it did.
+func also(err, look error) error {
+	if err != nil {
+		return err
+	}
+	return look
+}
+
 // outcome types the error that ended a pass. An API server that stays away becomes an error to show.
 func (r *reconciler) outcome(key client.ObjectKey, err error) outcome {
 	o := outcomeOf(err, r.Recheck)

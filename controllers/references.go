@@ -37,11 +37,16 @@ func refusedShared(m *v1alpha1.ClusterMaster) string {
 		m.SharedSecretName(), why, v1alpha1.SharedCertificateKey)
 }
 
-// checkReferences refuses Secrets that are not for the nodes of this Refinery to read.
-func (r *RefineryReconciler) checkReferences(ctx context.Context, s *refineryScope) error {
+// checkSharedReference refuses a shared certificate that is not for nodes to read.
+func (r *RefineryReconciler) checkSharedReference(_ context.Context, s *refineryScope) error {
 	if why := refusedShared(s.master); why != "" {
 		return &waitError{reason: v1alpha1.ReasonInvalidReference, message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
 	}
+	return nil
+}
+
+// checkCertificateReference refuses a certificate that is not for the nodes of this Refinery to read.
+func (r *RefineryReconciler) checkCertificateReference(ctx context.Context, s *refineryScope) error {
 	ref := s.refinery.Spec.CertificateSecretRef
 	if ref == nil {
 		return nil

@@ -53,15 +53,15 @@ type refineryScope struct {
 //
 //  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
 //  2. require a name that is no ClusterMaster's, and the ClusterMaster that the spec names
-//  3. refuse Secrets that are not for its nodes to read
-//  4. find, verify or issue the certificate, or have cert-manager issue it
+//  3. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it
+//  4. refuse a shared certificate that is not for its nodes to read
 //  5. apply the ServiceAccount
 //  6. wait until status lists the certificate, so that no node starts that would be denied
 //  7. apply the Service over spec.ports, or remove it
 //  8. apply the Deployment, or remove it with placement External
 //  9. write the status if it differs, then the events of what changed
 //
-// A paused Refinery gets steps 1 and 9 only.
+// A paused Refinery gets steps 1 and 9 only. What its certificate is worth is told there in any case.
 func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -71,13 +71,17 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 		err = runSteps(ctx, s,
 			r.requireOwnName,
 			r.requireMaster,
-			r.checkReferences,
+			r.checkCertificateReference,
 			r.reconcileCertificate,
+			r.checkSharedReference,
 			r.reconcileServiceAccount,
 			r.awaitListing,
 			r.reconcileService,
 			r.reconcileDeployment,
 		)
+	}
+	if s.certificate == nil {
+		err = also(err, r.lookAtCertificate(ctx, s))
 	}
 	return r.close(ctx, s, err)
 }

@@ -20,8 +20,10 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 	conditions := conditionSet{&status.Conditions, r.Generation, s.now}
 	if s.certificate != nil {
 		conditions.set(s.certificate.condition)
-		status.Certificates = listCertificates(r.Status.Certificates, s.certificate,
-			overlap{s.master.CertificatePeriods().Overlap, s.rotating || isRotating(s.master)}, s.now)
+		if !s.certificate.looked {
+			status.Certificates = listCertificates(r.Status.Certificates, s.certificate,
+				overlap{s.master.CertificatePeriods().Overlap, s.rotating || isRotating(s.master)}, s.now)
+		}
 		conditions.setExpiring(&s.agenda, refineryExpiry(s)...)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			if c.Until != nil {

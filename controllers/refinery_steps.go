@@ -31,6 +31,8 @@ type certificateFound struct {
 	// secret is the name of the Secret that the user brings, secretUID its UID. Empty for the operator's own.
 	secret    string
 	secretUID types.UID
+	// looked tells that nothing was to be changed: what is listed stays as it is.
+	looked bool
 }
 
 // found records a certificate that is good.
@@ -92,21 +94,14 @@ func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refine
 // it, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
 func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScope) error {
 	name := s.refinery.CertificateSecretName()
-	var h held
-	secret, err := r.namedSecret(ctx, s.refinery.Namespace, name)
-	if err == nil {
-		h, err = parseHeld(secret)
-		if err = inSecret(name, err); err == nil {
-			err = r.verifyChain(ctx, s, name, h.chain)
-		}
-	}
+	h, err := r.verifyNamed(ctx, s, name)
 	leaf := h.leaf()
 	if p := pki.AsProblem(err); p != nil {
 		s.foundWrong(leaf, p.Reason, p.Message)
 	} else if err != nil {
 		return err
 	} else {
-		s.found(leaf, v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", name))
+		s.found(leaf, v1alpha1.ReasonProvided, providedIn(name))
 	}
 	if leaf != nil {
 		s.certificate.secret, s.certificate.secretUID = name, h.uid
@@ -116,12 +111,22 @@ func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScop
 	return nil
 }
 
-func (r *RefineryReconciler) verifyChain(ctx context.Context, s *refineryScope, name string, chain []*x509.Certificate) error {
+// verifyNamed reads and verifies the certificate in a Secret of that name, and writes nothing. What is wrong with it is a
+// *pki.Problem.
+func (r *RefineryReconciler) verifyNamed(ctx context.Context, s *refineryScope, name string) (held, error) {
+	secret, err := r.namedSecret(ctx, s.refinery.Namespace, name)
+	if err != nil {
+		return held{}, err
+	}
+	h, err := parseHeld(secret)
+	if err != nil {
+		return h, inSecret(name, err)
+	}
 	authority, err := r.masterAuthority(ctx, s)
 	if err != nil {
-		return err
+		return h, err
 	}
-	return inSecret(name, authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now()))
+	return h, inSecret(name, authority.VerifyClient(h.chain, s.refinery.Identity(), r.Clock.Now()))
 }
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
@@ -182,7 +187,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	if before != nil && before != current.leaf() {
 		r.Metrics.renewed(kindRefinery, s.refinery)
 	}
-	s.found(current.leaf(), v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret.name))
+	s.found(current.leaf(), v1alpha1.ReasonIssued, issuedByOperator(secret.name))
 	s.certificate.next = next
 	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil

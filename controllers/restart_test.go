@@ -33,6 +33,7 @@ var errCrash = errors.New("the operator crashed")
 // process is one run of the operator: its reconcilers remember what they wrote, and nothing survives it.
 type process struct {
 	writes     *writeCounter
+	metrics    *controllers.Metrics
 	reconciles []func(context.Context) error
 }
 
@@ -43,7 +44,7 @@ func newProcess(namespace string, crashAt int, answerLost bool) *process {
 
 // newProcessAt is newProcess for some Refineries and a clock of the caller's.
 func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.PassiveClock, refineries ...string) *process {
-	p := &process{writes: &writeCounter{answerLost: answerLost}}
+	p := &process{writes: &writeCounter{answerLost: answerLost}, metrics: controllers.NewMetrics(clk)}
 	p.writes.fail = func() error {
 		if crashAt > 0 && p.writes.total() >= crashAt { // nothing is written after the end
 			return errCrash
@@ -52,7 +53,7 @@ func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.Pass
 	}
 	e := &controllers.Environment{
 		Client: p.writes.count(api), Live: api,
-		Events: events.NewFakeRecorder(1000), Clock: clk, Metrics: controllers.NewMetrics(clk),
+		Events: events.NewFakeRecorder(1000), Clock: clk, Metrics: p.metrics,
 		Images: images, Recheck: time.Second,
 	}
 	master, refinery := controllers.NewClusterMasterReconciler(e), controllers.NewRefineryReconciler(e)

@@ -109,8 +109,9 @@ func TestControllers(t *testing.T) {
 
 var (
 	// operatorWrites are those of the operator that runs beside the specs.
-	operatorWrites = &writeCounter{}
-	operatorClock  = clocktesting.NewFakeClock(time.Now())
+	operatorWrites  = &writeCounter{}
+	operatorClock   = clocktesting.NewFakeClock(time.Now())
+	operatorMetrics = controllers.NewMetrics(operatorClock)
 )
 
 var _ = BeforeSuite(func() {
@@ -119,7 +120,7 @@ var _ = BeforeSuite(func() {
 		func(e *controllers.Environment) {
 			e.Client = operatorWrites.count(e.Client)
 			e.Clock = operatorClock
-			e.Metrics = controllers.NewMetrics(operatorClock)
+			e.Metrics = operatorMetrics
 			e.Recheck = 200 * time.Millisecond
 		})
 	Expect(err).NotTo(HaveOccurred())

@@ -1,0 +1,164 @@
+package controllers_test
+
+import (
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+// later lets time pass, and has the operator look at objects.
+func (f fixture) later(passed time.Duration, objects ...client.Object) {
+	GinkgoHelper()
+	operatorClock.Step(passed)
+	for _, o := range objects {
+		change(f, o, func(o client.Object) {
+			o.SetAnnotations(map[string]string{"wake": operatorClock.Now().String()})
+		})
+	}
+}
+
+// secondsLeft is a gauge of an operator's for an object, and whether there is one.
+func (f fixture) secondsLeft(shown *controllers.Metrics, gauge, name string) func() (float64, error) {
+	return func() (float64, error) {
+		registry := prometheus.NewRegistry()
+		must(registry.Register(shown))
+		families, err := registry.Gather()
+		must(err)
+		for _, family := range families {
+			if family.GetName() != "refinery_operator_"+gauge {
+				continue
+			}
+			for _, m := range family.GetMetric() {
+				labels := map[string]string{}
+				for _, l := range m.GetLabel() {
+					labels[l.GetName()] = l.GetValue()
+				}
+				if labels["namespace"] == f.namespace && labels["name"] == name {
+					return m.GetGauge().GetValue(), nil
+				}
+			}
+		}
+		return 0, fmt.Errorf("%s of %s is not shown", gauge, name)
+	}
+}
+
+var _ = Describe("A certificate that nobody renews", func() {
+	const ready, expiring = v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring
+
+	It("is told of while a Refinery is paused, and what is let in stays as it is", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{certificates: {duration: 3h}}`)
+		brought, issued := f.refinery("press", `{certificateSecretRef: {name: press-own}}`), f.refinery("mill", `{}`)
+		f.create(m)
+		authority := f.authority("alpha")
+		authority.LeafDuration = 3 * time.Hour
+		f.create(f.tlsSecret("press-own", client0(authority, brought)), brought, issued)
+		for _, r := range []*v1alpha1.Refinery{brought, issued} {
+			Eventually(condition(f, r, ready)).Should(HavePrefix("True/"))
+			change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = true })
+			Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("Unknown/Paused"))
+		}
+		before := brought.Status.Certificates
+
+		f.later(150*time.Minute, brought, issued)
+		Eventually(message(f, brought, expiring)).Should(And(HavePrefix("the certificate in Secret press-own expires in less than a day"), HaveSuffix("put a new one into it before that")))
+		Eventually(message(f, issued, expiring)).Should(And(HavePrefix("the certificate in Secret mill-tls expires in less than a day"), HaveSuffix("it is not renewed while spec.paused of the Refinery is set")))
+		Expect(condition(f, brought, ready)()).To(Equal("True/Provided"))
+		Expect(condition(f, issued, ready)()).To(Equal("True/Issued"))
+
+		f.later(time.Hour, brought, issued)
+		for _, r := range []*v1alpha1.Refinery{brought, issued} {
+			Eventually(condition(f, r, ready)).Should(Equal("False/Expired"))
+			Expect(condition(f, r, expiring)()).To(BeEmpty())
+			Expect(condition(f, r, v1alpha1.ConditionReady)()).To(Equal("Unknown/Paused"))
+			Eventually(f.events(r)).Should(ContainElement(HavePrefix("Warning/Expired: CertificateReady: ")))
+			Expect(f.secondsLeft(operatorMetrics, "certificate_expiry_seconds", r.Name)()).To(BeNumerically("<", -1000))
+		}
+		Expect(brought.Status.Certificates).To(Equal(before))
+
+		change(f, issued, func(r *v1alpha1.Refinery) { r.Spec.Paused = false })
+		Eventually(condition(f, issued, ready)).Should(Equal("True/Issued"))
+	})
+
+	It("is told of while a ClusterMaster is paused", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{certificates: {duration: 3h}}`)
+		f.create(m)
+		Eventually(condition(f, m, ready)).Should(Equal("True/Issued"))
+		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Paused = true })
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("Unknown/Paused"))
+
+		f.later(150*time.Minute, m)
+		Eventually(message(f, m, expiring)).Should(And(HavePrefix("the certificate that the master serves, in Secret alpha-tls, expires in less than a day"),
+			HaveSuffix("it is not renewed while spec.paused is set")))
+		f.later(time.Hour, m)
+		Eventually(condition(f, m, ready)).Should(Equal("False/Expired"))
+		Expect(m.Status.Certificate).NotTo(BeNil())
+
+		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Paused = false })
+		Eventually(condition(f, m, ready)).Should(Equal("True/Issued"))
+	})
+
+	It("is renewed while something else in the spec is wrong", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{security: {authentication: SharedCertificate}, certificates: {duration: 3h}}`), f.refinery("press", `{}`)
+		f.create(m, r)
+		Eventually(condition(f, m, ready)).Should(Equal("True/Issued"))
+		Eventually(condition(f, r, ready)).Should(Equal("True/Issued"))
+		change(f, m, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates.Shared = &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "alpha-ca"}}
+		})
+		Eventually(condition(f, m, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
+		Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("False/InvalidReference"))
+		served, listed := m.Status.Certificate.Fingerprint, r.Status.Certificates[0].Fingerprint
+
+		f.later(150*time.Minute, m, r)
+		Eventually(func() string { must(f.get(m, "alpha")); return m.Status.Certificate.Fingerprint }).ShouldNot(Equal(served))
+		Eventually(func() string { must(f.get(r, "press")); return r.Status.Certificates[0].Fingerprint }).ShouldNot(Equal(listed))
+		Expect(condition(f, m, v1alpha1.ConditionStalled)()).To(Equal("True/InvalidReference"))
+	})
+
+	It("is told of while its Refinery names a Secret that is not for it", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		r := f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		f.create(f.master("alpha", `{}`))
+		f.create(f.tlsSecret("press-own", client0(f.authority("alpha"), r)), r)
+		Eventually(condition(f, r, ready)).Should(Equal("True/Provided"))
+		before := r.Status.Certificates
+		change(f, r, func(r *v1alpha1.Refinery) { r.Spec.CertificateSecretRef.Name = "alpha-tls" })
+		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
+		Eventually(condition(f, r, ready)).Should(Equal("False/WrongUsage"))
+		Expect(r.Status.Certificates).To(Equal(before))
+	})
+
+	It("is measured when its authority has expired, by an operator that has just come too", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		pair, err := pki.NewAuthority("plant", 3*time.Hour, operatorClock.Now())
+		Expect(err).NotTo(HaveOccurred())
+		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}, duration: 1h}}`)
+		f.create(f.tlsSecret("plant-ca", pair), m)
+		Eventually(condition(f, m, ready)).Should(Equal("True/Issued"))
+		served := m.Status.Certificate.Fingerprint
+
+		f.later(4*time.Hour, m)
+		Eventually(condition(f, m, ready)).Should(Equal("False/Expired"))
+		fresh := newProcessAt(f.namespace, 0, false, clocktesting.NewFakePassiveClock(operatorClock.Now()))
+		for _, reconcile := range fresh.reconciles {
+			Expect(reconcile(ctx)).To(Succeed())
+		}
+		for _, metrics := range []*controllers.Metrics{operatorMetrics, fresh.metrics} {
+			Expect(f.secondsLeft(metrics, "authority_expiry_seconds", "alpha")()).To(BeNumerically("~", -3600, 60))
+			Expect(f.secondsLeft(metrics, "certificate_expiry_seconds", "alpha")()).To(BeNumerically("<", -3600))
+		}
+		Expect(m.Status.Certificate).To(HaveField("Fingerprint", served))
+	})
+})
