@@ -45,6 +45,18 @@ type credentialFiles struct {
 	shared    string
 }
 
+// directories hold the files.
+func (f credentialFiles) directories() []string {
+	var all []string
+	if f.transport != Plaintext {
+		all = append(all, f.directory)
+	}
+	if f.shared != "" {
+		all = append(all, filepath.Dir(f.shared))
+	}
+	return all
+}
+
 // fileContents are the raw files; nil for those that are not needed.
 type fileContents struct{ certificate, key, authority, shared []byte }
 

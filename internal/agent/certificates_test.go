@@ -101,7 +101,6 @@ func TestNewCertificateTakesOverWithoutANotReadyMoment(t *testing.T) {
 		old, next := m.await(t, config.ID), ca.issue(t)
 		m.accept(next.certificate)
 		put(t, config.CertificateDir, next.files(ca))
-		n.store.look() // rather than waiting for the next look of the watch
 		eventually(t, "the master has a new session", func() bool { s := m.session(config.ID); return s != nil && s != old })
 	}
 	eventually(t, "all old sessions are closed", func() (all bool) {

@@ -6,11 +6,16 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
-// lookInterval bounds how long a change of the files goes unnoticed. The files are read and compared: watches of the file
-// system are a scarce resource of a Kubernetes node (fs.inotify.max_user_instances), and network file systems have none.
-const lookInterval = time.Second
+const (
+	// pollInterval bounds how long a change of the files goes unnoticed that the file system does not tell of.
+	pollInterval = 5 * time.Second
+	// settleTime is what whoever changes several files, one after the other, is given.
+	settleTime = 100 * time.Millisecond
+)
 
 // credentialStore holds the last credentials that were any good, and says when there are others.
 type credentialStore struct {
@@ -19,6 +24,9 @@ type credentialStore struct {
 	metrics *metrics
 	// changes receives after current began to return something else. One consumer.
 	changes chan struct{}
+	// poll is pollInterval, and watched says when to look before it is over.
+	poll    time.Duration
+	watched *fileWatch
 
 	mu      sync.Mutex
 	usable  *credentials
@@ -27,7 +35,8 @@ type credentialStore struct {
 }
 
 func newCredentialStore(files credentialFiles, log *slog.Logger, m *metrics) *credentialStore {
-	return &credentialStore{files: files, log: log, metrics: m, changes: make(chan struct{}, 1)}
+	return &credentialStore{files: files, log: log, metrics: m, changes: make(chan struct{}, 1), poll: pollInterval,
+		watched: &fileWatch{directories: files.directories(), log: log, open: fsnotify.NewWatcher}}
 }
 
 // current returns nil and why while there have never been good files.
@@ -37,16 +46,31 @@ func (s *credentialStore) current() (*credentials, string) {
 	return s.usable, s.problem
 }
 
+// watch looks at the files when they change, and now and then, until ctx is done.
 func (s *credentialStore) watch(ctx context.Context) {
-	ticker := time.NewTicker(lookInterval)
+	ticker := time.NewTicker(s.poll)
 	defer ticker.Stop()
+	defer s.watched.close()
+	s.watched.renew()
+	s.look()
+	var settled <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.watched.events():
+			if settled == nil {
+				settled = time.After(settleTime)
+			}
+			continue
+		case <-settled:
+			settled = nil
+		case err := <-s.watched.errors():
+			s.log.Debug("a change of the certificate files may not have been told", "reason", err.Error())
 		case <-ticker.C:
-			s.look()
+			s.watched.renew()
 		}
+		s.look()
 	}
 }
 
