@@ -240,6 +240,7 @@ type RefineryStatus struct {
 	// +optional
 	Reporter *Reporter `json:"reporter,omitempty"`
 	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id.
+	// Where there are more, those that present an older certificate are listed rather than others.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100

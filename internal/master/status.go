@@ -53,7 +53,7 @@ func NewReport(r *v1alpha1.Refinery, s Snapshot, before *Report, now metav1.Time
 	if s.Unlisted > 0 { // what those presented stands in what a former master wrote
 		report.Authenticated.Certificates = before.Authenticated.Certificates
 	}
-	report.Nodes = keepTransitions(nodes[:min(len(nodes), v1alpha1.MaxNodeStatuses)], before.Nodes)
+	report.Nodes = keepTransitions(listed(nodes, r.Status.Certificates), before.Nodes)
 	report.Condition.LastTransitionTime = now.Rfc3339Copy()
 	if before.Condition.Status == report.Condition.Status {
 		report.Condition.LastTransitionTime = before.Condition.LastTransitionTime
@@ -79,6 +79,39 @@ func healthy(n *v1alpha1.NodeStatus) int {
 		return 1
 	}
 	return 0
+}
+
+// listed are the nodes that status has room for, in their order: unhealthy ones, which come first, then those that present
+// another certificate than the current one or the next, then the others.
+func listed(nodes []v1alpha1.NodeStatus, certificates []v1alpha1.ListedCertificate) []v1alpha1.NodeStatus {
+	if len(nodes) <= v1alpha1.MaxNodeStatuses {
+		return nodes
+	}
+	newest := map[string]bool{"": true} // without TLS there is none
+	for _, c := range certificates {
+		newest[c.Fingerprint] = c.Use != v1alpha1.CertificatePrevious
+	}
+	urgent := func(n *v1alpha1.NodeStatus) bool { return healthy(n) == 0 || !newest[n.Certificate] }
+	spare := v1alpha1.MaxNodeStatuses
+	for i := range nodes {
+		if urgent(&nodes[i]) {
+			spare--
+		}
+	}
+	list := make([]v1alpha1.NodeStatus, 0, v1alpha1.MaxNodeStatuses)
+	for i := range nodes {
+		if len(list) == v1alpha1.MaxNodeStatuses {
+			break
+		}
+		if !urgent(&nodes[i]) {
+			if spare <= 0 {
+				continue
+			}
+			spare--
+		}
+		list = append(list, nodes[i])
+	}
+	return list
 }
 
 func keepTransitions(nodes, before []v1alpha1.NodeStatus) []v1alpha1.NodeStatus {

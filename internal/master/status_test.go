@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,64 @@ func TestAReportCountsWhoPresentedWhichCertificateBeyondTheNodesThatItLists(t *t
 	back := NewReport(refineryOf(150), Snapshot{Nodes: s.Nodes[:100], Unlisted: 50}, report, late)
 	if diff := cmp.Diff(want, back.Authenticated.Certificates); diff != "" {
 		t.Errorf("certificates in the grace (-want +got):\n%s", diff)
+	}
+}
+
+func TestAReportThatCannotListAllNodesListsThoseThatPresentAnOlderCertificate(t *testing.T) {
+	r := refineryOf(150, func(r *v1alpha1.Refinery) {
+		r.Status.Certificates = []v1alpha1.ListedCertificate{
+			{Fingerprint: "current", Use: v1alpha1.CertificateCurrent}, {Fingerprint: "next", Use: v1alpha1.CertificateNext}, {Fingerprint: "older", Use: v1alpha1.CertificatePrevious}}
+	})
+	nodes := func(certificate func(i int) string) (s Snapshot) {
+		for i := range 150 {
+			n := nodeIn(fmt.Sprintf("press/n%03d", i), v1alpha1.NodeAuthenticated, "")
+			n.Certificate = certificate(i)
+			s.Nodes = append(s.Nodes, n)
+		}
+		return s
+	}
+	tests := map[string]struct {
+		certificate func(i int) string
+		want        []string // the last of the list, which is sorted by id
+	}{
+		"the last one, by id, presents an older one": {func(i int) string {
+			switch {
+			case i == 149:
+				return "older"
+			case i%2 == 0:
+				return "next"
+			}
+			return "current"
+		}, []string{"press/n098", "press/n149"}},
+		"two that the Refinery does not list any more": {func(i int) string {
+			if i == 120 || i == 130 {
+				return "forgotten"
+			}
+			return "current"
+		}, []string{"press/n097", "press/n120", "press/n130"}},
+		"all of them":           {func(int) string { return "older" }, []string{"press/n098", "press/n099"}},
+		"none of them":          {func(int) string { return "current" }, []string{"press/n098", "press/n099"}},
+		"there are none at all": {func(int) string { return "" }, []string{"press/n098", "press/n099"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			report := NewReport(r, nodes(test.certificate), &Report{}, late)
+			var ids []string
+			for _, n := range report.Nodes {
+				ids = append(ids, n.ID)
+			}
+			if len(ids) != 100 || !slices.IsSorted(ids) {
+				t.Fatalf("%d nodes: %v", len(ids), ids)
+			}
+			if diff := cmp.Diff(test.want, ids[len(ids)-len(test.want):]); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			turned := nodes(test.certificate)
+			slices.Reverse(turned.Nodes)
+			if again := NewReport(r, turned, report, metav1.NewTime(late.Add(time.Hour))); !again.Equal(report) {
+				t.Errorf("the same state differs:\n%s", cmp.Diff(report, again))
+			}
+		})
 	}
 }
 

@@ -25,6 +25,7 @@ type RefineryStatusApplyConfiguration struct {
 	// reporter is the master that wrote nodes, authenticated and the condition Authenticated.
 	Reporter *ReporterApplyConfiguration `json:"reporter,omitempty"`
 	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id.
+	// Where there are more, those that present an older certificate are listed rather than others.
 	Nodes []NodeStatusApplyConfiguration `json:"nodes,omitempty"`
 	// certificates that the master lets in. One that is not listed is denied, whoever signed it.
 	Certificates []ListedCertificateApplyConfiguration `json:"certificates,omitempty"`
