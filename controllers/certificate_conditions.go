@@ -32,17 +32,20 @@ type expiry struct {
 	advice string
 }
 
-// from is when the warning begins: 14 days before the end, or, in a short life, when a third of it is left. One that is
-// renewed by itself is not warned of before half of the time is over that its renewal had.
+// from is when the warning begins: 14 days before the end, or, in a life of less than twice that, when a third of it is
+// left. One that is renewed by itself is not warned of before half of the time is over that its renewal had.
 func (e expiry) from() time.Time {
-	before := e.certificate.NotAfter.Sub(e.certificate.NotBefore) / 3
+	before, life := expiringFrom, e.certificate.NotAfter.Sub(e.certificate.NotBefore)
+	if !e.brought || life < 2*expiringFrom {
+		before = life / 3
+	}
 	if e.renewBefore > 0 {
 		before = min(before, e.renewBefore)
 	}
 	if !e.brought {
-		before /= 2
+		before = min(expiringFrom, before/2)
 	}
-	return e.certificate.NotAfter.Add(-min(expiringFrom, before))
+	return e.certificate.NotAfter.Add(-before)
 }
 
 // message counts whole days, so that it changes once a day.
