@@ -120,11 +120,13 @@ func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err
 	status := masterStatus(s, o)
 	changes := slices.Concat(transitions(s.master.Status.Conditions, status.Conditions),
 		rotationTransitions(s.master.Status.Conditions, status.Conditions, s.forced))
-	if is, was := status.Certificate, s.master.Status.Certificate; is != nil && was != nil && was.Fingerprint != is.Fingerprint {
+	is, was := status.Certificate, s.master.Status.Certificate
+	renewed := is != nil && was != nil && was.Fingerprint != is.Fingerprint
+	if renewed {
 		changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
 	}
 	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
-	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, s.agenda, s.now})
+	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, renewed, s.agenda, s.now})
 }
 
 // found records certificates that are good.

@@ -158,7 +158,6 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 			return err
 		}
 	}
-	before := current.leaf()
 	if v.renew {
 		if current, v, err = secret.renew(current); err != nil {
 			return err
@@ -170,9 +169,6 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	}
 	if err := r.apply.Apply(ctx, s.master, current.replacedBy(desired)); err != nil {
 		return err
-	}
-	if before != nil && before != current.leaf() {
-		r.Metrics.renewed(kindMaster, s.master)
 	}
 	s.certificate.leaf, s.trusted = current.leaf(), secret.authority
 	s.found(v1alpha1.ReasonIssued, issuedByOperator(secret.name))

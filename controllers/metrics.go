@@ -51,7 +51,7 @@ func NewMetrics(c clock.PassiveClock) *Metrics {
 		authorityExpiry: prometheus.NewDesc("refinery_operator_authority_expiry_seconds",
 			"Seconds until the certificate authority of a ClusterMaster expires; negative once it has.", object[1:], nil),
 		renewals: prometheus.NewDesc("refinery_operator_certificate_renewals_total",
-			"Certificates that were issued to take the place of another, since this operator has started.", object, nil),
+			"Certificates that took the place of another, whoever issued them, since this operator has started.", object, nil),
 		rotation: prometheus.NewDesc("refinery_operator_authority_rotation_phase",
 			"1 for the phase that the rotation of a ClusterMaster's authority is in, Preparing or Activating; none while there is no rotation.",
 			[]string{"namespace", "name", "phase"}, nil),
@@ -95,20 +95,24 @@ func (m *Metrics) change(kind string, key client.ObjectKey, change func(*measure
 	change(m.objects[of])
 }
 
+// kindOf is the kind of an object as metrics name it.
+func kindOf(object client.Object) string {
+	if _, ok := object.(*v1alpha1.ClusterMaster); ok {
+		return kindMaster
+	}
+	return kindRefinery
+}
+
 // renewed counts a certificate that took the place of another.
-func (m *Metrics) renewed(kind string, object client.Object) {
-	m.change(kind, client.ObjectKeyFromObject(object), func(is *measured) { is.renewals++ })
+func (m *Metrics) renewed(object client.Object) {
+	m.change(kindOf(object), client.ObjectKeyFromObject(object), func(is *measured) { is.renewals++ })
 }
 
 // forget drops an object that is gone.
 func (m *Metrics) forget(object client.Object, key client.ObjectKey) {
-	kind := kindRefinery
-	if _, ok := object.(*v1alpha1.ClusterMaster); ok {
-		kind = kindMaster
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.objects, subject{kind, key.Namespace, key.Name})
+	delete(m.objects, subject{kindOf(object), key.Namespace, key.Name})
 }
 
 // inUse takes over the end of what was found. What is missing, or cannot be read, ends when the one before it does: an

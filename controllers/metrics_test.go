@@ -32,8 +32,8 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		certificate: &certificateFound{leaf: leaf.Certificate}}
 	m.observeMaster(master)
 	m.observeRefinery(refinery)
-	m.renewed(kindRefinery, refinery.refinery)
-	m.renewed(kindRefinery, refinery.refinery)
+	m.renewed(refinery.refinery)
+	m.renewed(refinery.refinery)
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(m); err != nil {
 		t.Fatal(err)

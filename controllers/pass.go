@@ -112,6 +112,8 @@ type ending struct {
 	desired, current apply.Configuration
 	// changes are the events of what differs.
 	changes []transition
+	// renewed tells that one of them is a certificate that took the place of another.
+	renewed bool
 	agenda  agenda
 	now     time.Time
 }
@@ -123,6 +125,9 @@ func (r *reconciler) finish(ctx context.Context, e ending) (ctrl.Result, error) 
 			return statusFailed(ctx, e, err)
 		}
 		r.record(e.object, e.changes)
+		if e.renewed {
+			r.Metrics.renewed(e.object)
+		}
 	}
 	return e.result(ctx)
 }

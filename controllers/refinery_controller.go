@@ -130,8 +130,9 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err er
 	}
 	changes := transitions(s.refinery.Status.Conditions, status.Conditions)
 	is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
-	if is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady) {
+	renewed := is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady)
+	if renewed {
 		changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
 	}
-	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, s.agenda, s.now})
+	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, renewed, s.agenda, s.now})
 }

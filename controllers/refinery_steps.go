@@ -154,7 +154,6 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	secret := r.issuedSecret(s, authority)
 	var next *x509.Certificate
 	found, current, v, err := r.read(ctx, r.apply, secret)
-	before := current.leaf()
 	switch {
 	case err != nil:
 		return err
@@ -183,9 +182,6 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	desired := resource.RefineryCertificateSecret(s.refinery, current.pair, secret.bundle(current, v))
 	if err := r.apply.Apply(ctx, s.refinery, current.replacedBy(desired)); err != nil {
 		return err
-	}
-	if before != nil && before != current.leaf() {
-		r.Metrics.renewed(kindRefinery, s.refinery)
 	}
 	s.found(current.leaf(), v1alpha1.ReasonIssued, issuedByOperator(secret.name))
 	s.certificate.next = next

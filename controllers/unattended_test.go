@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,15 +27,15 @@ func (f fixture) later(passed time.Duration, objects ...client.Object) {
 	}
 }
 
-// secondsLeft is a gauge of an operator's for an object, and whether there is one.
-func (f fixture) secondsLeft(shown *controllers.Metrics, gauge, name string) func() (float64, error) {
+// measured is what a metric of an operator's shows for an object, and whether it does.
+func (f fixture) measured(shown *controllers.Metrics, metric, name string) func() (float64, error) {
 	return func() (float64, error) {
 		registry := prometheus.NewRegistry()
 		must(registry.Register(shown))
 		families, err := registry.Gather()
 		must(err)
 		for _, family := range families {
-			if family.GetName() != "refinery_operator_"+gauge {
+			if family.GetName() != "refinery_operator_"+metric {
 				continue
 			}
 			for _, m := range family.GetMetric() {
@@ -43,11 +44,11 @@ func (f fixture) secondsLeft(shown *controllers.Metrics, gauge, name string) fun
 					labels[l.GetName()] = l.GetValue()
 				}
 				if labels["namespace"] == f.namespace && labels["name"] == name {
-					return m.GetGauge().GetValue(), nil
+					return m.GetGauge().GetValue() + m.GetCounter().GetValue(), nil
 				}
 			}
 		}
-		return 0, fmt.Errorf("%s of %s is not shown", gauge, name)
+		return 0, fmt.Errorf("%s of %s is not shown", metric, name)
 	}
 }
 
@@ -81,7 +82,7 @@ var _ = Describe("A certificate that nobody renews", func() {
 			Expect(condition(f, r, expiring)()).To(BeEmpty())
 			Expect(condition(f, r, v1alpha1.ConditionReady)()).To(Equal("Unknown/Paused"))
 			Eventually(f.events(r)).Should(ContainElement(HavePrefix("Warning/Expired: CertificateReady: ")))
-			Expect(f.secondsLeft(operatorMetrics, "certificate_expiry_seconds", r.Name)()).To(BeNumerically("<", -1000))
+			Expect(f.measured(operatorMetrics, "certificate_expiry_seconds", r.Name)()).To(BeNumerically("<", -1000))
 		}
 		Expect(brought.Status.Certificates).To(Equal(before))
 
@@ -156,9 +157,42 @@ var _ = Describe("A certificate that nobody renews", func() {
 			Expect(reconcile(ctx)).To(Succeed())
 		}
 		for _, metrics := range []*controllers.Metrics{operatorMetrics, fresh.metrics} {
-			Expect(f.secondsLeft(metrics, "authority_expiry_seconds", "alpha")()).To(BeNumerically("~", -3600, 60))
-			Expect(f.secondsLeft(metrics, "certificate_expiry_seconds", "alpha")()).To(BeNumerically("<", -3600))
+			Expect(f.measured(metrics, "authority_expiry_seconds", "alpha")()).To(BeNumerically("~", -3600, 60))
+			Expect(f.measured(metrics, "certificate_expiry_seconds", "alpha")()).To(BeNumerically("<", -3600))
 		}
 		Expect(m.Status.Certificate).To(HaveField("Fingerprint", served))
+	})
+})
+
+var _ = Describe("A certificate that takes the place of another", func() {
+	It("is counted, whoever issued it", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{certificates: {duration: 3h}}`)
+		brought, issued := f.refinery("press", `{certificateSecretRef: {name: press-own}}`), f.refinery("mill", `{}`)
+		f.create(m)
+		authority := f.authority("alpha")
+		secret := f.tlsSecret("press-own", client0(authority, brought))
+		f.create(secret, brought, issued)
+		renewals := func(name string) func() (float64, error) {
+			return f.measured(operatorMetrics, "certificate_renewals_total", name)
+		}
+		for name, o := range map[string]client.Object{"alpha": m, "press": brought, "mill": issued} {
+			Eventually(condition(f, o, v1alpha1.ConditionCertificateReady)).Should(HavePrefix("True/"))
+			Expect(renewals(name)()).To(BeZero())
+		}
+		for n := range 2 {
+			next := client0(authority, brought)
+			change(f, secret, func(s *corev1.Secret) {
+				s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = next.Certificate, next.Key
+			})
+			f.later(150*time.Minute, m, issued)
+			for _, name := range []string{"alpha", "press", "mill"} {
+				Eventually(renewals(name)).Should(BeEquivalentTo(n + 1))
+			}
+		}
+		settled()
+		for _, name := range []string{"alpha", "press", "mill"} {
+			Expect(renewals(name)()).To(BeEquivalentTo(2))
+		}
 	})
 })
