@@ -89,14 +89,17 @@ func (s conditionSet) setExpiring(a *agenda, all ...expiry) {
 	s.set(newCondition(v1alpha1.ConditionCertificateExpiring, metav1.ConditionTrue, v1alpha1.ReasonExpiring, strings.Join(messages, "; ")))
 }
 
-// refineryExpiry is the certificate that the nodes present, if there is one.
+// refineryExpiry is the certificate that the nodes present, if there is one, or what ends before it of its chain.
 func refineryExpiry(s *refineryScope) []expiry {
 	found := s.certificate
 	if found.leaf == nil {
 		return nil
 	}
 	obtained := s.master.Issuer() != nil && s.refinery.Spec.CertificateSecretRef == nil
-	e := expiry{certificate: found.leaf, brought: found.secret != "" && !obtained, what: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
+	e := expiry{certificate: found.first(), brought: found.secret != "" && !obtained, what: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
+	if e.certificate != found.leaf {
+		e.what = "an intermediate above " + e.what
+	}
 	if !e.brought {
 		e.renewBefore = s.master.CertificatePeriods().RenewBefore
 	}

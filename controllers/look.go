@@ -43,9 +43,8 @@ func (r *RefineryReconciler) lookAtCertificate(ctx context.Context, s *refineryS
 	if s.refinery.Spec.CertificateSecretRef != nil {
 		s.certificate.secret, s.certificate.secretUID = name, h.uid
 	}
-	if leaf := h.leaf(); leaf != nil {
-		s.agenda.atFuture(leaf.NotBefore, s.now)
-		s.agenda.atFuture(leaf.NotAfter.Add(time.Second), s.now)
+	if h.leaf() != nil {
+		s.inUse(h)
 	}
 	return nil
 }

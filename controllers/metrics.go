@@ -120,7 +120,7 @@ func (m *Metrics) forget(object client.Object, key client.ObjectKey) {
 func (is *measured) inUse(found *certificateFound) {
 	switch {
 	case found.leaf != nil:
-		is.end = found.leaf.NotAfter
+		is.end = found.first().NotAfter
 	case found.condition.Status == metav1.ConditionTrue:
 		is.end = time.Time{}
 	}

@@ -26,6 +26,8 @@ type certificateFound struct {
 	// leaf is in use, good or not; nil if there is none that parses.
 	leaf      *x509.Certificate
 	condition metav1.Condition
+	// above are the intermediates that vouch for a leaf which the user brings.
+	above []*x509.Certificate
 	// next is about to take its place, or nil.
 	next *x509.Certificate
 	// secret is the name of the Secret that the user brings, secretUID its UID. Empty for the operator's own.
@@ -33,6 +35,17 @@ type certificateFound struct {
 	secretUID types.UID
 	// looked tells that nothing was to be changed: what is listed stays as it is.
 	looked bool
+}
+
+// first is the certificate of the chain that ends first; nil without any.
+func (f *certificateFound) first() *x509.Certificate {
+	first := f.leaf
+	for _, c := range f.above {
+		if c.NotAfter.Before(first.NotAfter) {
+			first = c
+		}
+	}
+	return first
 }
 
 // found records a certificate that is good.
@@ -105,10 +118,16 @@ func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScop
 	}
 	if leaf != nil {
 		s.certificate.secret, s.certificate.secretUID = name, h.uid
-		s.agenda.atFuture(leaf.NotBefore, s.now)
-		s.agenda.atFuture(leaf.NotAfter.Add(time.Second), s.now)
+		s.inUse(h)
 	}
 	return nil
+}
+
+// inUse takes the intermediates of what is in use, and looks again when its time begins and ends.
+func (s *refineryScope) inUse(h held) {
+	s.certificate.above = h.chain[1:]
+	s.agenda.atFuture(h.leaf().NotBefore, s.now)
+	s.agenda.atFuture(s.certificate.first().NotAfter.Add(time.Second), s.now)
 }
 
 // verifyNamed reads and verifies the certificate in a Secret of that name, and writes nothing. What is wrong with it is a
@@ -126,7 +145,13 @@ func (r *RefineryReconciler) verifyNamed(ctx context.Context, s *refineryScope, 
 	if err != nil {
 		return h, err
 	}
-	return h, inSecret(name, authority.VerifyClient(h.chain, s.refinery.Identity(), r.Clock.Now()))
+	if err := authority.VerifyClient(h.chain, s.refinery.Identity(), r.Clock.Now()); err != nil {
+		return h, inSecret(name, err)
+	}
+	if above, err := pki.Intermediates(h.chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
+		h.chain = append(h.chain[:1:1], above...)
+	}
+	return h, nil
 }
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.

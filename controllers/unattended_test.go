@@ -1,7 +1,14 @@
 package controllers_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
+	"math/big"
+	"net/url"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -50,6 +57,34 @@ func (f fixture) measured(shown *controllers.Metrics, metric, name string) func(
 		}
 		return 0, fmt.Errorf("%s of %s is not shown", metric, name)
 	}
+}
+
+// issuer is a certificate and its key, which may sign others.
+type issuer struct {
+	pair        pki.PEMPair
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+// signedBy makes a certificate that lasts for some time from now: of an authority, or of a node with these identities.
+func signedBy(above *issuer, name string, life time.Duration, identities ...*url.URL) issuer {
+	GinkgoHelper()
+	now, made := operatorClock.Now(), issuer{key: newKey()}
+	template := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name},
+		NotBefore: now, NotAfter: now.Add(life), BasicConstraintsValid: true, URIs: identities}
+	if len(identities) > 0 {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	} else {
+		template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign
+	}
+	if above == nil {
+		above = &issuer{certificate: template, key: made.key}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, above.certificate, made.key.Public(), above.key)
+	Expect(err).NotTo(HaveOccurred())
+	made.pair = pairOf(der, made.key)
+	made.certificate = leafOf(made.pair)
+	return made
 }
 
 var _ = Describe("A certificate that nobody renews", func() {
@@ -139,6 +174,26 @@ var _ = Describe("A certificate that nobody renews", func() {
 		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
 		Eventually(condition(f, r, ready)).Should(Equal("False/WrongUsage"))
 		Expect(r.Status.Certificates).To(Equal(before))
+	})
+
+	It("is told of before an intermediate above it ends", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+		r := f.refinery("press", `{certificateSecretRef: {name: press-own}}`)
+		root := signedBy(nil, "plant", 10000*time.Hour)
+		middle := signedBy(&root, "middle", 3*time.Hour)
+		leaf := signedBy(&middle, "press", 1000*time.Hour, r.Identity())
+		chain := pki.PEMPair{Certificate: slices.Concat(leaf.pair.Certificate, middle.pair.Certificate), Key: leaf.pair.Key}
+		f.create(f.tlsSecret("plant-ca", root.pair), m, f.tlsSecret("press-own", chain), r)
+		Eventually(condition(f, r, ready)).Should(Equal("True/Provided"))
+		Expect(condition(f, r, expiring)()).To(BeEmpty())
+
+		f.later(150*time.Minute, r)
+		Eventually(message(f, r, expiring)).Should(And(HavePrefix("an intermediate above the certificate in Secret press-own expires in less than a day"),
+			HaveSuffix("put a new one into it before that")))
+		Expect(f.measured(operatorMetrics, "certificate_expiry_seconds", "press")()).To(BeNumerically("~", 1800, 60))
+		f.later(time.Hour, r)
+		Eventually(condition(f, r, ready)).Should(Equal("False/Expired"))
 	})
 
 	It("is measured when its authority has expired, by an operator that has just come too", func(ctx SpecContext) {
