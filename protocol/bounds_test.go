@@ -227,6 +227,7 @@ func TestBoundsOfTheOptions(t *testing.T) {
 		{"MaxHandshakesPerSource", &o.MaxHandshakesPerSource, 1, 1 << 30},
 		{"SocketBytes", &o.SocketBytes, 0, 1 << 30},
 		{"PacketBytes", &o.PacketBytes, 16, 1 << 20},
+		{"TLSFlightBytes", &o.TLSFlightBytes, 2 << 10, 16 << 20},
 		{"EstablishBytes", &o.EstablishBytes, 64, 16 << 20},
 		{"AuthStartBytes", &o.AuthStartBytes, 64, 16 << 20},
 		{"SessionBytes", &o.SessionBytes, 64, 16 << 20},

@@ -100,6 +100,20 @@ func TestANewAliveTimeoutHoldsForLiveSessions(t *testing.T) {
 	})
 }
 
+func TestANewWriteTimeoutHoldsForAWriteInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, srv, c := session(t, DefaultServerOptions())
+		say(t, c, "conn:alive;;<EOF>") // The answer is never read.
+		time.Sleep(time.Second)
+		o := DefaultServerOptions()
+		o.WriteTimeout = 2 * time.Second
+		if err := srv.Reconfigure(o); err != nil {
+			t.Fatal(err)
+		}
+		h.after(t, time.Second, ErrWriteTimeout)
+	})
+}
+
 func TestMasterClosesASessionThatDoesNotAcknowledge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, c := session(t, DefaultServerOptions())

@@ -12,9 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -254,66 +252,6 @@ func TestWhatIsNoTLSIsRefused(t *testing.T) {
 			refused.expect(t, tc.want)
 		})
 	}
-}
-
-// below the bound a handshake succeeds, and above it nothing more is read.
-func TestAFlightOfATLSHandshakeIsBounded(t *testing.T) {
-	serverConfig, clientConfig := mutual(t)
-	const limit, hello = DefaultTLSFlightBytes, 2 << 10
-	leaf := clientConfig.Certificates[0]
-	for name, tc := range map[string]struct {
-		chain int // bytes of certificates
-		in    bool
-	}{
-		"a leaf alone":      {0, true},
-		"nearly the bound":  {limit - 1000, true},
-		"a little too much": {limit, false},
-		"what TLS takes":    {200 << 10, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			refused := make(refusals, 1)
-			o := DefaultServerOptions()
-			o.TLSConfig, o.OnRefused = serverConfig, refused.hook
-			l := newPipeListener()
-			serve(t, l, newRecorder(), o)
-			here, there := net.Pipe()
-			var read atomic.Int64
-			l.conns <- fromAddr{meteredConn{there, &read}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)}}
-			config := clientConfig.Clone()
-			config.Certificates = []tls.Certificate{{Certificate: slices.Clone(leaf.Certificate), PrivateKey: leaf.PrivateKey}}
-			for size := 0; size < tc.chain; size += len(leaf.Certificate[0]) {
-				config.Certificates[0].Certificate = append(config.Certificates[0].Certificate, leaf.Certificate[0])
-			}
-			conn := tls.Client(here, config)
-			err := conn.Handshake() // TLS 1.3: over for the client before the master has read it all
-			if err == nil {
-				_, err = conn.Write([]byte(testEstablish))
-			}
-			if tc.in {
-				if err != nil {
-					t.Fatal(err)
-				}
-				hear(t, conn, "conn:startAuth;;<EOF>")
-				return
-			}
-			refused.expect(t, ErrTLS)
-			if n := read.Load(); n < limit || n > limit+hello {
-				t.Errorf("%d bytes were read, the bound is %d after a hello of at most %d", n, limit, hello)
-			}
-		})
-	}
-}
-
-// meteredConn counts the bytes that are read from it.
-type meteredConn struct {
-	net.Conn
-	read *atomic.Int64
-}
-
-func (c meteredConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.read.Add(int64(n))
-	return n, err
 }
 
 func TestAStormOfRefineriesAllGetIn(t *testing.T) {
