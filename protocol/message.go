@@ -70,7 +70,8 @@ type message struct {
 	values [fieldCount][]byte
 }
 
-// fieldOf returns which field the key is for the code, and false for a key that is to be ignored.
+// fieldOf returns which field the key is for the code, whichever side sends it, and false for a key that is to be
+// ignored.
 func fieldOf(c code, key []byte) (field, bool) {
 	switch c {
 	case codeEstablish:
