@@ -203,6 +203,33 @@ func TestBoundsOfValuesInASession(t *testing.T) {
 	}
 }
 
+// R-8.4: a message that never ends takes no more memory than its bound, however it comes.
+func TestAReaderHoldsNoMoreThanTheBound(t *testing.T) {
+	for _, limit := range []int{300, borrowedBytes, borrowedBytes + 1, 20000, DefaultAuthStartBytes, 100 << 10} {
+		for _, piece := range []int{1, 1000, 1 << 20} {
+			endless := strings.NewReader(`auth:start;;{"cert":"` + strings.Repeat("x", limit))
+			here, there := net.Pipe()
+			go func() {
+				for b := make([]byte, piece); ; {
+					n, _ := endless.Read(b)
+					if _, err := there.Write(b[:n]); err != nil || n == 0 {
+						return
+					}
+				}
+			}()
+			in := reader{conn: here, borrows: true}
+			_, err := in.next(limit)
+			if p, ok := errors.AsType[*ProtocolError](err); !ok || p.Rule != ruleBound {
+				t.Errorf("limit %d, pieces of %d: %v", limit, piece, err)
+			}
+			if held := len(in.buf); held > max(limit, borrowedBytes) || int(in.to) < min(limit, held) {
+				t.Errorf("limit %d, pieces of %d: a buffer of %d bytes holds %d", limit, piece, held, in.to)
+			}
+			_ = here.Close()
+		}
+	}
+}
+
 // R-2.2: what cannot begin a message is noticed with its sixteenth byte, or when no code has it as its beginning.
 func TestWhatIsNoCodeIsNoticedWithTheSixteenthByte(t *testing.T) {
 	for _, over := range []int{-1, 0, 1} {

@@ -104,7 +104,7 @@ const (
 var buffers = sync.Pool{New: func() any { return new([borrowedBytes]byte) }}
 
 // reader takes messages off a connection. It has no buffer of its own but idleBytes; a bigger one is borrowed while a
-// message needs it, and grows only with bytes that came in.
+// message needs it, and grows only with bytes that came in, to the message's bound at most.
 type reader struct {
 	conn     net.Conn
 	buf      []byte
@@ -123,7 +123,7 @@ func (r *reader) next(limit int) (*message, error) {
 		if m, err := r.held(limit); m != nil || err != nil {
 			return m, err
 		}
-		if err := r.fill(); err != nil {
+		if err := r.fill(limit); err != nil {
 			return nil, err
 		}
 	}
@@ -182,10 +182,10 @@ func (r *reader) rest() {
 	}
 }
 
-// fill reads once, having made room.
-func (r *reader) fill() error {
+// fill reads once, having made room, for a message of at most limit bytes.
+func (r *reader) fill(limit int) error {
 	if int(r.to) == len(r.buf) {
-		r.grow()
+		r.grow(limit)
 	}
 	for range 100 {
 		n, err := r.conn.Read(r.buf[r.to:])
@@ -200,7 +200,9 @@ func (r *reader) fill() error {
 	return io.ErrNoProgress
 }
 
-func (r *reader) grow() {
+// grow makes room in few steps, as each leaves its buffer behind, and never beyond the limit, which held has seen not to be
+// reached.
+func (r *reader) grow(limit int) {
 	rest := r.buf[r.from:r.to]
 	switch {
 	case r.from > 0:
@@ -209,7 +211,7 @@ func (r *reader) grow() {
 		r.borrow()
 		copy(r.buf, rest)
 	default:
-		bigger := make([]byte, 2*len(r.buf))
+		bigger := make([]byte, min(4*len(r.buf), limit))
 		copy(bigger, rest)
 		r.release()
 		r.buf = bigger

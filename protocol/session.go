@@ -417,7 +417,7 @@ func (s *Session) converse() error {
 		if err := s.step(); err != nil {
 			return err
 		}
-		if err := s.in.fill(); err != nil {
+		if err := s.in.fill(s.o.SessionBytes); err != nil {
 			return readFailure(err, s.State())
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 // attackerConfig is one kind of attack: so many attackers, each of which attacks again and again, with a pause.
@@ -48,6 +50,7 @@ var attacks = map[string]func(ctx context.Context, a *attacker){
 	"endless":             endlessFirst,
 	"endless establish":   func(ctx context.Context, a *attacker) { endless(ctx, a, 0) },
 	"endless certificate": func(ctx context.Context, a *attacker) { endless(ctx, a, 1) },
+	"stall certificate":   stallCertificate,
 	"endless in session":  func(ctx context.Context, a *attacker) { endless(ctx, a, 3) },
 	"panic establish":     func(ctx context.Context, a *attacker) { panicking(ctx, a, "establish") },
 	"panic authenticate":  func(ctx context.Context, a *attacker) { panicking(ctx, a, "authenticate") },
@@ -305,6 +308,19 @@ func endless(ctx context.Context, a *attacker, steps int) {
 	begin := map[int]string{0: `conn:establish;;{"id":"`, 1: `auth:start;;{"cert":"`, 3: `conn:alive;;{"status":"`}[steps]
 	if a.enter(conn, steps) {
 		a.pour(ctx, conn, begin)
+	}
+}
+
+// stallCertificate sends as much of auth:start as the master takes, but one byte, and waits.
+func stallCertificate(ctx context.Context, a *attacker) {
+	conn := a.establish(ctx)
+	if conn == nil {
+		return
+	}
+	defer conn.Close()
+	begin := `auth:start;;{"cert":"`
+	if a.enter(conn, 1) && a.write(conn, []byte(begin+strings.Repeat("x", protocol.DefaultAuthStartBytes-1-len(begin)))) {
+		outlast(conn)
 	}
 }
 
