@@ -35,11 +35,12 @@ test-unit: test-packages ## The inner loop: unit tests with the race detector, u
 	@env -u KUBEBUILDER_ASSETS go test -run TestNoCertificateCosts ./internal/master/ # what it measures, the race detector would change
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target of the repository for FUZZTIME (30s each unless told), and say where a failing input is.
+fuzz: ## Run each fuzz target of the repository for FUZZTIME (30s each unless told) with the race detector, and say where a failing input is.
 	@hack/fuzz $(FUZZTIME)
 
 .PHONY: test-attack
-test-attack: ## A master under attack over real sockets: ten thousand connections, stalling peers, resets, garbage; two minutes.
+test-attack: ## A master under attack over real sockets: ten thousand connections, stalling peers, resets, garbage; three minutes.
+	@# Without the race detector: its memory, five to ten times as much, would hide the bounds that this holds the master to.
 	@go test -count=1 -timeout 5m ./test/attack/
 
 .PHONY: test-api

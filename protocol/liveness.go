@@ -17,10 +17,11 @@ const wakeGap = 50 * time.Millisecond
 //
 // Times are durations since epoch, which is before the first of them: 0 means never.
 type liveness struct {
-	epoch   time.Time
-	alive   atomic.Int64 // AliveTimeout, nanoseconds
-	write   atomic.Int64 // WriteTimeout, nanoseconds
-	writing atomic.Int64 // writes in flight, over all sessions
+	epoch    time.Time
+	alive    atomic.Int64 // AliveTimeout, nanoseconds
+	write    atomic.Int64 // WriteTimeout, nanoseconds
+	writing  atomic.Int64 // writes in flight, over all sessions
+	watching atomic.Bool  // a look at them is due
 
 	mu    sync.Mutex
 	queue checkQueue
@@ -66,13 +67,30 @@ func (l *liveness) remove(s *Session) {
 	}
 }
 
-// schedule sets the timer to the next check: that of the first session in the queue, or, as no one knows before a write
-// whether it will hang, a fraction of the write timeout.
+// writeBegins makes sure that someone looks at a write that may hang, within a fraction of its timeout. Writes
+// that follow each other share a look, and where there are none nothing wakes.
+func (l *liveness) writeBegins() {
+	l.writing.Add(1)
+	if l.watching.Load() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watching.Store(true)
+	l.schedule(l.now())
+}
+
+func (l *liveness) writeEnds() { l.writing.Add(-1) }
+
+// schedule sets the timer to the next check: that of the first session in the queue, or of the writes in flight.
 func (l *liveness) schedule(now time.Duration) {
 	if len(l.queue) == 0 {
 		return
 	}
-	at := min(l.queue[0].checkAt, now+time.Duration(l.write.Load())/4)
+	at := l.queue[0].checkAt
+	if l.watching.Load() {
+		at = min(at, now+time.Duration(l.write.Load())/4)
+	}
 	at = max(at, l.last+wakeGap, now)
 	if l.wake != 0 && l.wake <= at && l.wake > now {
 		return
@@ -98,7 +116,9 @@ func (l *liveness) check() {
 	if len(l.queue) > 0 && l.queue[0].checkAt <= now {
 		l.last = now
 	}
+	l.watching.Store(false) // First: a write that begins after the next line asks for a look of its own.
 	if l.writing.Load() > 0 {
+		l.watching.Store(true)
 		for _, s := range l.queue {
 			if s.writeStart.Load() != 0 {
 				s.checkAt = now

@@ -171,6 +171,33 @@ func TestTimeoutsAreNeverEarlyAndHardlyLate(t *testing.T) {
 	})
 }
 
+// A server wakes to look at writes only for as long as there are any: sessions that do nothing cost nothing.
+func TestNothingWakesAServerWhoseSessionsAreQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, srv, c := session(t, DefaultServerOptions())
+		wakesIn := func() time.Duration {
+			srv.live.mu.Lock()
+			defer srv.live.mu.Unlock()
+			return srv.live.wake - srv.live.now()
+		}
+		const look = DefaultWriteTimeout / 4
+		for range 3 {
+			time.Sleep(look) // After the last write it wakes once more.
+			synctest.Wait()
+			if in := wakesIn(); in < DefaultAliveTimeout/2 {
+				t.Errorf("with nothing to look at the server wakes in %v", in)
+			}
+			say(t, c, "conn:alive;;<EOF>")
+			synctest.Wait() // The answer is being written.
+			if in := wakesIn(); in != look {
+				t.Errorf("with a write in flight the server wakes in %v, want %v", in, look)
+			}
+			hear(t, c, "conn:alive;;<EOF>")
+			synctest.Wait()
+		}
+	})
+}
+
 // a violation in session closes at once, says nothing, and takes back what was granted.
 func TestAViolationClosesAtOnceAndSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -310,11 +310,11 @@ func (s *Session) farewell() {
 // write writes one message. The caller has the turn.
 func (s *Session) write(message []byte) error {
 	l := &s.server.live
-	l.writing.Add(1)
+	l.writeBegins()
 	s.writeStart.Store(int64(l.now()))
 	err := writePackets(s.in.conn, message, s.o.PacketBytes)
 	s.writeStart.Store(0)
-	l.writing.Add(-1)
+	l.writeEnds()
 	if hook := s.server.options().OnMessage; hook != nil && err == nil {
 		s.trace(hook, traceOf(message))
 	}
