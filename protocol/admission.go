@@ -39,7 +39,7 @@ type source struct {
 }
 
 // admission decides, before anything is spent on a connection, whether it is refused, waits or may begin its handshake
-//
+//
 type admission struct {
 	mu       sync.Mutex
 	closed   bool

@@ -23,10 +23,12 @@ var (
 )
 
 // decode reads the message that b begins with into m and returns its length, <EOF> included; 0 if b does not hold all
-// of it yet. The first scanned bytes of b are known to hold no <EOF>. A message longer than limit is a violation, as
-// soon as that shows. Escapes are resolved in place: b is overwritten, and m.values lie in it.
+// of it yet. The first ;; ends the code and the first <EOF> the message. The first scanned bytes of b are known to
+// hold no <EOF>. A message longer than limit is a violation, as soon as that shows. Escapes are resolved in place:
+// b is overwritten, and m.values lie in it.
 //
-// The result does not depend on how the bytes came in: the same bytes give the same message, or break the same rule.
+// The result does not depend on how the bytes came in: the same bytes give the same message, or break the same rule
+//
 func decode(m *message, b []byte, scanned, limit int) (int, error) {
 	if bytes.HasPrefix(b, aliveBytes) && len(aliveBytes) <= limit {
 		*m = message{code: codeAlive, size: uint32(len(aliveBytes))} // Nearly all that a server ever reads: recognized whole.

@@ -43,9 +43,9 @@ var (
 	// ErrTooManyFromSource: MaxHandshakesPerSource connections from this address wait for authentication already.
 	ErrTooManyFromSource = errors.New("too many connections from this address waiting for authentication")
 
-	// ErrVersionRefused is what a refinery gets when the master answers conn:establish with conn:close.
+	// ErrVersionRefused is what a refinery gets when the master answers conn:establish with conn:close.
 	ErrVersionRefused = errors.New("master refused the version, type or id of this node")
-	// ErrDenied is what a refinery gets when the master answers auth:start with auth:dec.
+	// ErrDenied is what a refinery gets when the master answers auth:start with auth:dec.
 	ErrDenied = errors.New("master denied authentication")
 )
 
@@ -64,7 +64,8 @@ const (
 	ruleAck       = "R-5.6"
 )
 
-// ProtocolError says which rule of spec.md the peer broke, and where. It never holds anything the peer sent.
+// ProtocolError says which rule of spec.md the peer broke, and where. It is for this side's program only, and never holds
+// anything the peer sent.
 //
 //nolint:revive // protocol.Error would not say that it is about the protocol.
 type ProtocolError struct {

@@ -8,7 +8,7 @@ import (
 )
 
 // wakeGap is the least time between two looks at the sessions, so that many timeouts that fall close together cost one
-// wake-up. A timeout is noticed late by this much at most, never early.
+// wake-up. A timeout is noticed late by this much at most, never early.
 const wakeGap = 50 * time.Millisecond
 
 // liveness ends the sessions of a server whose peers are silent, do not acknowledge or do not read: one timer for all of

@@ -71,7 +71,7 @@ type message struct {
 }
 
 // fieldOf returns which field the key is for the code, whichever side sends it, and false for a key that is to be
-// ignored.
+// ignored, as one of a later version is.
 func fieldOf(c code, key []byte) (field, bool) {
 	switch c {
 	case codeEstablish:
@@ -112,7 +112,8 @@ const (
 	maxLoadBytes     = 16
 )
 
-// printable reports whether b is valid UTF-8 and every rune of it is a graphic character or a space.
+// printable reports whether b is valid UTF-8 and every rune of it is a graphic character or a space, so that it
+// can be logged as it is.
 func printable[T string | []byte](b T) bool {
 	for i := 0; i < len(b); {
 		if c := b[i]; c < utf8.RuneSelf {

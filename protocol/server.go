@@ -17,7 +17,8 @@ import (
 // sessions do overlap. The context ends with the handshake's deadline, or with the session. A panic ends the session,
 // with a *PanicError as its cause. Whatever an error says, nothing of it reaches the peer.
 type Handler interface {
-	// Establish is asked when conn:establish was read. nil is answered with conn:startAuth, an error with conn:close.
+	// Establish is asked when conn:establish was read. nil is answered with conn:startAuth, an error with conn:close. Which
+	// versions are accepted is for it to say.
 	Establish(ctx context.Context, s *Session) error
 	// Authenticate is asked when auth:start was read. nil is answered with auth:ack and the upstream (at most 1024
 	// printable bytes), an error with auth:dec.

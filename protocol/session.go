@@ -434,7 +434,8 @@ func (s *Session) lastWords() {
 	}
 }
 
-// finish closes the socket, gives everything back and tells the Handler. panicked is what recover returned.
+// finish closes the socket, without a word where a violation ended the session, gives everything back and tells
+// the Handler. panicked is what recover returned.
 func (s *Session) finish(err error, panicked any) {
 	if panicked != nil {
 		err = s.server.panicked(s, panicked)

@@ -25,7 +25,7 @@ func (s *Session) open(ctx context.Context, o *ServerOptions) error {
 	return nil
 }
 
-// secure puts TLS over the socket. What a client's certificates cost, TLS pays before it has proven anything of them:
+// secure puts TLS over the socket, if that is what is configured: nothing later adds or takes it. What a client's certificates cost, TLS pays before it has proven anything of them:
 // hence the bound.
 func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	if o.TLSConfig == nil {
@@ -61,7 +61,7 @@ func takeCertificates(state tls.ConnectionState) []*x509.Certificate {
 	return certificates
 }
 
-// establish reads conn:establish and answers conn:startAuth or conn:close.
+// establish reads conn:establish and answers conn:startAuth or conn:close.
 func (s *Session) establish(ctx context.Context, o *ServerOptions) error {
 	m, err := s.take(o.EstablishBytes)
 	if err != nil {

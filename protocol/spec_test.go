@@ -223,6 +223,29 @@ func TestEveryRuleHasATranscript(t *testing.T) {
 	}
 }
 
+// The code that keeps a rule says so. Those of the program are kept elsewhere.
+func TestEveryRuleIsCitedByTheCode(t *testing.T) {
+	cited := make(map[string]bool)
+	files, _ := filepath.Glob("*.go") // The pattern is good.
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range ruleCited.FindAllString(string(content), -1) {
+			cited[rule] = true
+		}
+	}
+	for rule, program := range rulesDefined(t) {
+		if cited[rule] == program {
+			t.Errorf("%s is cited: %v; the program's rule: %v", rule, cited[rule], program)
+		}
+	}
+}
+
 func TestEveryRuleIsCitedByATest(t *testing.T) {
 	citing := testsCiting(t)
 	rules := rulesDefined(t)

@@ -121,7 +121,8 @@ func (a *Authenticator) authenticate(policy *Policy, n Announced, presented stri
 	}
 }
 
-// issued is IssuedCertificate: five checks, each of which needs the ones before it.
+// issued is IssuedCertificate: five checks, each of which needs the ones before it. The third is of
+// protocol/spec.md: a certificate is public, and only the one whose key TLS has proven counts.
 func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) {
 	if denial := n.Proof.chainDenial(); denial != nil { // 1
 		return nil, denial
@@ -146,7 +147,7 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	return &Grant{Refinery: refinery, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
 }
 
-// shared is SharedCertificate: a bearer secret in place of identity, the name comes from the id. Under mutual TLS the
+// shared is SharedCertificate: a bearer secret in place of identity, the name comes from the id. Under mutual TLS the
 // Refinery of that name has to list the node's own certificate too, so that revoking that shuts it out here as well.
 func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
 	grant := &Grant{}

@@ -104,6 +104,7 @@ type verdict struct {
 	Refinery string
 }
 
+//
 func TestTheFiveChecks(t *testing.T) {
 	denied := func(reason, refinery string) verdict { return verdict{v1alpha1.NodeDenied, reason, refinery} }
 	granted := func(refinery string) verdict { return verdict{Refinery: refinery} }

@@ -91,7 +91,8 @@ func (c *Certificates) Missing(p *Policy) string {
 
 // ServerConfig is the TLS configuration for a transport; nil for Plaintext. It serves whatever certificate is
 // in force. Certificates of nodes are asked for and not verified here: the Authenticator does, so that a refusal
-// is an auth:dec with a reason in status; but for keys that are made to be dear to verify. Resumption would skip that, so there is none.
+// is an auth:dec with a reason in status; but for keys that are made to be dear to verify. Resumption would skip that, so there is
+// none.
 func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 	if transport == v1alpha1.TransportPlaintext {
 		return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
+//
 func TestSharedCertificate(t *testing.T) {
 	const secret = "open sesame"
 	tests := []struct {
