@@ -57,7 +57,10 @@ type masterScope struct {
 	rotation *rotation
 	// trusted is what was put into the trust bundle of the master, or nil.
 	trusted *pki.Authority
-	// handingOver is when the phase began in which one brought authority takes the place of another; zero for none.
+	// handsOver tells that the authority is brought, or that the one before was: what it replaces is decided with the
+	// certificate that the master serves.
+	handsOver bool
+	// handingOver is when the phase began in which such an authority takes the place of another; zero for none.
 	handingOver time.Time
 	// forced names who was cut off by a rotation that was let go on, or "".
 	forced string

@@ -97,6 +97,9 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 	}
 	s.judgeBy(authority)
 	s.authority.LeafDuration = s.master.CertificatePeriods().Duration
+	if err := r.retainAuthorities(ctx, r.apply, s.master, s.authority); err != nil {
+		return err
+	}
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
 	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record))
 }
@@ -131,6 +134,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		return err
 	}
 	if s.authority.Key == nil {
+		s.rotation = &rotation{}
 		return r.verifyBrought(ctx, s)
 	}
 	names := resource.MasterDNSNames(s.master)
@@ -153,7 +157,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	if err != nil {
 		return err
 	}
-	if _, named := namedAuthority(s.master); named && v.good {
+	if s.handsOver {
 		if err := r.handOver(ctx, s, &secret, current, &v); err != nil {
 			return err
 		}
@@ -164,6 +168,9 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		}
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
+	if brought, named := namedAuthority(s.master); named {
+		resource.WithAuthority(desired, brought)
+	}
 	if !s.handingOver.IsZero() {
 		resource.WithPhaseBegan(desired, s.handingOver)
 	}

@@ -85,9 +85,6 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		if err != nil {
 			return nil, inSecret(name, err)
 		}
-		if err := e.retainAuthorities(ctx, a, m, authority); err != nil {
-			return nil, err
-		}
 	} else {
 		secret := &corev1.Secret{}
 		secret.Namespace, secret.Name = m.Namespace, m.AuthoritySecretName()
@@ -105,7 +102,7 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		authority.Since = record.Began
 	}
 	authority.LeafDuration = m.CertificatePeriods().Duration
-	return authority, nil
+	return authority, e.retainAuthorities(ctx, a, m, authority)
 }
 
 // namedAuthority is the Secret of an authority that the user brings.

@@ -17,24 +17,44 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// retainAuthorities goes on trusting what was brought before authority, for as long as it stands in the trust
-// bundle of the master. Only what the operator has put there itself counts.
-func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster, authority *pki.Authority) error {
-	if authority.Key == nil {
-		return nil // nothing is issued, and so that bundle is brought too
-	}
+// served reads the Secret of a master's certificate. It is nil while there is none, or someone else's.
+func (e *Environment) served(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	secret.Namespace, secret.Name = m.Namespace, m.CertificateSecretName()
 	found, err := a.Read(ctx, m, secret)
 	if _, taken := errors.AsType[*apply.ConflictError](err); taken || (err == nil && !found) {
-		return nil
+		return nil, nil
 	}
-	if err != nil {
+	return secret, err
+}
+
+// takesOver tells that the operator's own authority takes the place of one that was brought, and is named no more:
+// from the time on when that is taken out of the spec until nobody needs it.
+func (e *Environment) takesOver(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (bool, error) {
+	if _, named := namedAuthority(m); named || m.Issuer() != nil {
+		return false, nil
+	}
+	secret, err := e.served(ctx, a, m)
+	return secret != nil && resource.HasBroughtAuthority(secret), err
+}
+
+// retainAuthorities goes on trusting what was trusted before authority, if either was brought, for as long as it
+// stands in the trust bundle of the master. Only what the operator has put there itself counts. Where an authority
+// of the operator's follows another of the operator's, that Secret tells what is trusted.
+func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster, authority *pki.Authority) error {
+	if authority.Key == nil {
+		return nil // nothing is issued, and so that bundle is brought too
+	}
+	secret, err := e.served(ctx, a, m)
+	if err != nil || secret == nil {
 		return err
+	}
+	if _, named := namedAuthority(m); !named && !resource.HasBroughtAuthority(secret) {
+		return nil
 	}
 	authority.Since = resource.PhaseBegan(secret)
 	served, _ := parseHeld(secret)
-	authority.Rotating = !authority.Since.IsZero() || served.leaf() == nil || !authority.Signed(served.leaf())
+	authority.Rotating = authority.Rotating || !authority.Since.IsZero() || served.leaf() == nil || !authority.Signed(served.leaf())
 	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, secret.Data[v1alpha1.AuthorityKey])
 	if err != nil {
 		return nil //nolint:nilerr // it is about to be written anew
@@ -47,19 +67,20 @@ func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m
 	return nil
 }
 
-// handOver lets another brought authority take the place of the one before, as rotateAuthority does for one of
-// the operator's. Its state is the Secret of the master's certificate: who signed that, and which authorities go
-// with it. The master serves the certificate of the one before until everybody has been seen to trust the new one,
+// handOver lets another authority take the place of the one before, where either was brought, as rotateAuthority does
+// where both are of the operator's making. Its state is the Secret of the master's certificate: who signed that, and
+// which authorities go with it. The master serves the certificate of the one before until everybody has been seen to trust the new one,
 // and what is brought no more is trusted until nobody needs it. Other than there, nothing can be issued from the
 // one before: nodes get their certificates from the new one as soon as the master lets these in.
 func (r *ClusterMasterReconciler) handOver(ctx context.Context, s *masterScope, secret *issuedSecret, current held, v *verdict) error {
 	var phase pki.RotationPhase
 	switch {
-	case !s.authority.Signed(current.leaf()):
+	case v.good && !s.authority.Signed(current.leaf()):
 		phase = pki.RotationPreparing
-	case s.authority.Outgoing > 0:
+	case s.authority.Outgoing > 0: // also when what the one before signed has expired
 		phase = pki.RotationActivating
 	default:
+		s.rotation = &rotation{}
 		return nil
 	}
 	began := s.authority.Since
@@ -96,7 +117,7 @@ func (r *ClusterMasterReconciler) handOver(ctx context.Context, s *masterScope, 
 	s.agenda.at(s.now.Add(rotationRecheck))
 	s.agenda.atFuture(s.rotation.until, s.now)
 	if next == activate {
-		log.FromContext(ctx).Info("The brought authority signs", "forced", s.forced != "")
+		log.FromContext(ctx).Info("The new authority signs", "forced", s.forced != "")
 	}
 	return nil
 }

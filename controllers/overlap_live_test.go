@@ -99,3 +99,47 @@ func TestNobodyIsCutOffByARotationThatOutlastsTheOverlap(t *testing.T) {
 		})
 	}
 }
+
+// name has the spec name the Secret of an authority, or, with alpha-ca, none: that is the operator's own.
+func (s *site) name(authority string) {
+	s.Helper()
+	s.spec(func(spec *v1alpha1.ClusterMasterSpec) {
+		if spec.Certificates == nil {
+			spec.Certificates = &v1alpha1.CertificatesSpec{}
+		}
+		spec.Certificates.Authority = &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: authority}}
+		if authority == "alpha-ca" {
+			spec.Certificates.Authority = nil
+		}
+	})
+	s.authority = authority
+}
+
+func TestNobodyIsCutOffWhenAnotherAuthorityIsNamedOrNone(t *testing.T) {
+	requireServer(t)
+	const own = "alpha-ca"
+	plant := []pki.PEMPair{newPlantAuthority(t)}
+	for name, test := range map[string]struct {
+		brought []pki.PEMPair
+		// ways are the authorities that are named one after the other.
+		ways []string
+	}{
+		"own to named, and back":           {nil, []string{"other-ca", own}},
+		"named to own, for the first time": {plant, []string{own}},
+		"named to another":                 {plant, []string{"other-ca"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, test.brought...)
+			s.must(api.Create(s.ctx, fixture{s.ctx, s.namespace}.tlsSecret("other-ca", newPlantAuthority(t))))
+			for _, way := range test.ways {
+				former := leafFingerprint(s.secret(s.authority).Data[corev1.TLSCertKey])
+				s.clock.SetTime(time.Now())
+				s.ahead = 0
+				s.name(way)
+				s.spec(func(spec *v1alpha1.ClusterMasterSpec) { spec.Certificates.Overlap = "0s" })
+				s.endure(func() bool { return s.rotated(former) }, v1alpha1.ReasonPreparing)
+			}
+		})
+	}
+}

@@ -20,8 +20,16 @@ import (
 // need be: the state of it is that authority's Secret alone. What the cache says is enough to wait; a write
 // is decided on what the API server has.
 func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *masterScope) error {
-	if _, named := namedAuthority(s.master); named || s.master.Issuer() != nil {
+	if s.master.Issuer() != nil {
 		s.rotation = &rotation{}
+		return nil
+	}
+	takesOver, err := r.takesOver(ctx, r.apply, s.master)
+	if err != nil {
+		return err
+	}
+	if _, named := namedAuthority(s.master); named || takesOver {
+		s.handsOver = true // one thing at a time
 		return nil
 	}
 	secret := &corev1.Secret{}

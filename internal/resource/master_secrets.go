@@ -17,11 +17,12 @@ const (
 	previousCertKey = "previous.crt"
 )
 
-// Annotations of the Secret of an authority.
+// Annotations of the Secret of an authority, and, the last two, of a master's certificate.
 const (
 	rotatedFor    = "cluster.refinery.dev/rotated-for"
 	rotationCause = "cluster.refinery.dev/rotation-cause"
 	phaseBegan    = "cluster.refinery.dev/rotation-phase-began"
+	signedBy      = "cluster.refinery.dev/authority"
 
 	causeRequested = "Requested"
 	causeDue       = "Due"
@@ -89,6 +90,17 @@ func MasterCertificateSecret(m *v1alpha1.ClusterMaster, certificate pki.PEMPair,
 		corev1.TLSPrivateKeyKey: certificate.Key,
 		v1alpha1.AuthorityKey:   bundle,
 	})
+}
+
+// WithAuthority marks the Secret of a master's certificate with the name of the Secret that its authority was brought in.
+func WithAuthority(secret *v1.SecretApplyConfiguration, name string) *v1.SecretApplyConfiguration {
+	return secret.WithAnnotations(map[string]string{signedBy: name})
+}
+
+// HasBroughtAuthority tells that the Secret of a master's certificate is marked with a brought authority, or with
+// a phase in which one authority takes the place of another.
+func HasBroughtAuthority(secret *corev1.Secret) bool {
+	return secret.Annotations[signedBy] != "" || !PhaseBegan(secret).IsZero()
 }
 
 // WithPhaseBegan marks the Secret of a certificate with when the phase of a rotation began.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -34,6 +35,26 @@ func TestAuthoritySecretHoldsTheWholeStateOfARotation(t *testing.T) {
 		files, record := ReadMasterAuthority(secret)
 		if diff := cmp.Diff(want, state{files, record}); diff != "" {
 			t.Errorf("%s (-written +read):\n%s", name, diff)
+		}
+	}
+}
+
+func TestSecretOfAMastersCertificateTellsOfBroughtAuthorities(t *testing.T) {
+	plain := func() *v1.SecretApplyConfiguration {
+		return MasterCertificateSecret(&v1alpha1.ClusterMaster{}, pki.PEMPair{}, nil)
+	}
+	for name, test := range map[string]struct {
+		written *v1.SecretApplyConfiguration
+		want    bool
+	}{
+		"of the operator's making": {plain(), false},
+		"brought":                  {WithAuthority(plain(), "plant-ca"), true},
+		"another takes its place":  {WithPhaseBegan(plain(), time.Unix(1, 0)), true},
+	} {
+		secret := &corev1.Secret{}
+		secret.Annotations = test.written.Annotations
+		if got := HasBroughtAuthority(secret); got != test.want {
+			t.Errorf("%s: got %t", name, got)
 		}
 	}
 }

@@ -1,0 +1,84 @@
+package controllers_test
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+var _ = Describe("An authority that is taken out of the spec", func() {
+	const rotating = v1alpha1.ConditionCertificateAuthorityRotating
+
+	It("is trusted until everybody has followed to one of the operator's making", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`), f.refinery("press", `{replicas: 2}`)
+		f.create(f.tlsSecret("plant-ca", otherAuthorityPair()), m, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		f.becomeActive(m)
+		f.loads(m)
+		served, former := f.secret("alpha-tls").Data[corev1.TLSCertKey], leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
+		f.presents(r, map[string]string{"press/a": former, "press/b": former})
+		settled()
+
+		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates.Authority = nil })
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+		Eventually(f.anchors("alpha-tls")).Should(Equal(2))
+		f.loads(m)
+		operatorClock.Step(time.Minute)
+		wake(f, r)
+		Eventually(f.anchors("press-tls")).Should(Equal(2))
+		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
+		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
+		annotate(f, m, v1alpha1.RotateCAAnnotation, "meanwhile")
+		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to go on without"))
+		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
+		Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
+		Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))
+
+		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
+		f.loads(m)
+		operatorClock.Step(3 * time.Minute)
+		annotate(f, m, "wake", time.Now().String())
+		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
+		// What was asked for meanwhile is carried out after it.
+		Eventually(func() map[string][]byte { return f.secret("alpha-ca").Data }).Should(HaveKey("next.crt"))
+	})
+
+	It("is none of an operator's that made itself another since the one before was deleted", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{}`)
+		f.create(m)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		before := f.secret("alpha-tls").Data[v1alpha1.AuthorityKey]
+		Expect(api.Delete(f.ctx, f.secret("alpha-ca"))).To(Succeed())
+		Eventually(func() []byte { return f.secret("alpha-tls").Data[v1alpha1.AuthorityKey] }).ShouldNot(Equal(before))
+		Expect(f.anchors("alpha-tls")()).To(Equal(1))
+		Consistently(condition(f, m, rotating)).Should(BeEmpty())
+	})
+
+	It("stays in the middle of taking over while its Secret is missing", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		plant, second := f.tlsSecret("plant-ca", otherAuthorityPair()), otherAuthorityPair()
+		m := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+		f.create(plant, m)
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		settled()
+		change(f, plant, func(s *corev1.Secret) {
+			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = second.Certificate, second.Key
+		})
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+		Expect(api.Delete(f.ctx, plant)).To(Succeed())
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretNotFound"))
+		Consistently(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+		Expect(f.events(m)()).NotTo(ContainElement(ContainSubstring("CertificateAuthorityRotated")))
+		f.create(f.tlsSecret("plant-ca", second))
+		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		Expect(condition(f, m, rotating)()).To(Equal("True/Preparing"))
+		Expect(f.anchors("alpha-tls")()).To(Equal(2))
+	})
+})
