@@ -12,6 +12,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
@@ -35,8 +36,9 @@ func (r *ClusterMasterReconciler) validate(_ context.Context, s *masterScope) er
 	return nil
 }
 
-// reconcileAuthority makes an authority where none is named and none was made. One that was made and is no
-// good any more is left for a person to delete: a new one takes the trust from every running node.
+// reconcileAuthority makes an authority where none is named and none was made, or where nobody relies on it any more,
+// since it has expired. One that is no good otherwise is left for a person to delete: a new one takes the trust from
+// every running node.
 func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *masterScope) error {
 	s.certificate = &certificateFound{}
 	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
@@ -47,6 +49,10 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 	case err != nil:
 		return err
 	case !made:
+		return r.makeAuthority(ctx, s)
+	case !named && s.authority == nil && s.authorityEnd.Before(s.now) && !s.authorityEnd.IsZero():
+		log.FromContext(ctx).Info("The authority has expired before it was replaced: making another", "expired", s.authorityEnd)
+		s.certificate = &certificateFound{}
 		return r.makeAuthority(ctx, s)
 	case named, s.authority == nil:
 		return nil
@@ -86,7 +92,14 @@ func (s *masterScope) judgeBy(authority *pki.Authority) {
 	s.agenda.atFuture(authority.Certificates[0].NotAfter.Add(time.Second), s.now)
 }
 
+// makeAuthority makes an authority, in the place of the one that there is.
 func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) error {
+	replaced := &corev1.Secret{}
+	replaced.Namespace, replaced.Name = s.master.Namespace, s.master.AuthoritySecretName()
+	found, err := r.apply.Read(ctx, s.master, replaced)
+	if err != nil {
+		return err
+	}
 	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, r.Clock.Now())
 	if err != nil {
 		return err
@@ -101,7 +114,11 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 		return err
 	}
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
-	return r.apply.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record))
+	desired := resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record)
+	if found {
+		desired = over(desired, replaced.UID).WithResourceVersion(replaced.ResourceVersion)
+	}
+	return r.apply.Apply(ctx, s.master, desired)
 }
 
 // keepAuthority puts back labels and owner of the Secret, should someone have taken them.

@@ -206,4 +206,34 @@ var _ = Describe("The rotation of an authority", func() {
 		Expect(authority.Data).NotTo(HaveKey("previous.crt"))
 		Expect(authority.Data["next.crt"]).NotTo(Or(Equal(first), Equal(second)))
 	})
+
+	It("makes another authority in the place of one that expired before it was replaced", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{certificates: {duration: 1h, caDuration: 3h}}`), f.refinery("press", `{}`)
+		f.create(m, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		renewed := func(former []byte) {
+			GinkgoHelper()
+			Eventually(func() []byte { return f.secret("alpha-ca").Data[corev1.TLSCertKey] }).ShouldNot(Equal(former))
+			Expect(f.secret("alpha-ca").Data).To(HaveLen(2))
+			bundle := f.authority("alpha").BundlePEM()
+			Eventually(func() []byte { return f.secret("alpha-tls").Data[v1alpha1.AuthorityKey] }).Should(Equal(bundle))
+			Eventually(func() []byte { return f.secret("press-tls").Data[v1alpha1.AuthorityKey] }).Should(Equal(bundle))
+			Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+			Eventually(condition(f, m, rotating)).Should(BeEmpty())
+		}
+		first := f.secret("alpha-ca").Data[corev1.TLSCertKey]
+		operatorClock.Step(4 * time.Hour) // as if the operator had been away
+		wake(f, m)
+		renewed(first)
+
+		annotate(f, m, v1alpha1.ForceCARotationAnnotation, "Preparing")
+		annotate(f, m, v1alpha1.RotateCAAnnotation, "monday")
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
+		second := f.secret("alpha-ca").Data[corev1.TLSCertKey]
+		operatorClock.Step(4 * time.Hour)
+		annotate(f, m, "wake", time.Now().String())
+		renewed(second)
+	})
 })
