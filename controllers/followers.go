@@ -81,9 +81,10 @@ func hasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 }
 
 // ask waits for the nodes of a Refinery that would be cut off: those that are authenticated, and, with placement
-// External, all that are wanted. The pods of the others start with what their Secret holds then.
+// External, all that are wanted. The pods of the others start with what their Secret holds then, and if that was
+// brought it has to be of use then.
 func (f *followers) ask(ctx context.Context, r *v1alpha1.Refinery) error {
-	if !r.DeletionTimestamp.IsZero() || r.Spec.Access == v1alpha1.AccessSuspended {
+	if !r.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	external := r.Spec.Placement == v1alpha1.PlacementExternal
@@ -95,13 +96,19 @@ func (f *followers) ask(ctx context.Context, r *v1alpha1.Refinery) error {
 	if external {
 		total = max(live, int(resource.RefineryReplicas(r)))
 	}
+	if r.Spec.Access == v1alpha1.AccessSuspended {
+		total = 0
+	}
+	presents, brought := f.master.Spec.Security.Transport != v1alpha1.TransportServerTLS, r.Spec.CertificateSecretRef != nil
 	switch {
+	case total == 0 && brought && presents:
+		return f.askAbsent(ctx, r)
 	case total == 0:
 		return nil
-	case f.master.Spec.Security.Transport == v1alpha1.TransportServerTLS:
+	case !presents:
 		f.askUnseen(r, external, total)
 		return nil
-	case r.Spec.CertificateSecretRef != nil:
+	case brought:
 		return f.askProvided(ctx, r, external, live, total)
 	}
 	wanted := f.issued(r.CertificateSecretName())
@@ -116,6 +123,7 @@ func (f *followers) ask(ctx context.Context, r *v1alpha1.Refinery) error {
 
 // askUnseen is for nodes that present no certificate. Those that are pods are brought their Secret by a kubelet.
 func (f *followers) askUnseen(r *v1alpha1.Refinery, external bool, total int) {
+	f.unseen = f.unseen || !external
 	if external && f.phase == pki.RotationPreparing {
 		f.total += total
 		f.causes = append(f.causes, fmt.Sprintf("the nodes of Refinery %s: with transport ServerTLS nothing shows what they trust: give them ca.crt of Secret %s, then let the rotation go on",
@@ -126,6 +134,7 @@ func (f *followers) askUnseen(r *v1alpha1.Refinery, external bool, total int) {
 // askProvided is for a certificate that a user brings. In pods it goes with the trust bundle of the master.
 func (f *followers) askProvided(ctx context.Context, r *v1alpha1.Refinery, external bool, live, total int) error {
 	if f.phase == pki.RotationPreparing && !external {
+		f.unseen = true
 		return nil
 	}
 	secret, err := f.named(ctx, r.Namespace, r.CertificateSecretName())
@@ -151,10 +160,35 @@ func (f *followers) askProvided(ctx context.Context, r *v1alpha1.Refinery, exter
 	if h, err := parseHeld(secret); err == nil && f.authority.Staying().VerifyClient(h.chain, r.Identity(), f.now) == nil {
 		wanted = v1alpha1.Fingerprint(h.leaf())
 	} else {
-		f.causes = append(f.causes, fmt.Sprintf("Refinery %s: put a certificate into Secret %s that the new authority signed", r.Name, secret.Name))
+		f.causes = append(f.causes, signAnew(r, secret))
 	}
 	f.tally(r, wanted, live, total)
 	return nil
+}
+
+// askAbsent is for a certificate that a user brings, and that nobody presents now. Unlike one of the operator's it is
+// not issued anew for those who come back: as long as it is good otherwise, what signed it is needed.
+func (f *followers) askAbsent(ctx context.Context, r *v1alpha1.Refinery) error {
+	if f.phase != pki.RotationActivating {
+		return nil
+	}
+	secret, err := f.named(ctx, r.Namespace, r.CertificateSecretName())
+	if pki.AsProblem(err) != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h, err := parseHeld(secret)
+	if err == nil && f.authority.VerifyClient(h.chain, r.Identity(), f.now) == nil &&
+		f.authority.Staying().VerifyClient(h.chain, r.Identity(), f.now) != nil {
+		f.causes = append(f.causes, signAnew(r, secret)+": its nodes, of which none is connected, could not come back")
+	}
+	return nil
+}
+
+func signAnew(r *v1alpha1.Refinery, secret *corev1.Secret) string {
+	return fmt.Sprintf("Refinery %s: put a certificate into Secret %s that the new authority signed", r.Name, secret.Name)
 }
 
 // issued is the fingerprint of a certificate of the operator's by which a node shows that it has followed the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -88,8 +89,8 @@ func (r *ClusterMasterReconciler) handOver(ctx context.Context, s *masterScope, 
 		began = s.now
 	}
 	s.rotation = &rotation{phase: phase, incoming: v1alpha1.Fingerprint(s.authority.Certificates[0]),
-		until: began.Add(settling(s.master)), forced: forcesRotation(s.master, phase, "")}
-	next, err := r.seen(ctx, s)
+		forced: forcesRotation(s.master, phase, "")}
+	next, err := r.seen(ctx, s, began)
 	if err != nil {
 		return err
 	}
@@ -124,8 +125,9 @@ func (r *ClusterMasterReconciler) handOver(ctx context.Context, s *masterScope, 
 
 // seen counts who has followed, and tells the transition that is to be made. What the cache says is enough to wait;
 // a transition is decided on what the API server has.
-func (r *ClusterMasterReconciler) seen(ctx context.Context, s *masterScope) (next step, err error) {
+func (r *ClusterMasterReconciler) seen(ctx context.Context, s *masterScope, began time.Time) (next step, err error) {
 	s.rotation.progress, err = r.count(ctx, r.Client, s.master, s.rotation.phase, s.authority)
+	s.rotation.settle(s.master, began)
 	if err != nil || s.rotation.next(s.now) == stay {
 		return stay, err
 	}
@@ -134,5 +136,6 @@ func (r *ClusterMasterReconciler) seen(ctx context.Context, s *masterScope) (nex
 		return stay, fmt.Errorf("read ClusterMaster %s: %w", s.master.Name, err)
 	}
 	s.rotation.progress, err = r.count(ctx, r.Live, m, s.rotation.phase, s.authority)
+	s.rotation.settle(m, began)
 	return s.rotation.next(s.now), err
 }

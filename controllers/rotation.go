@@ -49,6 +49,8 @@ type progress struct {
 	unlisted int
 	// causes are what else has to happen, in words.
 	causes []string
+	// unseen tells of pods that are connected and show nothing of what they have loaded.
+	unseen bool
 }
 
 // step is a transition of a rotation: one write.
@@ -121,9 +123,14 @@ func (p *progress) waiting() string {
 	return strings.Join(parts, "; ")
 }
 
-// settling is how long a phase goes on at least.
-func settling(m *v1alpha1.ClusterMaster) time.Duration {
-	return min(maxSettling, m.CertificatePeriods().Duration/4)
+// settle has a phase that began then go on for as long as what is not seen may take. Pods that are connected, and
+// would be cut off, are given the time of a kubelet, however short certificates live.
+func (r *rotation) settle(m *v1alpha1.ClusterMaster, began time.Time) {
+	settling := maxSettling
+	if !r.unseen {
+		settling = min(settling, m.CertificatePeriods().Duration/4)
+	}
+	r.until = began.Add(settling)
 }
 
 // forcesRotation tells that a rotation in this phase may cut nodes off. asked is the request that began it, or "".

@@ -92,12 +92,12 @@ func (r *ClusterMasterReconciler) observeRotation(ctx context.Context, reader cl
 		outgoing, incoming = incoming, outgoing
 	}
 	found.spent, found.incoming = !now.Before(outgoing.NotAfter), v1alpha1.Fingerprint(incoming)
-	found.until = record.Began.Add(settling(m))
 	if !record.Requested {
 		record.Asked = ""
 	}
 	found.forced = forcesRotation(m, found.phase, record.Asked)
 	found.progress, err = r.count(ctx, reader, m, found.phase, authority)
+	found.settle(m, record.Began)
 	return found, err
 }
 

@@ -192,6 +192,7 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 			}
 			return inActivating
 		}
+		lost := progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not come back"}}
 		const reissue = "the certificate of Refinery press to be issued anew"
 		tests := map[string]struct {
 			refinery      *v1alpha1.Refinery
@@ -205,8 +206,13 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 			"not issued yet":    {refinery(in, 1, nodes{"press/a": r.formerID}), former, nil, progress{total: 1, behind: []string{"press/a"}, causes: []string{reissue}}},
 			"External, not all": {refinery(out, 3, nodes{"press/a": r.anewID}), anew, nil, progress{moved: 1, total: 3, causes: []string{"2 nodes of Refinery press with placement External that are not connected: start them, or lower spec.replicas"}}},
 			"brought, in pods": {brought(refinery(in, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, nil),
-				byPhase(progress{}, progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
-			"brought, put right": {brought(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), progress{moved: 1, total: 1}},
+				byPhase(progress{unseen: true}, progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
+			"brought, nobody is there":            {brought(refinery(in, 2, nil)), nil, secret("own", r.former, nil), byPhase(progress{}, lost)},
+			"brought, nobody is there, put right": {brought(refinery(in, 2, nil)), nil, secret("own", r.anew, nil), progress{}},
+			"brought, nobody is there, gone":      {brought(refinery(in, 2, nil)), nil, nil, progress{}},
+			"brought, nobody is there, no good":   {brought(refinery(in, 2, nil)), nil, secret("own", pki.PEMPair{}, nil), progress{}},
+			"brought, none is wanted":             {brought(refinery(out, 0, nil)), nil, secret("own", r.former, nil), byPhase(progress{}, lost)},
+			"brought, put right":                  {brought(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), progress{moved: 1, total: 1}},
 			"brought, External": {brought(refinery(out, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, signing),
 				byPhase(progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and that onto its nodes"}},
 					progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
@@ -224,6 +230,10 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 				causes: []string{"Refinery press, which is paused: its certificate is not issued anew"}})
 		})
 		t.Run(string(phase)+"/suspended", func(t *testing.T) { follow(t, r, phase, suspended, former, nil, progress{}) })
+		own := secret("own", r.former, nil)
+		t.Run(string(phase)+"/suspended, brought", func(t *testing.T) {
+			follow(t, r, phase, brought(suspended.DeepCopy()), nil, own, byPhase(progress{}, lost))
+		})
 	}
 }
 
@@ -242,6 +252,25 @@ func follow(t *testing.T, r rotating, phase pki.RotationPhase, refinery *v1alpha
 	}
 	if diff := cmp.Diff(want, f.progress, cmp.AllowUnexported(progress{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestPodsThatShowNothingAreGivenTheTimeOfAKubelet(t *testing.T) {
+	short := &v1alpha1.ClusterMaster{Spec: v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{Duration: "2m"}}}
+	for name, test := range map[string]struct {
+		master *v1alpha1.ClusterMaster
+		unseen bool
+		want   time.Duration
+	}{
+		"standby masters":                     {&v1alpha1.ClusterMaster{}, false, 2 * time.Minute},
+		"standby masters, short certificates": {short, false, 30 * time.Second},
+		"pods that serve":                     {&v1alpha1.ClusterMaster{}, true, 2 * time.Minute},
+		"pods that serve, short certificates": {short, true, 2 * time.Minute},
+	} {
+		r := &rotation{progress: progress{unseen: test.unseen}}
+		if r.settle(test.master, statusTime); !r.until.Equal(statusTime.Add(test.want)) {
+			t.Errorf("%s: settled after %v, want %v", name, r.until.Sub(statusTime), test.want)
+		}
 	}
 }
 
