@@ -27,7 +27,7 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 		conditions.setExpiring(&s.agenda, refineryExpiry(s)...)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			if c.Until != nil {
-				s.agenda.at(c.Until.Time)
+				s.agenda.atFuture(c.Until.Time, s.now)
 			}
 		}
 	}
