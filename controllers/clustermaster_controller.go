@@ -72,7 +72,8 @@ type masterScope struct {
 //  1. read the ClusterMaster and its Deployment
 //  2. go on with a rotation of the certificate authority, or begin one
 //  3. find or make the certificate authority
-//  4. find, verify or issue the certificate that the master serves, or have cert-manager issue it
+//  4. find, verify or issue the certificate that the master serves, or have cert-manager issue it; let one authority take
+//     the place of another where either was brought, and tell of a request for another that is not the operator's to carry out
 //  5. check what the CRD cannot
 //  6. find, make or remove the shared certificate
 //  7. apply the ServiceAccount, Role and RoleBinding
@@ -94,6 +95,7 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 			r.rotateAuthority,
 			r.reconcileAuthority,
 			r.reconcileCertificate,
+			r.tellOfIgnoredRequest,
 			r.validate,
 			r.reconcileShared,
 			r.reconcileAccess,

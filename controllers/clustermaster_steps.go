@@ -154,19 +154,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		s.rotation = &rotation{}
 		return r.verifyBrought(ctx, s)
 	}
-	names := resource.MasterDNSNames(s.master)
-	secret := issuedSecret{
-		owner:     s.master,
-		name:      name,
-		authority: s.authority,
-		before:    renewBefore(s.master, s.master.UID),
-		verify: func(chain []*x509.Certificate) error {
-			return s.authority.VerifyServer(chain, names, r.Clock.Now())
-		},
-		issue: func() (pki.PEMPair, error) {
-			return s.authority.IssueServer(s.master.Name, names, r.Clock.Now())
-		},
-	}
+	secret := r.issuedSecret(s)
 	_, current, v, err := r.read(ctx, r.apply, secret)
 	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
 		s.foundWrong(v1alpha1.ReasonNameConflict, taken.Error())
@@ -198,6 +186,22 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	s.found(v1alpha1.ReasonIssued, issuedByOperator(secret.name))
 	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil
+}
+
+func (r *ClusterMasterReconciler) issuedSecret(s *masterScope) issuedSecret {
+	names := resource.MasterDNSNames(s.master)
+	return issuedSecret{
+		owner:     s.master,
+		name:      s.master.CertificateSecretName(),
+		authority: s.authority,
+		before:    renewBefore(s.master, s.master.UID),
+		verify: func(chain []*x509.Certificate) error {
+			return s.authority.VerifyServer(chain, names, r.Clock.Now())
+		},
+		issue: func() (pki.PEMPair, error) {
+			return s.authority.IssueServer(s.master.Name, names, r.Clock.Now())
+		},
+	}
 }
 
 func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterScope) error {

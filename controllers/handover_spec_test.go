@@ -6,6 +6,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -80,5 +81,24 @@ var _ = Describe("An authority that is taken out of the spec", func() {
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
 		Expect(condition(f, m, rotating)()).To(Equal("True/Preparing"))
 		Expect(f.anchors("alpha-tls")()).To(Equal(2))
+	})
+
+	It("cannot be asked for another one while it is brought, and CertificateReady says so", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{}`)
+		metav1.SetMetaDataAnnotation(&m.ObjectMeta, v1alpha1.RotateCAAnnotation, "monday")
+		f.create(f.tlsSecret("plant-ca", otherAuthorityPair()), m)
+		const good, ignored = "Secret alpha-tls holds a certificate issued by the operator", "annotation cluster.refinery.dev/rotate-ca has no effect"
+		Eventually(message(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal(good))
+		name := func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
+		}
+		change(f, m, name)
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+		Expect(message(f, m, v1alpha1.ConditionCertificateReady)()).To(Equal(good), "it was carried out by the operator's own")
+		annotate(f, m, v1alpha1.RotateCAAnnotation, "tuesday")
+		Eventually(message(f, m, v1alpha1.ConditionCertificateReady)).Should(HavePrefix(good + "; " + ignored))
+		annotate(f, m, v1alpha1.RotateCAAnnotation, "")
+		Eventually(message(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal(good))
 	})
 })

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -135,4 +137,40 @@ func (r *ClusterMasterReconciler) advance(ctx context.Context, s *masterScope, m
 	var err error
 	s.rotation, err = r.observeRotation(ctx, r.Live, m, secret, s.now)
 	return err
+}
+
+// tellOfIgnoredRequest adds to a good CertificateReady that annotation rotate-ca asks for what the operator cannot do,
+// unless it did so when the authority was its own.
+func (r *ClusterMasterReconciler) tellOfIgnoredRequest(ctx context.Context, s *masterScope) error {
+	words := ignoredRequest(s.master)
+	if words == "" || s.certificate.condition.Status != metav1.ConditionTrue {
+		return nil
+	}
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = s.master.Namespace, s.master.AuthoritySecretName()
+	found, err := r.apply.Read(ctx, s.master, secret)
+	if _, taken := errors.AsType[*apply.ConflictError](err); err != nil && !taken {
+		return err
+	}
+	if _, record := resource.ReadMasterAuthority(secret); !found || record.Asked != s.master.Annotations[v1alpha1.RotateCAAnnotation] {
+		s.certificate.condition.Message += "; " + words
+	}
+	return nil
+}
+
+// ignoredRequest says what to do in place of asking the operator for another authority, or "" where it can be asked,
+// or is not.
+func ignoredRequest(m *v1alpha1.ClusterMaster) string {
+	if m.Annotations[v1alpha1.RotateCAAnnotation] == "" {
+		return ""
+	}
+	if issuer := m.Issuer(); issuer != nil {
+		return fmt.Sprintf("annotation %s has no effect with certificates.issuerRef: have %s %s sign by another authority, and then Certificate %s issued anew; take the annotation away",
+			v1alpha1.RotateCAAnnotation, issuer.Kind, issuer.Name, m.CertificateSecretName())
+	}
+	if name, named := namedAuthority(m); named {
+		return fmt.Sprintf("annotation %s has no effect with certificates.authority: put another authority into Secret %s, or name another Secret; take the annotation away",
+			v1alpha1.RotateCAAnnotation, name)
+	}
+	return ""
 }

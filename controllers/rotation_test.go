@@ -116,6 +116,29 @@ func TestForceIsForOneRotationOrOnePhase(t *testing.T) {
 	}
 }
 
+func TestRequestThatIsIgnoredSaysWhatToDoInstead(t *testing.T) {
+	brought := &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
+	issued := &v1alpha1.CertificatesSpec{IssuerRef: &v1alpha1.IssuerReference{Name: "plant", Kind: "Issuer", Group: "cert-manager.io"}}
+	for name, test := range map[string]struct {
+		asked string
+		spec  *v1alpha1.CertificatesSpec
+		want  string
+	}{
+		"the operator's own": {"monday", nil, ""},
+		"none":               {"", brought, ""},
+		"brought": {"monday", brought, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.authority: " +
+			"put another authority into Secret plant-ca, or name another Secret; take the annotation away"},
+		"an issuer's": {"monday", issued, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.issuerRef: " +
+			"have Issuer plant sign by another authority, and then Certificate alpha-tls issued anew; take the annotation away"},
+	} {
+		m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha", Annotations: map[string]string{v1alpha1.RotateCAAnnotation: test.asked}},
+			Spec: v1alpha1.ClusterMasterSpec{Certificates: test.spec}}
+		if diff := cmp.Diff(test.want, ignoredRequest(m)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // rotating is an authority in the middle of a rotation, with certificates of the former and of the new one.
 type rotating struct {
 	files            pki.AuthorityFiles
