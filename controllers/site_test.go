@@ -44,6 +44,8 @@ type site struct {
 	address string
 	// authority is the name of its Secret.
 	authority string
+	// takenAway is the name of one that is brought, and taken out of the spec again, to have it replaced.
+	takenAway string
 	// directory is what the master mounts, masterHealth where its metrics are.
 	directory, masterHealth string
 	stopMaster              func()
