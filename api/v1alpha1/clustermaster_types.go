@@ -64,7 +64,7 @@ type ClusterMasterSpec struct {
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`
-	// paused stops the operator from changing anything this ClusterMaster owns. Running pods go on.
+	// paused stops the operator from changing anything this ClusterMaster owns. Running pods go on; certificates are not renewed.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }

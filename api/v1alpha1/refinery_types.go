@@ -83,7 +83,7 @@ type RefinerySpec struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Template *runtime.RawExtension `json:"template,omitempty"`
-	// paused stops the operator from changing anything this Refinery owns. Running nodes go on.
+	// paused stops the operator from changing anything this Refinery owns. Running nodes go on; their certificate is not renewed.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }

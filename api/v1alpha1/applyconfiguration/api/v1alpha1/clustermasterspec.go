@@ -24,7 +24,7 @@ type ClusterMasterSpecApplyConfiguration struct {
 	Upstreams []UpstreamApplyConfiguration `json:"upstreams,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
-	// paused stops the operator from changing anything this ClusterMaster owns. Running pods go on.
+	// paused stops the operator from changing anything this ClusterMaster owns. Running pods go on; certificates are not renewed.
 	Paused *bool `json:"paused,omitempty"`
 }
 

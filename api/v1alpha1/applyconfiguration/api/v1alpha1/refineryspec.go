@@ -37,7 +37,7 @@ type RefinerySpecApplyConfiguration struct {
 	// template is a PodTemplateSpec, merged strategically over the pod that the operator makes.
 	// The containers of the workload go here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
-	// paused stops the operator from changing anything this Refinery owns. Running nodes go on.
+	// paused stops the operator from changing anything this Refinery owns. Running nodes go on; their certificate is not renewed.
 	Paused *bool `json:"paused,omitempty"`
 }
 
