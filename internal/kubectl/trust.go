@@ -19,6 +19,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // change is a ClusterMaster before and after it, and what else would be written.
@@ -43,7 +44,7 @@ type trust struct {
 // bundles are the trust bundle as it is and as it would be.
 type bundles struct {
 	current, next []*x509.Certificate
-	note          string
+	note, unknown string
 }
 
 // trust tells what the operator makes of the change. Whoever signs, as long as the operator keeps the bundle, what is
@@ -72,7 +73,10 @@ func (c *change) trust(ctx context.Context, v *view) (trust, error) {
 		}
 		b.next = rest
 	}
-	t := trust{note: b.note, unknown: c.forced(b.note == handedOver)}
+	t := trust{note: b.note, unknown: b.unknown}
+	if t.unknown == "" {
+		t.unknown = c.forced(b.note == handedOver)
+	}
 	for _, a := range b.current {
 		if !c.now.After(a.NotAfter) && !slices.ContainsFunc(b.next, a.Equal) {
 			t.anchors = append([]*x509.Certificate{}, b.next...)
@@ -87,6 +91,9 @@ const (
 	keyless    = "The authority comes without its key, so that the operator issues nothing: Secret %s stays as it is until it is replaced, which -f takes, too."
 	notOwned   = "Secret %s is not the operator's: it stays as it is, and the operator issues nothing (NameConflict) until that is deleted, which ends the trust in what it holds."
 )
+
+// unmarked is a Secret in which the operator sees nothing that another authority than its own signed.
+const unmarked = "spec.certificates.authority is taken away, and Secret %s does not tell that a brought authority signed what it holds: the operator would trust its own alone, at once, and whether these are the same cannot be told from here"
 
 // replaces tells whether another Secret, or none, is to hold the authority.
 func (c *change) replaces() bool {
@@ -146,6 +153,8 @@ func (c *change) bundles(ctx context.Context, v *view) (b bundles, err error) {
 		return b, fmt.Errorf("Secret %s would not be brought, since only an authority that comes without its key leaves it to you: what a file puts into it is taken out again", secret.Name) //nolint:staticcheck // a kind's name
 	case !owned:
 		b.note = fmt.Sprintf(notOwned, secret.Name)
+	case authority == nil && !resource.HasBroughtAuthority(secret):
+		b.unknown = fmt.Sprintf(unmarked, secret.Name)
 	default:
 		b.next = c.retained(b.current)
 		if authority == nil || slices.ContainsFunc(authority.Certificates, func(a *x509.Certificate) bool { return !slices.ContainsFunc(b.current, a.Equal) }) {

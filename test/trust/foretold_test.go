@@ -63,7 +63,7 @@ func (p *plant) newAuthority(name string) pki.PEMPair {
 func (p *plant) fingerprint(pair pki.PEMPair) string { return v1alpha1.Fingerprint(leafOf(p.T, pair)) }
 
 // TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced goes from the operator's own authority to one that is brought, to
-// another one, and takes the key away while it narrows the versions.
+// another one, back, and to one without its key while it narrows the versions.
 func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 	p := newPlant(t)
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.1.0"}})
@@ -79,11 +79,17 @@ func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 	named := func(m *v1alpha1.ClusterMaster) {
 		m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 	}
-	narrower := func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = ">=0.2.0" }
+	unnamed := func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil }
+	narrower := func(m *v1alpha1.ClusterMaster) {
+		named(m)
+		m.Spec.Protocol.AcceptedVersions = ">=0.2.0"
+	}
 	trusting := func(all ...string) func() {
 		return func() {
-			p.loaded("alpha", func(trusted []string) bool {
-				return !slices.ContainsFunc(all, func(a string) bool { return !slices.Contains(trusted, a) })
+			p.loaded("alpha", func(s *v1alpha1.ClusterMasterStatus) bool {
+				trusted := slices.Sorted(slices.Values(s.Active.Authorities))
+				return slices.Equal(trusted, slices.Sorted(slices.Values(s.Authorities))) &&
+					!slices.ContainsFunc(all, func(a string) bool { return !slices.Contains(trusted, a) })
 			})
 		}
 	}
@@ -98,9 +104,13 @@ func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 			p.must(api.Update(t.Context(), p.tlsSecret("plant-ca", second)))
 			trusting(own, p.fingerprint(first), p.fingerprint(second))()
 		}},
-		{"versions are narrowed and the key is gone", []string{"--accepted-versions=>=0.2.0", "-f", p.manifest(p.tlsSecret("plant-ca", without))}, refused, func() {
+		{"a brought authority gives way to the operator's own", []string{"-f", p.edited("alpha", unnamed)}, nil, func() {
+			p.edit("alpha", unnamed)
+			trusting(own, p.fingerprint(first), p.fingerprint(second))()
+		}},
+		{"an authority without its key is named while versions are narrowed", []string{"-f", p.edited("alpha", narrower), "-f", p.manifest(p.tlsSecret("plant-ca", without))}, refused, func() {
 			p.must(api.Update(t.Context(), p.tlsSecret("plant-ca", without)))
-			p.edit("alpha", narrower) // the pass that observes this has read the Secret
+			p.edit("alpha", narrower)
 			p.until("press/a refused", func() bool { return nodes[0].connect() != nil })
 			trusting(own, p.fingerprint(first), p.fingerprint(second))()
 		}},
@@ -144,11 +154,11 @@ func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
 		{"the authority that is named loses one, and the bundle none", []string{"-f", p.manifest(p.tlsSecret("plant-ca", pki.PEMPair{Certificate: first.Certificate}))}, nil, func() {
 			p.must(api.Update(t.Context(), p.tlsSecret("plant-ca", pki.PEMPair{Certificate: first.Certificate})))
 			p.edit("beta", func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.MaxSessions = 100 }) // the pass that observes this has read the Secret
-			p.loaded("beta", func(trusted []string) bool { return len(trusted) == 2 })
+			p.loaded("beta", func(s *v1alpha1.ClusterMasterStatus) bool { return len(s.Active.Authorities) == 2 })
 		}},
 		{"an authority is taken out of the bundle", []string{"-f", p.manifest(less)}, map[string]master.When{"pump": master.AtOnce}, func() {
 			p.must(api.Update(t.Context(), less))
-			p.loaded("beta", func(trusted []string) bool { return len(trusted) == 1 })
+			p.loaded("beta", func(s *v1alpha1.ClusterMasterStatus) bool { return len(s.Active.Authorities) == 1 })
 		}},
 	} {
 		p.comesTrue("beta", nodes, f)

@@ -131,13 +131,13 @@ func (p *plant) reported(nodes ...*live) {
 	}
 }
 
-// loaded waits until the operator has done with a ClusterMaster as it is, and its active master has loaded what it is to
-// trust, which tells by the authorities' fingerprints.
-func (p *plant) loaded(name string, is func(authorities []string) bool) {
+// loaded waits until the operator has done with a ClusterMaster as it is, and its status, in which the active master tells
+// what it has loaded, is as wanted.
+func (p *plant) loaded(name string, is func(*v1alpha1.ClusterMasterStatus) bool) {
 	p.Helper()
 	p.until("the trust of "+name+" loaded", func() bool {
 		m := &v1alpha1.ClusterMaster{}
-		return api.Get(p.Context(), p.key(name), m) == nil && m.Status.Active != nil && m.Status.ObservedGeneration == m.Generation && is(m.Status.Active.Authorities)
+		return api.Get(p.Context(), p.key(name), m) == nil && m.Status.Active != nil && m.Status.ObservedGeneration == m.Generation && is(&m.Status)
 	})
 }
 

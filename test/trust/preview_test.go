@@ -129,11 +129,8 @@ func TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession(t *testing.T)
 	p := newPlant(t)
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Security: v1alpha1.SecuritySpec{
 		Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}})
-	press := p.refinery("press", "alpha")
-	p.must(api.Create(t.Context(), press))
+	p.reportedLive("press", "alpha")
 	own := p.secret("alpha-shared").Data[v1alpha1.SharedCertificateKey]
-	p.must(api.Status().Patch(t.Context(), press, client.RawPatch(types.MergePatchType, []byte(`{"status": {"nodes": [{"id": "press/a", "state": "Authenticated",
-		"reason": "Authenticated", "version": "0.1.0", "type": "refinery", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}`))))
 	shared := func(name string, content []byte) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: name}, Data: map[string][]byte{v1alpha1.SharedCertificateKey: content}}
 	}
@@ -158,6 +155,32 @@ func TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession(t *testing.T)
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+}
+
+// TestAPreviewDoesNotKnowABundleThatNoBroughtAuthoritySigned goes from the operator's own authority to one without its
+// key, which leaves the bundle to whoever brings it, and asks for the way back.
+func TestAPreviewDoesNotKnowABundleThatNoBroughtAuthoritySigned(t *testing.T) {
+	p := newPlant(t)
+	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{})
+	p.reportedLive("press", "alpha")
+	p.secret("alpha-tls")
+	p.must(api.Create(t.Context(), p.tlsSecret("plant-ca", pki.PEMPair{Certificate: p.newAuthority("first").Certificate})))
+	p.edit("alpha", func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
+	})
+	told := p.foretold("alpha", "-f", p.edited("alpha", func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil }))
+	if diff := cmp.Diff(map[string]master.When{"press/a": master.Unknown}, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// reportedLive makes a Refinery with a node that a master is said to have let in.
+func (p *plant) reportedLive(name, clusterMaster string) {
+	p.Helper()
+	r := p.refinery(name, clusterMaster)
+	p.must(api.Create(p.Context(), r))
+	p.must(api.Status().Patch(p.Context(), r, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"status": {"nodes": [{"id": "%s/a", "state": "Authenticated",
+		"reason": "Authenticated", "version": "0.1.0", "type": "refinery", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}`, name))))
 }
 
 // manifest is a file that holds an object.
