@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -70,14 +71,27 @@ func (s *socket) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// hangUp tells the peer that nothing more will come, where the transport can.
+// hangUp tells the peer that nothing more will come, where the transport can. TLS would wait for five seconds for a peer
+// that does not read; the socket is closed before that.
 func hangUp(conn net.Conn) {
 	if s, ok := conn.(*socket); ok {
 		conn = s.Conn
 	}
+	if over, ok := conn.(*tls.Conn); ok {
+		go func() { _ = over.CloseWrite() }()
+		return
+	}
 	if c, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = c.CloseWrite() // The socket is closed next in any case.
 	}
+}
+
+// hang closes the socket, below TLS, which would wait as hangUp says.
+func hang(conn net.Conn) error {
+	if over, ok := conn.(*tls.Conn); ok {
+		conn = over.NetConn()
+	}
+	return conn.Close()
 }
 
 // writePackets writes a message in packets of at most size bytes; the last, and only the last, holds <EOF> (R-2.3).

@@ -201,6 +201,13 @@ func TestABriskSessionOverTLSEndsAsAnyOther(t *testing.T) {
 			h.after(t, closeLinger, cause)
 		})
 	})
+	t.Run("the peer takes conn:close and nothing after it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, conn, cause := begin(t)
+			hear(t, conn, "conn:close;;<EOF>")
+			h.after(t, closeLinger, cause)
+		})
+	})
 	t.Run("conn:close is taken when waiting on that stack has ended", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h, conn, cause := begin(t)
