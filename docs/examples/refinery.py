@@ -31,17 +31,24 @@ def decode(payload):
     return values
 
 class Session:
-    def __init__(self, sock, args):
-        self.sock, self.args, self.buffer = sock, args, b""
+    def __init__(self, sock, args, deadline):
+        self.sock, self.args, self.deadline, self.buffer = sock, args, deadline, b""  # The deadline of the opening (R-6.2).
 
     def send(self, code, **values):
         payload = json.dumps(values, ensure_ascii=False) if values else ""
         body = (code + ";;" + payload.replace("<", "\\u003c").replace(";", "\\u003b")).encode()
-        self.sock.settimeout(5)
+        self.sock.settimeout(5 if self.deadline is None else self.left(self.deadline))
         while len(body) + len(EOF) > PACKET:
             self.sock.sendall(body[: PACKET // 2])
             body = body[PACKET // 2 :]
         self.sock.sendall(body + EOF)
+
+    @staticmethod
+    def left(deadline):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
     def read(self, deadline, *expected):
         """Returns code and values of the next message, in whatever pieces it comes (R-2.4)."""
@@ -55,9 +62,7 @@ class Session:
                 values = decode(payload)
                 check(code.decode() in expected, "R-4.1, or closed")
                 return code.decode(), values
-            if (left := deadline - time.monotonic()) <= 0:
-                raise TimeoutError
-            self.sock.settimeout(left)
+            self.sock.settimeout(self.left(deadline))
             self.receive()
 
     def receive(self):
@@ -79,27 +84,32 @@ class Session:
         upstream = values.get("upstream")
         check(isinstance(upstream, str), "R-3.7")
         check(len(upstream.encode()) <= 1024 and upstream.isprintable(), "R-3.9")
+        if upstream and not re.fullmatch(r"[^:]+:[0-9]+", upstream):  # Nothing that a workload could connect to (R-4.6).
+            self.leave("the upstream is not HOST:PORT")
         print(upstream, flush=True)
 
+    def leave(self, why):
+        print("refinery.py:", why, file=sys.stderr)
+        self.send("conn:close")
+        self.sock.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + 1
+        while True:  # Until the master closes, or a second has passed (R-5.8).
+            self.sock.settimeout(self.left(deadline))
+            self.receive()
+            self.buffer = b""
+
     def open(self):
-        deadline = time.monotonic() + self.args.handshake_timeout
         self.send("conn:establish", id=self.args.id, version=self.args.version, type=self.args.type)
-        self.read(deadline, "conn:startAuth")
+        self.read(self.deadline, "conn:startAuth")
         self.turn()
         self.send("auth:start", cert=self.args.certificate)
-        code, values = self.read(deadline, "auth:ack", "auth:dec")
+        code, values = self.read(self.deadline, "auth:ack", "auth:dec")
         if code == "auth:dec":
-            self.send("conn:close")
-            self.sock.settimeout(1)
-            deadline = time.monotonic() + 1
-            print("refinery.py: the master denied the certificate", file=sys.stderr)
-            while time.monotonic() < deadline:  # Or until the master closes (R-5.8).
-                self.receive()
-                self.buffer = b""
-            raise ConnectionError
+            self.leave("the master denied the certificate")
         self.granted(values)
         self.turn()
         self.send("auth:ack")
+        self.deadline = None
 
     def stay(self):
         pause = lambda: self.args.alive_interval * random.uniform(0.9, 1.1)
@@ -131,14 +141,16 @@ def main():
     host, _, port = args.address.rpartition(":")
     context = ssl.create_default_context(cafile=args.ca) if args.ca else None
     if args.cert:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3  # Of mutual TLS (R-1.2).
         context.load_cert_chain(args.cert, args.key)
     with open(args.auth_cert or args.cert) as f:  # The shared certificate, or the leaf of one's own.
         args.certificate = f.read().strip() if args.auth_cert else re.match(".*?-----END CERTIFICATE-----\n", f.read(), re.S).group()
     while True:
         try:
             with socket.create_connection((host.strip("[]"), int(port)), args.handshake_timeout) as sock:
+                deadline = time.monotonic() + args.handshake_timeout  # Of TLS and the opening together.
                 with context.wrap_socket(sock, server_hostname=args.server_name or host) if context else sock as stream:
-                    session = Session(stream, args)
+                    session = Session(stream, args, deadline)
                     session.open()
                     failures = 0
                     session.stay()

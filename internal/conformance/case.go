@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -33,7 +35,14 @@ const (
 	withDeniedCertificate
 	withUnknownAuthority
 	withoutTLS // the socket alone, whatever the transport
+	withLongHello
+	withLongChain
 )
+
+// refusable tells whether TLS may refuse such a connection: it is then one that has ended, and no failure.
+func (how via) refusable() bool {
+	return how == withoutCertificate || how == withTLS12 || how == withUnknownAuthority || how == withLongChain
+}
 
 // suite is all that can be tested on one kind of peer.
 type suite struct {
@@ -111,26 +120,31 @@ func (s *suite) play(ctx context.Context, c *testCase) Result {
 		return r
 	}
 	connected := start
-	if s.peer == refinery {
-		connected = time.Now() // Until then the kit waited for the refinery to come.
+	if w, ok := conn.(wrapped); ok && s.peer == refinery {
+		connected = w.begun // Until then the kit waited for the refinery to come.
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.takes+time.Duration(len(c.steps)+1)*(s.patience+quietTime))
 	defer cancel()
 	x := newExchange(ctx, conn, s.peer, s.patience, s.secrets...)
 	defer x.close()
-	x.begun = connected
+	x.begun, x.rule, x.connect = connected, c.rule, s.connect
 	for _, do := range c.steps {
 		if err := do(x); err != nil {
-			r.Outcome, r.Came = Fail, err.Error()
-			if f, ok := errors.AsType[*failure](err); ok {
-				r.Came = f.came
-			}
+			r.Outcome, r.Came = Fail, cameInstead(err)
 			break
 		}
 	}
 	r.Seconds = time.Since(start).Seconds()
 	r.Sent, r.Received, r.Expected = x.sent, x.came, x.expected
 	return r
+}
+
+// cameInstead is what came instead of what a step expected.
+func cameInstead(err error) string {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.came
+	}
+	return err.Error()
 }
 
 // Steps that both suites use.
@@ -179,14 +193,48 @@ func overdue(due time.Duration, tolerated ...string) step {
 	return func(x *exchange) error { return x.endAfter(x.begun, due, tolerated...) }
 }
 
+// rest says nothing for a while; what comes meanwhile is looked at by the next step.
+func rest(d time.Duration) step {
+	return func(x *exchange) error {
+		for until := time.Now().Add(d); x.more(until); {
+			continue
+		}
+		return nil
+	}
+}
+
+// unread sends a message again and again and reads nothing, until the peer's write timeout ends the connection.
+func unread(m string, due time.Duration) step {
+	return func(x *exchange) error {
+		x.expecting("the socket closed %v after the peer could write no more", due)
+		x.sent = append(x.sent, x.show(m)+" again and again, reading nothing")
+		flood := []byte(strings.Repeat(m, 100))
+		for range maxUnanswered / len(flood) {
+			begun := time.Now()
+			_ = x.conn.SetWriteDeadline(begun.Add(due + x.patience))
+			_, err := x.conn.Write(flood)
+			switch took := time.Since(begun); {
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				return x.fails("nothing: the socket is still open")
+			case err != nil && took < due/2:
+				return x.fails("the end after %v", took.Round(time.Millisecond))
+			case err != nil || x.ctx.Err() != nil:
+				return x.ctx.Err()
+			}
+		}
+		return x.fails("nothing: the peer took %d MiB", maxUnanswered>>20)
+	}
+}
+
+// maxUnanswered is more than systems hold of answers that nobody reads.
+const maxUnanswered = 8 << 20
+
 // trickle sends the first n bytes of a message, a pause behind each.
 func trickle(m string, pause time.Duration, n int) step {
 	return func(x *exchange) error {
 		for i := range n {
 			x.write(m[i : i+1])
-			for until := time.Now().Add(pause); x.more(until); {
-				continue // What came is looked at by the next step.
-			}
+			_ = rest(pause)(x)
 			if x.ended {
 				x.expecting("the connection open %v after byte %d", pause, i+1)
 				return x.fails("%v", errEnded)

@@ -51,7 +51,8 @@ func (t *tap) seen() string {
 // wrapped is a connection with what is below its TLS.
 type wrapped struct {
 	net.Conn
-	tap *tap
+	tap   *tap
+	begun time.Time // before TLS
 }
 
 // CloseWrite closes the kit's direction.
@@ -75,7 +76,7 @@ func (w wrapped) ConnectionState() tls.ConnectionState {
 func secured(ctx context.Context, conn net.Conn, config *tls.Config, patience time.Duration,
 	over func(net.Conn, *tls.Config) *tls.Conn) (wrapped, error) {
 	t := &tap{Conn: conn}
-	w := wrapped{t, t}
+	w := wrapped{t, t, time.Now()}
 	if config == nil {
 		return w, nil
 	}
@@ -89,43 +90,60 @@ func secured(ctx context.Context, conn net.Conn, config *tls.Config, patience ti
 		}
 		return w, fmt.Errorf("%w: %w", errNotTLS, err)
 	}
-	return wrapped{secure, t}, nil
+	w.Conn = secure
+	return w, nil
 }
 
-// masterSuite tests the master at the options' address.
-func masterSuite(o *Options) *suite {
+// raw makes the connection below TLS, or waits for the peer to make it.
+type raw func(ctx context.Context) (net.Conn, error)
+
+// masterSuite tests the master that dial reaches.
+func masterSuite(o *Options, dial raw) *suite {
 	return &suite{
 		peer: master, patience: o.Patience, secrets: []string{o.authCertificate, o.deniedCertificate}, cases: newMasterCases(o),
 		connect: func(ctx context.Context, how via) (net.Conn, error) {
-			w, err := o.dial(ctx, how)
-			if errors.Is(err, errNotTLS) && (how == withoutCertificate || how == withTLS12) {
-				return w, nil
+			config, err := o.clientConfig(how)
+			if err != nil {
+				return nil, err
 			}
-			return w, err
+			conn, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			w, err := secured(ctx, conn, config, o.Patience, tls.Client)
+			return w, tolerable(err, how)
 		},
 	}
 }
 
-func (o *Options) dial(ctx context.Context, how via) (wrapped, error) {
-	d := net.Dialer{Timeout: max(o.Patience, time.Second)}
-	conn, err := d.DialContext(ctx, "tcp", o.Address)
-	if err != nil {
-		return wrapped{}, err
+// tolerable is an error of secured that a case does not want.
+func tolerable(err error, how via) error {
+	if errors.Is(err, errNotTLS) && how.refusable() {
+		return nil
 	}
-	w, err := secured(ctx, conn, o.clientConfig(how), o.Patience, tls.Client)
-	return w, err
+	return err
 }
 
-// refinerySuite tests the refineries that connect to l.
-func refinerySuite(o *Options, l net.Listener) *suite {
+func (o *Options) dial(ctx context.Context) (net.Conn, error) {
+	d := net.Dialer{Timeout: max(o.Patience, time.Second)}
+	return d.DialContext(ctx, "tcp", o.Address)
+}
+
+// refinerySuite tests the refineries that accept waits for.
+func refinerySuite(o *Options, accept raw) *suite {
 	return &suite{
 		peer: refinery, patience: o.Patience, secrets: []string{o.authCertificate}, cases: newRefineryCases(o),
 		connect: func(ctx context.Context, how via) (net.Conn, error) {
-			w, err := o.accept(ctx, l, how)
-			if errors.Is(err, errNotTLS) && how == withUnknownAuthority {
-				return w, nil
+			config, err := o.serverConfig(how)
+			if err != nil {
+				return nil, err
 			}
-			return w, err
+			conn, err := accept(ctx)
+			if err != nil {
+				return nil, err
+			}
+			w, err := secured(ctx, conn, config, o.Patience, tls.Server)
+			return w, tolerable(err, how)
 		},
 	}
 }
@@ -133,26 +151,22 @@ func refinerySuite(o *Options, l net.Listener) *suite {
 // deadlined is a listener that can stop waiting.
 type deadlined interface{ SetDeadline(time.Time) error }
 
-func (o *Options) accept(ctx context.Context, l net.Listener, how via) (wrapped, error) {
-	config, err := o.serverConfig(how)
-	if err != nil {
-		return wrapped{}, err
-	}
-	if d, ok := l.(deadlined); ok {
-		if err := d.SetDeadline(time.Now().Add(o.ConnectTimeout)); err != nil {
-			return wrapped{}, err
+// accept returns a function that waits for the refinery to connect to l.
+func (o *Options) accept(l net.Listener) raw {
+	return func(ctx context.Context) (net.Conn, error) {
+		if d, ok := l.(deadlined); ok {
+			if err := d.SetDeadline(time.Now().Add(o.ConnectTimeout)); err != nil {
+				return nil, err
+			}
+			stop := context.AfterFunc(ctx, func() { _ = d.SetDeadline(time.Unix(1, 0)) }) // Wakes Accept.
+			defer stop()
 		}
-		stop := context.AfterFunc(ctx, func() { _ = d.SetDeadline(time.Unix(1, 0)) }) // Wakes Accept.
-		defer stop()
+		conn, err := l.Accept()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, fmt.Errorf("no refinery connected to %v within %v", l.Addr(), o.ConnectTimeout)
+		}
+		return conn, err
 	}
-	conn, err := l.Accept()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return wrapped{}, fmt.Errorf("no refinery connected to %v within %v", l.Addr(), o.ConnectTimeout)
-	}
-	if err != nil {
-		return wrapped{}, err
-	}
-	return secured(ctx, conn, config, o.Patience, tls.Server)
 }
 
 // probe goes through one opening, to tell a peer that cannot be tested from one that fails cases.

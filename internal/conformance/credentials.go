@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -117,10 +119,13 @@ func leafPEM(c *tls.Certificate) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
 }
 
+// helloBytes is at least what the kit's hello has by itself, with a key share of a post-quantum curve.
+const helloBytes = 2 << 10
+
 // clientConfig is the kit's TLS against a master; nil for none.
-func (o *Options) clientConfig(how via) *tls.Config {
+func (o *Options) clientConfig(how via) (*tls.Config, error) {
 	if o.Transport == Plaintext || how == withoutTLS {
-		return nil
+		return nil, nil
 	}
 	name := o.ServerName
 	if name == "" {
@@ -135,24 +140,43 @@ func (o *Options) clientConfig(how via) *tls.Config {
 		own = o.denied
 	case withoutCertificate:
 		own = nil
+	case withUnknownAuthority:
+		var err error
+		if own, err = selfSigned(o.own); err != nil {
+			return nil, err
+		}
+	case withLongHello:
+		for size := 0; size < o.TLSFlightBytes*3/4-helloBytes; size += 201 {
+			c.NextProtos = append(c.NextProtos, strings.Repeat("x", 200)) // A master that knows no such protocol goes on.
+		}
+	case withLongChain:
+		long := *own
+		long.Certificate = slices.Clone(own.Certificate)
+		for size := 0; size <= o.TLSFlightBytes; size += len(own.Certificate[0]) {
+			long.Certificate = append(long.Certificate, own.Certificate[0])
+		}
+		own = &long
 	}
 	if own != nil {
 		// Whatever authorities the master names: the case says which certificate to show.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own, nil }
 	}
-	return c
+	return c, nil
 }
 
 // serverConfig is the kit's TLS against a refinery; nil for none.
 func (o *Options) serverConfig(how via) (*tls.Config, error) {
-	if o.Transport == Plaintext {
+	if o.Transport == Plaintext || how == withoutTLS {
 		return nil, nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*o.own}, SessionTicketsDisabled: true}
 	if o.Transport == MutualTLS {
 		c.MinVersion, c.ClientAuth, c.ClientCAs = tls.VersionTLS13, tls.RequireAndVerifyClientCert, o.authorities
 	}
-	if how == withUnknownAuthority {
+	switch how {
+	case withTLS12:
+		c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	case withUnknownAuthority:
 		stranger, err := selfSigned(o.own)
 		if err != nil {
 			return nil, err

@@ -20,23 +20,26 @@ func TestTheExampleInPythonPasses(t *testing.T) {
 	}
 	f := newFiles(t)
 	own := []string{"--cert=" + f.path("server.crt"), "--key=" + f.path("server.key")}
+	timeouts := []string{fmt.Sprintf("--alive-timeout=%v", testAlive.Seconds()), fmt.Sprintf("--handshake-timeout=%v", testHandshake.Seconds())}
+	authority := []string{"--ca=" + f.path("ca.crt"), "--server-name=localhost"}
+	shared := []string{"--auth-cert=" + f.path("shared")}
 	for _, tc := range []struct {
 		transport Transport
 		flags     []string
 		example   []string
 	}{
-		{Plaintext, []string{"--auth-cert=" + f.path("shared")}, []string{"--auth-cert=" + f.path("shared")}},
-		{MutualTLS, slices.Concat(own, timeoutFlags, []string{"--ca=" + f.path("ca.crt")}),
-			[]string{"--ca=" + f.path("ca.crt"), "--server-name=localhost", "--cert=" + f.path("client.crt"), "--key=" + f.path("client.key"),
-				fmt.Sprintf("--alive-timeout=%v", testAlive.Seconds()), fmt.Sprintf("--handshake-timeout=%v", testHandshake.Seconds())}},
+		{Plaintext, shared, shared},
+		{ServerTLS, slices.Concat(own, shared), slices.Concat(authority, shared)},
+		{MutualTLS, slices.Concat(own, []string{"--ca=" + f.path("ca.crt")}),
+			slices.Concat(authority, []string{"--cert=" + f.path("client.crt"), "--key=" + f.path("client.key")})},
 	} {
 		t.Run(string(tc.transport), func(t *testing.T) {
 			t.Parallel()
 			var example *exec.Cmd
 			said := make(chan []string, 1)
 			r := runOnRefinery(t, func(address string) {
-				example = exec.Command(python, append([]string{examplePath, "--address=" + address, "--id=" + testID,
-					"--alive-interval=0.2", "--longest-pause=0.01"}, tc.example...)...)
+				example = exec.Command(python, slices.Concat([]string{examplePath, "--address=" + address, "--id=" + testID,
+					"--alive-interval=0.2", "--longest-pause=0.01"}, timeouts, tc.example)...)
 				stderr, err := example.StderrPipe()
 				if err == nil {
 					err = example.Start()
@@ -45,8 +48,8 @@ func TestTheExampleInPythonPasses(t *testing.T) {
 					t.Fatal(err)
 				}
 				go func() { said <- tracebacks(bufio.NewScanner(stderr)) }()
-			}, append(tc.flags, "--transport="+string(tc.transport))...)
-			checkCounts(t, r, tc.transport, 80)
+			}, slices.Concat(tc.flags, timeoutFlags, []string{"--transport=" + string(tc.transport), "--unusable-upstream=nonsense"})...)
+			checkCounts(t, r, 100)
 			_ = example.Process.Kill()
 			if lines := <-said; len(lines) > 0 {
 				t.Errorf("the example said\n%s", strings.Join(lines, "\n"))

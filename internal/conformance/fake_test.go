@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -37,6 +38,10 @@ func (d duplex) Close() error {
 }
 
 func (d duplex) SetWriteDeadline(at time.Time) error { return d.out.SetWriteDeadline(at) }
+
+func (d duplex) SetDeadline(at time.Time) error {
+	return errors.Join(d.SetReadDeadline(at), d.SetWriteDeadline(at))
+}
 
 // mutation is what a fake peer does wrong; the zero value is right in everything.
 type mutation struct {
@@ -75,6 +80,31 @@ type mutation struct {
 	pace      float64           // refinery: interval of its heartbeats, in intervals; 0: 1, negative: none
 	vanishes  bool              // refinery: does not come back
 	murmurs   bool              // refinery: sends conn:alive behind its conn:close
+	abrupt    bool              // closes the socket at once after conn:close
+	endless   bool              // discards without end after conn:close
+	keepsOpen bool              // does not close its direction after conn:close
+	impatient string            // state in which it does not wait for its turn
+	splits    bool              // each ;; separates
+	nested    bool              // <EOF> within a string does not end a message
+	lingers   bool              // handles what came with a violation before it closes
+	fromStart bool              // counts the alive timeout from the beginning of the session
+	staysOpen bool              // no write timeout
+	again     bool              // master: takes conn:establish behind conn:close; refinery: goes on where its last session was
+	content   bool              // refinery: takes an upstream that it cannot use
+
+	// Of places (masters).
+	places   int  // connections that are not authenticated, at most, beyond the right number
+	late     bool // refuses only when something has come
+	curious  bool // answers what comes over a connection that there is no place for
+	oneByOne bool // serves one connection that is not authenticated after the other
+
+	// Of TLS.
+	tls       func(*tls.Config)
+	unbounded bool // takes TLS flights of any length
+	narrow    bool // takes TLS flights of 4 KiB at most
+	alsoPlain bool // master: speaks without TLS too
+	slowTLS   bool // does not count TLS into the handshake timeout
+	trusting  bool // master: lets in whatever certificate is said
 }
 
 var (
@@ -85,12 +115,26 @@ var (
 // fakePeer is the side of one connection that both fakes share.
 type fakePeer struct {
 	mutation
-	side  side // who it is
-	conn  net.Conn
-	gone  <-chan struct{} // closed when the kit has closed everything
-	state string
-	buf   []byte
-	read  time.Time // when the last byte came
+	side    side // who it is
+	conn    net.Conn
+	gone    <-chan struct{} // closed when the kit has closed everything
+	state   string
+	buf     []byte
+	read    time.Time // when the last byte came
+	tried   bool      // it has been impatient
+	closed  bool      // it was sent conn:close
+	resumes bool      // it begins where its last session was
+	leave   func()    // gives back its place
+	began   time.Time // of the session
+	writes  time.Duration
+}
+
+// hangsUp closes behind what is written.
+type hangsUp struct{ net.Conn }
+
+func (h hangsUp) Write(p []byte) (int, error) {
+	n, err := h.Conn.Write(p)
+	return n, errors.Join(err, h.Close())
 }
 
 func (f *fakePeer) send(code, payload string) {
@@ -98,9 +142,35 @@ func (f *fakePeer) send(code, payload string) {
 	if other, ok := f.text[code]; ok {
 		m = other
 	}
-	if m != "" {
-		_, _ = f.conn.Write([]byte(m)) // A kit that has closed is read as ended.
+	if m == "" {
+		return
 	}
+	if f.state == "Authenticated" && !f.staysOpen {
+		_ = f.conn.SetWriteDeadline(time.Now().Add(f.writes))
+	}
+	if _, err := f.conn.Write([]byte(m)); errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = f.conn.Close()
+	} // Any other kit that has closed is read as ended.
+}
+
+// farewell sends conn:close and does as R-5.8 says.
+func (f *fakePeer) farewell() {
+	f.send(closing, "")
+	if f.murmurs {
+		f.send(alive, "")
+	}
+	if f.abrupt {
+		return
+	}
+	if c, ok := f.conn.(interface{ CloseWrite() error }); ok && !f.keepsOpen {
+		_ = c.CloseWrite()
+	}
+	until := time.Now().Add(time.Second)
+	if f.endless {
+		until = until.Add(time.Hour)
+	}
+	_ = f.conn.SetReadDeadline(until)
+	_, _ = io.Copy(io.Discard, f.conn)
 }
 
 // next reads a message that breaks no rule.
@@ -109,7 +179,7 @@ func (f *fakePeer) next(limit int, deadline func() time.Time) (*message, error) 
 		if f.badCode() {
 			return nil, errViolation
 		}
-		raw, rest, ok := cut(f.buf)
+		raw, rest, ok := f.cut()
 		if len(raw) > limit || (!ok && len(f.buf) >= limit) {
 			return nil, errTooLong
 		}
@@ -129,10 +199,32 @@ func (f *fakePeer) next(limit int, deadline func() time.Time) (*message, error) 
 	}
 }
 
+// cut takes a message off, as far as the mutation knows where it ends.
+func (f *fakePeer) cut() (raw string, rest []byte, ok bool) {
+	raw, rest, ok = cut(f.buf)
+	for within := regexp.MustCompile(`[^"}]<EOF>$`); f.nested && ok && within.MatchString(raw) && strings.Count(raw, `"`)%2 == 1; {
+		var more string
+		if more, rest, ok = cut(rest); ok {
+			raw += more
+		}
+	}
+	return raw, rest, ok
+}
+
 func (f *fakePeer) fill(deadline func() time.Time) error {
 	b := make([]byte, 128<<10)
-	_ = f.conn.SetReadDeadline(deadline())
+	due := deadline()
+	if f.impatient == f.state && !f.tried {
+		due = time.Now().Add(quietTime / 3)
+	}
+	_ = f.conn.SetReadDeadline(due)
 	n, err := f.conn.Read(b)
+	if f.impatient == f.state && !f.tried && errors.Is(err, os.ErrDeadlineExceeded) {
+		f.tried = true
+		f.send(map[string]string{"New": startAuth, "Authenticating": authAck, "Acknowledging": alive,
+			"Establishing": authStart, "Verifying": authAck}[f.state], "")
+		return nil
+	}
 	f.buf = append(f.buf, b[:n]...)
 	if n > 0 {
 		f.read = time.Now()
@@ -172,11 +264,17 @@ func (f *fakePeer) parse(raw string) (*message, error) {
 		}
 	}
 	m := parse(compose(code, f.unwrap(payload)))
+	if f.nested && strings.Contains(payload, eof) {
+		m = parse(compose(code, strings.ReplaceAll(payload, eof, "")))
+	}
 	from := master
 	if f.side == master {
 		from = refinery
 	}
 	faults := slices.Concat(m.broken, checkKeys(from, &m))
+	if !f.splits || !strings.Contains(payload, separator) {
+		faults = slices.DeleteFunc(faults, func(b broken) bool { return b.rule == "R-3.8" }) // A rule for writers.
+	}
 	if f.fewKeys && len(m.values) >= maxKeys {
 		faults = append(faults, broken{"R-3.3", "too many"})
 	}
@@ -221,6 +319,12 @@ func (f *fakePeer) unwrap(payload string) string {
 func (f *fakePeer) take(limit int, deadline func() time.Time, expected ...string) (*message, error) {
 	for {
 		m, err := f.next(limit, deadline)
+		if f.lingers && f.state == "Authenticated" && errors.Is(err, errViolation) {
+			if _, f.buf, _ = cut(f.buf); len(f.buf) > 0 {
+				m, err = f.next(limit, deadline)
+				f.conn = hangsUp{f.conn}
+			}
+		}
 		if errors.Is(err, errTooLong) && f.says != "" {
 			_, _ = f.conn.Write([]byte(f.says))
 		}
@@ -234,6 +338,11 @@ func (f *fakePeer) take(limit int, deadline func() time.Time, expected ...string
 			return m, nil
 		}
 		if f.tolerates == f.state+" "+m.code {
+			continue
+		}
+		f.closed = m.code == closing
+		if f.side == master && f.again && f.closed && len(f.buf) > 0 {
+			expected = []string{establish}
 			continue
 		}
 		return nil, errViolation // Or conn:close: closed either way.
@@ -261,6 +370,8 @@ func (f *fakePeer) aliveDeadline(timeout time.Duration, seen *time.Time) time.Ti
 	switch {
 	case f.noTimer == "alive":
 		return time.Now().Add(time.Hour)
+	case f.fromStart:
+		return f.began.Add(timeout)
 	case f.byteAlive && f.read.After(*seen):
 		return f.read.Add(timeout)
 	}
@@ -269,169 +380,3 @@ func (f *fakePeer) aliveDeadline(timeout time.Duration, seen *time.Time) time.Ti
 
 // limit is the bound with what the mutation adds to it.
 func (f *fakePeer) limit(of string, bytes int) int { return bytes + f.longer[of] }
-
-// fakeMaster serves one connection.
-func fakeMaster(o *Options, m mutation, conn net.Conn, gone <-chan struct{}) {
-	defer conn.Close()
-	f := &fakePeer{mutation: m, side: master, conn: conn, gone: gone, state: "New"}
-	deadline := f.handshakeDeadline(o.HandshakeTimeout)
-	hello, err := f.take(f.limit(establish, o.EstablishBytes), deadline, establish)
-	if err != nil {
-		return
-	}
-	if hello.text("version") == o.RefusedVersion {
-		if !f.mute {
-			f.send(closing, "")
-		}
-		return
-	}
-	if f.ahead() {
-		return
-	}
-	f.state = "Authenticating"
-	f.send(startAuth, "")
-	proof, err := f.take(f.limit(authStart, o.AuthStartBytes), deadline, authStart)
-	if err != nil || f.ahead() {
-		return
-	}
-	if proof.text("cert") == o.deniedCertificate {
-		f.state = "Denied"
-		f.send(authDec, "")
-		if f.retries {
-			if _, err := f.take(o.AuthStartBytes, deadline, authStart); err == nil {
-				f.send(authAck, object(upstreamMembers))
-			}
-			return
-		}
-		if !f.hasty {
-			_, _ = f.take(o.SessionBytes, deadline)
-		}
-		return
-	}
-	f.state = "Acknowledging"
-	f.send(authAck, object(upstreamMembers))
-	if _, err := f.take(f.limit(alive, o.SessionBytes), deadline, authAck); err == nil {
-		f.state = "Authenticated"
-		f.serve(o)
-	}
-}
-
-// serve is the master's session.
-func (f *fakePeer) serve(o *Options) {
-	seen := time.Now()
-	for {
-		m, err := f.take(f.limit(alive, o.SessionBytes), func() time.Time { return f.aliveDeadline(o.AliveTimeout, &seen) }, alive)
-		if errors.Is(err, os.ErrDeadlineExceeded) && f.lastWord {
-			f.send(closing, "")
-		}
-		if err != nil || (f.picky && (m.text("load") == "37%" || m.text("load") == "1.5")) {
-			return
-		}
-		seen = time.Now()
-		if !f.plain || len(m.values) == 0 {
-			f.send(alive, "")
-		}
-	}
-}
-
-// fakeRefinery connects again and again until ctx ends.
-func fakeRefinery(ctx context.Context, o *Options, m mutation, connections chan<- net.Conn) {
-	for {
-		kit, own, gone := newDuplex()
-		select {
-		case connections <- kit:
-		case <-ctx.Done():
-			return
-		}
-		f := &fakePeer{mutation: m, side: refinery, conn: own, gone: gone, state: "Establishing"}
-		f.refine(o)
-		_ = own.Close()
-		if m.vanishes {
-			return
-		}
-	}
-}
-
-func (f *fakePeer) refine(o *Options) {
-	deadline := f.handshakeDeadline(o.HandshakeTimeout)
-	limit := f.limit(authAck, o.MaxMessageBytes)
-	f.send(establish, `{"id":"a","version":"0.1.0","type":"refinery"}`)
-	if _, err := f.take(limit, deadline, startAuth); err != nil || f.ahead() {
-		return
-	}
-	f.state = "Verifying"
-	f.send(authStart, `{"cert":"a"}`)
-	m, err := f.take(limit, deadline, authAck, authDec)
-	if err != nil {
-		return
-	}
-	if m.code == authDec {
-		f.leave()
-		return
-	}
-	if f.ahead() {
-		return
-	}
-	f.state = "Authenticated"
-	f.send(authAck, "")
-	f.stay(o, limit)
-}
-
-// leave is what follows auth:dec.
-func (f *fakePeer) leave() {
-	if f.hasty {
-		return
-	}
-	f.send(closing, "")
-	if f.murmurs {
-		f.send(alive, "")
-	}
-}
-
-// stay is the refinery's session.
-func (f *fakePeer) stay(o *Options, limit int) {
-	pace := f.pace
-	if pace == 0 {
-		pace = 1
-	}
-	if pace < 0 {
-		pace = 1e6
-	}
-	pause := time.Duration(pace * float64(o.AliveInterval))
-	seen, beat, unanswered := time.Now(), time.Now().Add(pause), 0
-	for {
-		silence := f.aliveDeadline(o.AliveTimeout, &seen)
-		m, err := f.take(limit, func() time.Time {
-			if beat.Before(silence) {
-				return beat
-			}
-			return silence
-		}, alive, authAck)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(silence):
-			f.send(alive, "")
-			unanswered++
-			beat = beat.Add(pause)
-			continue
-		case errors.Is(err, os.ErrDeadlineExceeded) && f.lastWord:
-			f.send(closing, "")
-			return
-		case err != nil:
-			return
-		}
-		seen = time.Now()
-		f.reply(m, &unanswered)
-	}
-}
-
-func (f *fakePeer) reply(m *message, unanswered *int) {
-	switch {
-	case m.code == authAck && !f.stubborn:
-		f.send(authAck, "")
-	case m.code == authAck:
-	case *unanswered > 0 && !f.chatty:
-		*unanswered--
-	case !f.deaf:
-		f.send(alive, "")
-	}
-}

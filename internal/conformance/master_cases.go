@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // masterCases plays refineries against a master.
@@ -17,6 +16,7 @@ type masterCases struct {
 func newMasterCases(o *Options) []*testCase {
 	m := &masterCases{o: o, members: membersOf(o)}
 	m.paths()
+	m.marks()
 	m.order()
 	m.ahead()
 	m.division()
@@ -26,6 +26,7 @@ func newMasterCases(o *Options) []*testCase {
 	m.session()
 	m.denial()
 	m.timers()
+	m.places()
 	m.transport()
 	return m.all
 }
@@ -98,6 +99,33 @@ func (m *masterCases) paths() {
 		m.add("R-2.6", "the end of the stream in state "+at.name, at.steps, hangUp, ended())
 	}
 	m.add("R-2.6", "the end of the stream within a message", m.authenticating(), send(authStart+separator+`{"cert":"`), hangUp, ended())
+	m.add("R-1.1", "no second session on a connection", m.authenticated(), send(m.message(closing)+m.message(establish)), ended())
+	m.add("R-3.8", "no mark stands in the master's messages", m.authenticated())
+	m.add("R-7.1", "what comes with a violation is not answered", m.authenticated(),
+		send(compose("conn:hello", "")+m.message(alive)), ended())
+	m.later()
+}
+
+// later is a node of a later version, whose messages have keys that this version does not know.
+func (m *masterCases) later() {
+	more := func(code string) string {
+		members := m.members[code]
+		if members != "" {
+			members += ","
+		}
+		return compose(code, object(members+`"later":"1","more":["2"],"most":{"k":"3"}`))
+	}
+	m.add("R-9.1", "a node of a later version, with keys of its own in every message",
+		send(more(establish)), expect(startAuth), send(more(authStart)), expect(authAck),
+		send(more(authAck)), send(more(alive)), m.answered(1), send(more(closing)), ended())
+}
+
+// marks stand where only a reader's care tells what they mean.
+func (m *masterCases) marks() {
+	m.add("R-2.1", "a further ;; is part of the payload",
+		send(compose(establish, object(m.members[establish]+`,"x":"a;;b;;"`))), expect(startAuth))
+	m.add("R-2.1", "the first <EOF> ends the message, within a string too",
+		send(compose(establish, object(`"x":"a<EOF>",`+m.members[establish]))), ended())
 }
 
 type masterState struct {
@@ -217,26 +245,6 @@ func (m *masterCases) payloads() {
 	m.add("R-3.6", "a payload of auth:ack", m.acknowledging(), send(compose(authAck, `{"x":"1"}`)), m.heartbeat())
 }
 
-// bounds are tried at the bound and one byte beyond it.
-func (m *masterCases) bounds() {
-	for _, b := range [...]struct {
-		code   string
-		before []step
-		size   int
-		reply  step
-	}{
-		{establish, nil, m.o.EstablishBytes, expect(startAuth)},
-		{authStart, m.authenticating(), m.o.AuthStartBytes, expect(authAck)},
-		{alive, m.authenticated(), m.o.SessionBytes, m.answered(1)},
-	} {
-		members := m.members[b.code]
-		m.add("R-2.5", fmt.Sprintf("%s of %d bytes", b.code, b.size), b.before, send(padded(b.code, members, b.size)), b.reply)
-		m.add("R-2.5", fmt.Sprintf("%s of %d bytes", b.code, b.size+1), b.before, send(padded(b.code, members, b.size+1)), ended())
-		m.add("R-2.5", fmt.Sprintf("%d bytes of %s without <EOF>", b.size, b.code), b.before,
-			send(unfinished(b.code, members, b.size)), ended())
-	}
-}
-
 func (m *masterCases) session() {
 	m.add("R-5.1", "each conn:alive is answered with one", m.authenticated(), m.heartbeat(), m.heartbeat(), quiet)
 	for _, c := range [...]struct{ rule, words, payload string }{
@@ -256,85 +264,33 @@ func (m *masterCases) session() {
 
 func (m *masterCases) denial() {
 	refused := compose(establish, object(fmt.Sprintf(`"id":%s,"version":%s,"type":%s`, quote(m.o.ID), quote(m.o.RefusedVersion), quote(m.o.Type))))
-	for _, c := range []*testCase{
-		m.add("R-4.4", "a refused version gets conn:close and no reason", send(refused), expect(closing)),
-		m.add("R-5.8", "behind conn:close nothing more is sent, and the stream ends", send(refused), expect(closing), ended()),
-		m.add("R-5.8", "what comes behind conn:close is discarded", send(refused), expect(closing), send(m.message(authStart)), ended()),
-	} {
+	closes := then(send(refused), expect(closing))
+	for _, c := range append(farewells(m.add, m.o.Transport, closes, m.message(authStart)),
+		m.add("R-4.4", "a refused version gets conn:close", closes),
+		m.add("R-7.2", "a refused version gets no reason", closes),
+	) {
 		if m.o.RefusedVersion == "" {
 			c.skip = "needs --refused-version"
 		}
 	}
 	denied := then(send(m.message(establish)), expect(startAuth), send(compose(authStart, `{"cert":`+quote(m.o.deniedCertificate)+`}`)), expect(authDec))
 	for _, c := range []struct {
-		words string
-		steps []step
+		rule, words string
+		steps       []step
 	}{
-		{"a refused certificate gets auth:dec and no reason, and conn:close ends it", then(send(m.message(closing)), ended())},
-		{"after auth:dec the master waits for conn:close", then(quiet)},
-		{"the end of the stream after auth:dec", then(hangUp, ended())},
-		{"no second try after auth:dec", then(send(m.message(authStart)), ended())},
-		{"auth:ack after auth:dec", then(send(m.message(authAck)), ended())},
-		{"conn:alive after auth:dec", then(send(m.message(alive)), ended())},
-		{"conn:establish after auth:dec", then(send(m.message(establish)), ended())},
+		{"R-4.5", "a refused certificate gets auth:dec, and conn:close ends it", then(send(m.message(closing)), ended())},
+		{"R-7.2", "a refused certificate gets no reason", nil},
+		{"R-4.5", "after auth:dec the master waits for conn:close", then(quiet)},
+		{"R-4.5", "the end of the stream after auth:dec", then(hangUp, ended())},
+		{"R-4.5", "no second try after auth:dec", then(send(m.message(authStart)), ended())},
+		{"R-4.5", "auth:ack after auth:dec", then(send(m.message(authAck)), ended())},
+		{"R-4.5", "conn:alive after auth:dec", then(send(m.message(alive)), ended())},
+		{"R-4.5", "conn:establish after auth:dec", then(send(m.message(establish)), ended())},
 	} {
-		tc := m.add("R-4.5", c.words, denied, c.steps)
+		tc := m.add(c.rule, c.words, denied, c.steps)
 		tc.via = withDeniedCertificate
 		if m.o.deniedCertificate == "" {
 			tc.skip = "needs --denied-cert"
 		}
 	}
-}
-
-// timed adds a case that waits for a timer of the master's.
-func (m *masterCases) timed(flag string, due time.Duration, wanted bool, rule, words string, steps ...any) *testCase {
-	c := m.add(rule, words, steps...)
-	c.takes = due + lateness
-	if !wanted {
-		c.skip = fmt.Sprintf("waits for %v: needs --slow or %s", due, flag)
-	}
-	return c
-}
-
-func (m *masterCases) timers() {
-	aliveDue, handshakeDue := m.o.AliveTimeout, m.o.HandshakeTimeout
-	wanted := m.o.Slow || m.o.given["alive-timeout"]
-	m.timed("--alive-timeout", aliveDue, wanted, "R-5.4", "a silent session is closed, without conn:close",
-		m.authenticated(), mark, overdue(aliveDue, alive))
-	m.timed("--alive-timeout", aliveDue, wanted, "R-5.4", "half a message does not keep a session alive",
-		m.authenticated(), mark, trickle(m.message(alive), aliveDue/8, 4), overdue(aliveDue, alive))
-	wanted = m.o.Slow || m.o.given["handshake-timeout"]
-	for _, c := range []struct {
-		words  string
-		before []step
-	}{
-		{"nothing is sent", nil},
-		{"nothing is sent after conn:startAuth", m.authenticating()},
-		{"nothing is sent after auth:ack", m.acknowledging()},
-	} {
-		m.timed("--handshake-timeout", handshakeDue, wanted, "R-6.2", c.words, c.before, overdue(handshakeDue))
-	}
-	m.timed("--handshake-timeout", handshakeDue, wanted, "R-6.2", "a byte now and then does not move the deadline",
-		trickle(m.message(establish), handshakeDue/8, 4), overdue(handshakeDue))
-	if m.o.Transport != Plaintext {
-		m.timed("--handshake-timeout", handshakeDue, wanted, "R-6.2", "nothing is sent, not even TLS",
-			overdue(handshakeDue)).via = withoutTLS
-	}
-}
-
-func (m *masterCases) transport() {
-	if m.o.Transport == Plaintext {
-		return
-	}
-	m.add("R-1.2", "the protocol without TLS gets no answer", func(x *exchange) error {
-		x.write(m.message(establish))
-		return x.noMessage()
-	}).via = withoutTLS
-	if m.o.Transport != MutualTLS {
-		return
-	}
-	m.add("R-1.2", "no client certificate, no session", send(m.message(establish)), ended()).via = withoutCertificate
-	m.add("R-1.2", "TLS 1.2, no session", send(m.message(establish)), ended()).via = withTLS12
-	m.add("R-8.1", "cert that is not the one TLS has proven", m.authenticating(),
-		send(compose(authStart, `{"cert":"another"}`)), expect(authDec), send(m.message(closing)), ended())
 }

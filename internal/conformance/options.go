@@ -32,8 +32,11 @@ type Options struct {
 	ID, Version, Type, RefusedVersion     string
 
 	AliveInterval, AliveTimeout, HandshakeTimeout time.Duration
+	WriteTimeout                                  time.Duration
 	EstablishBytes, AuthStartBytes, SessionBytes  int
-	MaxMessageBytes                               int
+	MaxMessageBytes, TLSFlightBytes               int
+	MaxHandshakesPerSource                        int
+	UnusableUpstream                              string
 	Patience, ConnectTimeout                      time.Duration
 	Slow, List                                    bool
 	Format                                        string
@@ -92,6 +95,9 @@ func flagSet(o *Options) *flag.FlagSet {
 		fs.IntVar(&o.EstablishBytes, "establish-bytes", 4<<10, "`BYTES` of the master's bound EstablishBytes")
 		fs.IntVar(&o.AuthStartBytes, "auth-start-bytes", 64<<10, "`BYTES` of the master's bound AuthStartBytes")
 		fs.IntVar(&o.SessionBytes, "session-bytes", 4<<10, "`BYTES` of the master's bound SessionBytes")
+		fs.IntVar(&o.TLSFlightBytes, "tls-flight-bytes", 8<<10, "`BYTES` of the master's bound TLSFlightBytes")
+		fs.DurationVar(&o.WriteTimeout, "write-timeout", 5*time.Second, "`DURATION` of the master's write timeout; giving it runs the case that waits for it")
+		fs.IntVar(&o.MaxHandshakesPerSource, "max-handshakes-per-source", 32, "`NUMBER` of connections from one address that the master lets wait for authentication")
 	} else {
 		fs.StringVar(&o.Address, "listen", "", "`HOST:PORT` to listen on (required)")
 		fs.StringVar(&o.ID, "id", "", "`ID` that the refinery must announce; default: any")
@@ -100,6 +106,7 @@ func flagSet(o *Options) *flag.FlagSet {
 		fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` that auth:start must send; default: anything, and with MutualTLS the certificate that TLS has proven")
 		fs.IntVar(&o.MaxMessageBytes, "max-message-bytes", 64<<10, "`BYTES` of the refinery's bound MaxMessageBytes")
 		fs.DurationVar(&o.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` of the refinery's alive interval")
+		fs.StringVar(&o.UnusableUpstream, "unusable-upstream", "", "`UPSTREAM` that the refinery cannot use, for the cases that need one")
 		fs.DurationVar(&o.ConnectTimeout, "connect-timeout", time.Minute, "`DURATION` to wait for the refinery to connect")
 	}
 	fs.Func("transport", "`MutualTLS`, ServerTLS or Plaintext (default MutualTLS)", func(s string) error {
@@ -224,6 +231,7 @@ func (o *Options) validateBounds() error {
 		use   bool
 	}{
 		{"patience", o.Patience, true}, {"alive-timeout", o.AliveTimeout, true}, {"handshake-timeout", o.HandshakeTimeout, true},
+		{"write-timeout", o.WriteTimeout, o.peer == master},
 		{"alive-interval", o.AliveInterval, o.peer == refinery}, {"connect-timeout", o.ConnectTimeout, o.peer == refinery},
 	} {
 		if d.use && (d.value < time.Millisecond || d.value > time.Hour) {
@@ -236,11 +244,15 @@ func (o *Options) validateBounds() error {
 		use          bool
 	}{
 		{"establish-bytes", o.EstablishBytes, 1024, o.peer == master}, {"auth-start-bytes", o.AuthStartBytes, 1024, o.peer == master},
-		{"session-bytes", o.SessionBytes, 512, o.peer == master}, {"max-message-bytes", o.MaxMessageBytes, 2048, o.peer == refinery},
+		{"session-bytes", o.SessionBytes, 512, o.peer == master}, {"tls-flight-bytes", o.TLSFlightBytes, 4096, o.peer == master},
+		{"max-message-bytes", o.MaxMessageBytes, 2048, o.peer == refinery},
 	} {
 		if n.use && (n.value < n.least || n.value > 16<<20) {
 			return fmt.Errorf("--%s=%d: write %d to %d", n.flag, n.value, n.least, 16<<20)
 		}
+	}
+	if n := o.MaxHandshakesPerSource; o.peer == master && (n < 2 || n > 256) {
+		return fmt.Errorf("--max-handshakes-per-source=%d: write 2 to 256", n)
 	}
 	for _, a := range [...]struct {
 		flag, value string

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"net"
 	"net/url"
 	"os"
@@ -23,26 +24,34 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Tests of several peers at a time wait for their timers, whatever the number of processors.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	// The timeouts of peers whose timers are tested: as short as a handshake under the race detector allows on a machine
 	// that has other things to do.
 	testAlive     = 2500 * time.Millisecond
 	testHandshake = 2 * time.Second
+	testWrite     = time.Second
 	testInterval  = 200 * time.Millisecond
 	testID        = "press;;1<EOF>"
 	testShared    = "the shared certificate;;<EOF>"
 )
 
-// timeoutFlags run the cases that wait for timeouts; one transport shows them.
+// timeoutFlags run the cases that wait for timeouts.
 var timeoutFlags = []string{"--alive-timeout=" + testAlive.String(), "--handshake-timeout=" + testHandshake.String()}
 
 // checkCounts fails a report that lacks cases.
-func checkCounts(t *testing.T, r Report, transport Transport, passed int) {
+func checkCounts(t *testing.T, r Report, passed int) {
 	t.Helper()
 	for _, c := range r.Cases {
-		if c.Outcome == Skip && (transport == MutualTLS || !strings.HasPrefix(c.Reason, "waits for ")) {
+		if c.Outcome == Skip {
 			t.Errorf("%s was skipped: %s", c.Name, c.Reason)
 		}
 	}
@@ -210,11 +219,9 @@ func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
 			t.Parallel()
 			o := protocol.DefaultServerOptions()
 			o.TLSConfig = tc.config
-			flags := slices.Concat(tc.flags, []string{"--transport=" + string(tc.transport), "--refused-version=9.9.9"})
-			if tc.transport == MutualTLS {
-				o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = testHandshake, testInterval, testAlive
-				flags = append(flags, timeoutFlags...)
-			}
+			o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout = testHandshake, testInterval, testAlive, testWrite
+			flags := slices.Concat(tc.flags, timeoutFlags, []string{"--transport=" + string(tc.transport), "--refused-version=9.9.9",
+				"--write-timeout=" + testWrite.String()})
 			srv, err := protocol.NewServer(tc.gate, o)
 			if err != nil {
 				t.Fatal(err)
@@ -223,7 +230,7 @@ func TestTheMasterOfPackageProtocolPasses(t *testing.T) {
 			served := make(chan error)
 			go func() { served <- srv.Serve(l) }()
 			r := run(t, exitPassed, append([]string{"master", "--address=" + l.Addr().String()}, flags...)...)
-			checkCounts(t, r, tc.transport, 150)
+			checkCounts(t, r, 170)
 			_ = srv.Close()
 			<-served
 		})
@@ -251,16 +258,18 @@ func TestTheRefineryOfPackageProtocolPasses(t *testing.T) {
 			t.Parallel()
 			o := protocol.DefaultClientOptions()
 			o.ID, o.Version, o.Type, o.Certificate = testID, "0.1.0", "refinery", tc.certificate
-			o.AliveInterval = testInterval
-			flags := slices.Concat(tc.flags, []string{"--transport=" + string(tc.transport)})
-			if tc.transport == MutualTLS {
-				o.HandshakeTimeout, o.AliveTimeout = testHandshake, testAlive
-				flags = append(flags, timeoutFlags...)
+			o.AliveInterval, o.HandshakeTimeout, o.AliveTimeout = testInterval, testHandshake, testAlive
+			o.OnUpstream = func(upstream string) error {
+				if upstream == unusable {
+					return errors.New("it cannot be used")
+				}
+				return nil
 			}
+			flags := slices.Concat(tc.flags, timeoutFlags, []string{"--transport=" + string(tc.transport), "--unusable-upstream=" + unusable})
 			ctx, cancel := context.WithCancel(t.Context())
 			stopped := make(chan struct{})
 			start := func(address string) { go func() { defer close(stopped); dialLoop(ctx, address, tc.config, o) }() }
-			checkCounts(t, runOnRefinery(t, start, flags...), tc.transport, 80)
+			checkCounts(t, runOnRefinery(t, start, flags...), 100)
 			cancel()
 			<-stopped
 		})

@@ -3,7 +3,6 @@ package conformance
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -27,9 +26,7 @@ func newRefineryCases(o *Options) []*testCase {
 	r.bounds()
 	r.session()
 	r.timers()
-	if o.Transport != Plaintext {
-		r.add("R-1.2", "a master whose certificate nobody trusts hears nothing", ended()).via = withUnknownAuthority
-	}
+	r.transport()
 	return r.all
 }
 
@@ -133,15 +130,52 @@ func (r *refineryCases) paths() {
 	r.add("R-4.1", "the refinery sends auth:start after conn:startAuth", r.verifying())
 	r.add("R-4.2", "the refinery waits for auth:ack", r.verifying(), quiet)
 	r.add("R-4.1", "the refinery acknowledges auth:ack", r.authenticated())
+	r.add("R-3.8", "no mark stands in the refinery's messages", r.authenticated())
 	denied := then(r.verifying(), send(fromMaster(authDec)), expect(closing))
 	r.add("R-4.1", "conn:close after auth:dec, and nothing more", denied, ended())
-	r.add("R-5.8", "what comes behind the refinery's conn:close is discarded", denied, send(fromMaster(alive)), ended())
+	r.add("R-7.2", "conn:close after auth:dec gives no reason", denied)
+	farewells(r.add, r.o.Transport, denied, fromMaster(alive))
 	r.add("R-4.4", "conn:close instead of conn:startAuth", r.establishing(), send(fromMaster(closing)), ended())
 	r.add("R-5.7", "conn:close instead of auth:ack", r.verifying(), send(fromMaster(closing)), ended())
 	r.add("R-5.7", "conn:close in a session", r.authenticated(), send(fromMaster(closing)), ended(alive))
-	r.add("R-1.1", "the refinery connects again after a session", r.authenticated())
+	r.add("R-1.1", "the next session has a connection of its own, from the start", r.authenticated(),
+		send(fromMaster(closing)), ended(alive), (*exchange).reconnect, r.authenticated()).takes *= 2
+	r.add("R-7.1", "what comes with a violation is not taken", r.authenticated(),
+		send(compose("conn:hello", "")+grant), ended(alive))
 	r.add("R-2.6", "the end of the stream instead of conn:startAuth", r.establishing(), hangUp, ended())
 	r.add("R-2.6", "the end of the stream in a session", r.authenticated(), hangUp, ended(alive))
+	r.add("R-9.1", "a master of a later version, with keys of its own in every message", r.establishing(),
+		send(compose(startAuth, `{"later":"1"}`)), step(r.proves),
+		send(compose(authAck, object(upstreamMembers+`,"more":["2"],"most":{"k":"3"}`))), expect(authAck),
+		lively(1, compose(alive, `{"later":"1"}`)))
+	r.add("R-2.1", "a further ;; is part of the payload", r.verifying(),
+		send(compose(authAck, object(upstreamMembers+`,"x":"a;;b;;"`))), expect(authAck))
+	r.add("R-2.1", "the first <EOF> ends the message, within a string too", r.verifying(),
+		send(compose(authAck, object(`"x":"a<EOF>",`+upstreamMembers))), ended())
+	r.unusable()
+}
+
+// unusable grants what the refinery cannot use.
+func (r *refineryCases) unusable() {
+	bad := compose(authAck, `{"upstream":`+quote(r.o.UnusableUpstream)+`}`)
+	for _, c := range []*testCase{
+		r.add("R-4.6", "an upstream that the refinery cannot use gets conn:close instead of auth:ack", r.verifying(), send(bad), expect(closing)),
+		r.add("R-4.6", "a new upstream that it cannot use gets the same", r.authenticated(), send(bad), closes),
+	} {
+		if r.o.UnusableUpstream == "" {
+			c.skip = "needs --unusable-upstream"
+		}
+	}
+}
+
+// closes expects conn:close; heartbeats may come before it.
+func closes(x *exchange) error {
+	for {
+		m, err := x.message(closing, alive)
+		if err != nil || m.code == closing {
+			return err
+		}
+	}
 }
 
 // order sends every message that a state does not expect, and what would be right before its turn.
@@ -218,13 +252,6 @@ func (r *refineryCases) payloads() {
 	r.add("R-3.6", "an unknown key in conn:startAuth", r.establishing(), send(compose(startAuth, `{"x":["1"]}`)), step(r.proves))
 }
 
-func (r *refineryCases) bounds() {
-	size := r.o.MaxMessageBytes
-	r.add("R-2.5", fmt.Sprintf("auth:ack of %d bytes", size), r.verifying(), send(padded(authAck, upstreamMembers, size)), expect(authAck))
-	r.add("R-2.5", fmt.Sprintf("auth:ack of %d bytes", size+1), r.verifying(), send(padded(authAck, upstreamMembers, size+1)), ended())
-	r.add("R-2.5", fmt.Sprintf("%d bytes without <EOF>", size), r.verifying(), send(unfinished(authAck, upstreamMembers, size)), ended())
-}
-
 func (r *refineryCases) session() {
 	interval := r.o.AliveInterval
 	r.add("R-5.2", "conn:alive each interval, 10 % earlier or later", r.authenticated(), beats(interval)).takes += 3 * interval
@@ -282,27 +309,6 @@ func answeredOnce(interval time.Duration) step {
 			return x.fails("%v", err)
 		}
 		return nil
-	}
-}
-
-func (r *refineryCases) timers() {
-	for _, c := range []struct {
-		flag, rule, words string
-		due               time.Duration
-		steps             []step
-	}{
-		{"alive-timeout", "R-5.4", "a silent master is given up, without conn:close", r.o.AliveTimeout,
-			then(r.authenticated(), mark, overdue(r.o.AliveTimeout, alive))},
-		{"handshake-timeout", "R-6.2", "a master that does not answer conn:establish is given up", r.o.HandshakeTimeout,
-			then(r.establishing(), overdue(r.o.HandshakeTimeout))},
-		{"handshake-timeout", "R-6.2", "a master that does not answer auth:start is given up", r.o.HandshakeTimeout,
-			then(r.verifying(), overdue(r.o.HandshakeTimeout))},
-	} {
-		tc := r.add(c.rule, c.words, c.steps)
-		tc.takes += c.due + lateness
-		if !r.o.Slow && !r.o.given[c.flag] {
-			tc.skip = fmt.Sprintf("waits for %v: needs --slow or --%s", c.due, c.flag)
-		}
 	}
 }
 

@@ -36,7 +36,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.List {
 		return list(o, stdout, stderr)
 	}
-	s, err := open(ctx, o, stderr)
+	s, err := prepare(ctx, o, stderr)
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "conformance:", err)
 		return exitUntested
@@ -45,12 +45,12 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return s.test(ctx, o, stdout, stderr)
 }
 
-// open makes the suite and sees that there is something to test.
-func open(ctx context.Context, o *Options, progress io.Writer) (*suite, error) {
+// prepare makes the suite and sees that there is something to test.
+func prepare(ctx context.Context, o *Options, progress io.Writer) (*suite, error) {
 	var s *suite
 	if o.peer == master {
 		_, _ = fmt.Fprintf(progress, "connecting to %s (%s)\n", o.Address, o.Transport)
-		s = masterSuite(o)
+		s = masterSuite(o, o.dial)
 	} else {
 		l, err := net.Listen("tcp", o.Address)
 		if err != nil {
@@ -58,7 +58,7 @@ func open(ctx context.Context, o *Options, progress io.Writer) (*suite, error) {
 		}
 		o.Address = l.Addr().String()
 		_, _ = fmt.Fprintf(progress, "waiting on %s (%s) for a refinery, %v at most\n", o.Address, o.Transport, o.ConnectTimeout)
-		s = refinerySuite(o, l)
+		s = refinerySuite(o, o.accept(l))
 		s.listener = l
 	}
 	if err := s.probe(ctx, o); err != nil {

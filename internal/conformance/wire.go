@@ -236,3 +236,11 @@ func checkKeys(from side, m *message) (all []broken) {
 	}
 	return all
 }
+
+// checkReason finds a reason where none may be given.
+func checkReason(m *message) []broken {
+	if (m.code == closing || m.code == authDec) && len(m.values) > 0 {
+		return []broken{{"R-7.2", m.code + " with a reason"}}
+	}
+	return nil
+}
