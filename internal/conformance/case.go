@@ -185,7 +185,8 @@ func hangUp(x *exchange) error {
 	return errors.New("this transport cannot close one direction")
 }
 
-// mark sets the time from which overdue counts, which is else that of the connection.
+// mark sets the time from which overdue counts, which is else that of the connection. It stands before the send that the
+// peer's timer counts from: the peer cannot have read it earlier.
 func mark(x *exchange) error { x.begun = time.Now(); return nil }
 
 // overdue expects the peer's timer to end the connection when it is due.

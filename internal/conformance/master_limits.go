@@ -41,9 +41,9 @@ func (m *masterCases) timers() {
 	aliveDue, handshakeDue := m.o.AliveTimeout, m.o.HandshakeTimeout
 	wanted := m.o.Slow || m.o.given["alive-timeout"]
 	m.timed("--alive-timeout", aliveDue, wanted, "R-5.4", "a silent session is closed, without conn:close",
-		m.authenticated(), mark, overdue(aliveDue, alive))
+		m.authenticated(), mark, m.heartbeat(), overdue(aliveDue, alive))
 	m.timed("--alive-timeout", aliveDue, wanted, "R-5.4", "half a message does not keep a session alive",
-		m.authenticated(), mark, trickle(m.message(alive), aliveDue/8, 4), overdue(aliveDue, alive))
+		m.authenticated(), mark, m.heartbeat(), trickle(m.message(alive), aliveDue/8, 4), overdue(aliveDue, alive))
 	m.timed("--alive-timeout", 2*aliveDue, wanted, "R-6.7", "conn:alive just before the alive timeout is in time, twice",
 		m.authenticated(), rest(aliveDue-lateness), m.heartbeat(), rest(aliveDue-lateness), m.heartbeat())
 	m.timed("--write-timeout", m.o.WriteTimeout, m.o.Slow || m.o.given["write-timeout"], "R-6.3", "a session whose answers are not read is closed",

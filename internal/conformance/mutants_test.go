@@ -133,6 +133,7 @@ type mutantTest struct {
 }
 
 func runMutants(t *testing.T, peer side, transport Transport, mutants []mutantTest) {
+	t.Parallel()
 	sound := playMutant(t, peer, transport, mutation{})
 	for _, r := range sound {
 		if r.Outcome != Pass {

@@ -39,7 +39,7 @@ const (
 	testAlive     = 2500 * time.Millisecond
 	testHandshake = 2 * time.Second
 	testWrite     = time.Second
-	testInterval  = 200 * time.Millisecond
+	testInterval  = 500 * time.Millisecond
 	testID        = "press;;1<EOF>"
 	testShared    = "the shared certificate;;<EOF>"
 )

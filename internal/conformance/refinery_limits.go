@@ -20,7 +20,7 @@ func (r *refineryCases) timers() {
 		steps             []step
 	}{
 		{"alive-timeout", "R-5.4", "a silent master is given up, without conn:close", r.o.AliveTimeout,
-			then(r.authenticated(), mark, overdue(r.o.AliveTimeout, alive))},
+			then(r.verifying(), mark, send(grant), expect(authAck), overdue(r.o.AliveTimeout, alive))},
 		{"handshake-timeout", "R-6.2", "a master that does not answer conn:establish is given up", r.o.HandshakeTimeout,
 			then(r.establishing(), overdue(r.o.HandshakeTimeout))},
 		{"handshake-timeout", "R-6.2", "a master that does not answer auth:start is given up", r.o.HandshakeTimeout,
