@@ -34,6 +34,12 @@ func TestWrongFlagsAreOneLineAndTheUsage(t *testing.T) {
 		{[]string{"master", "--address=localhost:1"}, "--cert is required with --transport=MutualTLS: write --cert=FILE"},
 		{[]string{"master", "--address=localhost:1", "--transport=tls"}, "--transport=tls: write MutualTLS, ServerTLS or Plaintext"},
 		{plain, "--auth-cert is required with --transport=Plaintext: write --auth-cert=FILE"},
+		{[]string{"master", "--address=localhost:99999", "--transport=Plaintext", "--auth-cert=x"}, `--address=localhost:99999: "99999" is no port`},
+		{[]string{"master", "--address=localhost:0", "--transport=Plaintext", "--auth-cert=x"}, `--address=localhost:0: "0" is no port`},
+		{[]string{"master", "--list", "--transport=x"}, "--transport=x: write MutualTLS, ServerTLS or Plaintext"},
+		{[]string{"refinery", "--list", "--format=y"}, "--format=y: write text, json or junit"},
+		{[]string{"refinery", "--list", "--run=R-0"}, "no case matches --run; --list shows their names"},
+		{append(plain, "--auth-cert="+f.path("shared"), "--run=R-0"), "no case matches --run; --list shows their names"},
 		{append(plain, "--ca=x"), "--ca has no use with --transport=Plaintext"},
 		{append(plain, "--format=yaml"), "--format=yaml: write text, json or junit"},
 		{append(plain, "--run=("), "invalid value \"(\" for flag -run: error parsing regexp: missing closing ): `(`"},
@@ -173,6 +179,7 @@ func sample() *Report {
 	r.add(Result{Name: "R-2.2 two", Rule: "R-2.2", Outcome: Fail, Sent: []string{"<EOF>"}, Received: []string{"auth:dec;;<EOF>"},
 		Expected: "the end", Came: "auth:dec;;<EOF>"})
 	r.add(Result{Name: "R-6.2 three", Rule: "R-6.2", Outcome: Skip, Reason: "waits for 10s"})
+	r.Unrun = []Result{{Name: "R-7.1 four", Rule: "R-7.1", Outcome: Skip, Reason: "not run: interrupted"}}
 	return r
 }
 
@@ -225,7 +232,7 @@ fail  R-2.2 two     0s
       expected  the end
       came      auth:dec;;<EOF>
 skip  R-6.2 three   waits for 10s
-1 passed, 1 failed, 1 skipped`
+1 passed, 1 failed, 1 skipped, 1 not run: interrupted`
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -241,12 +248,13 @@ func TestJUnitHoldsEachCase(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := junitSuite{
-		XMLName: xml.Name{Local: "testsuite"}, Name: "conformance master", Tests: 3, Failures: 1, Skipped: 1,
+		XMLName: xml.Name{Local: "testsuite"}, Name: "conformance master", Tests: 4, Failures: 1, Skipped: 2,
 		Cases: []junitCase{
 			{Class: "master.R-1.1", Name: "R-1.1 one", Time: "0.2500"},
 			{Class: "master.R-2.2", Name: "R-2.2 two", Time: "0.0000", Failure: &junitMessage{"expected the end; came auth:dec;;<EOF>",
 				"sent      <EOF>\nreceived  auth:dec;;<EOF>\nexpected  the end\ncame      auth:dec;;<EOF>\n"}},
 			{Class: "master.R-6.2", Name: "R-6.2 three", Time: "0.0000", Skipped: &junitMessage{Message: "waits for 10s"}},
+			{Class: "master.R-7.1", Name: "R-7.1 four", Time: "0.0000", Skipped: &junitMessage{Message: "not run: interrupted"}},
 		},
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -286,7 +294,8 @@ func TestAnInterruptedRunSaysWhatWasLeftOut(t *testing.T) {
 	if code := Main(ctx, args, &stdout, io.Discard); code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
-	want := fmt.Sprintf("0 passed, 0 failed, 0 skipped, %d not run: interrupted\n", strings.Count(listed.String(), "\n"))
+	names := strings.Count(listed.String(), "\n")
+	want := fmt.Sprintf("0 passed, 0 failed, 0 skipped, %d not run: interrupted\n", names)
 	if stdout.String() != want {
 		t.Errorf("standard output %q, want %q", stdout.String(), want)
 	}

@@ -124,7 +124,7 @@ func flagSet(o *Options) *flag.FlagSet {
 		o.Run, err = regexp.Compile(s)
 		return err
 	})
-	fs.BoolVar(&o.List, "list", false, "print the names of the cases and do nothing")
+	fs.BoolVar(&o.List, "list", false, "print the names of the cases, and which rules have none and why, and do nothing")
 	fs.StringVar(&o.Format, "format", "text", "`text`, json or junit")
 	return fs
 }
@@ -156,11 +156,14 @@ func ParseOptions(args []string, help io.Writer) (*Options, error) {
 		return nil, fmt.Errorf("%q is not a flag: every setting is written as --name=value", fs.Arg(0))
 	}
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
-	if err := o.validateBounds(); err != nil || o.List {
-		return o, err
+	checks := []func() error{o.validateBounds, o.validateChoices}
+	if !o.List {
+		checks = append(checks, o.validateAddress, o.validateFiles)
 	}
-	if err := o.validate(); err != nil {
-		return nil, err
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return nil, err
+		}
 	}
 	return o, nil
 }
@@ -173,8 +176,7 @@ func printUsage(w io.Writer, peer side) {
 	_, _ = io.WriteString(w, exits)
 }
 
-// validate returns the first thing wrong.
-func (o *Options) validate() error {
+func (o *Options) validateAddress() error {
 	address := "address"
 	if o.peer == refinery {
 		address = "listen"
@@ -182,9 +184,17 @@ func (o *Options) validate() error {
 	if o.Address == "" {
 		return fmt.Errorf("--%s is required: write --%s=HOST:PORT", address, address)
 	}
-	if _, _, err := net.SplitHostPort(o.Address); err != nil {
+	_, port, err := net.SplitHostPort(o.Address)
+	if err != nil {
 		return fmt.Errorf("--%s=%s is not HOST:PORT", address, o.Address)
 	}
+	if n, err := net.LookupPort("tcp", port); err != nil || (n == 0 && o.peer == master) {
+		return fmt.Errorf("--%s=%s: %q is no port", address, o.Address, port)
+	}
+	return nil
+}
+
+func (o *Options) validateChoices() error {
 	switch o.Transport {
 	case MutualTLS, ServerTLS, Plaintext:
 	default:
@@ -195,7 +205,7 @@ func (o *Options) validate() error {
 	default:
 		return fmt.Errorf("--format=%s: write text, json or junit", o.Format)
 	}
-	return o.validateFiles()
+	return nil
 }
 
 func (o *Options) validateFiles() error {

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,9 +18,9 @@ type Report struct {
 	Passed    int       `json:"passed"`
 	Failed    int       `json:"failed"`
 	Skipped   int       `json:"skipped"`
-	// Unrun counts the cases that an interrupted run left out.
-	Unrun int      `json:"unrun"`
-	Cases []Result `json:"cases"`
+	Cases     []Result  `json:"cases"`
+	// Unrun are the cases that an interrupted run left out.
+	Unrun []Result `json:"unrun,omitempty"`
 }
 
 func (r *Report) add(c Result) {
@@ -37,8 +38,8 @@ func (r *Report) add(c Result) {
 // summary is the last line of the text.
 func (r *Report) summary() string {
 	s := fmt.Sprintf("%d passed, %d failed, %d skipped", r.Passed, r.Failed, r.Skipped)
-	if r.Unrun > 0 {
-		s += fmt.Sprintf(", %d not run: interrupted", r.Unrun)
+	if len(r.Unrun) > 0 {
+		s += fmt.Sprintf(", %d not run: interrupted", len(r.Unrun))
 	}
 	return s
 }
@@ -99,9 +100,10 @@ type junitMessage struct {
 }
 
 func (r *Report) writeJUnit(w io.Writer) error {
-	s := junitSuite{Name: "conformance " + r.Tested, Tests: len(r.Cases), Failures: r.Failed, Skipped: r.Skipped}
-	for i := range r.Cases {
-		c := &r.Cases[i]
+	all := slices.Concat(r.Cases, r.Unrun)
+	s := junitSuite{Name: "conformance " + r.Tested, Tests: len(all), Failures: r.Failed, Skipped: r.Skipped + len(r.Unrun)}
+	for i := range all {
+		c := &all[i]
 		j := junitCase{Class: r.Tested + "." + c.Rule, Name: c.Name, Time: fmt.Sprintf("%.4f", c.Seconds)}
 		switch c.Outcome {
 		case Fail:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 )
 
 // Exit codes of Main.
@@ -31,6 +32,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "conformance: %v\n%s", err, usage)
+		return exitUsage
+	}
+	if len((&suite{cases: casesOf(o)}).selected(o.Run)) == 0 {
+		_, _ = fmt.Fprintf(stderr, "conformance: no case matches --run; --list shows their names\n%s", usage)
 		return exitUsage
 	}
 	if o.List {
@@ -78,10 +83,6 @@ func (s *suite) close() {
 // test runs the selected cases and writes the report.
 func (s *suite) test(ctx context.Context, o *Options, stdout, stderr io.Writer) int {
 	cases := s.selected(o.Run)
-	if len(cases) == 0 {
-		_, _ = fmt.Fprintln(stderr, "conformance: no case matches --run; --list shows their names")
-		return exitUsage
-	}
 	width := 0
 	for _, c := range cases {
 		width = max(width, len(c.name()))
@@ -93,7 +94,9 @@ func (s *suite) test(ctx context.Context, o *Options, stdout, stderr io.Writer) 
 			c.writeText(stdout, width)
 		}
 	})
-	r.Unrun = len(cases) - len(r.Cases)
+	for _, c := range cases[len(r.Cases):] {
+		r.Unrun = append(r.Unrun, Result{Name: c.name(), Rule: c.rule, Outcome: Skip, Reason: "not run: interrupted"})
+	}
 	var err error
 	switch o.Format {
 	case "json":
@@ -107,7 +110,7 @@ func (s *suite) test(ctx context.Context, o *Options, stdout, stderr io.Writer) 
 		_, _ = fmt.Fprintln(stderr, "conformance: the report could not be written:", err)
 		return exitFailed
 	}
-	if r.Failed > 0 || r.Unrun > 0 {
+	if r.Failed > 0 || len(r.Unrun) > 0 {
 		return exitFailed
 	}
 	return exitPassed
@@ -122,12 +125,16 @@ func casesOf(o *Options) []*testCase {
 
 func list(o *Options, stdout, stderr io.Writer) int {
 	s := &suite{cases: casesOf(o)}
-	cases := s.selected(o.Run)
-	for _, c := range cases {
-		if _, err := fmt.Fprintln(stdout, c.name()); err != nil {
-			_, _ = fmt.Fprintln(stderr, "conformance:", err)
-			return exitFailed
-		}
+	lines := []string{}
+	for _, c := range s.selected(o.Run) {
+		lines = append(lines, c.name())
+	}
+	if o.Run == nil {
+		lines = append(lines, unseenLines(o.peer)...)
+	}
+	if _, err := fmt.Fprintln(stdout, strings.Join(lines, "\n")); err != nil {
+		_, _ = fmt.Fprintln(stderr, "conformance:", err)
+		return exitFailed
 	}
 	return exitPassed
 }

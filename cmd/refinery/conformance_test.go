@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/internal/conformance"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+// plant is the files of one master and one node.
+type plant struct{ directory string }
+
+func newPlant(t *testing.T) *plant {
+	t.Helper()
+	p := &plant{t.TempDir()}
+	now := time.Now()
+	made, err := pki.NewAuthority("plant", time.Hour, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := pki.ParseAuthority(made.Certificate, made.Key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := authority.IssueServer("localhost", []string{"localhost"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := authority.IssueClient("press", &url.URL{Scheme: "spiffe", Host: "plant", Path: "/press"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"server.crt": server.Certificate, "server.key": server.Key, "shared": []byte("the shared certificate"),
+		"tls.crt": node.Certificate, "tls.key": node.Key, "ca.crt": made.Certificate,
+	} {
+		if err := os.WriteFile(p.path(name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tls.LoadX509KeyPair(p.path("server.crt"), p.path("server.key")); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *plant) path(name string) string { return filepath.Join(p.directory, name) }
+
+// The node as it is delivered, with a process for each few connections: most cases are refusals, after which it waits for
+// longer and longer, as it must.
+func TestTheConformanceKitPasses(t *testing.T) {
+	p := newPlant(t)
+	own := []string{"--cert=" + p.path("server.crt"), "--key=" + p.path("server.key")}
+	shared := "--shared-certificate-file=" + p.path("shared")
+	for _, tc := range []struct {
+		name, transport string
+		kit, node       []string
+	}{
+		{"Plaintext", "Plaintext", []string{"--auth-cert=" + p.path("shared")}, []string{shared}},
+		{"ServerTLS", "ServerTLS", append(own, "--auth-cert="+p.path("shared")), []string{shared, "--certificate-dir=" + p.directory}},
+		{"MutualTLS", "MutualTLS", append(own, "--ca="+p.path("ca.crt")), []string{"--certificate-dir=" + p.directory}},
+		{"MutualTLS, its timeouts", "MutualTLS", append(own, "--ca="+p.path("ca.crt"), "--run=^R-(5.4|6)", "--alive-timeout=3s", "--handshake-timeout=10s"),
+			[]string{"--certificate-dir=" + p.directory}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			stopped := make(chan struct{})
+			started := false
+			stderr := firstLine{told: func(line string) {
+				started = true
+				args := append(tc.node, "--address="+strings.Fields(line)[2], "--server-name=localhost", "--transport="+tc.transport, //nolint:gocritic // of this case alone
+					"--id=press/a", "--version=1.2.3", "--alive-interval=1s", "--alive-timeout=3s", "--upstream-file=", "--http-address=", "--health-address=")
+				go func() { defer close(stopped); keepRunning(ctx, args) }()
+			}}
+			var report bytes.Buffer
+			args := append([]string{"refinery", "--listen=127.0.0.1:0", "--transport=" + tc.transport, "--id=press/a", "--version=1.2.3",
+				"--type=refinery", "--alive-interval=1s", "--patience=900ms", "--unusable-upstream=nonsense"}, tc.kit...)
+			if code := conformance.Main(ctx, args, &report, &stderr); code != 0 {
+				t.Errorf("exit code %d\n%s%s", code, &stderr.text, failures(report.String()))
+			}
+			cancel()
+			if started {
+				<-stopped
+			}
+		})
+	}
+}
+
+// failures leaves out the cases of a report that passed.
+func failures(report string) string {
+	var b strings.Builder
+	for line := range strings.Lines(report) {
+		if !strings.HasPrefix(line, "pass") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// keepRunning starts the node, and starts it anew when it has told of a failure twice, until ctx is done.
+func keepRunning(ctx context.Context, args []string) {
+	for ctx.Err() == nil {
+		process, stop := context.WithCancel(ctx)
+		c := refinery(process, args...)
+		stderr, err := c.StderrPipe()
+		if err == nil {
+			err = c.Start()
+		}
+		if err == nil {
+			failed := 0
+			for lines := bufio.NewScanner(stderr); failed < 2 && lines.Scan(); {
+				if strings.Contains(lines.Text(), "level=WARN") {
+					failed++
+				}
+			}
+		}
+		stop()
+		_ = c.Wait() // It was killed.
+	}
+}
+
+// firstLine hands on the first line written to it.
+type firstLine struct {
+	told func(line string)
+	text bytes.Buffer
+}
+
+func (w *firstLine) Write(p []byte) (int, error) {
+	if w.text.Len() == 0 {
+		w.told(string(p))
+	}
+	return w.text.Write(p)
+}
