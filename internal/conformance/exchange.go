@@ -44,8 +44,9 @@ type exchange struct {
 	// rule is that of the case. Rules of judgedApart are judged in their own cases only.
 	rule string
 
-	begun    time.Time   // of the connection, or of what a timer of the peer's counts from
-	arrivals chan []byte // closed when the peer has closed
+	begun    time.Time     // of the connection, or of what a timer of the peer's counts from
+	slack    time.Duration // by which the peer may have begun to count earlier
+	arrivals chan []byte   // closed when the peer has closed
 	done     chan struct{}
 	buf      []byte
 	ended    bool
@@ -57,7 +58,7 @@ type exchange struct {
 }
 
 func newExchange(ctx context.Context, conn net.Conn, peer side, patience time.Duration, secrets ...string) *exchange {
-	x := &exchange{ctx: ctx, peer: peer, patience: patience, secrets: secrets}
+	x := &exchange{ctx: ctx, peer: peer, patience: patience, secrets: secrets, slack: lateness / 5}
 	x.begin(conn)
 	return x
 }
@@ -258,7 +259,7 @@ func (x *exchange) endAfter(start time.Time, due time.Duration, tolerated ...str
 		}
 		return err
 	}
-	if took := time.Since(start); took < due-lateness/5 {
+	if took := time.Since(start); took < due-x.slack {
 		return x.fails("the end after %v", took.Round(time.Millisecond))
 	}
 	return nil

@@ -79,7 +79,7 @@ func stalledUntil(due time.Duration) step {
 		x.expecting("the connection closed %v after it began to count", due)
 		if took := time.Since(x.begun); !x.ended {
 			return x.fails("nothing: the connection is still open")
-		} else if took < due-lateness/5 {
+		} else if took < due-x.slack {
 			return x.fails("the end after %v", took.Round(time.Millisecond))
 		}
 		return nil
