@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"flag"
 	"io"
 	"net"
 	"os"
@@ -21,6 +22,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asRefinery) != "" {
 		main()
 		return
+	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil { // Tests wait for timers, whatever the number of processors.
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
