@@ -100,7 +100,7 @@ func (f *fakePeer) open(o *Options, deadline func() time.Time) {
 	if err != nil || f.ahead() {
 		return
 	}
-	if cert := proof.text("cert"); cert == o.deniedCertificate || !(f.trusting || f.proven(cert)) {
+	if cert := proof.text("cert"); cert == o.deniedCertificate || (!f.trusting && !f.proven(cert)) {
 		f.state = "Denied"
 		f.send(authDec, "")
 		if f.retries {
