@@ -31,6 +31,7 @@ type foretelling struct {
 // comesTrue asks about a change, makes it, and compares what became of every node with what was told before.
 func (p *plant) comesTrue(clusterMaster string, nodes []*live, f foretelling) {
 	p.Helper()
+	p.reported(nodes...)
 	told := p.foretold(clusterMaster, f.args...)
 	if diff := cmp.Diff(f.want, told, cmpopts.EquateEmpty()); diff != "" {
 		p.Errorf("%s: what was told (-want +got):\n%s", f.name, diff)
@@ -72,7 +73,6 @@ func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 	address := p.master("alpha")
 	p.kubelet("alpha-tls")
 	nodes := []*live{p.live("press", "press/a", "0.1.0", address), p.live("press", "press/b", "0.2.0", address), p.live("pump", "pump", "0.2.0", address)}
-	p.reported(nodes...)
 
 	own, first, second := v1alpha1.Fingerprint(p.authority("alpha").Certificates[0]), p.newAuthority("first"), p.newAuthority("second")
 	p.must(api.Create(t.Context(), p.tlsSecret("plant-ca", first)))
@@ -145,7 +145,6 @@ func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
 	address := p.master("beta")
 	p.kubelet("beta-tls")
 	nodes := []*live{p.live("press", "press", "0.1.0", address), p.live("pump", "pump", "0.1.0", address)}
-	p.reported(nodes...)
 
 	less := served.DeepCopy()
 	less.Data[v1alpha1.AuthorityKey] = first.Certificate

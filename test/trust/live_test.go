@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -126,7 +127,8 @@ func (p *plant) reported(nodes ...*live) {
 	for name, count := range wanted {
 		p.until(name+" reported", func() bool {
 			r := &v1alpha1.Refinery{}
-			return api.Get(p.Context(), p.key(name), r) == nil && r.Status.Authenticated != nil && r.Status.Authenticated.Nodes == count
+			return api.Get(p.Context(), p.key(name), r) == nil && r.Status.Authenticated != nil && r.Status.Authenticated.Nodes == count &&
+				!slices.ContainsFunc(r.Status.Nodes, func(n v1alpha1.NodeStatus) bool { return n.State != v1alpha1.NodeAuthenticated })
 		})
 	}
 }
