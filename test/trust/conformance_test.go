@@ -1,0 +1,72 @@
+package trust
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/conformance"
+)
+
+// The master as it is delivered, with what the operator made for it, passes every case of the conformance kit.
+func TestMastersPassTheConformanceKit(t *testing.T) {
+	p := newPlant(t)
+	protocol := v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.1.0", AliveIntervalSeconds: 1, AliveTimeoutSeconds: 3, HandshakeTimeoutSeconds: 3}
+	shared := func(transport v1alpha1.Transport) v1alpha1.SecuritySpec {
+		return v1alpha1.SecuritySpec{Transport: transport, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	}
+	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Protocol: protocol})
+	p.createMaster("open", v1alpha1.ClusterMasterSpec{Protocol: protocol, Security: shared(v1alpha1.TransportServerTLS)})
+	p.createMaster("bare", v1alpha1.ClusterMasterSpec{Protocol: protocol, Security: shared(v1alpha1.TransportPlaintext)})
+	for refinery, master := range map[string]string{"press": "alpha", "mill": "open", "kiln": "bare"} {
+		p.must(api.Create(t.Context(), p.refinery(refinery, master)))
+	}
+	p.conditionIs("press", v1alpha1.ConditionCertificateReady, metav1.ConditionTrue)
+	authority := p.authority("alpha")
+	unlisted, err := authority.IssueClient("press", v1alpha1.RefineryIdentity("alpha", p.namespace, "press"), time.Now())
+	p.must(err)
+	for name, content := range map[string][]byte{
+		"unlisted.crt": unlisted.Certificate, "unlisted.key": unlisted.Key, "another": []byte("another certificate")} {
+		p.must(os.WriteFile(filepath.Join(p.directory, name), content, 0o600))
+	}
+	node := p.mount("press-tls")
+	open := filepath.Join(p.mount("open-shared"), v1alpha1.SharedCertificateKey)
+	bare := filepath.Join(p.mount("bare-shared"), v1alpha1.SharedCertificateKey)
+	another := "--denied-cert=" + filepath.Join(p.directory, "another")
+	for _, tc := range []struct{ id, address, transport, flags string }{
+		{"press/kit", p.master("alpha"), "MutualTLS", "--cert=" + node + "/tls.crt --key=" + node + "/tls.key --ca=" + node + "/ca.crt " +
+			"--denied-cert=" + p.directory + "/unlisted.crt --denied-key=" + p.directory + "/unlisted.key"},
+		{"mill/kit", p.master("open", "--shared-certificate-file="+open), "ServerTLS",
+			"--ca=" + p.mount("open-tls") + "/ca.crt --auth-cert=" + open + " " + another},
+		{"kiln/kit", p.master("bare", "--shared-certificate-file="+bare), "Plaintext",
+			"--auth-cert=" + bare + " " + another},
+	} {
+		t.Run(tc.transport, func(t *testing.T) {
+			t.Parallel()
+			var report, progress bytes.Buffer
+			args := append(strings.Fields(tc.flags), "--address="+tc.address, "--transport="+tc.transport, "--server-name=localhost", "--id="+tc.id,
+				"--refused-version=0.0.1", "--alive-timeout=3s", "--handshake-timeout=3s", "--write-timeout=5s")
+			code := conformance.Main(t.Context(), append([]string{"master"}, args...), &report, &progress)
+			if text := report.String(); code != 0 || strings.Contains(text, "\nskip") {
+				t.Errorf("exit code %d\n%s%s", code, &progress, withoutPasses(text))
+			}
+		})
+	}
+}
+
+// withoutPasses leaves out the cases that passed.
+func withoutPasses(report string) string {
+	var b strings.Builder
+	for line := range strings.Lines(report) {
+		if !strings.HasPrefix(line, "pass") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
