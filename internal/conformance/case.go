@@ -167,6 +167,20 @@ func sendPieces(pieces ...string) step {
 	return func(x *exchange) error { x.write(pieces...); return nil }
 }
 
+// sendRecords sends each piece in a TLS record of its own, all of them in one write.
+func sendRecords(pieces ...string) step {
+	return func(x *exchange) error {
+		w, ok := x.conn.(wrapped)
+		if !ok {
+			return errors.New("this transport has no records")
+		}
+		w.tap.cork()
+		x.write(pieces...)
+		w.tap.uncork()
+		return nil
+	}
+}
+
 // expect reads one message, which must have one of the codes.
 func expect(codes ...string) step {
 	return func(x *exchange) error { _, err := x.message(codes...); return err }

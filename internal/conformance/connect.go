@@ -19,11 +19,44 @@ type certified interface{ ConnectionState() tls.ConnectionState }
 // firstBytes is how much of what a peer sends is kept to say what it speaks instead.
 const firstBytes = 64
 
-// tap remembers the first bytes below TLS.
+// tap is what is below TLS. It remembers the first bytes that come, and can hold what is written back, to write it at once.
 type tap struct {
 	net.Conn
-	mu    sync.Mutex
-	first []byte
+	mu     sync.Mutex
+	first  []byte
+	corked bool
+	held   []byte
+}
+
+func (t *tap) Write(p []byte) (int, error) {
+	if t.hold(p) {
+		return len(p), nil
+	}
+	return t.Conn.Write(p)
+}
+
+func (t *tap) hold(p []byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.corked {
+		t.held = append(t.held, p...)
+	}
+	return t.corked
+}
+
+func (t *tap) cork() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.corked = true
+}
+
+// uncork writes what was held back, in one write.
+func (t *tap) uncork() {
+	t.mu.Lock()
+	held := t.held
+	t.corked, t.held = false, nil
+	t.mu.Unlock()
+	_, _ = t.Conn.Write(held) // A peer that has closed is read as ended.
 }
 
 func (t *tap) Read(p []byte) (int, error) {

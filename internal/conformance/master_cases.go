@@ -165,6 +165,10 @@ func (m *masterCases) ahead() {
 	m.add("R-4.2", "one byte behind auth:start", m.authenticating(), send(second+"a"), ended())
 	m.add("R-4.2", "the whole opening in one write", send(first+second+third), ended())
 	m.add("R-4.2", "conn:close behind conn:establish is never ahead of its turn", send(first+m.message(closing)), ended(startAuth))
+	if m.o.Transport != Plaintext {
+		m.add("R-4.2", "one byte behind conn:establish, in a record of its own", sendRecords(first, "a"), ended())
+		m.add("R-4.2", "one byte behind auth:start, in a record of its own", m.authenticating(), sendRecords(second, "a"), ended())
+	}
 }
 
 func (m *masterCases) division() {

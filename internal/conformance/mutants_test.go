@@ -83,7 +83,7 @@ func playMutant(t *testing.T, peer side, transport Transport, m mutation) (resul
 }
 
 // aboutTLS selects the cases that TLS has to do with, and a few more that must pass beside those that fail.
-var aboutTLS = regexp.MustCompile(`^R-(1|4.1|4.5|5.8|6.2|6.8|8)`)
+var aboutTLS = regexp.MustCompile(`^R-(1|4.1|4.2|4.5|5.8|6.2|6.8|8)`)
 
 func failed(results []Result) []string {
 	names := []string{}

@@ -200,6 +200,10 @@ func (r *refineryCases) order() {
 	r.add("R-4.2", "conn:startAuth twice in one write", r.establishing(), send(start+start), ended())
 	r.add("R-4.2", "auth:ack in one write with conn:startAuth", r.establishing(), send(start+grant), ended())
 	r.add("R-4.2", "one byte behind conn:startAuth", r.establishing(), send(start+"a"), ended())
+	if r.o.Transport != Plaintext {
+		r.add("R-4.2", "auth:ack in one write with conn:startAuth, in a record of its own", r.establishing(), sendRecords(start, grant), ended())
+		r.add("R-4.2", "one byte behind auth:ack, in a record of its own", r.verifying(), sendRecords(grant, "a"), ended())
+	}
 	r.add("R-4.2", "conn:alive in one write with auth:ack", r.verifying(), send(grant+fromMaster(alive)), ended())
 }
 
