@@ -44,7 +44,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 	c := &Client{socket: socket{Conn: conn}, o: o, deadline: time.Now().Add(o.HandshakeTimeout)}
 	c.in = reader{conn: &c.socket, borrows: true}
 	_ = conn.SetDeadline(c.deadline) // A socket that fails here fails at the next read.
-	stop := context.AfterFunc(ctx, func() { _ = hang(conn) })
+	stop := context.AfterFunc(ctx, func() { _ = closeBelowTLS(conn) })
 	err := c.open()
 	if !stop() {
 		err = context.Cause(ctx)
@@ -54,7 +54,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 	}
 	if err != nil {
 		c.in.release()
-		_ = hang(conn) // It has failed already.
+		_ = closeBelowTLS(conn) // It has failed already.
 		return nil, err
 	}
 	c.in.borrows = false
@@ -216,7 +216,7 @@ func (c *Client) Run(ctx context.Context) error {
 	if closing {
 		_ = c.goodbye() // The session is over, whether or not the master hears of it.
 	}
-	_ = hang(c.socket.Conn) // It is over either way.
+	_ = closeBelowTLS(c.socket.Conn) // It is over either way.
 	c.in.release()
 	return err
 }
@@ -362,7 +362,7 @@ func (c *Client) fail(cause error) {
 	defer c.mu.Unlock()
 	if c.cause == nil {
 		c.cause = cause
-		_ = hang(c.socket.Conn) // Wakes the reader.
+		_ = closeBelowTLS(c.socket.Conn) // Wakes the reader.
 	}
 }
 
@@ -372,5 +372,5 @@ func (c *Client) Close() error {
 		return nil
 	}
 	err := c.goodbye()
-	return errors.Join(err, hang(c.socket.Conn))
+	return errors.Join(err, closeBelowTLS(c.socket.Conn))
 }

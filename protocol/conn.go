@@ -86,8 +86,8 @@ func hangUp(conn net.Conn) {
 	}
 }
 
-// hang closes the socket, below TLS, which would wait as hangUp says.
-func hang(conn net.Conn) error {
+// closeBelowTLS closes the socket without a word of TLS, which would wait as hangUp says.
+func closeBelowTLS(conn net.Conn) error {
 	if over, ok := conn.(*tls.Conn); ok {
 		conn = over.NetConn()
 	}
