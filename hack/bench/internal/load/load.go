@@ -9,7 +9,10 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
@@ -25,6 +28,7 @@ type Load struct {
 	config  *tls.Config
 	dialect subject.Dialect
 	dialer  net.Dialer
+	dialed  atomic.Uint32
 
 	sessions []net.Conn
 	fleet    *fleet // if there is one
@@ -46,7 +50,7 @@ func (l *Load) Target(t Target, _ *Nothing) (err error) {
 	if l.config, err = t.Setting.ClientConfig(); err != nil {
 		return err
 	}
-	l.dialer = net.Dialer{Timeout: patience, KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1}
+	l.dialer = net.Dialer{Timeout: patience, KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1, Control: portAtConnect}
 	l.dialect, err = subject.DialectOf(t.Subject, t.Setting)
 	return err
 }
@@ -57,9 +61,24 @@ func (l *Load) Usage(settled bool, u *process.Usage) (err error) {
 	return err
 }
 
+// sources is how many addresses of loopback connections come from, in turn. A connection that was closed keeps its port for
+// a second: the 28,000 ports of one address would bound how many handshakes there are in that time.
+const sources = 8
+
+// portAtConnect lets the kernel choose the port when the destination is known, and not when the source is.
+func portAtConnect(_, _ string, c syscall.RawConn) error {
+	var failure error
+	err := c.Control(func(fd uintptr) {
+		failure = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	})
+	return errors.Join(err, failure)
+}
+
 // connect makes one session that idles.
 func (l *Load) connect() (net.Conn, error) {
-	conn, err := l.dialer.Dial("tcp", l.address)
+	dialer := l.dialer
+	dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+l.dialed.Add(1)%sources))}
+	conn, err := dialer.Dial("tcp", l.address)
 	if err != nil {
 		return nil, err
 	}
