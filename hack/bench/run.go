@@ -181,11 +181,16 @@ func repository(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// revisionOf says which sources were measured.
+// revisionOf says which sources were measured. The report itself is none of them.
 func revisionOf(ctx context.Context, root string) string {
-	out, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--always", "--dirty").Output()
+	out, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--always").Output()
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(out))
+	revision := strings.TrimSpace(string(out))
+	changed := exec.CommandContext(ctx, "git", "-C", root, "diff", "--quiet", "HEAD", "--", ".", ":!docs/performance.md", ":!docs/performance")
+	if changed.Run() != nil {
+		revision += "-dirty"
+	}
+	return revision
 }
