@@ -25,8 +25,8 @@ func (s *Session) open(ctx context.Context, o *ServerOptions) error {
 	return nil
 }
 
-// secure puts TLS over the socket, if that is what is configured: nothing later adds or takes it. What a client's certificates cost, TLS pays before it has proven anything of them:
-// hence the bound.
+// secure puts TLS over the socket, if that is what is configured: nothing later adds or takes it. What a client's
+// certificates cost, TLS pays before it has proven anything of them: hence the bound.
 func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	if o.TLSConfig == nil {
 		return nil

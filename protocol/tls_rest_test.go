@@ -115,19 +115,26 @@ func sessionStack() string {
 	return ""
 }
 
-// sessionOverTLS is session over mutual TLS.
-func sessionOverTLS(t *testing.T) (*recorder, net.Conn) {
+// enterOverTLS is session over mutual TLS, and the pipe below it.
+func enterOverTLS(t *testing.T) (h *recorder, pipe net.Conn, conn *tls.Conn) {
 	t.Helper()
 	serverConfig, clientConfig := mutual(t)
-	h := newRecorder()
+	h = newRecorder()
 	o := DefaultServerOptions()
 	o.TLSConfig = serverConfig
 	l := newPipeListener()
 	serve(t, l, h, o)
-	pipe := l.dial()
+	pipe = l.dial()
 	t.Cleanup(func() { _ = pipe.Close() })
-	conn := tls.Client(pipe, clientConfig)
+	conn = tls.Client(pipe, clientConfig)
 	enter(t, conn)
+	return h, pipe, conn
+}
+
+// sessionOverTLS is enterOverTLS in a bubble, when the session has come to rest.
+func sessionOverTLS(t *testing.T) (*recorder, net.Conn) {
+	t.Helper()
+	h, _, conn := enterOverTLS(t)
 	synctest.Wait()
 	return h, conn
 }

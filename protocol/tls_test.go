@@ -302,15 +302,7 @@ func TestASessionOverTLSEndsWithTheAlertThatTLSAsksFor(t *testing.T) {
 		{"conn:close", func(c *tls.Conn) error { _, err := c.Write(closeBytes); return err }},
 		{"the end of the peer's side", (*tls.Conn).CloseWrite},
 	} {
-		serverConfig, clientConfig := mutual(t)
-		o := DefaultServerOptions()
-		o.TLSConfig = serverConfig
-		l := newPipeListener()
-		h := newRecorder()
-		serve(t, l, h, o)
-		pipe := l.dial()
-		conn := tls.Client(pipe, clientConfig)
-		enter(t, conn)
+		h, pipe, conn := enterOverTLS(t)
 		if err := end.by(conn); err != nil {
 			t.Fatal(err)
 		}

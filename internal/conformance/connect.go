@@ -130,22 +130,28 @@ func secured(ctx context.Context, conn net.Conn, config *tls.Config, patience ti
 // raw makes the connection below TLS, or waits for the peer to make it.
 type raw func(ctx context.Context) (net.Conn, error)
 
+// connect returns how a suite gets a connection: raw, and then TLS over it, of a configuration that depends on the case.
+func (o *Options) connect(below raw, configure func(via) (*tls.Config, error), over func(net.Conn, *tls.Config) *tls.Conn,
+) func(context.Context, via) (net.Conn, error) {
+	return func(ctx context.Context, how via) (net.Conn, error) {
+		config, err := configure(how)
+		if err != nil {
+			return nil, err
+		}
+		conn, err := below(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w, err := secured(ctx, conn, config, o.Patience, over)
+		return w, tolerable(err, how)
+	}
+}
+
 // masterSuite tests the master that dial reaches.
 func masterSuite(o *Options, dial raw) *suite {
 	return &suite{
 		peer: master, patience: o.Patience, secrets: []string{o.authCertificate, o.deniedCertificate}, cases: newMasterCases(o),
-		connect: func(ctx context.Context, how via) (net.Conn, error) {
-			config, err := o.clientConfig(how)
-			if err != nil {
-				return nil, err
-			}
-			conn, err := dial(ctx)
-			if err != nil {
-				return nil, err
-			}
-			w, err := secured(ctx, conn, config, o.Patience, tls.Client)
-			return w, tolerable(err, how)
-		},
+		connect: o.connect(dial, o.clientConfig, tls.Client),
 	}
 }
 
@@ -166,18 +172,7 @@ func (o *Options) dial(ctx context.Context) (net.Conn, error) {
 func refinerySuite(o *Options, accept raw) *suite {
 	return &suite{
 		peer: refinery, patience: o.Patience, secrets: []string{o.authCertificate}, cases: newRefineryCases(o),
-		connect: func(ctx context.Context, how via) (net.Conn, error) {
-			config, err := o.serverConfig(how)
-			if err != nil {
-				return nil, err
-			}
-			conn, err := accept(ctx)
-			if err != nil {
-				return nil, err
-			}
-			w, err := secured(ctx, conn, config, o.Patience, tls.Server)
-			return w, tolerable(err, how)
-		},
+		connect: o.connect(accept, o.serverConfig, tls.Server),
 	}
 }
 
