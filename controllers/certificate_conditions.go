@@ -121,7 +121,7 @@ func refineryExpiry(s *refineryScope) []expiry {
 // masterExpiries are the authority and the certificate that the master serves, as far as they are there.
 func masterExpiries(s *masterScope) []expiry {
 	var all []expiry
-	named, brought := namedAuthority(s.master)
+	named, brought := s.master.NamedAuthority()
 	issuer := s.master.Issuer()
 	if s.authority != nil {
 		e := expiry{certificate: s.authority.Certificates[0], brought: brought}

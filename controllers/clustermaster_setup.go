@@ -47,7 +47,7 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 func secretsOfMaster(o client.Object) []string {
 	m := o.(*v1alpha1.ClusterMaster)
 	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName()}
-	if name, ok := namedAuthority(m); ok {
+	if name, ok := m.NamedAuthority(); ok {
 		names = append(names, name)
 	}
 	return names

@@ -44,7 +44,7 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
 		return nil
 	}
-	_, named := namedAuthority(s.master)
+	_, named := s.master.NamedAuthority()
 	switch made, err := r.findAuthority(ctx, s); {
 	case err != nil:
 		return err
@@ -65,7 +65,7 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 // does not exist.
 func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterScope) (made bool, err error) {
 	authority, err := r.authority(ctx, r.apply, s.master)
-	_, named := namedAuthority(s.master)
+	_, named := s.master.NamedAuthority()
 	problem := pki.AsProblem(err)
 	switch {
 	case err == nil:
@@ -173,7 +173,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		}
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
-	if brought, named := namedAuthority(s.master); named {
+	if brought, named := s.master.NamedAuthority(); named {
 		resource.WithAuthority(desired, brought)
 	}
 	if !s.handingOver.IsZero() {
@@ -236,7 +236,7 @@ func (r *ClusterMasterReconciler) verifyBrought(ctx context.Context, s *masterSc
 // own where it is not used.
 func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *masterScope) error {
 	own := &corev1.Secret{}
-	own.Namespace, own.Name = s.master.Namespace, s.master.Name+"-shared"
+	own.Namespace, own.Name = s.master.Namespace, s.master.OwnSharedSecretName()
 	shared := s.master.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate
 	named := s.master.Spec.Certificates != nil && s.master.Spec.Certificates.Shared != nil
 	switch {

@@ -76,7 +76,7 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		return e.issuersAuthority(ctx, m)
 	}
 	var authority *pki.Authority
-	if name, ok := namedAuthority(m); ok {
+	if name, ok := m.NamedAuthority(); ok {
 		secret, err := e.namedSecret(ctx, m.Namespace, name)
 		if err != nil {
 			return nil, err
@@ -103,14 +103,6 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 	}
 	authority.LeafDuration = m.CertificatePeriods().Duration
 	return authority, e.retainAuthorities(ctx, a, m, authority)
-}
-
-// namedAuthority is the Secret of an authority that the user brings.
-func namedAuthority(m *v1alpha1.ClusterMaster) (string, bool) {
-	if c := m.Spec.Certificates; c != nil && c.Authority != nil {
-		return c.Authority.SecretRef.Name, true
-	}
-	return "", false
 }
 
 // inSecret puts the name of the Secret in front of a Problem.

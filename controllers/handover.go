@@ -32,7 +32,7 @@ func (e *Environment) served(ctx context.Context, a *apply.Applier, m *v1alpha1.
 // takesOver tells that the operator's own authority takes the place of one that was brought, and is named no more:
 // from the time on when that is taken out of the spec until nobody needs it.
 func (e *Environment) takesOver(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (bool, error) {
-	if _, named := namedAuthority(m); named || m.Issuer() != nil {
+	if _, named := m.NamedAuthority(); named || m.Issuer() != nil {
 		return false, nil
 	}
 	secret, err := e.served(ctx, a, m)
@@ -50,7 +50,7 @@ func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m
 	if err != nil || secret == nil {
 		return err
 	}
-	if _, named := namedAuthority(m); !named && !resource.HasBroughtAuthority(secret) {
+	if _, named := m.NamedAuthority(); !named && !resource.HasBroughtAuthority(secret) {
 		return nil
 	}
 	authority.Since = resource.PhaseBegan(secret)
@@ -60,19 +60,18 @@ func (e *Environment) retainAuthorities(ctx context.Context, a *apply.Applier, m
 	if err != nil {
 		return nil //nolint:nilerr // it is about to be written anew
 	}
-	now := e.Clock.Now()
-	authority.Retain(slices.DeleteFunc(bundle, func(c *x509.Certificate) bool {
-		return slices.ContainsFunc(authority.Certificates, c.Equal) || now.After(c.NotAfter) ||
-			!slices.Contains(m.Status.Authorities, v1alpha1.Fingerprint(c))
+	former := pki.Retained(bundle, m.Status.Authorities, e.Clock.Now())
+	authority.Retain(slices.DeleteFunc(former, func(c *x509.Certificate) bool {
+		return slices.ContainsFunc(authority.Certificates, c.Equal)
 	})...)
 	return nil
 }
 
 // handOver lets another authority take the place of the one before, where either was brought, as rotateAuthority does
 // where both are of the operator's making. Its state is the Secret of the master's certificate: who signed that, and
-// which authorities go with it. The master serves the certificate of the one before until everybody has been seen to trust the new one,
-// and what is brought no more is trusted until nobody needs it. Other than there, nothing can be issued from the
-// one before: nodes get their certificates from the new one as soon as the master lets these in.
+// which authorities go with it. The master serves the certificate of the one before until everybody has been seen to
+// trust the new one, and what is brought no more is trusted until nobody needs it. Other than there, nothing can be
+// issued from the one before: nodes get their certificates from the new one as soon as the master lets these in.
 func (r *ClusterMasterReconciler) handOver(ctx context.Context, s *masterScope, secret *issuedSecret, current held, v *verdict) error {
 	var phase pki.RotationPhase
 	switch {

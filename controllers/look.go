@@ -93,7 +93,7 @@ func (r *ClusterMasterReconciler) readServed(ctx context.Context, s *masterScope
 // lookAtExpired finds out since when an authority that is no good has been, for what measures it.
 func (r *ClusterMasterReconciler) lookAtExpired(ctx context.Context, s *masterScope) error {
 	name, key := s.master.AuthoritySecretName(), corev1.TLSCertKey
-	if named, ok := namedAuthority(s.master); ok {
+	if named, ok := s.master.NamedAuthority(); ok {
 		name = named
 	} else if s.master.Issuer() != nil {
 		name, key = s.master.CertificateSecretName(), v1alpha1.AuthorityKey

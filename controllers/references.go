@@ -17,7 +17,7 @@ import (
 
 // keptBy tells what a Secret is for that a ClusterMaster keeps to itself. It is empty for all others.
 func keptBy(m *v1alpha1.ClusterMaster, secret string) string {
-	authority, named := namedAuthority(m)
+	authority, named := m.NamedAuthority()
 	switch {
 	case secret == m.AuthoritySecretName(), named && secret == authority:
 		return fmt.Sprintf("it is for the certificate authority of ClusterMaster %s", m.Name)

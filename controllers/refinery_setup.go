@@ -78,7 +78,7 @@ func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.O
 func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
 	requests := r.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name)
 	for _, master := range r.mastersBySecret(ctx, secret) {
-		name, named := namedAuthority(&master)
+		name, named := master.NamedAuthority()
 		if (named && name == secret.Name) || (master.Issuer() != nil && master.CertificateSecretName() == secret.Name) {
 			requests = append(requests, r.refineriesBy(ctx, secret.Namespace, masterIndex, master.Name)...)
 		}
@@ -113,9 +113,10 @@ func secretMetadata() *metav1.PartialObjectMetadata {
 	return secret
 }
 
-// masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate,
-// the authorities, whether these are being replaced, whether there is an active master and which it has loaded. The counts that a master writes, and those of
-// a rotation, would wake all its Refineries; the phases of a rotation do so by the authority's Secret.
+// masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate, the
+// authorities, whether these are being replaced, whether there is an active master and which it has loaded. The
+// counts that a master writes, and those of a rotation, would wake all its Refineries; the phases of a rotation do so
+// by the authority's Secret.
 func masterMatters() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
 		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)

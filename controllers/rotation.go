@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -141,7 +142,5 @@ func forcesRotation(m *v1alpha1.ClusterMaster, phase pki.RotationPhase, asked st
 
 // isRotating tells by its status that the authority of a ClusterMaster is being replaced.
 func isRotating(m *v1alpha1.ClusterMaster) bool {
-	return slices.ContainsFunc(m.Status.Conditions, func(c metav1.Condition) bool {
-		return c.Type == v1alpha1.ConditionCertificateAuthorityRotating
-	})
+	return meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating) != nil
 }

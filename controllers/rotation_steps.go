@@ -30,7 +30,7 @@ func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *master
 	if err != nil {
 		return err
 	}
-	if _, named := namedAuthority(s.master); named || takesOver {
+	if _, named := s.master.NamedAuthority(); named || takesOver {
 		s.handsOver = true // one thing at a time
 		return nil
 	}
@@ -168,7 +168,7 @@ func ignoredRequest(m *v1alpha1.ClusterMaster) string {
 		return fmt.Sprintf("annotation %s has no effect with certificates.issuerRef: have %s %s sign by another authority, and then Certificate %s issued anew; take the annotation away",
 			v1alpha1.RotateCAAnnotation, issuer.Kind, issuer.Name, m.CertificateSecretName())
 	}
-	if name, named := namedAuthority(m); named {
+	if name, named := m.NamedAuthority(); named {
 		return fmt.Sprintf("annotation %s has no effect with certificates.authority: put another authority into Secret %s, or name another Secret; take the annotation away",
 			v1alpha1.RotateCAAnnotation, name)
 	}

@@ -49,7 +49,18 @@ func (m *ClusterMaster) SharedSecretName() string {
 	if c := m.Spec.Certificates; c != nil && c.Shared != nil {
 		return c.Shared.SecretRef.Name
 	}
-	return m.Name + "-shared"
+	return m.OwnSharedSecretName()
+}
+
+// OwnSharedSecretName is the Secret of the shared certificate that the operator makes where the spec names none.
+func (m *ClusterMaster) OwnSharedSecretName() string { return m.Name + "-shared" }
+
+// NamedAuthority is the Secret of an authority that the user brings; false where the spec names none.
+func (m *ClusterMaster) NamedAuthority() (string, bool) {
+	if c := m.Spec.Certificates; c != nil && c.Authority != nil {
+		return c.Authority.SecretRef.Name, true
+	}
+	return "", false
 }
 
 // LeaseName is the Lease that the active master holds.

@@ -77,10 +77,10 @@ func (c *change) trust(ctx context.Context, v *view) (trust, error) {
 	if t.unknown == "" {
 		t.unknown = c.forced(b.note == handedOver)
 	}
-	for _, a := range b.current {
-		if !c.now.After(a.NotAfter) && !slices.ContainsFunc(b.next, a.Equal) {
-			t.anchors = append([]*x509.Certificate{}, b.next...)
-		}
+	if slices.ContainsFunc(b.current, func(a *x509.Certificate) bool {
+		return !c.now.After(a.NotAfter) && !slices.ContainsFunc(b.next, a.Equal)
+	}) {
+		t.anchors = append([]*x509.Certificate{}, b.next...) // not nil, even of none
 	}
 	return t, nil
 }
@@ -97,20 +97,20 @@ const unmarked = "spec.certificates.authority is taken away, and Secret %s does 
 
 // replaces tells whether another Secret, or none, is to hold the authority.
 func (c *change) replaces() bool {
-	was, wasNamed := authoritySecret(c.before)
-	is, isNamed := authoritySecret(c.after)
+	was, wasNamed := c.before.NamedAuthority()
+	is, isNamed := c.after.NamedAuthority()
 	return was != is || wasNamed != isNamed
 }
 
 // rewrites tells whether a file holds the authority, or the bundle.
 func (c *change) rewrites() bool {
-	named, _ := authoritySecret(c.after)
+	named, _ := c.after.NamedAuthority()
 	return c.secrets[named] != nil || c.secrets[c.after.CertificateSecretName()] != nil
 }
 
 // checkSecrets refuses Secrets that have nothing to do with who is let in: they would be no change.
 func (c *change) checkSecrets() error {
-	named, _ := authoritySecret(c.after)
+	named, _ := c.after.NamedAuthority()
 	for _, name := range slices.Sorted(maps.Keys(c.secrets)) {
 		if s := c.secrets[name]; s.Namespace != "" && s.Namespace != c.before.Namespace {
 			return fmt.Errorf("the file holds Secret %s/%s, and ClusterMaster %s is in namespace %s", s.Namespace, name, c.before.Name, c.before.Namespace)
@@ -156,7 +156,7 @@ func (c *change) bundles(ctx context.Context, v *view) (b bundles, err error) {
 	case authority == nil && !resource.HasBroughtAuthority(secret):
 		b.unknown = fmt.Sprintf(unmarked, secret.Name)
 	default:
-		b.next = c.retained(b.current)
+		b.next = pki.Retained(b.current, c.before.Status.Authorities, c.now)
 		if authority == nil || slices.ContainsFunc(authority.Certificates, func(a *x509.Certificate) bool { return !slices.ContainsFunc(b.current, a.Equal) }) {
 			b.note = handedOver
 		}
@@ -167,16 +167,9 @@ func (c *change) bundles(ctx context.Context, v *view) (b bundles, err error) {
 	return b, err
 }
 
-// retained are the authorities that the operator goes on trusting when another one takes their place.
-func (c *change) retained(bundle []*x509.Certificate) []*x509.Certificate {
-	return slices.DeleteFunc(slices.Clone(bundle), func(a *x509.Certificate) bool {
-		return c.now.After(a.NotAfter) || !slices.Contains(c.before.Status.Authorities, v1alpha1.Fingerprint(a))
-	})
-}
-
 // authority is the one that would be brought, or nil for one of the operator's own.
 func (c *change) authority(ctx context.Context, v *view) (*pki.Authority, error) {
-	name, named := authoritySecret(c.after)
+	name, named := c.after.NamedAuthority()
 	if !named {
 		return nil, nil
 	}
@@ -208,7 +201,7 @@ func (c *change) shared(ctx context.Context, v *view) (bool, error) {
 	if err == nil && next == nil {
 		next, err = v.secret(ctx, is)
 	}
-	if apierrors.IsNotFound(err) && is == c.after.Name+"-shared" {
+	if apierrors.IsNotFound(err) && is == c.after.OwnSharedSecretName() {
 		return true, nil // the operator makes one
 	}
 	if err != nil {
@@ -226,7 +219,7 @@ func usesShared(m *v1alpha1.ClusterMaster) bool {
 func (c *change) forced(begins bool) string {
 	const force, rotate = v1alpha1.ForceCARotationAnnotation, v1alpha1.RotateCAAnnotation
 	forces, asks := c.after.Annotations[force], ""
-	if _, named := authoritySecret(c.after); !named && c.after.Issuer() == nil {
+	if _, named := c.after.NamedAuthority(); !named && c.after.Issuer() == nil {
 		asks = c.after.Annotations[rotate]
 	}
 	begins = begins || (asks != "" && asks != c.before.Annotations[rotate])
@@ -239,14 +232,6 @@ func (c *change) forced(begins bool) string {
 	default:
 		return ""
 	}
-}
-
-// authoritySecret is the Secret of an authority that is brought.
-func authoritySecret(m *v1alpha1.ClusterMaster) (string, bool) {
-	if c := m.Spec.Certificates; c != nil && c.Authority != nil {
-		return c.Authority.SecretRef.Name, true
-	}
-	return "", false
 }
 
 func certificates(secret *corev1.Secret, key string) ([]*x509.Certificate, error) {
