@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,60 +11,65 @@ import (
 
 // arrival is an accepted connection that is not authenticated yet.
 type arrival struct {
-	conn     net.Conn
-	from     *source
-	deadline time.Time // of the whole handshake, waiting included
-	begun    time.Time // when its handshake began; zero while it waits
-	turn     turn
-	place    *list.Element // in the list of its turn
-	session  atomic.Pointer[Session]
+	conn    net.Conn
+	from    *source
+	came    time.Time
+	begun   time.Time // when its handshake began; zero while it waits
+	since   time.Time // when its turn began
+	turn    turn
+	number  uint64        // in the order in which they came
+	place   *list.Element // in the list of its turn
+	session atomic.Pointer[Session]
 }
 
 // turn is what an arrival has of the handshakes that may be in flight.
 type turn uint8
 
 const (
-	turnAhead turn = iota // it waits, and nothing is read from it
+	turnAhead turn = iota // it waits in line, and nothing is read from it
 	turnNow               // its handshake is one of MaxHandshakes
-	turnPast              // its handshake goes on, and keeps nobody waiting any more
+	turnPast              // its handshake is one of MaxSlowHandshakes, and keeps nobody waiting
 	turnOver              // it is authenticated, closed, or about to be
 )
 
-// source is where arrivals come from: an IP address, or, on a transport without any, one connection.
-type source struct {
-	address  netip.Addr
-	arrivals int // not authenticated yet
-	begun    int // of these, the handshakes in flight
-}
-
 // admission decides, before anything is spent on a connection, whether it is refused, waits or may begin its handshake
-//
+// (R-4.3, R-6.4, R-6.5, R-6.6, R-6.9,
+//
 type admission struct {
 	mu       sync.Mutex
 	closed   bool
 	limits   admissionLimits
 	sessions int // connections open: waiting, handshaking or authenticated
 	sources  map[netip.Addr]*source
-	line     []*arrival // turnAhead, in the order in which they came
-	now      list.List  // turnNow, in the order in which they began
-	past     list.List  // turnPast, the same
-	// again is called when a turn has lasted for long enough and others wait; wake is its timer.
+	line     waitingLine // turnAhead
+	now      list.List   // turnNow, in the order in which they began
+	past     list.List   // turnPast, the same
+	// silent reports whether the peer of a connection sent nothing that is not read yet.
+	silent func(net.Conn) bool
+	// again is called when time has changed who is next, or has to go; wake is its timer.
 	again func()
 	wake  *time.Timer
 }
 
+// maxTurns is how many turns a handshake has at most that waits for this side.
+const maxTurns = 8
+
 type admissionLimits struct {
-	sessions, handshakes, waiting, perSource int
-	turn                                     time.Duration
+	sessions, handshakes, slow, waiting, perSource int
+	// turn is for how long a handshake keeps others waiting, patience for how long a connection waits for its turn.
+	turn, patience time.Duration
 }
 
 // configure sets the limits. What is over a new limit already stays.
 func (a *admission) configure(o *ServerOptions) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.limits = admissionLimits{o.MaxSessions, o.MaxHandshakes, o.MaxWaiting, o.MaxHandshakesPerSource, o.HandshakeTurn}
+	a.limits = admissionLimits{
+		sessions: o.MaxSessions, handshakes: o.MaxHandshakes, slow: o.MaxSlowHandshakes, waiting: o.MaxWaiting,
+		perSource: o.MaxHandshakesPerSource, turn: min(o.HandshakeTurn, o.HandshakeTimeout/8), patience: o.HandshakeTimeout / 2,
+	}
 	if a.sources == nil {
-		a.sources = make(map[netip.Addr]*source)
+		a.sources, a.line = make(map[netip.Addr]*source), newWaitingLine()
 	}
 }
 
@@ -78,106 +82,110 @@ func (a *admission) admit(c *arrival) (displaced *arrival, err error) {
 	switch {
 	case a.closed:
 		return nil, ErrServerClosed
-	case a.sessions >= a.limits.sessions:
-		return nil, ErrTooManySessions
-	case from.arrivals >= a.limits.perSource && from.address.IsValid():
+	case from.arrivals() >= a.limits.perSource && from.address.IsValid():
 		return nil, ErrTooManyFromSource
-	case a.unauthenticated() >= a.limits.handshakes+a.limits.waiting:
-		if displaced = a.displace(from); displaced == nil {
-			return nil, ErrTooManyHandshakes
+	case a.sessions >= a.limits.sessions:
+		err = ErrTooManySessions
+	case a.line.len() >= a.limits.waiting:
+		err = ErrTooManyHandshakes
+	}
+	if err != nil {
+		if displaced = a.line.spare(from); displaced == nil {
+			return nil, err
 		}
+		a.sendAway(displaced)
 	}
 	if from.address.IsValid() {
 		a.sources[from.address] = from
 	}
 	c.from = from
-	from.arrivals++
 	a.sessions++
-	a.line = append(a.line, c)
+	a.line.push(c)
 	return displaced, nil
 }
 
-func (a *admission) unauthenticated() int { return len(a.line) + a.now.Len() + a.past.Len() }
-
-// displace takes its place from one of the source that has most of them, if that has at least two more than from: from
-// it the one that has been handshaking longest, if its turn is over, else the one that came last. Whoever comes alone is
-// never displaced.
-func (a *admission) displace(from *source) *arrival {
-	var most *source
-	for _, s := range a.sources {
-		if most == nil || s.arrivals > most.arrivals {
-			most = s
-		}
-	}
-	if most == nil || most.arrivals < from.arrivals+2 {
-		return nil
-	}
-	for e := a.past.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*arrival); c.from == most {
-			a.leave(c)
-			return c
-		}
-	}
-	for i, c := range slices.Backward(a.line) {
-		if c.from == most {
-			a.line = slices.Delete(a.line, i, i+1)
-			a.sessions--
-			a.leave(c)
-			return c
-		}
-	}
-	return nil
-}
-
-// next returns the connection whose turn it is, or nil. Of those that wait it is one of a source with the fewest
-// handshakes in flight, and of these the one that came first: a source that has many keeps only itself waiting.
-//
-// Deadlines in the line need no timer: whoever comes to be ahead of a connection either has an earlier deadline, or is
-// ahead only while another of its own source handshakes, which has one. So a turn comes at the own deadline at the latest.
-func (a *admission) next() *arrival {
+// next returns the connection whose turn it is, or nil, and those that have to go: they waited for too long, or lost
+// their place to one whose turn it is.
+func (a *admission) next() (c *arrival, gone []*arrival) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.line) == 0 {
-		return nil
-	}
 	now := time.Now()
-	a.endTurns(now)
-	if a.now.Len() >= a.limits.handshakes {
-		a.wakeAfter(a.now.Front().Value.(*arrival).begun.Add(a.limits.turn).Sub(now))
-		return nil
+	for c = a.line.oldest(); c != nil && now.Sub(c.came) >= a.limits.patience; c = a.line.oldest() {
+		a.sendAway(c)
+		gone = append(gone, c)
 	}
-	first := 0
-	for i, c := range a.line {
-		if c.from.begun < a.line[first].from.begun {
-			first = i
-		}
-		if a.line[first].from.begun == 0 {
-			break
-		}
+	if c = a.line.first(); c == nil {
+		return nil, gone
 	}
-	c := a.line[first]
-	if a.line = slices.Delete(a.line, first, first+1); len(a.line) == 0 {
-		a.line = nil
+	displaced, free := a.freeTurn(now, c.from)
+	gone = append(gone, displaced...)
+	if !free {
+		a.wakeAt(now)
+		return nil, gone
 	}
-	c.begun = now
-	c.from.begun++
+	a.line.serve(c)
+	c.begun, c.since = now, now
 	c.turn, c.place = turnNow, a.now.PushBack(c)
-	return c
+	return c, gone
 }
 
-// endTurns ends the turns that have lasted for long enough: a peer that stalls does not keep others waiting.
-func (a *admission) endTurns(now time.Time) {
-	for e := a.now.Front(); e != nil; e = a.now.Front() {
-		c := e.Value.(*arrival)
-		if now.Sub(c.begun) < a.limits.turn {
-			return
+// freeTurn makes sure that a turn is free for a connection from there, if one can be: it ends turns that have lasted for
+// long enough. Where no place is left for one more such handshake, another of them is displaced.
+func (a *admission) freeTurn(now time.Time, from *source) (displaced []*arrival, free bool) {
+	for a.now.Len() >= a.limits.handshakes {
+		longest := a.now.Front().Value.(*arrival)
+		if now.Sub(longest.since) < a.limits.turn {
+			return displaced, false
 		}
-		a.now.Remove(e)
-		c.turn, c.place = turnPast, a.past.PushBack(c)
+		keeps := a.keepsTurn(now, longest, from)
+		if !keeps && a.past.Len() >= a.limits.slow {
+			if slow := a.slowest(longest, from); slow != nil {
+				a.leave(slow)
+				displaced = append(displaced, slow)
+			} else {
+				keeps = true
+			}
+		}
+		switch {
+		case keeps:
+			longest.since = now
+			a.now.MoveToBack(longest.place)
+		case longest.turn == turnNow:
+			a.now.Remove(longest.place)
+			longest.turn, longest.place = turnPast, a.past.PushBack(longest)
+		}
 	}
+	return displaced, true
 }
 
-func (a *admission) wakeAfter(wait time.Duration) {
+// keepsTurn reports whether a handshake whose turn is over has another one, as it waits for this side: to begin more
+// handshakes instead would end in none of them being done in time. Nobody can keep a turn for long by sending what is not
+// read, nor for more connections than the source has that waits.
+func (a *admission) keepsTurn(now time.Time, c *arrival, from *source) bool {
+	return now.Sub(c.begun) < maxTurns*a.limits.turn && c.from.begun <= from.begun+1 && !a.silent(c.conn)
+}
+
+// slowest returns, of the handshakes whose turn is over, longest among them, the first one of the source that has most
+// handshakes in flight, if that has at least two more than from. Who comes alone is never displaced.
+func (a *admission) slowest(longest *arrival, from *source) (slow *arrival) {
+	most := from.begun + 1
+	for e := a.past.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*arrival); c.from.begun > most {
+			slow, most = c, c.from.begun
+		}
+	}
+	if longest.from.begun > most {
+		return longest
+	}
+	return slow
+}
+
+// wakeAt sets the timer to when a turn is over, or a connection has waited for too long, whichever is first.
+func (a *admission) wakeAt(now time.Time) {
+	wait := min(
+		a.line.oldest().came.Add(a.limits.patience).Sub(now),
+		a.now.Front().Value.(*arrival).since.Add(a.limits.turn).Sub(now),
+	)
 	if a.wake == nil {
 		a.wake = time.AfterFunc(wait, a.again)
 		return
@@ -195,11 +203,19 @@ func (a *admission) opened(c *arrival) bool {
 	return had
 }
 
+// sendAway takes out of line a connection that is to be closed.
+func (a *admission) sendAway(c *arrival) {
+	a.sessions--
+	a.leave(c)
+}
+
 // leave takes c out of what is not authenticated, unless it is out already. Called with mu held.
 func (a *admission) leave(c *arrival) {
 	switch c.turn {
 	case turnOver:
 		return
+	case turnAhead:
+		a.line.remove(c)
 	case turnNow:
 		a.now.Remove(c.place)
 	case turnPast:
@@ -207,9 +223,10 @@ func (a *admission) leave(c *arrival) {
 	}
 	if c.turn != turnAhead {
 		c.from.begun--
+		a.line.rank(c.from)
 	}
 	c.turn, c.place = turnOver, nil
-	if c.from.arrivals--; c.from.arrivals == 0 {
+	if c.from.arrivals() == 0 {
 		delete(a.sources, c.from.address)
 	}
 }
@@ -222,14 +239,13 @@ func (a *admission) ended() {
 }
 
 // close refuses everyone from now on and returns those who stood in line.
-func (a *admission) close() []*arrival {
+func (a *admission) close() (line []*arrival) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	line := a.line
-	a.closed, a.line = true, nil
-	a.sessions -= len(line)
-	for _, c := range line {
-		a.leave(c)
+	a.closed = true
+	for c := a.line.oldest(); c != nil; c = a.line.oldest() {
+		a.sendAway(c)
+		line = append(line, c)
 	}
 	if a.wake != nil {
 		a.wake.Stop()
@@ -240,7 +256,7 @@ func (a *admission) close() []*arrival {
 func (a *admission) counts() (sessions, handshaking, waiting int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.sessions, a.now.Len() + a.past.Len(), len(a.line)
+	return a.sessions, a.now.Len() + a.past.Len(), a.line.len()
 }
 
 // sourceOf returns the source that a connection comes from; called with mu held.

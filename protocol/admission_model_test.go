@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -13,149 +15,285 @@ import (
 // come is a connection that only has an address.
 type come struct {
 	net.Conn
-	from net.Addr
+	from   net.Addr
+	caller *caller
 }
 
 func (c *come) RemoteAddr() net.Addr { return c.from }
 
-// doorModel is what admission has to keep in its books, found by counting.
+// doorModel is what admission has to do, found by looking at everyone. Time passes only where a script says so.
 type doorModel struct {
 	door     admission
-	waiting  []*arrival
-	flying   []*arrival
-	open     int // authenticated
-	refusals map[error]bool
+	elapsed  time.Duration
+	waiting  []*caller      // in the order in which they came
+	flying   []*caller      // in the order in which their turns began
+	lost     []*caller      // displaced, and still closing
+	open     int            // authenticated
+	count    int            // arrivals and turns
+	served   map[string]int // the last turn of each source
+	outcomes map[string]bool
+}
+
+// caller is a connection as the model knows it.
+type caller struct {
+	*arrival
+	source string
+	since  time.Duration // when it came, or its turn began
+	begun  time.Duration // when its first turn began
+	number int           // in the order of arrivals and turns
+	past   bool          // its turn is over
+	silent bool          // it is the peer that is slow
+}
+
+const (
+	modelTurn     = time.Hour
+	modelPatience = 5 * time.Hour // With a turn of an eighth of the timeout at most.
+)
+
+func (m *doorModel) flyingFrom(source string) (n int) {
+	for _, c := range m.flying {
+		if c.source == source {
+			n++
+		}
+	}
+	return n
+}
+
+// oldest returns the number of the first that waits from there.
+func (m *doorModel) oldest(source string) int {
+	i := slices.IndexFunc(m.waiting, func(c *caller) bool { return c.source == source })
+	return m.waiting[i].number
+}
+
+func (m *doorModel) arrivalsFrom(source string) int {
+	n := m.flyingFrom(source)
+	for _, c := range m.waiting {
+		if c.source == source {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *doorModel) arrive(t *rapid.T) {
-	var addr net.Addr = &net.UnixAddr{Name: "memory"}
-	if n := rapid.IntRange(0, 5).Draw(t, "source"); n > 0 {
-		addr = &net.TCPAddr{IP: net.IPv4(10, 0, 0, byte(n))}
+	n := rapid.IntRange(0, 5).Draw(t, "source")
+	m.count++
+	c := &caller{source: fmt.Sprint(n), since: m.elapsed, number: m.count}
+	var addr net.Addr = &net.TCPAddr{IP: net.IPv4(10, 0, 0, byte(n))}
+	if n == 0 {
+		addr, c.source = &net.UnixAddr{Name: "memory"}, fmt.Sprintf("%p", c)
 	}
-	before := m.waiting
-	c := &arrival{conn: &come{from: addr}, deadline: time.Now().Add(time.Minute)}
-	displaced, err := m.door.admit(c)
-	if err != nil {
-		m.refusals[err] = true
-		return
+	c.arrival = &arrival{conn: &come{from: addr, caller: c}, came: time.Now()}
+	l := m.door.limits
+	var want error
+	var most int // of the sources from which someone waits, as many arrivals as that has that has most
+	for _, w := range m.waiting {
+		most = max(most, m.arrivalsFrom(w.source))
 	}
-	m.waiting = append(m.waiting, c)
-	if displaced == nil {
-		return
+	full := false
+	switch from := m.arrivalsFrom(c.source); {
+	case n > 0 && from >= l.perSource:
+		want = ErrTooManyFromSource
+	case len(m.waiting)+len(m.flying)+len(m.lost)+m.open >= l.sessions:
+		if full = most >= from+2; !full {
+			want = ErrTooManySessions
+		}
+	case len(m.waiting) >= l.waiting:
+		if full = most >= from+2; !full {
+			want = ErrTooManyHandshakes
+		}
 	}
-	m.refusals[nil] = true
-	had := func(s *source) (n int) {
-		for _, a := range slices.Concat(before, m.flying) {
-			if a.from == s && a.turn != turnOver {
-				n++
+	displaced, err := m.door.admit(c.arrival)
+	if !errors.Is(err, want) || (displaced != nil) != full {
+		t.Fatalf("from %s: displaces %v, %v; want %t, %v", c.source, displaced, err, full, want)
+	}
+	if displaced != nil {
+		m.displacedBy(t, displaced, most)
+	}
+	m.outcomes[fmt.Sprint(err, full)] = true
+	if err == nil {
+		m.waiting = append(m.waiting, c)
+	}
+}
+
+// displacedBy removes who lost its place in line: of any source that had as many arrivals, the one that came last.
+func (m *doorModel) displacedBy(t *rapid.T, displaced *arrival, arrivals int) {
+	for i, w := range slices.Backward(m.waiting) {
+		if w.arrival != displaced {
+			continue
+		}
+		if n := m.arrivalsFrom(w.source); n != arrivals {
+			t.Fatalf("displaced is one of %d, and another source has %d", n, arrivals)
+		}
+		for _, later := range m.waiting[i+1:] {
+			if later.source == w.source {
+				t.Fatal("displaced is not the one that came last")
 			}
 		}
-		return n
+		m.waiting = slices.Delete(m.waiting, i, i+1)
+		return
 	}
-	if displaced.turn != turnOver || had(displaced.from)+1 < had(c.from)+2 {
-		t.Fatalf("one of %d of its source made room for the %d. of another", had(displaced.from)+1, had(c.from)+1)
+	t.Fatal("displaced is one that does not wait")
+}
+
+// next is admission.next.
+func (m *doorModel) next() (next *caller, gone []*arrival) {
+	for len(m.waiting) > 0 && m.elapsed-m.waiting[0].since >= modelPatience {
+		gone = append(gone, m.waiting[0].arrival)
+		m.waiting = m.waiting[1:]
+		m.outcomes["waited too long"] = true
 	}
-	for i, a := range m.waiting {
-		if a == displaced {
-			m.waiting = append(m.waiting[:i:i], m.waiting[i+1:]...)
-			break
+	if len(m.waiting) == 0 {
+		return nil, gone
+	}
+	next = slices.MinFunc(m.waiting, func(a, b *caller) int {
+		return cmp.Or(
+			cmp.Compare(m.flyingFrom(a.source), m.flyingFrom(b.source)),
+			cmp.Compare(max(m.served[a.source], m.oldest(a.source)), max(m.served[b.source], m.oldest(b.source))),
+			cmp.Compare(a.number, b.number),
+		)
+	})
+	for {
+		var past int
+		var turns []*caller
+		for _, f := range m.flying {
+			if f.past {
+				past++
+			} else {
+				turns = append(turns, f)
+			}
+		}
+		if len(turns) < m.door.limits.handshakes {
+			return next, gone
+		}
+		longest := turns[0]
+		drop := func(c *caller) { m.flying = slices.DeleteFunc(m.flying, func(f *caller) bool { return f == c }) }
+		again := func(why string) {
+			longest.since = m.elapsed
+			drop(longest)
+			m.flying = append(m.flying, longest)
+			m.outcomes[why] = true
+		}
+		ours := !longest.silent && m.elapsed-longest.begun < 8*modelTurn &&
+			m.flyingFrom(longest.source) < m.flyingFrom(next.source)+2
+		switch slow := m.slowest(longest, next.source); {
+		case m.elapsed-longest.since < modelTurn:
+			return nil, gone
+		case ours:
+			again("another turn, as it waits for this side")
+		case past < m.door.limits.slow:
+			longest.past = true
+			m.outcomes["turn over"] = true
+		case slow == nil:
+			again("another turn, as there is no other place")
+		default:
+			gone = append(gone, slow.arrival)
+			drop(slow)
+			m.lost = append(m.lost, slow)
+			longest.past = longest != slow
+			m.outcomes["slow one displaced"] = true
 		}
 	}
 }
 
+// slowest is admission.slowest.
+func (m *doorModel) slowest(longest *caller, source string) (slow *caller) {
+	most := m.flyingFrom(source) + 1
+	for _, f := range m.flying {
+		if n := m.flyingFrom(f.source); n > most && (f.past || f == longest) {
+			slow, most = f, n
+		}
+	}
+	return slow
+}
+
 func (m *doorModel) begin(t *rapid.T) {
-	for c := m.door.next(); c != nil; c = m.door.next() {
-		for i, a := range m.waiting {
-			if a == c {
-				m.waiting = append(m.waiting[:i:i], m.waiting[i+1:]...)
-				m.flying = append(m.flying, c)
-				c = nil
-				break
-			}
+	for {
+		want, wantGone := m.next()
+		got, gone := m.door.next()
+		if !slices.Equal(gone, wantGone) {
+			t.Fatalf("%d have to go, want %d", len(gone), len(wantGone))
 		}
-		if c != nil {
-			t.Fatal("a turn was given to a connection that does not wait")
+		if want == nil && got == nil {
+			return
 		}
+		if want == nil || got != want.arrival {
+			t.Fatalf("the turn is of %v, want %v", got, want)
+		}
+		m.waiting = slices.DeleteFunc(m.waiting, func(c *caller) bool { return c == want })
+		m.count++
+		m.served[want.source] = m.count
+		want.begun, want.since, want.silent = m.elapsed, m.elapsed, rapid.IntRange(0, 3).Draw(t, "silent") > 0
+		m.flying = append(m.flying, want)
 	}
 }
 
 func (m *doorModel) finish(t *rapid.T) {
-	if len(m.flying) == 0 {
+	all := slices.Concat(m.flying, m.lost)
+	if len(all) == 0 {
 		return
 	}
-	i := rapid.IntRange(0, len(m.flying)-1).Draw(t, "which")
-	c := m.flying[i]
-	let := c.turn != turnOver && rapid.Bool().Draw(t, "let in")
-	m.flying = append(m.flying[:i:i], m.flying[i+1:]...)
-	m.door.opened(c)
-	if let {
+	c := rapid.SampledFrom(all).Draw(t, "which")
+	isIt := func(other *caller) bool { return other == c }
+	had := slices.ContainsFunc(m.flying, isIt)
+	m.flying, m.lost = slices.DeleteFunc(m.flying, isIt), slices.DeleteFunc(m.lost, isIt)
+	if m.door.opened(c.arrival) != had {
+		t.Fatalf("that it had a place is not %t", had)
+	}
+	if had && rapid.Bool().Draw(t, "let in") {
 		m.open++
 		return
 	}
 	m.door.ended()
 }
 
+// pass lets time pass, by making everyone older.
+func (m *doorModel) pass(d time.Duration) {
+	m.elapsed += d
+	for _, c := range slices.Concat(m.waiting, m.flying) {
+		c.came, c.arrival.begun, c.arrival.since = c.came.Add(-d), c.arrival.begun.Add(-d), c.arrival.since.Add(-d)
+	}
+}
+
+// check compares the books.
 func (m *doorModel) check(t *rapid.T) {
 	sessions, handshaking, waiting := m.door.counts()
-	flying, sources := 0, make(map[*source][2]int)
-	for _, a := range slices.Concat(m.waiting, m.flying) {
-		if a.turn == turnOver {
-			continue
-		}
-		n := sources[a.from]
-		n[0]++
-		if a.turn != turnAhead {
-			n[1]++
-			flying++
-		}
-		sources[a.from] = n
-	}
-	want := fmt.Sprint(len(m.waiting)+len(m.flying)+m.open, flying, len(m.waiting))
+	want := fmt.Sprint(len(m.waiting)+len(m.flying)+len(m.lost)+m.open, len(m.flying), len(m.waiting))
 	if got := fmt.Sprint(sessions, handshaking, waiting); got != want {
 		t.Fatalf("sessions, handshaking, waiting: %s, want %s", got, want)
 	}
-	l := m.door.limits
-	if m.door.now.Len() > l.handshakes || handshaking+waiting > l.handshakes+l.waiting || sessions > l.sessions {
-		t.Fatalf("over a limit: %d have the turn, %d handshake, %d wait, %d sessions", m.door.now.Len(), handshaking, waiting, sessions)
-	}
-	addressed := 0
-	for s, n := range sources {
-		if s.arrivals != n[0] || s.begun != n[1] {
-			t.Fatalf("the books of %v: %d and %d, want %v", s.address, s.arrivals, s.begun, n)
+	addressed := make(map[string]bool)
+	for _, c := range slices.Concat(m.waiting, m.flying) {
+		s := c.from
+		if s.arrivals() != m.arrivalsFrom(c.source) || s.begun != m.flyingFrom(c.source) {
+			t.Fatalf("the books of %v: %d and %d, want %d and %d",
+				c.source, s.arrivals(), s.begun, m.arrivalsFrom(c.source), m.flyingFrom(c.source))
 		}
 		if s.address.IsValid() {
-			addressed++
-			if m.door.sources[s.address] != s || s.arrivals > l.perSource {
-				t.Fatalf("%v has %d connections, or two books", s.address, s.arrivals)
+			if addressed[c.source] = true; m.door.sources[s.address] != s {
+				t.Fatalf("%v has two books", s.address)
 			}
 		}
 	}
-	if len(m.door.sources) != addressed {
-		t.Fatalf("%d sources are remembered, %d have connections", len(m.door.sources), addressed)
+	if len(m.door.sources) != len(addressed) {
+		t.Fatalf("%d sources are remembered, %d have connections", len(m.door.sources), len(addressed))
 	}
-	if waiting > 0 && m.door.now.Len() < l.handshakes {
-		t.Fatal("connections wait, and a turn is free")
-	}
-}
-
-// pass lets the turns there are be so much older.
-func (m *doorModel) pass(d time.Duration) {
-	for e := m.door.now.Front(); e != nil; e = e.Next() {
-		c := e.Value.(*arrival)
-		c.begun = c.begun.Add(-d)
+	if l := m.door.limits; waiting > l.waiting || m.door.now.Len() > l.handshakes || m.door.past.Len() > l.slow {
+		t.Fatalf("over a limit: %d wait, %d have the turn, %d had it", waiting, m.door.now.Len(), m.door.past.Len())
 	}
 }
 
-// whatever comes, waits, is let in and leaves, the limits hold and the books are right.
+// whatever comes, waits, stalls, is let in and leaves, it happens as the rules say.
 func TestAdmissionKeepsItsBooks(t *testing.T) {
-	seen := make(map[error]bool)
+	outcomes := make(map[string]bool)
 	rapid.Check(t, func(t *rapid.T) {
-		m := &doorModel{refusals: seen}
+		m := &doorModel{outcomes: outcomes, served: make(map[string]int)}
 		o := DefaultServerOptions()
-		o.MaxHandshakes, o.MaxWaiting = rapid.IntRange(1, 3).Draw(t, "handshakes"), rapid.IntRange(0, 6).Draw(t, "waiting")
-		o.MaxSessions, o.MaxHandshakesPerSource = rapid.IntRange(1, 12).Draw(t, "sessions"), rapid.IntRange(1, 5).Draw(t, "per source")
-		o.HandshakeTurn = time.Hour // Time passes only where the model says so.
-		m.door.again = func() {}
+		o.MaxHandshakes, o.MaxSlowHandshakes = rapid.IntRange(1, 3).Draw(t, "handshakes"), rapid.IntRange(0, 4).Draw(t, "slow")
+		o.MaxWaiting = rapid.IntRange(1, 6).Draw(t, "waiting")
+		o.MaxSessions, o.MaxHandshakesPerSource = rapid.IntRange(1, 16).Draw(t, "sessions"), rapid.IntRange(1, 6).Draw(t, "per source")
+		o.HandshakeTurn, o.HandshakeTimeout = modelTurn, 2*modelPatience
+		m.door.again, m.door.silent = func() {}, func(c net.Conn) bool { return c.(*come).caller.silent }
 		m.door.configure(&o)
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			switch rapid.IntRange(0, 5).Draw(t, "step") {
@@ -174,16 +312,23 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 			m.begin(t)
 			m.check(t)
 		}
-		m.door.close()
+		if line := m.door.close(); len(line) != len(m.waiting) {
+			t.Fatalf("%d stood in line, want %d", len(line), len(m.waiting))
+		}
 		m.waiting = nil
-		for len(m.flying) > 0 {
+		for len(m.flying)+len(m.lost) > 0 {
 			m.finish(t)
 		}
 		m.check(t)
 	})
-	for _, want := range []error{nil, ErrTooManySessions, ErrTooManyFromSource, ErrTooManyHandshakes} {
-		if !seen[want] {
-			t.Errorf("the scripts never came to %v", want)
+	for _, want := range []string{
+		"<nil> false", "<nil> true", fmt.Sprint(ErrTooManySessions, false),
+		fmt.Sprint(ErrTooManyFromSource, false),
+		fmt.Sprint(ErrTooManyHandshakes, false), "waited too long", "turn over", "another turn, as it waits for this side",
+		"another turn, as there is no other place", "slow one displaced",
+	} {
+		if !outcomes[want] {
+			t.Errorf("the scripts never came to: %s", want)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package protocol
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,22 +74,22 @@ func TestTheNextTurnIsOfTheSourceWithTheFewestHandshakes(t *testing.T) {
 	})
 }
 
-// one more than there is room for is refused, or displaces one of a source that has at least two more.
+// one more than may wait is refused, or displaces one of a source that has at least two more.
 func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		first []string // who fills the room of four, of which two have the turn
-		wait  time.Duration
+		first []string // the first two have the turn, the other two wait
 		more  string
 		gone  int // which of them is displaced; -1: the new one is refused
 	}{
-		{"everyone has one", []string{"a", "b", "c", "d"}, 0, "e", -1},
-		{"the newcomer's source has as many", []string{"a", "a", "b", "b"}, 0, "a", -1},
-		{"one more is not enough", []string{"a", "a", "a", "b"}, 0, "b", 2},
-		{"those that have their turn stay", []string{"a", "a", "b", "c"}, 0, "d", -1},
-		{"the one that waits and came last", []string{"b", "c", "a", "a"}, 0, "d", 3},
-		{"the one that has been handshaking longest, once its turn is over", []string{"a", "a", "a", "b"}, DefaultHandshakeTurn + time.Millisecond, "d", 0},
-		{"but not while it has its turn", []string{"a", "a", "a", "b"}, DefaultHandshakeTurn - time.Millisecond, "d", 2},
+		{"everyone has one", []string{"a", "b", "c", "d"}, "e", -1},
+		{"the newcomer's source has as many", []string{"a", "b", "a", "b"}, "a", -1},
+		{"one more is not enough", []string{"b", "c", "a", "a"}, "a", -1},
+		{"one more than the newcomer will have is not enough", []string{"a", "b", "a", "c"}, "b", -1},
+		{"two more are", []string{"a", "b", "a", "a"}, "b", 3},
+		{"the one that waits and came last", []string{"b", "c", "a", "a"}, "d", 3},
+		{"the only one that waits", []string{"a", "b", "a", "c"}, "d", 2},
+		{"those that have their turn stay", []string{"a", "a", "b", "c"}, "d", -1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -97,43 +99,186 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 				o.OnRefused = refused.hook
 				l := newPipeListener()
 				srv := serve(t, l, newRecorder(), o)
-				var conns []net.Conn
-				for _, name := range append(tc.first, tc.more) {
-					if len(conns) == len(tc.first) {
-						time.Sleep(tc.wait)
-					}
-					c := l.dialFrom(fmt.Sprint("10.0.0.", name[0]))
-					defer c.Close()
-					conns = append(conns, c)
-					synctest.Wait()
-				}
+				conns := arriveFrom(t, l, append(tc.first, tc.more)...)
+				refused.expect(t, ErrTooManyHandshakes)
 				gone := tc.gone
 				if gone < 0 {
 					gone = len(tc.first)
 				}
-				refused.expect(t, ErrTooManyHandshakes)
-				for i, c := range conns {
-					_ = c.SetReadDeadline(time.Now())
-					if _, err := c.Read(make([]byte, 1)); errors.Is(err, io.EOF) != (i == gone) {
-						t.Errorf("connection %d reads %v; number %d has to go", i, err, gone)
-					}
-				}
-				if s := srv.Stats(); s.Handshaking+s.Waiting != 4 || s.Refused != 1 {
-					t.Errorf("stats %+v", s)
+				expectGone(t, conns, gone)
+				if diff := cmp.Diff(Stats{Accepted: 5, Handshaking: 2, Waiting: 2, Refused: 1}, srv.Stats()); diff != "" {
+					t.Errorf("stats -want +got:\n%s", diff)
 				}
 			})
 		})
 	}
 }
 
-// an authenticated session is displaced by nobody, however long the program takes to hear of it; and who is
+// arriveFrom connects one after the other from addresses named by a letter each.
+func arriveFrom(t *testing.T, l *pipeListener, names ...string) (conns []net.Conn) {
+	t.Helper()
+	for _, name := range names {
+		c := l.dialFrom(fmt.Sprint("10.0.0.", name[0]))
+		t.Cleanup(func() { _ = c.Close() })
+		conns = append(conns, c)
+		synctest.Wait()
+	}
+	return conns
+}
+
+// expectGone fails unless that one of the connections is closed, and no other; -1 is none.
+func expectGone(t *testing.T, conns []net.Conn, gone int) {
+	t.Helper()
+	for i, c := range conns {
+		_ = c.SetReadDeadline(time.Now())
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, io.EOF) != (i == gone) {
+			t.Errorf("connection %d reads %v; number %d has to go", i, err, gone)
+		}
+		_ = c.SetReadDeadline(time.Time{})
+	}
+}
+
+// where there is no place for one more slow handshake, turns go on, unless a source has two more of them.
+func TestASourceWithManySlowHandshakesMakesRoomForOthers(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		first []string // of these, the first two are slow once the last two have had their turn
+		next  string
+		gone  int // which of them is closed for it; -1: it waits
+	}{
+		{"everyone has one", []string{"a", "b", "c", "d"}, "e", -1},
+		{"one more is not enough", []string{"a", "b", "a", "c"}, "b", -1},
+		{"two more are", []string{"b", "a", "a", "c"}, "d", 1},
+		{"of all whose turn is over the first", []string{"b", "c", "a", "a"}, "d", 2},
+		{"of the source that has most", []string{"b", "b", "a", "a"}, "d", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := DefaultServerOptions()
+				o.MaxHandshakes, o.MaxSlowHandshakes = 2, 2
+				l := newPipeListener()
+				srv := serve(t, l, newRecorder(), o)
+				conns := arriveFrom(t, l, tc.first...)
+				time.Sleep(2*DefaultHandshakeTurn - time.Millisecond)
+				conns = append(conns, arriveFrom(t, l, tc.next)...)
+				expectGone(t, conns, -1)
+				time.Sleep(time.Millisecond)
+				synctest.Wait()
+				expectGone(t, conns, tc.gone)
+				want := Stats{Accepted: 5, Handshaking: 4}
+				if tc.gone < 0 {
+					want.Waiting = 1
+				} else {
+					want.Refused = 1
+				}
+				if diff := cmp.Diff(want, srv.Stats()); diff != "" {
+					t.Errorf("stats -want +got:\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// a handshake that is slow because the master does not come to reading it keeps its turn.
+func TestATurnGoesOnWhileTheMasterIsWhatIsSlow(t *testing.T) {
+	for name, unread := range map[string]bool{"what the peer sent is unread": true, "the peer is silent": false} {
+		t.Run(name, func(t *testing.T) {
+			held, decide := make(chan struct{}, 1), make(chan struct{})
+			var first atomic.Pointer[Session]
+			h := newRecorder()
+			h.establish = func(_ context.Context, s *Session) error {
+				if unread && first.CompareAndSwap(nil, s) {
+					_ = slow(s) // Until conn:close is there, and unread.
+				}
+				held <- struct{}{}
+				<-decide
+				return nil
+			}
+			o := DefaultServerOptions()
+			o.MaxHandshakes, o.HandshakeTurn = 1, time.Millisecond
+			l := listen(t)
+			srv := serve(t, l, h, o)
+			looks := make(chan bool, 1000)
+			srv.door.mu.Lock()
+			srv.door.silent = func(c net.Conn) bool {
+				is := silent(c)
+				select {
+				case looks <- is:
+				default: // Nobody is asking any more.
+				}
+				return is
+			}
+			srv.door.mu.Unlock()
+			c := dial(t, l)
+			say(t, c, testEstablish)
+			if unread {
+				h.expect(t, "establish a 0.1.0 refinery")
+				say(t, c, "conn:close;;<EOF>")
+			}
+			<-held
+			second := dial(t, l)
+			if !unread {
+				if !<-looks {
+					t.Error("a peer that waits for its answer is not silent")
+				}
+				say(t, second, testEstablish)
+				<-held
+			}
+			if unread {
+				for range maxTurns - 2 {
+					if <-looks {
+						t.Error("a peer whose message is unread is silent")
+					}
+				}
+				say(t, second, testEstablish)
+				<-held // It is not kept waiting for ever.
+			}
+			close(decide)
+		})
+	}
+}
+
+// who waits in vain is sent away at half of the handshake timeout, to the millisecond, whatever it was before.
+func TestNobodyWaitsForLongerThanHalfOfTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 4 * time.Second
+		o := DefaultServerOptions()
+		o.MaxHandshakes, o.MaxSlowHandshakes = 1, 0
+		refused := make(refusals, 10)
+		o.OnRefused = refused.hook
+		l := newPipeListener()
+		srv := serve(t, l, newRecorder(), o)
+		conns := arriveFrom(t, l, "a", "b")
+		time.Sleep(time.Second)
+		conns = append(conns, arriveFrom(t, l, "c")...)
+		o.HandshakeTimeout = timeout
+		if err := srv.Reconfigure(o); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second - time.Millisecond)
+		expectGone(t, conns, -1)
+		time.Sleep(time.Millisecond)
+		refused.expect(t, ErrTooManyHandshakes)
+		expectGone(t, conns, 1)
+		time.Sleep(time.Second - time.Millisecond)
+		expectGone(t, conns[2:], -1)
+		time.Sleep(time.Millisecond)
+		refused.expect(t, ErrTooManyHandshakes)
+		expectGone(t, conns[2:], 0)
+		if diff := cmp.Diff(Stats{Accepted: 3, Handshaking: 1, Refused: 2}, srv.Stats()); diff != "" {
+			t.Errorf("stats -want +got:\n%s", diff)
+		}
+	})
+}
+
+// an authenticated session is displaced by nobody, however long the program takes to hear of it; and who is
 // displaced just before that is not authenticated.
 func TestOnlyWhoIsNotAuthenticatedIsDisplaced(t *testing.T) {
 	for name, late := range map[string]bool{"before its auth:ack is taken": false, "once it is authenticated": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := DefaultServerOptions()
-				o.MaxHandshakes, o.MaxWaiting = 1, 2
+				o.MaxHandshakes, o.MaxSlowHandshakes = 1, 1
 				h := newRecorder()
 				l := newPipeListener()
 				crowd := func() {
@@ -142,6 +287,7 @@ func TestOnlyWhoIsNotAuthenticatedIsDisplaced(t *testing.T) {
 						c := l.dialFrom(from)
 						t.Cleanup(func() { _ = c.Close() })
 					}
+					time.Sleep(DefaultHandshakeTurn)
 					synctest.Wait()
 				}
 				o.OnMessage = func(_ *Session, m TracedMessage) {
@@ -165,7 +311,7 @@ func TestOnlyWhoIsNotAuthenticatedIsDisplaced(t *testing.T) {
 				h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
 				say(t, c, "conn:alive;;<EOF>")
 				hear(t, c, "conn:alive;;<EOF>")
-				if diff := cmp.Diff(Stats{Sessions: 1, Handshaking: 1, Waiting: 2, Accepted: 4, Authenticated: 1}, srv.Stats()); diff != "" {
+				if diff := cmp.Diff(Stats{Sessions: 1, Handshaking: 2, Waiting: 1, Accepted: 4, Authenticated: 1}, srv.Stats()); diff != "" {
 					t.Errorf("stats -want +got:\n%s", diff)
 				}
 			})

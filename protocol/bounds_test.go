@@ -250,7 +250,8 @@ func TestBoundsOfTheOptions(t *testing.T) {
 	}{
 		{"MaxSessions", &o.MaxSessions, 1, 1 << 30},
 		{"MaxHandshakes", &o.MaxHandshakes, 1, 1 << 30},
-		{"MaxWaiting", &o.MaxWaiting, 0, 1 << 30},
+		{"MaxSlowHandshakes", &o.MaxSlowHandshakes, 0, 1 << 30},
+		{"MaxWaiting", &o.MaxWaiting, 1, 1 << 30},
 		{"MaxHandshakesPerSource", &o.MaxHandshakesPerSource, 1, 1 << 30},
 		{"SocketBytes", &o.SocketBytes, 0, 1 << 30},
 		{"PacketBytes", &o.PacketBytes, 16, 1 << 20},

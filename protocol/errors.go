@@ -37,8 +37,8 @@ var (
 
 	// ErrTooManySessions: MaxSessions connections are open already.
 	ErrTooManySessions = errors.New("too many sessions")
-	// ErrTooManyHandshakes: MaxHandshakes and MaxWaiting connections are not authenticated already; or they are, and this
-	// one's place was given to another, as its source has the most of them.
+	// ErrTooManyHandshakes: MaxWaiting connections wait already; or this one waited for too long, or its place was given to
+	// another, as its source has the most of them.
 	ErrTooManyHandshakes = errors.New("too many connections waiting for authentication")
 	// ErrTooManyFromSource: MaxHandshakesPerSource connections from this address wait for authentication already.
 	ErrTooManyFromSource = errors.New("too many connections from this address waiting for authentication")

@@ -16,10 +16,11 @@ const (
 	DefaultAliveTimeout           = 35 * time.Second
 	DefaultWriteTimeout           = 5 * time.Second
 	DefaultDrainWindow            = 10 * time.Second
-	DefaultHandshakeTurn          = 500 * time.Millisecond
+	DefaultHandshakeTurn          = 250 * time.Millisecond
 	DefaultMaxSessions            = 20000
 	DefaultMaxHandshakes          = 64
-	DefaultMaxWaiting             = 1024
+	DefaultMaxSlowHandshakes      = 1024
+	DefaultMaxWaiting             = 8192
 	DefaultMaxHandshakesPerSource = 32
 	DefaultSocketBytes            = 32 << 10
 	DefaultPacketBytes            = 16 << 10
@@ -50,7 +51,8 @@ type ServerOptions struct {
 	// TLS, the protocol's handshake and the Handler's decisions. It is absolute, not per read.
 	HandshakeTimeout time.Duration
 	// HandshakeTurn is for how long a handshake in flight counts against MaxHandshakes. After it the handshake goes on, but
-	// keeps nobody waiting: peers that stall cost a place among MaxHandshakes and MaxWaiting together, and no turn.
+	// keeps nobody waiting: peers that stall cost one of the MaxSlowHandshakes, and no turn. A handshake that is slow because
+	// the server is has another turn. It is an eighth of HandshakeTimeout at most.
 	HandshakeTurn time.Duration
 	// AliveInterval is how often refineries are expected to send conn:alive. The refinery drives; the server uses it to
 	// check that AliveTimeout is longer.
@@ -63,14 +65,19 @@ type ServerOptions struct {
 	// one instant; 0 is at once.
 	DrainWindow time.Duration
 
-	// MaxSessions bounds the connections open at a time, those waiting and handshaking included.
+	// MaxSessions bounds the connections open at a time, those waiting and handshaking included: for so many that are
+	// authenticated, add MaxWaiting, MaxHandshakes and MaxSlowHandshakes.
 	MaxSessions int
 	// MaxHandshakes bounds the handshakes that have their turn. More connections wait before anything is read from them,
 	// so that a storm finishes the handshakes that it began. The source with the fewest handshakes in flight is next.
 	MaxHandshakes int
-	// MaxWaiting bounds the connections that wait for their turn, or had it and are not authenticated yet. One more is
-	// closed at once: its refinery knows it must come back later, and is not kept waiting for a turn that would come too
-	// late. But a source that has several makes room for another that has fewer.
+	// MaxSlowHandshakes bounds the handshakes that go on after their turn. When there are as many, turns end no more; but a
+	// source that has several handshakes in flight makes room for another that has fewer.
+	MaxSlowHandshakes int
+	// MaxWaiting bounds the connections that wait for their turn. They cost little, unless what they send is left to the
+	// system to hold (SocketBytes): a fleet that comes back in one moment should fit. One more is closed at once, so that its
+	// refinery knows it must come back later; so is one that has waited for half of HandshakeTimeout. But a source
+	// that has several makes room for another that has fewer.
 	MaxWaiting int
 	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking.
 	MaxHandshakesPerSource int
@@ -120,6 +127,7 @@ func DefaultServerOptions() ServerOptions {
 		HandshakeTurn:          DefaultHandshakeTurn,
 		MaxSessions:            DefaultMaxSessions,
 		MaxHandshakes:          DefaultMaxHandshakes,
+		MaxSlowHandshakes:      DefaultMaxSlowHandshakes,
 		MaxWaiting:             DefaultMaxWaiting,
 		MaxHandshakesPerSource: DefaultMaxHandshakesPerSource,
 		SocketBytes:            DefaultSocketBytes,
@@ -147,7 +155,8 @@ func (o ServerOptions) Validate() error {
 		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),
 		between("MaxSessions", o.MaxSessions, 1, 1<<30),
 		between("MaxHandshakes", o.MaxHandshakes, 1, 1<<30),
-		between("MaxWaiting", o.MaxWaiting, 0, 1<<30),
+		between("MaxSlowHandshakes", o.MaxSlowHandshakes, 0, 1<<30),
+		between("MaxWaiting", o.MaxWaiting, 1, 1<<30),
 		between("MaxHandshakesPerSource", o.MaxHandshakesPerSource, 1, 1<<30),
 		between("SocketBytes", o.SocketBytes, 0, 1<<30),
 		between("PacketBytes", o.PacketBytes, minPacketBytes, maxPacketBytes),

@@ -36,7 +36,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		{"no handshake turn", server(func(o *ServerOptions) { o.HandshakeTurn = 0 }), "HandshakeTurn is 0s"},
 		{"no drain window is fine", server(func(o *ServerOptions) { o.DrainWindow = 0 }), ""},
 		{"no handshakes", server(func(o *ServerOptions) { o.MaxHandshakes = 0 }), "MaxHandshakes is 0"},
-		{"no waiting is fine", server(func(o *ServerOptions) { o.MaxWaiting = 0 }), ""},
+		{"no waiting", server(func(o *ServerOptions) { o.MaxWaiting = 0 }), "MaxWaiting is 0"},
 		{"packets too small", server(func(o *ServerOptions) { o.PacketBytes = 15 }), "PacketBytes is 15"},
 		{"messages too small", server(func(o *ServerOptions) { o.SessionBytes = 63 }), "SessionBytes is 63"},
 		{"messages too big", server(func(o *ServerOptions) { o.AuthStartBytes = maxMessageBytes + 1 }), "AuthStartBytes is 16777217"},

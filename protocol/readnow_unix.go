@@ -12,17 +12,7 @@ import (
 // readNow reads what the kernel holds for c. Where it holds nothing, or c is not a plain socket, the error is
 // os.ErrDeadlineExceeded, after which a TLS connection can still be read.
 func readNow(c net.Conn, p []byte) (n int, err error) {
-	var sc syscall.Conn
-	switch c := c.(type) {
-	// Only these: a type that embeds one of them may do more in its Read than the socket does.
-	case *net.TCPConn:
-		sc = c
-	case *net.UnixConn:
-		sc = c
-	default:
-		return 0, os.ErrDeadlineExceeded
-	}
-	raw, err := sc.SyscallConn()
+	raw, err := plainSocket(c)
 	if err != nil {
 		return 0, err
 	}
@@ -46,4 +36,31 @@ func readNow(c net.Conn, p []byte) (n int, err error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// silent reports whether the kernel holds nothing of c that is not read yet, not even its end. It may be called while
+// another goroutine reads, to whom an error that this finds, a reset, then is the end. Of what is not a plain socket it
+// assumes that.
+func silent(c net.Conn) bool {
+	raw, err := plainSocket(c)
+	if err != nil {
+		return true
+	}
+	var failure error
+	err = raw.Control(func(fd uintptr) {
+		_, _, failure = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
+	})
+	return err == nil && failure == syscall.EAGAIN
+}
+
+// plainSocket returns what is below c, or os.ErrDeadlineExceeded if that is not just a socket.
+func plainSocket(c net.Conn) (syscall.RawConn, error) {
+	switch c := c.(type) {
+	// Only these: a type that embeds one of them may do more in its Read than the socket does.
+	case *net.TCPConn:
+		return c.SyscallConn()
+	case *net.UnixConn:
+		return c.SyscallConn()
+	}
+	return nil, os.ErrDeadlineExceeded
 }

@@ -105,10 +105,11 @@ func (c countedConn) Read(p []byte) (int, error) {
 func TestNothingIsReadBeforeAConnectionHasItsTurn(t *testing.T) {
 	config, _ := mutual(t)
 	for name, over := range map[string]func(*ServerOptions){
-		"MaxSessions":            func(o *ServerOptions) { o.MaxSessions = 1 },
-		"MaxHandshakesPerSource": func(o *ServerOptions) { o.MaxHandshakesPerSource = 1 },
-		"MaxHandshakes, refused": func(o *ServerOptions) { o.MaxHandshakes, o.MaxWaiting = 1, 0 },
-		"MaxHandshakes, waits":   func(o *ServerOptions) { o.MaxHandshakes, o.MaxWaiting = 1, 1 },
+		"MaxSessions":            func(o *ServerOptions) { o.MaxSessions = 2 },
+		"MaxHandshakesPerSource": func(o *ServerOptions) { o.MaxHandshakesPerSource = 2 },
+		"MaxWaiting":             func(o *ServerOptions) { o.MaxHandshakes, o.MaxWaiting = 1, 1 },
+		"waits":                  func(o *ServerOptions) { o.MaxHandshakes = 1 },
+		"waits for too long":     func(o *ServerOptions) { o.MaxHandshakes, o.MaxSlowHandshakes = 1, 0 },
 		"closed before its turn": func(o *ServerOptions) { o.MaxHandshakes = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,11 +120,16 @@ func TestNothingIsReadBeforeAConnectionHasItsTurn(t *testing.T) {
 				l := newPipeListener()
 				srv := serve(t, l, newRecorder(), o)
 				defer l.dialFrom("10.0.0.1").Close()
+				defer l.dialFrom("10.0.0.1").Close()
 				here, there := net.Pipe()
 				defer here.Close()
 				var reads atomic.Int32
 				l.conns <- fromAddr{countedConn{there, &reads}, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)}}
 				synctest.Wait()
+				if strings.HasPrefix(name, "waits for") {
+					time.Sleep(DefaultHandshakeTimeout)
+					synctest.Wait()
+				}
 				if strings.HasPrefix(name, "closed") {
 					_ = srv.Close()
 					synctest.Wait()

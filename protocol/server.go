@@ -77,7 +77,7 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 		closing:   make(chan struct{}),
 		drained:   make(chan struct{}),
 	}
-	srv.door.again = srv.startNext
+	srv.door.again, srv.door.silent = srv.startNext, silent
 	srv.ctx, srv.stop = context.WithCancelCause(context.Background())
 	srv.apply(&o)
 	return srv, nil
@@ -193,7 +193,7 @@ func (srv *Server) isClosing() bool {
 // arrive lets a new connection stand in line, or refuses it.
 func (srv *Server) arrive(conn net.Conn) {
 	srv.accepted.Add(1)
-	a := &arrival{conn: conn, deadline: time.Now().Add(srv.options().HandshakeTimeout)}
+	a := &arrival{conn: conn, came: time.Now()}
 	displaced, err := srv.door.admit(a)
 	if err != nil {
 		_ = conn.Close() // It is refused either way.
@@ -206,14 +206,14 @@ func (srv *Server) arrive(conn net.Conn) {
 	srv.startNext()
 }
 
-// displace closes a connection that lost its place to another.
+// displace closes a connection that lost its place, or waited for it too long.
 func (srv *Server) displace(a *arrival) {
 	if s := a.session.Load(); s != nil {
 		s.abort(ErrTooManyHandshakes)
 		return
 	}
 	_ = a.conn.Close() // Nothing was said yet.
-	if a.begun.IsZero() {
+	if a.since.IsZero() {
 		srv.refuse(a.conn.RemoteAddr(), ErrTooManyHandshakes)
 	}
 }
@@ -232,7 +232,14 @@ func (srv *Server) tellRefused(remote net.Addr, reason error) {
 
 // startNext begins every handshake whose turn it is.
 func (srv *Server) startNext() {
-	for a := srv.door.next(); a != nil; a = srv.door.next() {
+	for {
+		a, gone := srv.door.next()
+		for _, g := range gone {
+			srv.displace(g)
+		}
+		if a == nil {
+			return
+		}
 		go srv.handshake(a)
 	}
 }
@@ -240,12 +247,13 @@ func (srv *Server) startNext() {
 // handshake opens a session and, once it is authenticated, hands it to a fresh goroutine.
 func (srv *Server) handshake(a *arrival) {
 	o := srv.options()
-	ctx, cancel := context.WithDeadlineCause(srv.ctx, a.deadline, ErrHandshakeTimeout)
+	deadline := a.came.Add(o.HandshakeTimeout)
+	ctx, cancel := context.WithDeadlineCause(srv.ctx, deadline, ErrHandshakeTimeout)
 	s := &Session{
 		server:  srv,
 		socket:  socket{Conn: a.conn},
 		o:       o,
-		opening: &opening{arrival: a, deadline: a.deadline, cancel: cancel},
+		opening: &opening{arrival: a, deadline: deadline, cancel: cancel},
 	}
 	s.in = reader{conn: &s.socket, borrows: true}
 	a.session.Store(s)
@@ -262,7 +270,7 @@ func (srv *Server) handshake(a *arrival) {
 		err = ErrServerClosed
 		return
 	}
-	_ = a.conn.SetDeadline(a.deadline) // A socket that fails here fails at the next read.
+	_ = a.conn.SetDeadline(deadline) // A socket that fails here fails at the next read.
 	if err = s.open(ctx, o); err != nil {
 		return
 	}

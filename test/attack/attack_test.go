@@ -21,7 +21,7 @@ const (
 	memoryBound, memoryLeft = 64 << 10, 12 << 10 // KiB
 	// fullBound is memoryBound for an attack on memory itself: every place before authentication held by a message that
 	// is nearly as long as it may be, with 64 KiB more for each, of TLS and stacks; and as much again not collected yet.
-	places    = protocol.DefaultMaxHandshakes + protocol.DefaultMaxWaiting
+	places    = protocol.DefaultMaxHandshakes + protocol.DefaultMaxSlowHandshakes
 	fullBound = 2 * places * (protocol.DefaultAuthStartBytes + 64<<10) >> 10 // KiB
 )
 
@@ -142,10 +142,13 @@ func (s *scene) recovered(r masterReport) bool {
 
 func TestTenThousandConnectionsThatNeverAuthenticate(t *testing.T) {
 	s := newScene(t)
-	done := s.under(attackerConfig{Kind: "silent", Workers: 10000, Sources: 50, Pause: 2 * time.Second, For: 13 * time.Second})
-	s.unharmed()
+	done := s.under(attackerConfig{Kind: "silent", Workers: 10000, Sources: 256, Pause: 2 * time.Second, For: 13 * time.Second})
+	after := s.unharmed()
 	if done[0].Opened < 10000 {
 		t.Errorf("only %d connections were opened", done[0].Opened)
+	}
+	if after.Strangers < protocol.DefaultMaxWaiting*9/10 {
+		t.Errorf("there were up to %d connections that were not authenticated", after.Strangers)
 	}
 }
 

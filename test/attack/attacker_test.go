@@ -73,7 +73,8 @@ func runAttacker(config attackerConfig, orders <-chan string, answer func(any)) 
 	var attackers sync.WaitGroup
 	for i := range config.Workers {
 		attackers.Go(func() {
-			source := net.IPv4(127, 0, 10, byte(1+i%config.Sources))
+			from := i % config.Sources
+			source := net.IPv4(127, 0, byte(10+from/250), byte(1+from%250))
 			n := node{config.Address, source, tlsConfig, config.Identity.Certificate}
 			// They begin spread over a second, or over the pause.
 			rest(ctx, max(time.Second, config.Pause)*time.Duration(i)/time.Duration(config.Workers))

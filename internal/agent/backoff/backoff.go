@@ -31,7 +31,7 @@ func Ceiling(failures int) time.Duration {
 }
 
 // Schedule schedules attempts. The jitter is full and comes after the cap: a fleet whose members all reached the cap stays
-// spread over all of it. A master that is overrun refuses at once, so a fleet of any size finds the window that it needs.
+// spread over all of it. A master whose line is full refuses at once, so a fleet of any size finds the window that it needs.
 type Schedule struct {
 	// Failures in a row.
 	Failures int

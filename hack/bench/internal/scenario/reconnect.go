@@ -26,7 +26,7 @@ const (
 	reconnectText = `10,000 sessions over mutual TLS with the default curves are open when the master is killed (SIGKILL) and started again at once on the same port. Every node is protocol.Client and
 comes back by the schedule of the agent (internal/agent/backoff): 500 ms of full jitter, doubled with each failure up to 30 s. Counted from the kill. The handshake rate is measured on the
 same server just before. Allowed are 1.25 × (sessions ÷ handshake rate) and one jitter window for a fleet of that size, sessions ÷ (half the handshake rate).
-The last column is what the schedule makes of the server's refusing at once what is more than it can queue: attempts for each node.`
+Attempts for each node are more than one as the first finds no server, and some a line that is full.`
 )
 
 func runReconnect(ctx context.Context, b *Bench) ([]report.Comparison, error) {
