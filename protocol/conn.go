@@ -147,6 +147,7 @@ func (r *reader) next(limit int) (*message, error) {
 func (r *reader) held(limit int) (*message, error) {
 	if r.from == r.to {
 		r.rewind()
+		return nil, nil //nolint:nilnil // There is none yet.
 	}
 	b := r.buf[r.from:r.to]
 	n, err := decode(&r.message, b, int(r.scanned), limit)

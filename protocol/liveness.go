@@ -120,7 +120,7 @@ func (l *liveness) check() {
 	if l.writing.Load() > 0 {
 		l.watching.Store(true)
 		for _, s := range l.queue {
-			if s.writeStart.Load() != 0 {
+			if s.writes() {
 				s.checkAt = now
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -24,9 +23,6 @@ type Session struct {
 	// Set before the Handler first sees the session, and then never again.
 	id, version, typ string
 
-	seen       atomic.Int64 // when the last message was read, nanoseconds since liveness.epoch
-	writeStart atomic.Int64 // when the write in flight began, the same; 0 if there is none
-
 	// Small fields stand together: a session has 512 bytes, for which the heap has a size.
 	queueIndex   int32         // with checkAt guarded by liveness.mu
 	establishing bool          // as id: Establish was called, so Closed must be
@@ -35,10 +31,12 @@ type Session struct {
 	parting      bool          // the same; conn:close was written, and the read deadline is the last
 	checkAt      time.Duration // when liveness looks at it next
 
-	mu      sync.Mutex
-	cause   error // why the session ends, once it does: the first reason given
-	out     outbox
-	opening *opening // nil once the handshake is over
+	mu         sync.Mutex
+	seen       time.Duration // when the last message was read
+	writeStart time.Duration // when the write in flight began; 0 if there is none
+	cause      error         // why the session ends, once it does: the first reason given
+	out        outbox
+	opening    *opening // nil once the handshake is over
 	// upstream is the last one acknowledged, offered the one that is not yet, since offeredAt (0: none).
 	upstream, offered string
 	offeredAt         time.Duration
@@ -215,37 +213,38 @@ func (s *Session) expire(cause error) {
 
 // overdue returns when the session is to be looked at again, or why it has to end.
 func (s *Session) overdue(now time.Duration) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	alive := time.Duration(s.server.live.alive.Load())
 	next := now + alive
-	if start := s.writeStart.Load(); start != 0 {
-		end := time.Duration(start + s.server.live.write.Load())
+	if s.writeStart != 0 {
+		end := s.writeStart + time.Duration(s.server.live.write.Load())
 		if now >= end {
 			return 0, ErrWriteTimeout
 		}
 		next = min(next, end)
 	}
-	closing, offeredAt := s.awaits()
-	if closing {
+	if s.cause != nil {
 		return next, nil // Reading ends by closeLinger, so only a write can hang.
 	}
-	if offeredAt != 0 {
-		if now >= offeredAt+alive {
+	if s.offeredAt != 0 {
+		if now >= s.offeredAt+alive {
 			return 0, ErrAckTimeout
 		}
-		next = min(next, offeredAt+alive)
+		next = min(next, s.offeredAt+alive)
 	}
-	silent := time.Duration(s.seen.Load()) + alive
+	silent := s.seen + alive
 	if now >= silent {
 		return 0, ErrAliveTimeout
 	}
 	return min(next, silent), nil
 }
 
-// awaits returns whether the session is ending, and since when an upstream is to be acknowledged (0: none is).
-func (s *Session) awaits() (closing bool, offeredAt time.Duration) {
+// writes reports whether a write is in flight.
+func (s *Session) writes() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cause != nil, s.offeredAt
+	return s.writeStart != 0
 }
 
 // takeTurn makes the caller the one who writes, unless someone is. Called with mu held.
@@ -281,17 +280,20 @@ func (s *Session) outgoing() (b []byte, last bool) {
 	defer s.mu.Unlock()
 	switch {
 	case s.out.close:
-		return closeBytes, true
+		b, last = closeBytes, true
 	case s.out.alive > 0:
 		s.out.alive--
-		return aliveBytes, false
+		b = aliveBytes
 	case s.out.upstream != nil && s.offeredAt == 0:
 		s.offered, s.out.upstream = *s.out.upstream, nil
 		s.offeredAt = s.server.live.now()
-		return appendGrant(nil, s.offered), false
+		b = appendGrant(nil, s.offered)
+	default:
+		s.writing, s.writeStart = false, 0
+		return nil, false
 	}
-	s.writing = false
-	return nil, false
+	s.writeStart = s.server.live.now()
+	return b, last
 }
 
 // farewell follows conn:close: the reading goroutine discards what comes until the peer closes, for a moment.
@@ -299,6 +301,7 @@ func (s *Session) farewell() {
 	hangUp(s.in.conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.writeStart = 0
 	until := time.Now().Add(closeLinger)
 	if s.opening != nil && s.opening.deadline.Before(until) {
 		until = s.opening.deadline
@@ -311,9 +314,7 @@ func (s *Session) farewell() {
 func (s *Session) write(message []byte) error {
 	l := &s.server.live
 	l.writeBegins()
-	s.writeStart.Store(int64(l.now()))
 	err := writePackets(s.in.conn, message, s.o.PacketBytes)
-	s.writeStart.Store(0)
 	l.writeEnds()
 	if hook := s.server.options().OnMessage; hook != nil && err == nil {
 		s.trace(hook, traceOf(message))
@@ -387,7 +388,7 @@ func (s *Session) converseOverTLS(waits bool) (bool, error) {
 			}
 		}
 		now := s.server.live.now()
-		gap := now - time.Duration(s.seen.Load())
+		gap := now - s.seen // Only this goroutine ever writes it.
 		if err := s.converse(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return false, err
 		}

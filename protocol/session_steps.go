@@ -136,6 +136,7 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 		return s.cause
 	}
 	s.state = StateAuthenticated
+	s.seen = s.server.live.now()
 	s.upstream, s.offered = s.offered, ""
 	s.opening = nil
 	_ = s.socket.SetDeadline(time.Time{}) // A socket that fails here fails at the next read.
@@ -162,7 +163,6 @@ func (s *Session) take(limit int) (*message, error) {
 	if err != nil {
 		return nil, openingFailure(err, state)
 	}
-	s.seen.Store(int64(s.server.live.now()))
 	s.received(m)
 	if err := masterTakes.check(state, m.code); err != nil {
 		return nil, err
@@ -227,9 +227,10 @@ func (s *Session) step() error {
 
 // handle acts on one message of an authenticated session.
 func (s *Session) handle(m *message) error {
-	s.seen.Store(int64(s.server.live.now()))
 	s.received(m)
+	now := s.server.live.now()
 	s.mu.Lock()
+	s.seen = now
 	if s.state != StateAuthenticated {
 		s.mu.Unlock()
 		return nil // conn:close is on its way: what still comes is discarded.
@@ -240,7 +241,7 @@ func (s *Session) handle(m *message) error {
 	}
 	switch m.code {
 	case codeAlive:
-		return s.alive(m)
+		return s.alive(m, now)
 	case codeAuthAck:
 		return s.acknowledged()
 	default:
@@ -249,17 +250,24 @@ func (s *Session) handle(m *message) error {
 	}
 }
 
-// alive keeps the refinery's report and answers. Called with mu held, which it releases.
-func (s *Session) alive(m *message) error {
+// alive keeps the refinery's report and answers. Called with mu held, which it releases. As this is nearly all
+// that a session ever does, it takes the time once: the write begins when the message was read.
+func (s *Session) alive(m *message, now time.Duration) error {
 	if status, load := m.values[fieldStatus], m.values[fieldLoad]; status != nil || load != nil {
 		s.keepReport(status, load)
 	}
-	s.out.alive++
-	mine := s.takeTurn()
-	s.mu.Unlock()
-	if mine {
-		s.flush()
+	if !s.takeTurn() {
+		s.out.alive++
+		s.mu.Unlock()
+		return nil
 	}
+	s.writeStart = now
+	s.mu.Unlock()
+	if err := s.write(aliveBytes); err != nil {
+		s.abort(err)
+		return nil // Reading fails next.
+	}
+	s.flush()
 	return nil
 }
 
