@@ -89,6 +89,36 @@ type contest struct {
 	report.Comparison
 	contenders []string
 	measure    func(ctx context.Context, contender string) ([]float64, error)
+	// measureBoth, if there is one, measures the first two contenders side by side, in the order given, where the machine's
+	// noise from one minute to the next would hide what is between them.
+	measureBoth func(ctx context.Context, order [2]string) ([2][]float64, error)
+}
+
+// turns are what is measured one after the other in a repeat: contenders alone, or two of them.
+func (c *contest) turns(repeat int) (turns [][]string) {
+	rest := c.contenders
+	if c.measureBoth != nil {
+		first := slices.Clone(rest[:2])
+		if repeat%2 == 1 {
+			slices.Reverse(first)
+		}
+		turns, rest = append(turns, first), rest[2:]
+	}
+	for _, contender := range rest {
+		turns = append(turns, []string{contender})
+	}
+	begin := repeat % len(turns)
+	return append(turns[begin:], turns[:begin]...)
+}
+
+// take takes a turn, and returns what was measured of each.
+func (c *contest) take(ctx context.Context, turn []string) ([][]float64, error) {
+	if len(turn) == 2 {
+		values, err := c.measureBoth(ctx, [2]string(turn))
+		return values[:], err
+	}
+	values, err := c.measure(ctx, turn[0])
+	return [][]float64{values}, err
 }
 
 // hold measures, again from the start if the floor drifted.
@@ -100,19 +130,20 @@ func (b *Bench) hold(ctx context.Context, c contest) (report.Comparison, error) 
 			c.Row(contender)
 		}
 		for repeat := range b.Repeats {
-			for i := range c.contenders {
-				contender := c.contenders[(repeat+i)%len(c.contenders)]
+			for _, turn := range c.turns(repeat) {
 				began := time.Now()
-				values, err := c.measure(ctx, contender)
+				values, err := c.take(ctx, turn)
 				if err == nil {
 					err = ctx.Err()
 				}
 				if err != nil {
-					return c.Comparison, fmt.Errorf("%s, %s: %w", c.Name, contender, err)
+					return c.Comparison, fmt.Errorf("%s, %s: %w", c.Name, strings.Join(turn, " and "), err)
 				}
-				c.Row(contender).Add(values)
-				b.Printf("%-20s %d/%d  %-30s %14s   (%.1f s)", c.Name, repeat+1, b.Repeats, contender,
-					c.Metrics[0].Format(values[0]), time.Since(began).Seconds())
+				for i, contender := range turn {
+					c.Row(contender).Add(values[i])
+					b.Printf("%-20s %d/%d  %-30s %14s   (%.1f s)", c.Name, repeat+1, b.Repeats, contender,
+						c.Metrics[0].Format(values[i][0]), time.Since(began).Seconds())
+				}
 			}
 		}
 		if !c.Drifted() {

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
@@ -12,10 +13,11 @@ import (
 const (
 	idleSessions = 15_000
 	idleInterval = 10 * time.Second
-	idleWindow   = 12 * time.Second
 
 	idleText = `What a full master does all day: 15,000 plain sessions, each with a heartbeat every 10 s, evenly spread, so 1,500 a second. The rate is given; what
-counts is the server's CPU time for each heartbeat, everything included that goes on beside it. The floor echoes the same messages.`
+counts is the server's CPU time for each heartbeat, everything included that goes on beside it. The floor echoes the same messages. What lies between
+it and the refinery is less than what lies between two minutes of one machine: so in each repeat the sessions of both are open, and beat for 10 s in
+turns, of one, of the other, of the other, of the one.`
 )
 
 func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
@@ -32,28 +34,53 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 		},
 		contenders: names(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi),
 		measure: func(ctx context.Context, contender string) ([]float64, error) {
-			return b.withPair(ctx, subject.Name(contender), setting, b.measureIdle)
+			return b.withPair(ctx, subject.Name(contender), setting, func(p *pair) ([]float64, error) {
+				values, err := b.measureIdle([]*pair{p}, 0)
+				return values[0], err
+			})
+		},
+		measureBoth: func(ctx context.Context, order [2]string) (values [2][]float64, err error) {
+			return values, b.withPairs(ctx, subject.Name(order[0]), subject.Name(order[1]), setting, func(pairs []*pair) error {
+				both, err := b.measureIdle(pairs, 0, 1, 1, 0)
+				copy(values[:], both)
+				return err
+			})
 		},
 	}})
 }
 
-func (b *Bench) measureIdle(p *pair) ([]float64, error) {
-	if err := p.open(b.sessions(idleSessions)); err != nil {
-		return nil, err
+// measureIdle lets the sessions of pairs beat in turns. All that a server spends counts, while it idles too.
+func (b *Bench) measureIdle(pairs []*pair, turns ...int) ([][]float64, error) {
+	for _, p := range pairs {
+		if err := p.open(b.sessions(idleSessions)); err != nil {
+			return make([][]float64, len(pairs)), err
+		}
+		// The garbage of opening is collected now, not while heartbeats are measured.
+		if _, err := p.usage(true); err != nil {
+			return make([][]float64, len(pairs)), err
+		}
 	}
-	// The garbage of opening is collected now, not while heartbeats are measured.
-	if _, err := p.usage(true); err != nil {
-		return nil, err
+	beaten := make([]load.Beaten, len(pairs))
+	spent, err := spentBy(pairs, func() error {
+		for _, turn := range turns {
+			var done load.Beaten
+			pace := load.Pace{Interval: b.window(idleInterval), For: b.window(idleInterval)}
+			if err := pairs[turn].load.Call("load.Pace", pace, &done); err != nil {
+				return err
+			}
+			beaten[turn].Count += done.Count
+			beaten[turn].Elapsed += done.Elapsed
+		}
+		return nil
+	})
+	values := make([][]float64, len(pairs))
+	for i, p := range pairs {
+		used, failure := p.usage(false)
+		err = errors.Join(err, failure)
+		values[i] = []float64{
+			each(spent[i].server, beaten[i].Count), 100 * spent[i].server.Seconds() / beaten[i].Elapsed.Seconds(),
+			each(spent[i].load, beaten[i].Count), perSecond(beaten[i].Count, beaten[i].Elapsed), megabytes(used.Resident),
+		}
 	}
-	pace := load.Pace{Interval: b.window(idleInterval), For: b.window(idleWindow)}
-	var done load.Beaten
-	spent, err := p.spent(func() error { return p.load.Call("load.Pace", pace, &done) })
-	if err != nil {
-		return nil, err
-	}
-	used, err := p.usage(false)
-	return []float64{
-		each(spent.server, done.Count), 100 * spent.server.Seconds() / done.Elapsed.Seconds(),
-		each(spent.load, done.Count), perSecond(done.Count, done.Elapsed), megabytes(used.Resident),
-	}, err
+	return values, err
 }

@@ -52,6 +52,14 @@ func (b *Bench) withPairAt(
 	return measure(p)
 }
 
+// withPairs starts two fresh pairs, measures with both and ends them. Their servers share a core, and so do their loads.
+func (b *Bench) withPairs(ctx context.Context, first, second subject.Name, s subject.Setting, measure func([]*pair) error) error {
+	_, err := b.withPair(ctx, first, s, func(one *pair) ([]float64, error) {
+		return b.withPair(ctx, second, s, func(other *pair) ([]float64, error) { return nil, measure([]*pair{one, other}) })
+	})
+	return err
+}
+
 // startServer starts the server, on a free port if address is empty.
 func (p *pair) startServer(ctx context.Context, address string) (err error) {
 	if p.server, err = process.Start(ctx, process.Server); err != nil {
@@ -81,21 +89,38 @@ type cost struct{ server, load time.Duration }
 
 // spent runs work and returns the CPU time that it took.
 func (p *pair) spent(work func() error) (cost, error) {
-	var before, after [2]process.Usage
-	if err := p.usages(&before); err != nil {
-		return cost{}, err
-	}
-	if err := work(); err != nil {
-		return cost{}, err
-	}
-	if err := p.usages(&after); err != nil {
-		return cost{}, err
-	}
-	return cost{after[0].CPU - before[0].CPU, after[1].CPU - before[1].CPU}, nil
+	spent, err := spentBy([]*pair{p}, work)
+	return spent[0], err
 }
 
-func (p *pair) usages(u *[2]process.Usage) error {
-	return errors.Join(p.server.Call("server.Usage", false, &u[0]), p.load.Call("load.Usage", false, &u[1]))
+// spentBy runs work and returns the CPU time that each pair took meanwhile.
+func spentBy(pairs []*pair, work func() error) ([]cost, error) {
+	spent := make([]cost, len(pairs))
+	for i, p := range pairs {
+		used, err := p.used()
+		if err != nil {
+			return spent, err
+		}
+		spent[i] = cost{-used.server, -used.load}
+	}
+	if err := work(); err != nil {
+		return spent, err
+	}
+	for i, p := range pairs {
+		used, err := p.used()
+		if err != nil {
+			return spent, err
+		}
+		spent[i] = cost{spent[i].server + used.server, spent[i].load + used.load}
+	}
+	return spent, nil
+}
+
+// used is what both ends used since they started.
+func (p *pair) used() (cost, error) {
+	var server, load process.Usage
+	err := errors.Join(p.server.Call("server.Usage", false, &server), p.load.Call("load.Usage", false, &load))
+	return cost{server.CPU, load.CPU}, err
 }
 
 // each is a total divided among so many, in microseconds.
