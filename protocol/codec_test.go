@@ -212,12 +212,12 @@ func TestABufferIsKeptOnlyWhileAMessageNeedsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		in.borrows = false
-		if got := in.borrowed != nil; got != want.borrowed || (len(in.buf) == idleBytes) != want.small {
+		if got := in.borrowed; got != want.borrowed || (len(in.buf) == idleBytes) != want.small {
 			t.Errorf("after message %d: borrowed %v with %d bytes of buffer", i+1, got, len(in.buf))
 		}
 	}
 	in.rewind()
-	if in.borrowed != nil {
+	if in.borrowed {
 		t.Error("an idle reader keeps a borrowed buffer")
 	}
 }

@@ -125,7 +125,7 @@ type reader struct {
 	from, to int32 // buf[from:to] was read and not consumed
 	scanned  int32 // bytes from there on that hold no <EOF>
 	borrows  bool  // start with a borrowed buffer: messages are long, or idle holds what TLS has not read yet
-	borrowed *[borrowedBytes]byte
+	borrowed bool  // buf is, whole
 	idle     [idleBytes]byte
 	// message is the last one read. On the stack of a session that waits for the next it would cost a stack twice the size.
 	message message
@@ -176,15 +176,15 @@ func (r *reader) rewind() {
 }
 
 func (r *reader) borrow() {
-	r.borrowed = buffers.Get().(*[borrowedBytes]byte)
-	r.buf = r.borrowed[:]
+	r.buf = buffers.Get().(*[borrowedBytes]byte)[:]
+	r.borrowed = true
 }
 
 // release gives a borrowed buffer back. The reader must not be used after it but through rewind.
 func (r *reader) release() {
-	if r.borrowed != nil {
-		buffers.Put(r.borrowed)
-		r.borrowed = nil
+	if r.borrowed {
+		buffers.Put((*[borrowedBytes]byte)(r.buf))
+		r.borrowed = false
 	}
 	r.buf = nil
 }

@@ -23,7 +23,7 @@ type Session struct {
 	// Set before the Handler first sees the session, and then never again.
 	id, version, typ string
 
-	// Small fields stand together: a session has 512 bytes, for which the heap has a size.
+	// Small fields stand together: a session has 480 bytes, for which the heap has a size.
 	queueIndex   int32         // with checkAt guarded by liveness.mu
 	establishing bool          // as id: Establish was called, so Closed must be
 	state        State         // with what follows mu guarded by it
@@ -37,11 +37,10 @@ type Session struct {
 	cause      error         // why the session ends, once it does: the first reason given
 	out        outbox
 	opening    *opening // nil once the handshake is over
-	// upstream is the last one acknowledged, offered the one that is not yet, since offeredAt (0: none).
-	upstream, offered string
-	offeredAt         time.Duration
-	report            *report // nil if there was none
-	tag               any
+	upstream   string   // the last one acknowledged
+	offered    *offer   // the one that is not yet; nil if there is none
+	report     *report  // nil if there was none
+	tag        any
 }
 
 // opening is what a session needs during its handshake only.
@@ -49,6 +48,7 @@ type opening struct {
 	arrival      *arrival
 	deadline     time.Time
 	cancel       context.CancelFunc  // ends the context of Establish and Authenticate
+	upstream     string              // granted, and not acknowledged yet
 	certificates []*x509.Certificate // of the TLS peer; nil once the Handler has decided
 }
 
@@ -57,6 +57,12 @@ type outbox struct {
 	upstream *string
 	alive    uint32 // answers owed
 	close    bool
+}
+
+// offer is an upstream that was sent to an authenticated refinery.
+type offer struct {
+	upstream string
+	at       time.Duration
 }
 
 // report is what the refinery last said of itself with conn:alive.
@@ -227,11 +233,11 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 	if s.cause != nil {
 		return next, nil // Reading ends by closeLinger, so only a write can hang.
 	}
-	if s.offeredAt != 0 {
-		if now >= s.offeredAt+alive {
+	if s.offered != nil {
+		if now >= s.offered.at+alive {
 			return 0, ErrAckTimeout
 		}
-		next = min(next, s.offeredAt+alive)
+		next = min(next, s.offered.at+alive)
 	}
 	silent := s.seen + alive
 	if now >= silent {
@@ -284,10 +290,10 @@ func (s *Session) outgoing() (b []byte, last bool) {
 	case s.out.alive > 0:
 		s.out.alive--
 		b = aliveBytes
-	case s.out.upstream != nil && s.offeredAt == 0:
-		s.offered, s.out.upstream = *s.out.upstream, nil
-		s.offeredAt = s.server.live.now()
-		b = appendGrant(nil, s.offered)
+	case s.out.upstream != nil && s.offered == nil:
+		s.offered = &offer{*s.out.upstream, s.server.live.now()}
+		s.out.upstream = nil
+		b = appendGrant(nil, s.offered.upstream)
 	default:
 		s.writing, s.writeStart = false, 0
 		return nil, false

@@ -101,7 +101,7 @@ func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
 	}
 	upstream, err := s.server.handler.Authenticate(ctx, s, certificate)
 	s.mu.Lock()
-	s.offered, s.opening.certificates = upstream, nil
+	s.opening.upstream, s.opening.certificates = upstream, nil
 	s.mu.Unlock()
 	if err = s.decided(ctx, err); err == nil && !validUpstream(upstream) {
 		err = ErrInvalidUpstream
@@ -137,7 +137,7 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	}
 	s.state = StateAuthenticated
 	s.seen = s.server.live.now()
-	s.upstream, s.offered = s.offered, ""
+	s.upstream = s.opening.upstream
 	s.opening = nil
 	_ = s.socket.SetDeadline(time.Time{}) // A socket that fails here fails at the next read.
 	s.mu.Unlock()
@@ -287,12 +287,12 @@ func (s *Session) keepReport(status, load []byte) {
 // acknowledged settles the upstream in flight and sends the one that waits. Called with mu held, which it
 // releases.
 func (s *Session) acknowledged() error {
-	if s.offeredAt == 0 {
+	if s.offered == nil {
 		s.mu.Unlock()
 		return &ProtocolError{State: StateAuthenticated, Rule: ruleAck, Detail: "auth:ack acknowledges nothing"}
 	}
-	upstream := s.offered
-	s.upstream, s.offered, s.offeredAt = upstream, "", 0
+	upstream := s.offered.upstream
+	s.upstream, s.offered = upstream, nil
 	s.mu.Unlock()
 	s.server.handler.Acknowledged(s, upstream)
 	s.mu.Lock()
