@@ -33,8 +33,7 @@ const (
 )
 
 // admission decides, before anything is spent on a connection, whether it is refused, waits or may begin its handshake
-// (R-4.3, R-6.4, R-6.5, R-6.6, R-6.9,
-//
+//
 type admission struct {
 	mu       sync.Mutex
 	closed   bool
@@ -42,8 +41,8 @@ type admission struct {
 	sessions int // connections open: waiting, handshaking or authenticated
 	sources  map[netip.Addr]*source
 	line     waitingLine // turnAhead
-	now      list.List   // turnNow, in the order in which they began
-	past     list.List   // turnPast, the same
+	now      list.List   // turnNow, in the order in which their turns began
+	past     list.List   // turnPast, in the order in which their turns ended
 	// silent reports whether the peer of a connection sent nothing that is not read yet.
 	silent func(net.Conn) bool
 	// again is called when time has changed who is next, or has to go; wake is its timer.
