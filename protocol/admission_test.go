@@ -95,10 +95,7 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := DefaultServerOptions()
 				o.MaxHandshakes, o.MaxWaiting = 2, 2
-				refused := make(refusals, 10)
-				o.OnRefused = refused.hook
-				l := newPipeListener()
-				srv := serve(t, l, newRecorder(), o)
+				l, srv, refused := serveRefusing(t, o)
 				conns := arriveFrom(t, l, append(tc.first, tc.more)...)
 				refused.expect(t, ErrTooManyHandshakes)
 				gone := tc.gone
@@ -195,7 +192,7 @@ func TestATurnGoesOnWhileTheMasterIsWhatIsSlow(t *testing.T) {
 				return nil
 			}
 			o := DefaultServerOptions()
-			o.MaxHandshakes, o.HandshakeTurn = 1, time.Millisecond
+			o.MaxHandshakes = 1
 			l := listen(t)
 			srv := serve(t, l, h, o)
 			looks := make(chan bool, 1000)
@@ -217,22 +214,17 @@ func TestATurnGoesOnWhileTheMasterIsWhatIsSlow(t *testing.T) {
 			}
 			<-held
 			second := dial(t, l)
-			if !unread {
-				if !<-looks {
-					t.Error("a peer that waits for its answer is not silent")
-				}
-				say(t, second, testEstablish)
-				<-held
-			}
 			if unread {
-				for range maxTurns - 2 {
+				for range maxTurns / 2 { // Half of them, as some may pass before the second peer comes.
 					if <-looks {
 						t.Error("a peer whose message is unread is silent")
 					}
 				}
-				say(t, second, testEstablish)
-				<-held // It is not kept waiting for ever.
+			} else if !<-looks {
+				t.Error("a peer that waits for its answer is not silent")
 			}
+			say(t, second, testEstablish)
+			<-held // It is not kept waiting for ever.
 			close(decide)
 		})
 	}
@@ -244,13 +236,11 @@ func TestNobodyWaitsForLongerThanHalfOfTheTimeout(t *testing.T) {
 		const timeout = 4 * time.Second
 		o := DefaultServerOptions()
 		o.MaxHandshakes, o.MaxSlowHandshakes = 1, 0
-		refused := make(refusals, 10)
-		o.OnRefused = refused.hook
-		l := newPipeListener()
-		srv := serve(t, l, newRecorder(), o)
+		l, srv, refused := serveRefusing(t, o)
 		conns := arriveFrom(t, l, "a", "b")
 		time.Sleep(time.Second)
 		conns = append(conns, arriveFrom(t, l, "c")...)
+		o = *srv.options()
 		o.HandshakeTimeout = timeout
 		if err := srv.Reconfigure(o); err != nil {
 			t.Fatal(err)

@@ -24,10 +24,18 @@ type liveness struct {
 	watching atomic.Bool  // a look at them is due
 
 	mu    sync.Mutex
-	queue checkQueue
+	queue ranking[*Session]
 	timer *time.Timer
 	wake  time.Duration // when the timer fires; 0 if it is not set
 	last  time.Duration // when it last found a session whose time had come
+}
+
+// checkQueue is an empty queue of sessions, by when each is to be looked at.
+func checkQueue() ranking[*Session] {
+	return ranking[*Session]{
+		before: func(a, b *Session) bool { return a.checkAt < b.checkAt },
+		place:  func(s *Session) *int32 { return &s.queueIndex },
+	}
 }
 
 func (l *liveness) now() time.Duration { return time.Since(l.epoch) }
@@ -39,7 +47,7 @@ func (l *liveness) configure(o *ServerOptions) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	for _, s := range l.queue {
+	for _, s := range l.queue.members {
 		s.checkAt = now
 	}
 	l.schedule(now)
@@ -50,18 +58,15 @@ func (l *liveness) add(s *Session) {
 	defer l.mu.Unlock()
 	now := l.now()
 	s.checkAt, _ = s.overdue(now)
-	heap.Push(&l.queue, s)
+	l.queue.rank(s)
 	l.schedule(now)
 }
 
 func (l *liveness) remove(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.queueIndex == 0 {
-		return
-	}
-	heap.Remove(&l.queue, int(s.queueIndex)-1)
-	if len(l.queue) == 0 && l.timer != nil {
+	l.queue.drop(s)
+	if l.queue.Len() == 0 && l.timer != nil {
 		l.timer.Stop()
 		l.wake = 0
 	}
@@ -84,10 +89,10 @@ func (l *liveness) writeEnds() { l.writing.Add(-1) }
 
 // schedule sets the timer to the next check: that of the first session in the queue, or of the writes in flight.
 func (l *liveness) schedule(now time.Duration) {
-	if len(l.queue) == 0 {
+	if l.queue.Len() == 0 {
 		return
 	}
-	at := l.queue[0].checkAt
+	at := l.queue.first().checkAt
 	if l.watching.Load() {
 		at = min(at, now+time.Duration(l.write.Load())/4)
 	}
@@ -113,21 +118,21 @@ func (l *liveness) check() {
 	l.mu.Lock()
 	now := l.now()
 	l.wake = 0
-	if len(l.queue) > 0 && l.queue[0].checkAt <= now {
+	if l.queue.Len() > 0 && l.queue.first().checkAt <= now {
 		l.last = now
 	}
 	l.watching.Store(false) // First: a write that begins after the next line asks for a look of its own.
 	if l.writing.Load() > 0 {
 		l.watching.Store(true)
-		for _, s := range l.queue {
+		for _, s := range l.queue.members {
 			if s.writes() {
 				s.checkAt = now
 			}
 		}
 		heap.Init(&l.queue)
 	}
-	for len(l.queue) > 0 && l.queue[0].checkAt <= now {
-		s := l.queue[0]
+	for l.queue.Len() > 0 && l.queue.first().checkAt <= now {
+		s := l.queue.first()
 		at, cause := s.overdue(now)
 		if cause != nil {
 			// It stays in the queue: the conn:close that it may be sent can hang as well.
@@ -135,37 +140,11 @@ func (l *liveness) check() {
 			at = now + time.Duration(l.write.Load())
 		}
 		s.checkAt = at
-		heap.Fix(&l.queue, 0)
+		l.queue.rank(s)
 	}
 	l.schedule(now)
 	l.mu.Unlock()
 	for _, v := range overdue {
 		v.session.expire(v.cause)
 	}
-}
-
-// checkQueue is a heap of sessions by checkAt. Session.queueIndex is the index plus one: 0 is not in the queue.
-type checkQueue []*Session
-
-func (q checkQueue) Len() int           { return len(q) }
-func (q checkQueue) Less(i, j int) bool { return q[i].checkAt < q[j].checkAt }
-
-func (q checkQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].queueIndex, q[j].queueIndex = int32(i+1), int32(j+1)
-}
-
-func (q *checkQueue) Push(x any) {
-	s := x.(*Session)
-	*q = append(*q, s)
-	s.queueIndex = int32(len(*q))
-}
-
-func (q *checkQueue) Pop() any {
-	last := len(*q) - 1
-	s := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	s.queueIndex = 0
-	return s
 }

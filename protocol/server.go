@@ -71,7 +71,7 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 	}
 	srv := &Server{
 		handler:   h,
-		live:      liveness{epoch: time.Now().Add(-1)},
+		live:      liveness{epoch: time.Now().Add(-1), queue: checkQueue()},
 		listeners: make(map[*net.Listener]struct{}),
 		sessions:  make(map[*Session]struct{}),
 		closing:   make(chan struct{}),
@@ -196,8 +196,7 @@ func (srv *Server) arrive(conn net.Conn) {
 	a := &arrival{conn: conn, came: time.Now()}
 	displaced, err := srv.door.admit(a)
 	if err != nil {
-		_ = conn.Close() // It is refused either way.
-		srv.refuse(conn.RemoteAddr(), err)
+		srv.turnAway(conn, err)
 		return
 	}
 	if displaced != nil {
@@ -212,10 +211,17 @@ func (srv *Server) displace(a *arrival) {
 		s.abort(ErrTooManyHandshakes)
 		return
 	}
-	_ = a.conn.Close() // Nothing was said yet.
-	if a.since.IsZero() {
-		srv.refuse(a.conn.RemoteAddr(), ErrTooManyHandshakes)
+	if a.begun.IsZero() {
+		srv.turnAway(a.conn, ErrTooManyHandshakes)
+		return
 	}
+	_ = a.conn.Close() // Its handshake ends with that, and is counted then.
+}
+
+// turnAway closes a connection whose handshake has not begun.
+func (srv *Server) turnAway(conn net.Conn, reason error) {
+	_ = conn.Close() // Nothing was said yet.
+	srv.refuse(conn.RemoteAddr(), reason)
 }
 
 func (srv *Server) refuse(remote net.Addr, reason error) {

@@ -20,6 +20,15 @@ type refusals chan error
 
 func (r refusals) hook(_ net.Addr, reason error) { r <- reason }
 
+// serveRefusing runs a server in memory, and returns whom it refuses too.
+func serveRefusing(t *testing.T, o ServerOptions) (*pipeListener, *Server, refusals) {
+	t.Helper()
+	refused := make(refusals, 10)
+	o.OnRefused = refused.hook
+	l := newPipeListener()
+	return l, serve(t, l, newRecorder(), o), refused
+}
+
 func (r refusals) expect(t *testing.T, want error) {
 	t.Helper()
 	select {
@@ -74,12 +83,9 @@ func TestLimitsRefuseWhatIsOverThem(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				refused := make(refusals, 10)
 				o := DefaultServerOptions()
-				o.OnRefused = refused.hook
 				tc.change(&o)
-				l := newPipeListener()
-				srv := serve(t, l, newRecorder(), o)
+				l, srv, refused := serveRefusing(t, o)
 				for _, ip := range tc.first {
 					defer l.dialFrom(ip).Close()
 				}
@@ -139,11 +145,9 @@ func TestWaitingConnectionsGetTheirTurnInOrder(t *testing.T) {
 
 func TestAPlaceIsGivenBackOnceAuthenticatedOrRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		refused := make(refusals, 10)
 		o := DefaultServerOptions()
-		o.MaxHandshakesPerSource, o.OnRefused = 1, refused.hook
-		l := newPipeListener()
-		srv := serve(t, l, newRecorder(), o)
+		o.MaxHandshakesPerSource = 1
+		l, srv, refused := serveRefusing(t, o)
 		for range 3 {
 			c := l.dialFrom("10.0.0.1")
 			defer c.Close()

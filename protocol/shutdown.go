@@ -127,8 +127,7 @@ func (srv *Server) beginShutdown() []*Session {
 		_ = l.Close() // Serve closes it again, and returns ErrServerClosed whatever this says.
 	}
 	for _, a := range srv.door.close() {
-		_ = a.conn.Close() // It was promised nothing.
-		srv.refuse(a.conn.RemoteAddr(), ErrServerClosed)
+		srv.turnAway(a.conn, ErrServerClosed)
 	}
 	return srv.open()
 }

@@ -1,18 +1,17 @@
 package protocol
 
 import (
-	"container/heap"
 	"container/list"
 	"net/netip"
 )
 
 // source is where arrivals come from: an IP address, or, on a transport without any, one connection.
 type source struct {
-	address netip.Addr
-	waiting []*arrival // in the order in which they came
-	begun   int        // handshakes in flight
-	served  uint64     // what the line had counted when it last gave a turn to one of them
-	places  [2]int     // in the rankings of the line, plus one; 0 is in none
+	address        netip.Addr
+	waiting        []*arrival // in the order in which they came
+	begun          int        // handshakes in flight
+	served         uint64     // what the line had counted when it last gave a turn to one of them
+	inNext, inMost int32      // its places in the rankings of the line
 }
 
 // arrivals counts what came from the source and is not authenticated yet.
@@ -24,18 +23,24 @@ type waitingLine struct {
 	all  list.List // in the order in which they came
 	came uint64    // counts those who came, and turns
 	// next and most rank the sources from which someone waits: by who is next, and by who has most to give away.
-	next, most ranking
+	next, most ranking[*source]
 }
 
 func newWaitingLine() waitingLine {
 	return waitingLine{
-		next: ranking{number: 0, before: func(a, b *source) bool {
-			if a.begun != b.begun {
-				return a.begun < b.begun
-			}
-			return max(a.served, a.waiting[0].number) < max(b.served, b.waiting[0].number)
-		}},
-		most: ranking{number: 1, before: func(a, b *source) bool { return a.arrivals() > b.arrivals() }},
+		next: ranking[*source]{
+			before: func(a, b *source) bool {
+				if a.begun != b.begun {
+					return a.begun < b.begun
+				}
+				return max(a.served, a.waiting[0].number) < max(b.served, b.waiting[0].number)
+			},
+			place: func(s *source) *int32 { return &s.inNext },
+		},
+		most: ranking[*source]{
+			before: func(a, b *source) bool { return a.arrivals() > b.arrivals() },
+			place:  func(s *source) *int32 { return &s.inMost },
+		},
 	}
 }
 
@@ -53,7 +58,7 @@ func (l *waitingLine) oldest() *arrival {
 // of these the one whose last turn, if it had one since, or whose first connection is longest ago. So a source that has many
 // keeps only itself waiting, however soon it gives its turns back.
 func (l *waitingLine) first() *arrival {
-	if s := l.next.top(); s != nil {
+	if s := l.next.first(); s != nil {
 		return s.waiting[0]
 	}
 	return nil
@@ -62,7 +67,7 @@ func (l *waitingLine) first() *arrival {
 // spare returns the connection that came last of the source that has most arrivals, if that has at least two more than
 // from. Who comes alone is nobody's spare.
 func (l *waitingLine) spare(from *source) *arrival {
-	if s := l.most.top(); s != nil && s.arrivals() >= from.arrivals()+2 {
+	if s := l.most.first(); s != nil && s.arrivals() >= from.arrivals()+2 {
 		return s.waiting[len(s.waiting)-1]
 	}
 	return nil
@@ -100,55 +105,11 @@ func (l *waitingLine) remove(c *arrival) {
 
 // rank is called when what s is ranked by has changed.
 func (l *waitingLine) rank(s *source) {
-	l.next.update(s)
-	l.most.update(s)
-}
-
-// ranking is a heap of sources.
-type ranking struct {
-	number  int // of source.places
-	before  func(a, b *source) bool
-	sources []*source
-}
-
-func (r *ranking) top() *source {
-	if len(r.sources) == 0 {
-		return nil
+	for _, r := range [...]*ranking[*source]{&l.next, &l.most} {
+		if len(s.waiting) > 0 {
+			r.rank(s)
+		} else {
+			r.drop(s)
+		}
 	}
-	return r.sources[0]
-}
-
-func (r *ranking) update(s *source) {
-	place, waits := s.places[r.number], len(s.waiting) > 0
-	switch {
-	case place == 0 && waits:
-		heap.Push(r, s)
-	case place > 0 && waits:
-		heap.Fix(r, place-1)
-	case place > 0:
-		heap.Remove(r, place-1)
-	}
-}
-
-func (r *ranking) Len() int           { return len(r.sources) }
-func (r *ranking) Less(i, j int) bool { return r.before(r.sources[i], r.sources[j]) }
-
-func (r *ranking) Swap(i, j int) {
-	r.sources[i], r.sources[j] = r.sources[j], r.sources[i]
-	r.sources[i].places[r.number], r.sources[j].places[r.number] = i+1, j+1
-}
-
-func (r *ranking) Push(x any) {
-	s := x.(*source)
-	r.sources = append(r.sources, s)
-	s.places[r.number] = len(r.sources)
-}
-
-func (r *ranking) Pop() any {
-	last := len(r.sources) - 1
-	s := r.sources[last]
-	r.sources[last] = nil
-	r.sources = r.sources[:last]
-	s.places[r.number] = 0
-	return s
 }

@@ -51,20 +51,21 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 
 // measureIdle lets the sessions of pairs beat in turns. All that a server spends counts, while it idles too.
 func (b *Bench) measureIdle(pairs []*pair, turns ...int) ([][]float64, error) {
+	values := make([][]float64, len(pairs))
 	for _, p := range pairs {
 		if err := p.open(b.sessions(idleSessions)); err != nil {
-			return make([][]float64, len(pairs)), err
+			return values, err
 		}
 		// The garbage of opening is collected now, not while heartbeats are measured.
 		if _, err := p.usage(true); err != nil {
-			return make([][]float64, len(pairs)), err
+			return values, err
 		}
 	}
+	pace := load.Pace{Interval: b.window(idleInterval), For: b.window(idleInterval)}
 	beaten := make([]load.Beaten, len(pairs))
 	spent, err := spentBy(pairs, func() error {
 		for _, turn := range turns {
 			var done load.Beaten
-			pace := load.Pace{Interval: b.window(idleInterval), For: b.window(idleInterval)}
 			if err := pairs[turn].load.Call("load.Pace", pace, &done); err != nil {
 				return err
 			}
@@ -73,7 +74,6 @@ func (b *Bench) measureIdle(pairs []*pair, turns ...int) ([][]float64, error) {
 		}
 		return nil
 	})
-	values := make([][]float64, len(pairs))
 	for i, p := range pairs {
 		used, failure := p.usage(false)
 		err = errors.Join(err, failure)
