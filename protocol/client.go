@@ -329,6 +329,8 @@ func (c *Client) say(message []byte, last bool) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrWriteTimeout
 	}
+	// TLS answers a request for new keys while it reads: with a deadline that has passed that would end the connection.
+	_ = c.socket.SetWriteDeadline(time.Time{}) // A socket that fails here fails at the next write.
 	return err
 }
 

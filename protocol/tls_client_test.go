@@ -12,13 +12,16 @@ import (
 
 // clientOverTLS begins an authenticated session of a Client over mutual TLS in memory, where nothing is sent that is not
 // read. It returns what Run returns, and the master's side.
-func clientOverTLS(ctx context.Context, t *testing.T) (master net.Conn, ended chan error) {
+func clientOverTLS(ctx context.Context, t *testing.T, change func(*tls.Config, *ClientOptions)) (master *tls.Conn, ended chan error) {
 	t.Helper()
 	serverConfig, clientConfig := mutual(t)
 	here, there := net.Pipe()
 	t.Cleanup(func() { _ = there.Close() })
 	o := DefaultClientOptions()
 	o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+	if change != nil {
+		change(serverConfig, &o)
+	}
 	ended = make(chan error, 1)
 	go func() {
 		c, err := Handshake(t.Context(), tls.Client(here, clientConfig), o)
@@ -33,7 +36,6 @@ func clientOverTLS(ctx context.Context, t *testing.T) (master net.Conn, ended ch
 	hear(t, master, testAuthStart)
 	say(t, master, testGrant)
 	hear(t, master, "auth:ack;;<EOF>")
-	synctest.Wait()
 	return master, ended
 }
 
@@ -41,7 +43,7 @@ func clientOverTLS(ctx context.Context, t *testing.T) (master net.Conn, ended ch
 func TestARefineryOverTLSClosesAMasterThatDoesNotReadAfterTheWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		_, ended := clientOverTLS(t.Context(), t)
+		_, ended := clientOverTLS(t.Context(), t, nil)
 		if err := <-ended; !errors.Is(err, ErrWriteTimeout) {
 			t.Errorf("Run returned %v", err)
 		}
@@ -55,7 +57,8 @@ func TestARefineryOverTLSClosesAMasterThatDoesNotReadAfterTheWriteTimeout(t *tes
 func TestARefineryOverTLSWaitsASecondForTheMasterToClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		master, ended := clientOverTLS(ctx, t)
+		master, ended := clientOverTLS(ctx, t, nil)
+		synctest.Wait()
 		cancel()
 		hear(t, master, "conn:close;;<EOF>")
 		begin := time.Now()

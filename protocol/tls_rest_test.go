@@ -3,6 +3,7 @@ package protocol
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"runtime"
 	"strings"
@@ -115,10 +116,11 @@ func sessionStack() string {
 	return ""
 }
 
-// enterOverTLS is session over mutual TLS, and the pipe below it.
-func enterOverTLS(t *testing.T) (h *recorder, pipe net.Conn, conn *tls.Conn) {
+// enterOverTLS is session over mutual TLS, and the pipe below it. The refinery's side logs its keys.
+func enterOverTLS(t *testing.T, keys io.Writer) (h *recorder, pipe net.Conn, conn *tls.Conn) {
 	t.Helper()
 	serverConfig, clientConfig := mutual(t)
+	clientConfig.KeyLogWriter = keys
 	h = newRecorder()
 	o := DefaultServerOptions()
 	o.TLSConfig = serverConfig
@@ -134,7 +136,7 @@ func enterOverTLS(t *testing.T) (h *recorder, pipe net.Conn, conn *tls.Conn) {
 // sessionOverTLS is enterOverTLS in a bubble, when the session has come to rest.
 func sessionOverTLS(t *testing.T) (*recorder, net.Conn) {
 	t.Helper()
-	h, _, conn := enterOverTLS(t)
+	h, _, conn := enterOverTLS(t, nil)
 	synctest.Wait()
 	return h, conn
 }

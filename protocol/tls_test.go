@@ -302,7 +302,7 @@ func TestASessionOverTLSEndsWithTheAlertThatTLSAsksFor(t *testing.T) {
 		{"conn:close", func(c *tls.Conn) error { _, err := c.Write(closeBytes); return err }},
 		{"the end of the peer's side", (*tls.Conn).CloseWrite},
 	} {
-		h, pipe, conn := enterOverTLS(t)
+		h, pipe, conn := enterOverTLS(t, nil)
 		if err := end.by(conn); err != nil {
 			t.Fatal(err)
 		}
