@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -185,7 +186,8 @@ func (c *Client) Upstream() string {
 }
 
 // Run keeps the session alive and follows new upstreams until the session ends, and returns why: ErrPeerClosed,
-// ErrAliveTimeout, ErrSessionClosed after Close, a *ProtocolError, the error of OnUpstream, or the network's. When ctx
+// ErrAliveTimeout, ErrSessionClosed after Close, a *ProtocolError, the error of OnUpstream, a *PanicError if Load or
+// OnMessage panicked at a heartbeat, or the network's. When ctx
 // ends it sends conn:close and returns ctx's cause. The connection is closed when it returns. It may be called once.
 func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
@@ -287,8 +289,14 @@ func (c *Client) handle(m *message) error {
 	return c.send(authAckBytes)
 }
 
-// heartbeat sends conn:alive and sets the time of the next.
+// heartbeat sends conn:alive and sets the time of the next. A panic of a hook is Run's to return: nobody can recover from
+// it on the goroutine of a timer.
 func (c *Client) heartbeat() {
+	defer func() {
+		if v := recover(); v != nil {
+			c.fail(&PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
 	message := aliveBytes
 	if c.o.Load != nil {
 		if status, load, ok := c.o.Load(); ok && validStatus(status) && validLoad(load) {

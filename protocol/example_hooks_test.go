@@ -31,7 +31,10 @@ func ExampleServerOptions_metrics() {
 	options.OnMessage = func(_ *protocol.Session, t protocol.TracedMessage) { master.count(t) }
 	options.OnRefused = func(_ net.Addr, reason error) { refused.Add(reason.Error(), 1) }
 	options.OnPanic = func(s *protocol.Session, err *protocol.PanicError) {
-		fmt.Printf("session of %s: %v\n%s", s.ID(), err, err.Stack)
+		if s != nil { // There is none where OnRefused panics.
+			fmt.Printf("session of %s: ", s.ID())
+		}
+		fmt.Printf("%v\n%s", err, err.Stack)
 	}
 	server, err := protocol.NewServer(gate{shared: "sesame"}, options)
 	if err != nil {

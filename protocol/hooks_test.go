@@ -1,11 +1,15 @@
 package protocol
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -200,4 +204,57 @@ func TestAPanicOfOnRefusedEndsNothing(t *testing.T) {
 		defer next.Close()
 		enter(t, next)
 	})
+}
+
+// A hook that panics when it is told of a panic ends nothing either: the log is told of both.
+func TestAPanicOfOnPanicEndsNothing(t *testing.T) {
+	var logged bytes.Buffer
+	defer log.SetOutput(log.Writer())
+	log.SetOutput(&logged)
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultServerOptions()
+		o.OnPanic = func(*Session, *PanicError) { panic("the second") }
+		h := newRecorder()
+		h.establish = func(context.Context, *Session) error { panic("the first") }
+		l := newPipeListener()
+		serve(t, l, h, o)
+		for range 2 {
+			c := l.dial()
+			defer c.Close()
+			say(t, c, testEstablish)
+			if err, ok := errors.AsType[*PanicError](h.cause(t)); !ok || err.Value != "the first" {
+				t.Errorf("closed with %v", err)
+			}
+		}
+	})
+	for _, panicked := range []string{"the first", "the second"} {
+		if n := strings.Count(logged.String(), panicked+"\n"); n != 2 {
+			t.Errorf("%q is logged %d times, want 2:\n%s", panicked, n, &logged)
+		}
+	}
+}
+
+// Nobody could recover from it: the goroutine is a timer's.
+func TestAPanicAtAHeartbeatOfAClientEndsItsSession(t *testing.T) {
+	for name, change := range map[string]func(*ClientOptions){
+		"Load": func(o *ClientOptions) { o.Load = func() (string, string, bool) { panic("as the test wants it") } },
+		"OnMessage": func(o *ClientOptions) {
+			o.OnMessage = func(m TracedMessage) {
+				if m.Code == "conn:alive" {
+					panic("as the test wants it")
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, master, ended := client(t, change)
+				go func() { _, _ = io.Copy(io.Discard, master) }()
+				err, ok := errors.AsType[*PanicError](<-ended)
+				if !ok || err.Value != "as the test wants it" || !strings.Contains(string(err.Stack), "hooks_test.go") {
+					t.Errorf("Run returned %v", err)
+				}
+			})
+		})
+	}
 }

@@ -101,7 +101,7 @@ type ServerOptions struct {
 	OnRefused func(remote net.Addr, reason error)
 	// OnPanic, if set, is told of every panic of the Handler and of the hooks, whose session it ended. s is nil where there
 	// is none. Without it a panic is the cause given to Handler.Closed, and one of Handler.Closed itself or of OnRefused
-	// goes to the log package.
+	// goes to the log package; so does one of OnPanic.
 	OnPanic func(s *Session, err *PanicError)
 	// OnMessage, if set, is told of every message that was read or written whole, for tracing and metrics; before the
 	// message is checked, so that s has no ID yet when conn:establish is read. It must not block, and may be called from

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log"
 	"net"
 	"os"
 	"runtime/debug"
@@ -471,7 +472,17 @@ func (s *Session) finish(err error, panicked any) {
 func (srv *Server) panicked(s *Session, value any) *PanicError {
 	err := &PanicError{Value: value, Stack: debug.Stack()}
 	if hook := srv.options().OnPanic; hook != nil {
-		hook(s, err)
+		tellPanic(hook, s, err)
 	}
 	return err
+}
+
+// tellPanic calls the hook. A panic of that has nobody left to be told but the log.
+func tellPanic(hook func(*Session, *PanicError), s *Session, err *PanicError) {
+	defer func() {
+		if v := recover(); v != nil {
+			log.Printf("protocol: OnPanic: %v\n%s\nwhen it was told of: %v\n%s", v, debug.Stack(), err, err.Stack)
+		}
+	}()
+	hook(s, err)
 }
