@@ -12,6 +12,7 @@ import (
 // arrival is an accepted connection that is not authenticated yet.
 type arrival struct {
 	conn    net.Conn
+	address netip.Addr // invalid on a transport without any
 	from    *source
 	came    time.Time
 	begun   time.Time // when its handshake began; zero while it waits
@@ -40,9 +41,10 @@ type admission struct {
 	limits   admissionLimits
 	sessions int // connections open: waiting, handshaking or authenticated
 	sources  map[netip.Addr]*source
-	line     waitingLine // turnAhead
-	now      list.List   // turnNow, in the order in which their turns began
-	past     list.List   // turnPast, in the order in which their turns ended
+	callers  map[netip.Addr]int // by address, those that are not authenticated
+	line     waitingLine        // turnAhead
+	now      list.List          // turnNow, in the order in which their turns began
+	past     list.List          // turnPast, in the order in which their turns ended
 	// silent reports whether the peer of a connection sent nothing that is not read yet.
 	silent func(net.Conn) bool
 	// again is called when time has changed who is next, or has to go; wake is its timer.
@@ -52,6 +54,9 @@ type admission struct {
 
 // maxTurns is how many turns a handshake has at most that waits for this side.
 const maxTurns = 8
+
+// networkBits is how much of an IPv6 address tells sources apart: the rest a host chooses as it likes (RFC 4291, section 2.5.1).
+const networkBits = 64
 
 type admissionLimits struct {
 	sessions, handshakes, slow, waiting, perSource int
@@ -68,7 +73,7 @@ func (a *admission) configure(o *ServerOptions) {
 		perSource: o.MaxHandshakesPerSource, turn: min(o.HandshakeTurn, o.HandshakeTimeout/8), patience: o.HandshakeTimeout / 2,
 	}
 	if a.sources == nil {
-		a.sources, a.line = make(map[netip.Addr]*source), newWaitingLine()
+		a.sources, a.callers, a.line = make(map[netip.Addr]*source), make(map[netip.Addr]int), newWaitingLine()
 	}
 }
 
@@ -77,11 +82,12 @@ func (a *admission) configure(o *ServerOptions) {
 func (a *admission) admit(c *arrival) (displaced *arrival, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	from := a.sourceOf(c.conn.RemoteAddr())
+	c.address = addressOf(c.conn.RemoteAddr())
+	from := a.sourceOf(c.address)
 	switch {
 	case a.closed:
 		return nil, ErrServerClosed
-	case from.arrivals() >= a.limits.perSource && from.address.IsValid():
+	case a.callers[c.address] >= a.limits.perSource:
 		return nil, ErrTooManyFromSource
 	case a.sessions >= a.limits.sessions:
 		err = ErrTooManySessions
@@ -94,8 +100,9 @@ func (a *admission) admit(c *arrival) (displaced *arrival, err error) {
 		}
 		a.sendAway(displaced)
 	}
-	if from.address.IsValid() {
-		a.sources[from.address] = from
+	if c.address.IsValid() {
+		a.sources[from.network] = from
+		a.callers[c.address]++
 	}
 	c.from = from
 	a.sessions++
@@ -226,7 +233,10 @@ func (a *admission) leave(c *arrival) {
 	}
 	c.turn, c.place = turnOver, nil
 	if c.from.arrivals() == 0 {
-		delete(a.sources, c.from.address)
+		delete(a.sources, c.from.network)
+	}
+	if a.callers[c.address]--; a.callers[c.address] <= 0 {
+		delete(a.callers, c.address)
 	}
 }
 
@@ -258,14 +268,23 @@ func (a *admission) counts() (sessions, handshaking, waiting int) {
 	return a.sessions, a.now.Len() + a.past.Len(), a.line.len()
 }
 
-// sourceOf returns the source that a connection comes from; called with mu held.
-func (a *admission) sourceOf(remote net.Addr) *source {
-	var address netip.Addr
-	if r, ok := remote.(interface{ AddrPort() netip.AddrPort }); ok {
-		address = r.AddrPort().Addr().Unmap().WithZone("")
+// sourceOf returns the source that an address belongs to; called with mu held.
+func (a *admission) sourceOf(address netip.Addr) *source {
+	network := address
+	if address.Is6() {
+		prefix, _ := address.Prefix(networkBits) // Fails for more bits than there are only.
+		network = prefix.Addr()
 	}
-	if s := a.sources[address]; s != nil {
+	if s := a.sources[network]; s != nil {
 		return s
 	}
-	return &source{address: address}
+	return &source{network: network}
+}
+
+// addressOf returns the IP address of a peer, however it is written, or an invalid one.
+func addressOf(remote net.Addr) netip.Addr {
+	if r, ok := remote.(interface{ AddrPort() netip.AddrPort }); ok {
+		return r.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
 }

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -37,6 +39,7 @@ type doorModel struct {
 // caller is a connection as the model knows it.
 type caller struct {
 	*arrival
+	caller int // stands for its address; 0 is a transport without any
 	source string
 	since  time.Duration // when it came, or its turn began
 	begun  time.Duration // when its first turn began
@@ -75,13 +78,26 @@ func (m *doorModel) arrivalsFrom(source string) int {
 	return n
 }
 
+// callersAt counts those from one address.
+func (m *doorModel) callersAt(caller int) (n int) {
+	for _, c := range slices.Concat(m.waiting, m.flying) {
+		if c.caller == caller {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *doorModel) arrive(t *rapid.T) {
-	n := rapid.IntRange(0, 5).Draw(t, "source")
+	n := rapid.IntRange(0, 6).Draw(t, "caller")
 	m.count++
-	c := &caller{source: fmt.Sprint(n), since: m.elapsed, number: m.count}
+	c := &caller{caller: n, source: fmt.Sprint(n), since: m.elapsed, number: m.count}
 	var addr net.Addr = &net.TCPAddr{IP: net.IPv4(10, 0, 0, byte(n))}
-	if n == 0 {
+	switch {
+	case n == 0:
 		addr, c.source = &net.UnixAddr{Name: "memory"}, fmt.Sprintf("%p", c)
+	case n > 4:
+		addr, c.source = &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("2001:db8::%d", n))}, "a network"
 	}
 	c.arrival = &arrival{conn: &come{from: addr, caller: c}, came: time.Now()}
 	l := m.door.limits
@@ -92,7 +108,7 @@ func (m *doorModel) arrive(t *rapid.T) {
 	}
 	full := false
 	switch from := m.arrivalsFrom(c.source); {
-	case n > 0 && from >= l.perSource:
+	case n > 0 && m.callersAt(n) >= l.perSource:
 		want = ErrTooManyFromSource
 	case len(m.waiting)+len(m.flying)+len(m.lost)+m.open >= l.sessions:
 		if full = most >= from+2; !full {
@@ -262,18 +278,22 @@ func (m *doorModel) check(t *rapid.T) {
 	if got := fmt.Sprint(sessions, handshaking, waiting); got != want {
 		t.Fatalf("sessions, handshaking, waiting: %s, want %s", got, want)
 	}
-	addressed := make(map[string]bool)
+	addressed, callers := make(map[string]bool), make(map[netip.Addr]int)
 	for _, c := range slices.Concat(m.waiting, m.flying) {
 		s := c.from
 		if s.arrivals() != m.arrivalsFrom(c.source) || s.begun != m.flyingFrom(c.source) {
 			t.Fatalf("the books of %v: %d and %d, want %d and %d",
 				c.source, s.arrivals(), s.begun, m.arrivalsFrom(c.source), m.flyingFrom(c.source))
 		}
-		if s.address.IsValid() {
-			if addressed[c.source] = true; m.door.sources[s.address] != s {
-				t.Fatalf("%v has two books", s.address)
+		if s.network.IsValid() {
+			if addressed[c.source] = true; m.door.sources[s.network] != s {
+				t.Fatalf("%v has two books", s.network)
 			}
+			callers[c.address] = m.callersAt(c.caller)
 		}
+	}
+	if !maps.Equal(m.door.callers, callers) {
+		t.Fatalf("from each address: %v, want %v", m.door.callers, callers)
 	}
 	if len(m.door.sources) != len(addressed) {
 		t.Fatalf("%d sources are remembered, %d have connections", len(m.door.sources), len(addressed))

@@ -90,6 +90,8 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 		{"the one that waits and came last", []string{"b", "c", "a", "a"}, "d", 3},
 		{"the only one that waits", []string{"a", "b", "a", "c"}, "d", 2},
 		{"those that have their turn stay", []string{"a", "a", "b", "c"}, "d", -1},
+		{"an IPv6 network is one source", []string{"a", "2001:db8::1", "2001:db8::2:1", "2001:db8::3"}, "2001:db8:0:1::1", 3},
+		{"and its newcomers are of it", []string{"2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"}, "2001:db8::5", -1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,11 +113,14 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 	}
 }
 
-// arriveFrom connects one after the other from addresses named by a letter each.
+// arriveFrom connects one after the other from addresses, some of them named by a letter each.
 func arriveFrom(t *testing.T, l *pipeListener, names ...string) (conns []net.Conn) {
 	t.Helper()
 	for _, name := range names {
-		c := l.dialFrom(fmt.Sprint("10.0.0.", name[0]))
+		if len(name) == 1 {
+			name = fmt.Sprint("10.0.0.", name[0])
+		}
+		c := l.dialFrom(name)
 		t.Cleanup(func() { _ = c.Close() })
 		conns = append(conns, c)
 		synctest.Wait()

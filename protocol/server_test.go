@@ -76,6 +76,16 @@ func TestLimitsRefuseWhatIsOverThem(t *testing.T) {
 			Stats{Handshaking: 3, Accepted: 4, Refused: 1},
 		},
 		{
+			"R-6.5 per source in an IPv6 network", func(o *ServerOptions) { o.MaxHandshakesPerSource = 2 },
+			[]string{"2001:db8::1", "2001:db8::1", "2001:db8::2"}, "2001:db8::1", "2001:db8::2", ErrTooManyFromSource,
+			Stats{Handshaking: 4, Accepted: 5, Refused: 1},
+		},
+		{
+			"R-6.5 per source, by whichever interface", func(o *ServerOptions) { o.MaxHandshakesPerSource = 2 },
+			[]string{"fe80::1%a", "fe80::1%b"}, "fe80::1%a", "fe80::2%a", ErrTooManyFromSource,
+			Stats{Handshaking: 3, Accepted: 4, Refused: 1},
+		},
+		{
 			"R-6.6 waiting for a turn", func(o *ServerOptions) { o.MaxHandshakes, o.MaxWaiting = 2, 1 },
 			[]string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "10.0.0.4", "", ErrTooManyHandshakes,
 			Stats{Handshaking: 2, Waiting: 1, Accepted: 4, Refused: 1},

@@ -5,9 +5,10 @@ import (
 	"net/netip"
 )
 
-// source is where arrivals come from: an IP address, or, on a transport without any, one connection.
+// source is where arrivals come from: an IPv4 address, the network of an IPv6 address, or, on a transport without any, one
+// connection.
 type source struct {
-	address        netip.Addr
+	network        netip.Addr
 	waiting        []*arrival // in the order in which they came
 	begun          int        // handshakes in flight
 	served         uint64     // what the line had counted when it last gave a turn to one of them
