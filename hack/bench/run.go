@@ -152,7 +152,7 @@ func measure(ctx context.Context, o options) error {
 		return err
 	}
 	revision := revisionOf(ctx, root)
-	withheld := false
+	begun, withheld := time.Now(), false
 	for _, s := range scenarios {
 		measured, failure := s.Run(ctx, b)
 		dated := make([]report.Dated, len(measured))
@@ -163,6 +163,12 @@ func measure(ctx context.Context, o options) error {
 		}
 		results = results.Merge(machine, dated)
 		if err := errors.Join(failure, directory.Write(results)); err != nil {
+			return err
+		}
+	}
+	if len(o.only) == 0 {
+		results.Took = time.Since(begun)
+		if err := directory.Write(results); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // introduction is how performance.md begins: what is compared, and how. analysis is how it ends: what the numbers say.
@@ -25,6 +26,9 @@ func (r Run) markdown() []byte {
 	m := r.Machine
 	fmt.Fprintf(&b, "| processor | %d cores, %s |\n| memory | %d GiB; transparent huge pages: %s |\n| kernel | %s |\n| Go | %s |\n| open descriptors | %d a process |\n",
 		m.Cores, m.CPU, m.MemoryGiB, m.TransparentHuge, m.Kernel, m.Go, m.Descriptors)
+	if r.Took > 0 {
+		fmt.Fprintf(&b, "| the whole benchmark | %s |\n", r.Took.Round(time.Second))
+	}
 	r.writeGoals(&b)
 	for _, c := range r.Comparisons {
 		c.write(&b)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Run is everything that was measured on one machine, by one Go version.
 type Run struct {
 	Machine     Machine
+	Took        time.Duration `json:",omitzero"` // by the last run that measured everything
 	Comparisons []Dated
 }
 

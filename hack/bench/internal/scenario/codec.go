@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	codecAliveText = `One conn:alive, 17 bytes, encoded and decoded. The floor is what nobody gets around: bytes.IndexByte over the message, and a copy of it.`
+	codecAliveText = `One conn:alive, 17 bytes, encoded and decoded. The floor is the least that a reader does
+who knows nothing of what comes: bytes.IndexByte over the message, and a copy of it. A message without a payload can be had for less, as it is compared whole.`
 
 	codecAuthStartText = `One auth:start with a certificate of 1.2 KB, from bytes that were received to a string that a Handler has, copying the received bytes first. encoding/json is given the payload
 alone and reads it into a struct. redcon reads a Redis command of the same size, in which lengths stand before strings. The floor searches the message once and copies it.`
