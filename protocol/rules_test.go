@@ -145,7 +145,7 @@ func TestNothingIsReadBeforeAConnectionHasItsTurn(t *testing.T) {
 // timeouts that fall close together are noticed late by 50 ms at most, none early.
 func TestTimeoutsAreNeverEarlyAndHardlyLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const many, gap = 100, 7 * time.Millisecond
+		const many, gap = 200, 800 * time.Microsecond // The second of each look's is noticed nearly as late as may be.
 		h := newRecorder()
 		closed := make(map[string]time.Time) // The queue's timer closes them one after the other.
 		l := newPipeListener()

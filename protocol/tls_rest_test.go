@@ -157,7 +157,7 @@ func TestASessionOverTLSKeepsItsStackWhileMessagesFollowBriskly(t *testing.T) {
 			return goroutine() == before
 		}
 		begun := goroutine()
-		time.Sleep(2 * brisk)
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if goroutine() != begun {
 			t.Error("after the opening the session does not rest at once")
@@ -167,9 +167,9 @@ func TestASessionOverTLSKeepsItsStackWhileMessagesFollowBriskly(t *testing.T) {
 			stays bool
 		}{
 			{5 * time.Second, false},
-			{brisk/2 + time.Millisecond, false},
-			{brisk / 2, true},
-			{brisk / 2, true}, {brisk / 2, true}, {brisk / 2, true},
+			{501 * time.Millisecond, false},
+			{500 * time.Millisecond, true},
+			{500 * time.Millisecond, true}, {500 * time.Millisecond, true}, {500 * time.Millisecond, true},
 			{20 * time.Second, false}, // It went to rest meanwhile, and goes again.
 			{time.Millisecond, true},
 		} {
@@ -178,10 +178,15 @@ func TestASessionOverTLSKeepsItsStackWhileMessagesFollowBriskly(t *testing.T) {
 			}
 		}
 		kept := goroutine()
-		time.Sleep(brisk)
+		time.Sleep(time.Second - time.Millisecond)
+		synctest.Wait()
+		if goroutine() != kept {
+			t.Error("the stack is not kept for a second after a message that followed briskly")
+		}
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if goroutine() == kept {
-			t.Errorf("the stack is kept for more than %v without a message", brisk)
+			t.Error("the stack is kept for more than a second without a message")
 		}
 		say(t, conn, "conn:close;;<EOF>")
 		synctest.Wait()

@@ -1,0 +1,89 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// who waits for a slow master has up to eight turns in all, and keeps others waiting for no longer.
+func TestASlowMasterGivesAHandshakeEightTurnsInAll(t *testing.T) {
+	const moment = time.Millisecond
+	for _, tc := range []struct {
+		name  string
+		takes time.Duration // the decision about the first connection
+		next  time.Duration // when the second one's handshake begins
+	}{
+		{"done within one", DefaultHandshakeTurn - moment, DefaultHandshakeTurn - moment},
+		{"done within seven", 7*DefaultHandshakeTurn - moment, 7*DefaultHandshakeTurn - moment},
+		{"done within eight", 8*DefaultHandshakeTurn - moment, 8*DefaultHandshakeTurn - moment},
+		{"needs nine", 9*DefaultHandshakeTurn - moment, 8 * DefaultHandshakeTurn},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newRecorder()
+				h.establish = func(_ context.Context, s *Session) error {
+					if s.ID() == "slow" {
+						time.Sleep(tc.takes)
+					}
+					return errors.New("refused")
+				}
+				o := DefaultServerOptions()
+				o.MaxHandshakes = 1
+				l := newPipeListener()
+				srv := serve(t, l, h, o)
+				srv.door.mu.Lock()
+				srv.door.silent = func(net.Conn) bool { return false } // What the peer sent is not read yet.
+				srv.door.mu.Unlock()
+				first, second := l.dialFrom("10.0.0.1"), l.dialFrom("10.0.0.2")
+				go func() { // Closes on conn:close, or whatever else comes.
+					_, _ = first.Read(make([]byte, 100))
+					_ = first.Close()
+				}()
+				say(t, first, string(appendEstablish(nil, "slow", "0.1.0", "refinery")))
+				if got := beginsAfter(t, second); got != tc.next {
+					t.Errorf("the next handshake began after %v, want %v", got, tc.next)
+				}
+			})
+		})
+	}
+}
+
+// a turn takes no longer than an eighth of the handshake timeout.
+func TestATurnIsAnEighthOfTheHandshakeTimeoutAtMost(t *testing.T) {
+	want := map[time.Duration]time.Duration{
+		time.Second: 125 * time.Millisecond, 1992 * time.Millisecond: 249 * time.Millisecond,
+		2 * time.Second: 250 * time.Millisecond, 2008 * time.Millisecond: 250 * time.Millisecond, 10 * time.Second: 250 * time.Millisecond,
+	}
+	turns := make(map[time.Duration]time.Duration)
+	for timeout := range want {
+		synctest.Test(t, func(t *testing.T) {
+			o := DefaultServerOptions()
+			o.MaxHandshakes, o.HandshakeTimeout, o.HandshakeTurn = 1, timeout, 250*time.Millisecond
+			l := newPipeListener()
+			serve(t, l, newRecorder(), o)
+			stalling, next := l.dialFrom("10.0.0.1"), l.dialFrom("10.0.0.2")
+			defer stalling.Close()
+			turns[timeout] = beginsAfter(t, next)
+		})
+	}
+	if diff := cmp.Diff(want, turns); diff != "" {
+		t.Errorf("turns by handshake timeout -want +got:\n%s", diff)
+	}
+}
+
+// beginsAfter says conn:establish, and returns how long it takes until that is read: a connection in memory takes what
+// is written when it is read.
+func beginsAfter(t *testing.T, c net.Conn) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	say(t, c, testEstablish)
+	took := time.Since(begin)
+	_ = c.Close()
+	return took
+}
