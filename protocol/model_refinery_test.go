@@ -48,7 +48,7 @@ func (m *refineryModel) read(messages []string) {
 			m.end(m.blame("R-4.1", "unexpected "+c.String()))
 		case cell == "close; Closed":
 			m.end(ErrPeerClosed)
-		case cell == "version refused; Closed":
+		case cell == "close (refused, R-7.3); Closed":
 			m.end(ErrVersionRefused)
 		case cell == "discard", cell == "discard, or close; Closed": // This library discards.
 		case cell == "send `conn:close`; Denied":

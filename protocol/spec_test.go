@@ -89,8 +89,12 @@ func TestStateTablesAreThoseOfTheSpecification(t *testing.T) {
 		cells := stateTable(t, spec, heading)
 		for s := range StateClosed {
 			for c := codeNone + 1; c < codeCount; c++ {
-				if cell, known := cells[s.String()][c]; !known || takes[s].has(c) != (cell != "V") {
+				cell, known := cells[s.String()][c]
+				if !known || takes[s].has(c) != (cell != "V") {
 					t.Errorf("%s state %v takes %v: %v; spec.md says %q", heading, s, c, takes[s].has(c), cell)
+				}
+				if c == codeClose && (!strings.Contains(cell, "close") || !strings.HasSuffix(cell, "; Closed")) {
+					t.Errorf("%s in state %v %v is answered by closing; spec.md says %q", heading, s, c, cell)
 				}
 			}
 		}
