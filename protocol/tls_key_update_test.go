@@ -152,6 +152,7 @@ func TestARefineryThatDoesNotTakeNewKeysIsAsSilentAsAny(t *testing.T) {
 // The two that follow are not on fake time, which does not pass while a mutex of TLS is waited for.
 func TestARefineryThatDoesNotTakeNewKeysIsOneThatDoesNotRead(t *testing.T) {
 	h, _, refinery := sessionWithRekeyer(t)
+	h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
 	s := h.last.Load()
 	o := *s.o
 	o.WriteTimeout = 100 * time.Millisecond
