@@ -1,8 +1,10 @@
 package protocol
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -169,6 +171,10 @@ func TestMasterTranscripts(t *testing.T) {
 				h.authenticate = func(context.Context, *Session, string) (string, error) {
 					return "", errors.New("refused by the handler")
 				}
+			case "authenticate compares with TLS":
+				h.authenticate = func(_ context.Context, s *Session, certificate string) (string, error) {
+					return "up:1", proven(s, certificate)
+				}
 			case "establish waits for bytes":
 				h.establish = func(_ context.Context, s *Session) error { return slow(s) }
 			case "authenticate waits for bytes":
@@ -183,8 +189,14 @@ func TestMasterTranscripts(t *testing.T) {
 				session <- s
 			}
 		}
+		l, conn, certificate := transport(t, &o, strings.Join(tr.take("transport"), ""))
 		wanted := tr.take("told")
-		l, conn := transport(t, &o, strings.Join(tr.take("transport"), ""))
+		for i := range wanted {
+			wanted[i] = strings.ReplaceAll(wanted[i], "CERTIFICATE", certificate)
+		}
+		for i := range tr.lines {
+			tr.lines[i].text = strings.ReplaceAll(tr.lines[i].text, "CERTIFICATE", strings.ReplaceAll(certificate, "\n", `\n`))
+		}
 		serve(t, l, h, o)
 		var s *Session
 		tr.play(t, conn(), "C", "S", byByte, func(l line) {
@@ -223,8 +235,21 @@ func TestMasterTranscripts(t *testing.T) {
 	})
 }
 
-// transport returns a listener and what dials it: TCP unless the transcript says otherwise.
-func transport(t *testing.T, o *ServerOptions, name string) (net.Listener, func() net.Conn) {
+// proven is how a program keeps R-8.1: the certificate is the one whose key TLS has proven, and the id the name in it.
+func proven(s *Session, certificate string) error {
+	shown := s.PeerCertificates()[0]
+	if block, _ := pem.Decode([]byte(certificate)); block == nil || !bytes.Equal(block.Bytes, shown.Raw) {
+		return errors.New("not the certificate that TLS has proven")
+	}
+	if s.ID() != shown.Subject.CommonName {
+		return errors.New("not the name in the certificate")
+	}
+	return nil
+}
+
+// transport returns a listener, what dials it, and the refinery's certificate for TLS, if it has one: TCP unless the
+// transcript says otherwise.
+func transport(t *testing.T, o *ServerOptions, name string) (l net.Listener, conn func() net.Conn, certificate string) {
 	t.Helper()
 	if name == "unix" {
 		l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
@@ -238,25 +263,27 @@ func transport(t *testing.T, o *ServerOptions, name string) (net.Listener, func(
 			}
 			t.Cleanup(func() { _ = conn.Close() })
 			return conn
-		}
+		}, ""
 	}
-	l := listen(t)
+	l = listen(t)
 	if name == "" || name == "tcp" {
-		return l, func() net.Conn { return dial(t, l) }
+		return l, func() net.Conn { return dial(t, l) }, ""
 	}
 	server, client := mutual(t)
 	switch name {
 	case "bytes for TLS":
 		o.TLSConfig = server
-		return l, func() net.Conn { return dial(t, l) }
+		return l, func() net.Conn { return dial(t, l) }, ""
 	case "TLS":
 		server.ClientAuth, client.Certificates = tls.NoClientCert, nil
 	case "mutual TLS":
+		block := &pem.Block{Type: "CERTIFICATE", Bytes: client.Certificates[0].Certificate[0]}
+		certificate = string(pem.EncodeToMemory(block))
 	default:
 		t.Fatalf("unknown transport %q", name)
 	}
 	o.TLSConfig = server
-	return l, func() net.Conn { return tls.Client(dial(t, l), client) }
+	return l, func() net.Conn { return tls.Client(dial(t, l), client) }, certificate
 }
 
 // slow decides only when something that the peer sent ahead of its turn, or the end of the stream, has arrived: along
