@@ -54,6 +54,7 @@ type suite struct {
 	// no error but a connection that has ended.
 	connect  func(ctx context.Context, how via) (net.Conn, error)
 	listener net.Listener // of a refinery's suite
+	gone     bool         // whether a refinery was waited for in vain
 }
 
 // Outcome of one case.
@@ -72,9 +73,8 @@ type Result struct {
 	Rule    string  `json:"rule"`
 	Outcome Outcome `json:"outcome"`
 	Seconds float64 `json:"seconds"`
-	// Sent and Received are the messages in order, shortened, certificates left out.
-	Sent     []string `json:"sent,omitempty"`
-	Received []string `json:"received,omitempty"`
+	// Messages are those of both sides in the order of time.
+	Messages []Message `json:"messages,omitempty"`
 	// Expected is the last thing that was expected of the peer; Came is what came instead in a case that failed.
 	Expected string `json:"expected,omitempty"`
 	Came     string `json:"came,omitempty"`
@@ -92,18 +92,33 @@ func (s *suite) selected(only *regexp.Regexp) (cases []*testCase) {
 	return cases
 }
 
-// run plays the cases one after another, hands each result to report, and stops when ctx ends.
-func (s *suite) run(ctx context.Context, cases []*testCase, report func(Result)) {
+// run plays the cases one after another and hands each result to report. It stops when ctx ends, and behind the first case
+// for which no refinery came: the user has said how long to wait for it, and it would be as long for each case. It returns
+// why it stopped, or "".
+func (s *suite) run(ctx context.Context, cases []*testCase, report func(Result)) (stopped string) {
 	for _, c := range cases {
-		if ctx.Err() != nil {
-			return
+		switch {
+		case ctx.Err() != nil:
+			return interrupted
+		case s.gone:
+			return notBack
 		}
 		r := s.play(ctx, c)
 		if ctx.Err() == nil {
 			report(r)
 		}
 	}
+	if ctx.Err() != nil {
+		return interrupted
+	}
+	return ""
 }
+
+// Why a run stops before its end.
+const (
+	interrupted = "interrupted"
+	notBack     = "the refinery did not come back"
+)
 
 // play runs one case. However the peer behaves, it ends: each step has its own bound, and all of them together have one.
 func (s *suite) play(ctx context.Context, c *testCase) Result {
@@ -131,15 +146,22 @@ func (s *suite) play(ctx context.Context, c *testCase) Result {
 	if s.peer == refinery {
 		x.slack = lateness // A system accepts before the kit does.
 	}
-	for _, do := range c.steps {
-		if err := do(x); err != nil {
-			r.Outcome, r.Came = Fail, cameInstead(err)
-			break
-		}
+	if err := x.play(c.steps); err != nil {
+		r.Outcome, r.Came = Fail, cameInstead(err)
 	}
 	r.Seconds = time.Since(start).Seconds()
-	r.Sent, r.Received, r.Expected = x.sent, x.came, x.expected
+	r.Messages, r.Expected = x.transcript(), x.expected
 	return r
+}
+
+// play takes the steps up to the first that fails.
+func (x *exchange) play(steps []step) error {
+	for _, do := range steps {
+		if err := do(x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // cameInstead is what came instead of what a step expected.
@@ -195,7 +217,7 @@ func quiet(x *exchange) error { return x.quiet() }
 
 // hangUp closes the kit's direction of the stream.
 func hangUp(x *exchange) error {
-	x.sent = append(x.sent, "(end of the stream)")
+	x.sends("(end of the stream)")
 	if c, ok := x.conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
 	}
@@ -225,7 +247,7 @@ func rest(d time.Duration) step {
 func unread(m string, due time.Duration) step {
 	return func(x *exchange) error {
 		x.expecting("the socket closed %v after the peer could write no more", due)
-		x.sent = append(x.sent, x.show(m)+" again and again, reading nothing")
+		x.sends(x.show(m) + " again and again, reading nothing")
 		flood := []byte(strings.Repeat(m, 100))
 		for range maxUnanswered / len(flood) {
 			begun := time.Now()

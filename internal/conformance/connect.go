@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -170,10 +168,25 @@ func (o *Options) dial(ctx context.Context) (net.Conn, error) {
 
 // refinerySuite tests the refineries that accept waits for.
 func refinerySuite(o *Options, accept raw) *suite {
-	return &suite{
-		peer: refinery, patience: o.Patience, secrets: []string{o.authCertificate}, cases: newRefineryCases(o),
-		connect: o.connect(accept, o.serverConfig, tls.Server),
-	}
+	s := &suite{peer: refinery, patience: o.Patience, secrets: []string{o.authCertificate}, cases: newRefineryCases(o)}
+	s.connect = o.connect(func(ctx context.Context) (net.Conn, error) {
+		conn, err := accept(ctx)
+		if _, ok := errors.AsType[*nobodyCame](err); ok {
+			s.gone = true
+		}
+		return conn, err
+	}, o.serverConfig, tls.Server)
+	return s
+}
+
+// nobodyCame says that no refinery connected to the kit.
+type nobodyCame struct {
+	address string
+	within  time.Duration
+}
+
+func (n *nobodyCame) Error() string {
+	return fmt.Sprintf("no refinery connected to %s within %v", n.address, n.within)
 }
 
 // deadlined is a listener that can stop waiting.
@@ -190,89 +203,12 @@ func (o *Options) accept(l net.Listener) raw {
 			defer stop()
 		}
 		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, fmt.Errorf("no refinery connected to %v within %v", l.Addr(), o.ConnectTimeout)
+			return nil, &nobodyCame{l.Addr().String(), o.ConnectTimeout}
 		}
 		return conn, err
 	}
-}
-
-// probe goes through one opening, to tell a peer that cannot be tested from one that fails cases.
-func (s *suite) probe(ctx context.Context, o *Options) error {
-	conn, err := s.connect(ctx, usual)
-	if err != nil {
-		if w, ok := conn.(wrapped); ok && errors.Is(err, errNotTLS) {
-			return fmt.Errorf("no TLS with %s: %w%s", o.Address, err, firstSeen(w.tap.seen()))
-		}
-		return fmt.Errorf("%s cannot be reached: %w", o.Address, err)
-	}
-	x := newExchange(ctx, conn, s.peer, s.patience, s.secrets...)
-	defer x.close()
-	if s.peer == refinery {
-		_, err := x.next(time.Now().Add(s.patience))
-		return x.foreign(o, err)
-	}
-	return x.probeMaster(o)
-}
-
-func (x *exchange) probeMaster(o *Options) error {
-	m := &masterCases{o: o, members: membersOf(o)}
-	x.write(m.message(establish))
-	reply, err := x.next(time.Now().Add(x.patience))
-	if errors.Is(err, errSilent) && len(x.buf) == 0 {
-		x.write("\r\n\r\n") // Many protocols answer a line, if only with an error.
-		reply, err = x.next(time.Now().Add(x.patience))
-	}
-	if err != nil || reply.code != startAuth {
-		if err == nil && reply.code == closing {
-			return fmt.Errorf("%s refuses id %q, version %q or type %q: give what it lets in", o.Address, o.ID, o.Version, o.Type)
-		}
-		return x.foreign(o, err)
-	}
-	x.write(m.message(authStart))
-	if reply, err = x.next(time.Now().Add(x.patience)); err == nil && reply.code == authDec {
-		return fmt.Errorf("%s denies the certificate: give one that it lets in, with --cert or --auth-cert, and an --id that goes with it", o.Address)
-	}
-	return nil
-}
-
-// foreign returns an error if what came first is not of the protocol, or nothing came. err is that of next.
-func (x *exchange) foreign(o *Options, err error) error {
-	came := string(x.buf)
-	if len(x.came) > 0 {
-		came = x.came[0]
-	}
-	code, _, _ := strings.Cut(came, separator)
-	switch {
-	case slices.Contains(codes, code):
-		return nil
-	case came == "" && errors.Is(err, errEnded):
-		return fmt.Errorf("%s closed the connection without a word: see --transport, or it speaks something else", x.peerAddress(o))
-	case came == "":
-		return fmt.Errorf("%s was connected to and said nothing for %v", x.peerAddress(o), x.patience)
-	}
-	return fmt.Errorf("%s does not speak the Cluster Protocol%s", x.peerAddress(o), firstSeen(came))
-}
-
-// peerAddress is where the peer is.
-func (x *exchange) peerAddress(o *Options) string {
-	if x.peer == master {
-		return o.Address
-	}
-	return x.conn.RemoteAddr().String()
-}
-
-// firstSeen says what a peer sent first, and what that looks like.
-func firstSeen(first string) string {
-	if first == "" {
-		return ""
-	}
-	hint := ""
-	switch {
-	case strings.HasPrefix(first, "\x16\x03"), strings.HasPrefix(first, "\x15\x03"):
-		hint = " (TLS: see --transport)"
-	case slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(first, code) }):
-		hint = " (the protocol without TLS: see --transport)"
-	}
-	return fmt.Sprintf("; the first bytes it sent: %q%s", first[:min(len(first), firstBytes)], hint)
 }

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -65,11 +67,28 @@ func TestWhatTheDocumentTellsToTypeWorks(t *testing.T) {
 	}
 	served := make(chan error)
 	go func() { served <- srv.Serve(l) }()
-	if output, err := typed(t.Context(), f, l.Addr().String(), told["conformance master"]).CombinedOutput(); err != nil {
+	output, err := typed(t.Context(), f, l.Addr().String(), told["conformance master"]).CombinedOutput()
+	if err != nil {
 		t.Errorf("%s: %v\n%s", told["conformance master"], err, output)
+	}
+	if want, got := countsIn(t, readText(t, documentPath)), countsIn(t, string(output)); want != got {
+		t.Errorf("the document shows %d cases and %d skipped, and there are %d and %d", want.run, want.skipped, got.run, got.skipped)
 	}
 	_ = srv.Close()
 	<-served
+}
+
+// counts are those of a report's last line.
+type counts struct{ run, skipped int }
+
+func countsIn(t *testing.T, report string) counts {
+	t.Helper()
+	line := regexp.MustCompile(`(?m)^\d+ passed, .*\(Cluster Protocol, specification ` + regexp.QuoteMeta(Specification) + `\)$`).FindString(report)
+	var passed, failed, skipped int
+	if _, err := fmt.Sscanf(line, "%d passed, %d failed, %d skipped", &passed, &failed, &skipped); err != nil {
+		t.Fatalf("the last line of a report: %q: %v", line, err)
+	}
+	return counts{passed + failed, skipped}
 }
 
 func TestTheDocumentsRefineryPasses(t *testing.T) {

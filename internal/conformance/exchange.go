@@ -46,15 +46,17 @@ type exchange struct {
 
 	begun    time.Time     // of the connection, or of what a timer of the peer's counts from
 	slack    time.Duration // by which the peer may have begun to count earlier
-	arrivals chan []byte   // closed when the peer has closed
+	arrivals chan piece    // closed when the peer has closed
 	done     chan struct{}
 	buf      []byte
 	ended    bool
 	endError error       // that of the last read, once ended
 	others   []*exchange // made by another
 
-	expected   string
-	sent, came []string
+	expected  string
+	wire      []Message
+	shown     int         // messages of the peer's, in wire or beyond what it shows
+	completed []time.Time // when the messages in buf had come
 }
 
 func newExchange(ctx context.Context, conn net.Conn, peer side, patience time.Duration, secrets ...string) *exchange {
@@ -65,8 +67,8 @@ func newExchange(ctx context.Context, conn net.Conn, peer side, patience time.Du
 
 // begin makes conn the connection, and begins to read at once.
 func (x *exchange) begin(conn net.Conn) {
-	x.conn, x.arrivals, x.done = conn, make(chan []byte), make(chan struct{})
-	x.buf, x.ended, x.endError = nil, false, nil
+	x.conn, x.arrivals, x.done = conn, make(chan piece), make(chan struct{})
+	x.buf, x.completed, x.ended, x.endError = nil, nil, false, nil
 	go x.read(x.done)
 }
 
@@ -78,7 +80,7 @@ func (x *exchange) read(done <-chan struct{}) {
 		n, err := x.conn.Read(b)
 		if n > 0 {
 			select {
-			case x.arrivals <- b[:n]:
+			case x.arrivals <- piece{b[:n], time.Now()}:
 			case <-done:
 				return
 			}
@@ -98,6 +100,7 @@ func (x *exchange) reconnect() error {
 	if err != nil {
 		return x.fails("%v", err)
 	}
+	x.sends(anotherConnection)
 	x.begin(conn)
 	return nil
 }
@@ -109,6 +112,7 @@ func (x *exchange) another(how via) (*exchange, error) {
 		return nil, err
 	}
 	y := newExchange(x.ctx, conn, x.peer, x.patience, x.secrets...)
+	y.sends(anotherConnection)
 	x.others = append(x.others, y)
 	return y, nil
 }
@@ -136,9 +140,9 @@ func (x *exchange) close() {
 func (x *exchange) write(pieces ...string) {
 	text := strings.Join(pieces, "")
 	if len(pieces) > 1 {
-		x.sent = append(x.sent, fmt.Sprintf("%s in %d writes", x.show(text), len(pieces)))
+		x.sends(fmt.Sprintf("%s in %d writes", x.show(text), len(pieces)))
 	} else {
-		x.sent = append(x.sent, x.show(text))
+		x.sends(x.show(text))
 	}
 	_ = x.conn.SetWriteDeadline(time.Now().Add(x.patience))
 	for _, p := range pieces {
@@ -156,9 +160,9 @@ func (x *exchange) more(deadline time.Time) bool {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	select {
-	case b, ok := <-x.arrivals:
+	case p, ok := <-x.arrivals:
 		x.ended = !ok
-		x.buf = append(x.buf, b...)
+		x.take(p)
 		return ok && len(x.buf) <= maxUnread
 	case <-timer.C:
 	case <-x.ctx.Done():
@@ -177,9 +181,8 @@ func (x *exchange) next(deadline time.Time) (*message, error) {
 		if raw, rest, ok := cut(x.buf); ok {
 			x.buf = slices.Clone(rest)
 			m := parse(raw)
-			if len(x.came) < shownMessages {
-				x.came = append(x.came, x.show(raw))
-			}
+			x.receives(raw, x.completed[0])
+			x.completed = x.completed[1:]
 			return &m, nil
 		}
 		if x.more(deadline) {
@@ -188,6 +191,9 @@ func (x *exchange) next(deadline time.Time) (*message, error) {
 		reason := errSilent
 		if x.ended {
 			reason = errEnded
+			if alert := remoteAlert(x.endError); alert != nil {
+				reason = fmt.Errorf("%w: %w", errEnded, alert)
+			}
 		}
 		if len(x.buf) > 0 {
 			return nil, fmt.Errorf("%s, then %w", x.show(string(x.buf)), reason)

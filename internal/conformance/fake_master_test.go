@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -83,6 +84,9 @@ func (a *fakeMaster) refuse(conn net.Conn) {
 func (f *fakePeer) open(o *Options, deadline func() time.Time) {
 	hello, err := f.take(f.limit(establish, o.EstablishBytes), deadline, establish)
 	if err != nil {
+		if f.alerts && bytes.HasPrefix(f.buf, []byte("\x16\x03")) {
+			_, _ = io.WriteString(f.conn, "\x15\x03\x01\x00\x02\x02\x0a")
+		}
 		return
 	}
 	if hello.text("version") == o.RefusedVersion {

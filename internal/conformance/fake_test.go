@@ -89,6 +89,7 @@ type mutation struct {
 	lingers   bool              // handles what came with a violation before it closes
 	fromStart bool              // counts the alive timeout from the beginning of the session
 	staysOpen bool              // no write timeout
+	alerts    bool              // master: answers TLS with an alert where none is spoken
 	again     bool              // master: takes conn:establish behind conn:close; refinery: goes on where its last session was
 	content   bool              // refinery: takes an upstream that it cannot use
 

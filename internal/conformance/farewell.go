@@ -56,8 +56,8 @@ func (x *exchange) refusedAfter(m string, within time.Duration) error {
 
 // push writes a message and tells whether the peer took it; a report shows the first one alone.
 func (x *exchange) push(m string) error {
-	if shown := x.show(m); len(x.sent) == 0 || x.sent[len(x.sent)-1] != shown {
-		x.sent = append(x.sent, shown)
+	if shown := x.show(m); x.lastSent() != shown {
+		x.sends(shown)
 	}
 	_ = x.conn.SetWriteDeadline(time.Now().Add(x.patience)) // A connection that is closed fails at the write.
 	_, err := x.conn.Write([]byte(m))

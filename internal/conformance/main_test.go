@@ -42,7 +42,12 @@ func TestWrongFlagsAreOneLineAndTheUsage(t *testing.T) {
 		{append(plain, "--auth-cert="+f.path("shared"), "--run=R-0"), "no case matches --run; --list shows their names"},
 		{append(plain, "--ca=x"), "--ca has no use with --transport=Plaintext"},
 		{append(plain, "--format=yaml"), "--format=yaml: write text, json or junit"},
-		{append(plain, "--run=("), "invalid value \"(\" for flag -run: error parsing regexp: missing closing ): `(`"},
+		{append(plain, "--run=("), "--run=(: error parsing regexp: missing closing ): `(`"},
+		{append(plain, "--patience=abc"), "--patience=abc: write a duration, such as 2s or 500ms"},
+		{append(plain, "--session-bytes=many"), "--session-bytes=many: write a whole number"},
+		{append(plain, "--slow=perhaps"), "--slow=perhaps: write true or false, or nothing"},
+		{append(plain, "--id"), "--id has no value: write --id=ID"},
+		{[]string{"master", "--list", "--format=junit"}, "--list has no form for junit: write --format=text or --format=json"},
 		{append(plain, "--patience=0s"), "--patience=0s: write 1ms to 1h"},
 		{append(plain, "--establish-bytes=1"), "--establish-bytes=1: write 1024 to 16777216"},
 		{append(plain, "--id="), "--id has 0 bytes: write 1 to 253"},
@@ -107,13 +112,15 @@ func TestWhatCannotBeTestedIsSaid(t *testing.T) {
 		flags   []string
 		want    string
 	}{
-		{"nobody listens", closed.Addr().String(), plain, `ADDRESS cannot be reached: dial tcp ADDRESS: connect: connection refused`},
-		{"a peer that says nothing", peer(t, silent), plain, `ADDRESS was connected to and said nothing for 200ms`},
+		{"nobody listens", closed.Addr().String(), plain, `ADDRESS cannot be reached: connect: connection refused`},
+		{"a peer that says nothing", peer(t, silent), plain, `ADDRESS took the connection and said nothing for 400ms`},
 		{"a peer that says nothing, with TLS", peer(t, silent), withTLS, `no TLS with ADDRESS: the TLS handshake failed: nothing for 200ms`},
 		{"another protocol", peer(t, linewise), plain,
 			`ADDRESS does not speak the Cluster Protocol; the first bytes it sent: "HTTP/1.1 400 Bad Request\r\n\r\n"`},
 		{"TLS where plaintext was said", peer(t, overTLS), plain,
 			`ADDRESS closed the connection without a word: see --transport, or it speaks something else`},
+		{"plaintext that closes where TLS was said", peer(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }), withTLS,
+			`no TLS with ADDRESS, which closed the connection: see --transport, or it speaks something else`},
 		{"an alert of TLS where plaintext was said", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x01\x00\x02\x02F") }), plain,
 			`ADDRESS does not speak the Cluster Protocol; the first bytes it sent: "\x15\x03\x01\x00\x02\x02F" (TLS: see --transport)`},
 		{"plaintext where TLS was said", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "conn:close;;<EOF>"); silent(c) }), withTLS,
@@ -145,7 +152,14 @@ func TestARefineryThatCannotBeTestedIsSaid(t *testing.T) {
 		connect func(t *testing.T, address string) net.Conn
 		want    *regexp.Regexp
 	}{
-		{"nobody connects", func(*testing.T, string) net.Conn { return nil }, regexp.MustCompile(`no refinery connected to .* within 300ms`)},
+		{"nobody connects", func(*testing.T, string) net.Conn { return nil }, regexp.MustCompile(`\nconformance: no refinery connected to 127.0.0.1:\d+ within 300ms\n$`)},
+		{"who says nothing", func(t *testing.T, address string) net.Conn {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}, regexp.MustCompile(`\nconformance: the peer at 127.0.0.1:\d+ connected and said nothing for 200ms\n$`)},
 		{"a web browser", func(t *testing.T, address string) net.Conn {
 			c, err := net.Dial("tcp", address)
 			if err != nil {
@@ -174,9 +188,9 @@ func TestARefineryThatCannotBeTestedIsSaid(t *testing.T) {
 
 // sample is a report with a case of each outcome.
 func sample() *Report {
-	r := &Report{Tested: "master", Address: "a:1", Transport: Plaintext}
+	r := &Report{Tested: "master", Specification: "1.0", Address: "a:1", Transport: Plaintext}
 	r.add(Result{Name: "R-1.1 one", Rule: "R-1.1", Outcome: Pass, Seconds: 0.25})
-	r.add(Result{Name: "R-2.2 two", Rule: "R-2.2", Outcome: Fail, Sent: []string{"<EOF>"}, Received: []string{"auth:dec;;<EOF>"},
+	r.add(Result{Name: "R-2.2 two", Rule: "R-2.2", Outcome: Fail, Messages: []Message{{Sent: "<EOF>"}, {Received: "auth:dec;;<EOF>"}},
 		Expected: "the end", Came: "auth:dec;;<EOF>"})
 	r.add(Result{Name: "R-6.2 three", Rule: "R-6.2", Outcome: Skip, Reason: "waits for 10s"})
 	r.Unrun = []Result{{Name: "R-7.1 four", Rule: "R-7.1", Outcome: Skip, Reason: "not run: interrupted"}}
@@ -232,7 +246,7 @@ fail  R-2.2 two     0s
       expected  the end
       came      auth:dec;;<EOF>
 skip  R-6.2 three   waits for 10s
-1 passed, 1 failed, 1 skipped, 1 not run: interrupted`
+1 passed, 1 failed, 1 skipped, 1 not run: interrupted (Cluster Protocol, specification 1.0)`
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -249,6 +263,7 @@ func TestJUnitHoldsEachCase(t *testing.T) {
 	}
 	want := junitSuite{
 		XMLName: xml.Name{Local: "testsuite"}, Name: "conformance master", Tests: 4, Failures: 1, Skipped: 2,
+		Properties: []junitProperty{{"specification", "1.0"}, {"address", "a:1"}, {"transport", "Plaintext"}},
 		Cases: []junitCase{
 			{Class: "master.R-1.1", Name: "R-1.1 one", Time: "0.2500"},
 			{Class: "master.R-2.2", Name: "R-2.2 two", Time: "0.0000", Failure: &junitMessage{"expected the end; came auth:dec;;<EOF>",
@@ -295,7 +310,7 @@ func TestAnInterruptedRunSaysWhatWasLeftOut(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
 	names := strings.Count(listed.String(), "\n")
-	want := fmt.Sprintf("0 passed, 0 failed, 0 skipped, %d not run: interrupted\n", names)
+	want := fmt.Sprintf("0 passed, 0 failed, 0 skipped, %d not run: interrupted (Cluster Protocol, specification 1.0)\n", names)
 	if stdout.String() != want {
 		t.Errorf("standard output %q, want %q", stdout.String(), want)
 	}

@@ -1,9 +1,13 @@
 package conformance
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -69,6 +73,7 @@ func (m *masterCases) timers() {
 
 func (m *masterCases) transport() {
 	if m.o.Transport == Plaintext {
+		m.add("R-1.2", "TLS gets no answer", func(x *exchange) error { x.write(clientHello()); return nil }, ended())
 		return
 	}
 	m.add("R-1.2", "the protocol without TLS gets no answer", func(x *exchange) error {
@@ -90,6 +95,24 @@ func (m *masterCases) transport() {
 	m.add("R-8.1", "cert that is not the one TLS has proven", m.authenticating(),
 		send(compose(authStart, `{"cert":"another"}`)), expect(authDec), send(m.message(closing)), ended())
 }
+
+// clientHello is the whole hello of a TLS client.
+func clientHello() string {
+	var r recorder
+	_ = tls.Client(&r, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: "conformance.invalid"}).Handshake() // Nobody answers.
+	return r.String()
+}
+
+// recorder is a connection that keeps what is written, and ends.
+type recorder struct {
+	net.Conn
+	strings.Builder
+}
+
+func (r *recorder) Write(p []byte) (int, error)    { return r.Builder.Write(p) }
+func (*recorder) Read([]byte) (int, error)         { return 0, io.EOF }
+func (*recorder) SetWriteDeadline(time.Time) error { return nil }
+func (*recorder) Close() error                     { return nil }
 
 // stranger goes as far as the master lets it; TLS may refuse it, or auth:dec.
 func (m *masterCases) stranger(x *exchange) error {
@@ -143,20 +166,22 @@ func (m *masterCases) one(how via, steps []step) step { return m.beside(1, how, 
 // beside plays steps over each of n connections more, which stay open.
 func (m *masterCases) beside(n int, how via, steps []step) step {
 	return func(x *exchange) error {
+		if n > 1 {
+			x.sends(fmt.Sprintf("(%d connections more)", n))
+		}
 		for i := range n {
 			x.expecting("connection %d of %d more", i+1, n)
 			y, err := x.another(how)
 			if err != nil {
 				return x.fails("%v", err)
 			}
-			for _, do := range steps {
-				if err := do(y); err != nil {
-					x.expecting("on connection %d of %d more: %s", i+1, n, y.expected)
-					return x.fails("%s", cameInstead(err))
-				}
+			err = y.play(steps)
+			if n == 1 || err != nil { // A report of many would be long.
+				x.wire = append(x.wire, y.wire...)
 			}
-			if n == 1 {
-				x.came = append(x.came, y.came...) // A report of many would be long.
+			if err != nil {
+				x.expecting("on connection %d of %d more: %s", i+1, n, y.expected)
+				return x.fails("%s", cameInstead(err))
 			}
 		}
 		return nil

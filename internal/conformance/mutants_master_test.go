@@ -19,7 +19,7 @@ var brokenMasters = []mutantTest{
 	{"takes codes in any letters", mutation{anyCase: true}, names("R-2.2 a code in other letters")},
 	{"trims codes", mutation{trims: true}, names("R-2.2 white space ahead of the code", "R-2.2 white space behind the code")},
 	{"judges a code only with <EOF>", mutation{lateCode: true}, names(
-		"R-2.2 another protocol, noticed before <EOF>", "R-2.2 16 bytes that hold no code")},
+		"R-1.2 TLS gets no answer", "R-2.2 another protocol, noticed before <EOF>", "R-2.2 16 bytes that hold no code")},
 	{"takes numbers, null and true", mutation{ignores: faults(`a value is not`)}, names(
 		"R-3.1 a number", "R-3.1 null", "R-3.1 true", "R-3.1 a number in conn:alive")},
 	{"takes deeper nesting", mutation{ignores: faults(`array or inner object`)}, names(
@@ -135,4 +135,5 @@ var brokenMasters = []mutantTest{
 		"R-4.3 what a connection says that there is no place for is not answered")},
 	{"opens one session after the other", mutation{oneByOne: true}, names("R-8.4 peers that say nothing keep nobody out",
 		"R-6.5 6 connections that are not authenticated are served", "R-6.5 one connection more is refused, until there is a place")},
+	{"answers TLS with an alert", mutation{alerts: true}, names("R-1.2 TLS gets no answer")},
 }

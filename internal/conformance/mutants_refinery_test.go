@@ -77,7 +77,7 @@ var brokenRefineries = []mutantTest{
 		"R-6.2 a master that does not answer conn:establish is given up", "R-6.2 a master that does not answer auth:start is given up")},
 	{"does not notice the end of the stream", mutation{ignoresEnd: true}, names(
 		"R-2.6 the end of the stream instead of conn:startAuth", "R-2.6 the end of the stream in a session")},
-	{"does not connect again", mutation{vanishes: true}, allBut("R-4.1 the refinery sends conn:establish first")},
+	{"does not connect again", mutation{vanishes: true}, names("R-4.2 the refinery waits for conn:startAuth")},
 	{"does not wait for conn:startAuth", mutation{impatient: "Establishing"}, names("R-4.2 the refinery waits for conn:startAuth",
 		"R-6.2 a master that does not answer conn:establish is given up")},
 	{"does not wait for auth:ack", mutation{impatient: "Verifying"}, names("R-4.2 the refinery waits for auth:ack",

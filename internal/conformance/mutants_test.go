@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"regexp"
 	"slices"
@@ -69,7 +68,7 @@ func playMutant(t *testing.T, peer side, transport Transport, m mutation) (resul
 				case c := <-connections:
 					return c, nil
 				case <-time.After(o.ConnectTimeout):
-					return nil, errors.New("no refinery connected")
+					return nil, &nobodyCame{"the kit", o.ConnectTimeout}
 				}
 			})
 		}
@@ -104,7 +103,7 @@ func names(want ...string) func([]Result) []string {
 func receiving(code string) func([]Result) []string {
 	return func(sound []Result) (want []string) {
 		for _, r := range sound {
-			if slices.ContainsFunc(r.Received, func(m string) bool { return strings.HasPrefix(m, code+separator) }) {
+			if slices.ContainsFunc(r.Messages, func(m Message) bool { return strings.HasPrefix(m.Received, code+separator) }) {
 				want = append(want, r.Name)
 			}
 		}

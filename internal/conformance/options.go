@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -45,88 +44,60 @@ type Options struct {
 	credentials
 }
 
-const usage = `conformance tests an implementation of the Cluster Protocol over the network, a case a rule of protocol/spec.md.
-
-  conformance master --address=HOST:PORT [flags]      plays refineries against a master
-  conformance refinery --listen=HOST:PORT [flags]     plays a master against a refinery
-
-conformance master --help and conformance refinery --help list the flags.
-`
-
-const exits = `
-Exit code: 0 every case passed, 1 some failed, 2 wrong flags, 3 nothing could be tested (unreachable, or not the protocol).
-`
-
-var introductions = map[side]string{
-	master: `conformance master plays refineries against the master at --address.
-
-  conformance master --address=HOST:PORT --cert=tls.crt --key=tls.key --ca=ca.crt [flags]
-  conformance master --address=HOST:PORT --transport=Plaintext --auth-cert=shared.txt [flags]
-
-The master must let in what --id, --version, --type and the certificate announce.
-
-Flags:
-`,
-	refinery: `conformance refinery plays a master against the refinery that connects to --listen, a connection a case.
-
-  conformance refinery --listen=HOST:PORT --cert=tls.crt --key=tls.key --ca=ca.crt [flags]
-  conformance refinery --listen=HOST:PORT --transport=Plaintext [flags]
-
-Start it, then the refinery, which must connect again whenever a connection ends, and soon.
-
-Flags:
-`,
-}
-
-// flagSet binds the flags of one peer.
+// flagSet binds the flags of one peer. A usage begins with the value's name in back quotes; help.go prints it.
 func flagSet(o *Options) *flag.FlagSet {
 	fs := flag.NewFlagSet("conformance "+string(o.peer), flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	if o.peer == master {
-		fs.StringVar(&o.Address, "address", "", "`HOST:PORT` of the master (required)")
-		fs.StringVar(&o.ID, "id", "conformance", "`ID` that is announced")
-		fs.StringVar(&o.Version, "version", "0.1.0", "`VERSION` that is announced")
-		fs.StringVar(&o.Type, "type", "refinery", "`TYPE` that is announced")
-		fs.StringVar(&o.RefusedVersion, "refused-version", "", "`VERSION` that the master refuses, for the cases that need one")
-		fs.StringVar(&o.ServerName, "server-name", "", "`NAME` that the master's certificate must hold; default: the host of --address")
-		fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` that auth:start sends; default with MutualTLS: the certificate of --cert")
-		fs.StringVar(&o.DeniedCertFile, "denied-cert", "", "`FILE` that the master answers with auth:dec (with MutualTLS: a certificate that TLS lets in)")
-		fs.StringVar(&o.DeniedKeyFile, "denied-key", "", "`FILE` with the key of --denied-cert, with MutualTLS")
-		fs.IntVar(&o.EstablishBytes, "establish-bytes", 4<<10, "`BYTES` of the master's bound EstablishBytes")
-		fs.IntVar(&o.AuthStartBytes, "auth-start-bytes", 64<<10, "`BYTES` of the master's bound AuthStartBytes")
-		fs.IntVar(&o.SessionBytes, "session-bytes", 4<<10, "`BYTES` of the master's bound SessionBytes")
-		fs.IntVar(&o.TLSFlightBytes, "tls-flight-bytes", 8<<10, "`BYTES` of the master's bound TLSFlightBytes")
-		fs.DurationVar(&o.WriteTimeout, "write-timeout", 5*time.Second, "`DURATION` of the master's write timeout; giving it runs the case that waits for it")
-		fs.IntVar(&o.MaxHandshakesPerSource, "max-handshakes-per-source", 32, "`NUMBER` of connections from one address that the master lets wait for authentication")
+		o.bindMaster(fs)
 	} else {
-		fs.StringVar(&o.Address, "listen", "", "`HOST:PORT` to listen on (required)")
-		fs.StringVar(&o.ID, "id", "", "`ID` that the refinery must announce; default: any")
-		fs.StringVar(&o.Version, "version", "", "`VERSION` that the refinery must announce; default: any")
-		fs.StringVar(&o.Type, "type", "", "`TYPE` that the refinery must announce; default: any")
-		fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` that auth:start must send; default: anything, and with MutualTLS the certificate that TLS has proven")
-		fs.IntVar(&o.MaxMessageBytes, "max-message-bytes", 64<<10, "`BYTES` of the refinery's bound MaxMessageBytes")
-		fs.DurationVar(&o.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` of the refinery's alive interval")
-		fs.StringVar(&o.UnusableUpstream, "unusable-upstream", "", "`UPSTREAM` that the refinery cannot use, for the cases that need one")
-		fs.DurationVar(&o.ConnectTimeout, "connect-timeout", time.Minute, "`DURATION` to wait for the refinery to connect")
+		o.bindRefinery(fs)
 	}
-	fs.Func("transport", "`MutualTLS`, ServerTLS or Plaintext (default MutualTLS)", func(s string) error {
-		o.Transport = Transport(s)
-		return nil
-	})
-	fs.StringVar(&o.CertFile, "cert", "", "`FILE` with the certificate of this side of TLS, PEM")
-	fs.StringVar(&o.KeyFile, "key", "", "`FILE` with its key, PEM")
-	fs.StringVar(&o.CAFile, "ca", "", "`FILE` with the authorities that the other side's certificate is verified with, PEM")
-	fs.DurationVar(&o.AliveTimeout, "alive-timeout", 35*time.Second, "`DURATION` of the peer's alive timeout; giving it runs the cases that wait for it")
-	fs.DurationVar(&o.HandshakeTimeout, "handshake-timeout", 10*time.Second, "`DURATION` of the peer's handshake timeout; giving it runs the cases that wait for it")
-	fs.DurationVar(&o.Patience, "patience", 2*time.Second, "`DURATION` to wait for an answer, or for the peer to close")
-	fs.BoolVar(&o.Slow, "slow", false, "run the cases that wait for the peer's timeouts too")
-	fs.Func("run", "run only the cases whose names match the `REGEXP`", func(s string) (err error) {
+	fs.StringVar((*string)(&o.Transport), "transport", string(MutualTLS), "`TRANSPORT` MutualTLS, ServerTLS or Plaintext: what the "+string(o.peer)+" is configured for")
+	fs.StringVar(&o.CertFile, "cert", "", "`FILE` certificate that the kit shows, PEM")
+	fs.StringVar(&o.KeyFile, "key", "", "`FILE` its private key, PEM")
+	fs.StringVar(&o.CAFile, "ca", "", "`FILE` authorities that the "+string(o.peer)+"'s certificate is verified with, PEM")
+	fs.DurationVar(&o.AliveTimeout, "alive-timeout", 35*time.Second, "`DURATION` AliveTimeout: how long it hears nothing until it closes")
+	fs.DurationVar(&o.HandshakeTimeout, "handshake-timeout", 10*time.Second, "`DURATION` HandshakeTimeout: how long the opening may take")
+	fs.BoolVar(&o.Slow, "slow", false, "run the cases that wait for these timeouts, given or not")
+	fs.DurationVar(&o.Patience, "patience", 2*time.Second, "`DURATION` how long to wait for an answer, or for the "+string(o.peer)+" to close")
+	fs.Func("run", "`REGEXP` only the cases whose names match, such as ^R-4", func(s string) (err error) {
 		o.Run, err = regexp.Compile(s)
 		return err
 	})
-	fs.BoolVar(&o.List, "list", false, "print the names of the cases, and which rules have none and why, and do nothing")
-	fs.StringVar(&o.Format, "format", "text", "`text`, json or junit")
+	fs.BoolVar(&o.List, "list", false, "print the names of the cases, and the rules that have none; test nothing")
+	fs.StringVar(&o.Format, "format", "text", "`FORMAT` text, json or junit")
 	return fs
+}
+
+func (o *Options) bindMaster(fs *flag.FlagSet) {
+	fs.StringVar(&o.Address, "address", "", "`HOST:PORT` where the master listens; required")
+	fs.StringVar(&o.ServerName, "server-name", "", "`NAME` name in the master's certificate, if not the host of --address")
+	fs.StringVar(&o.ID, "id", "conformance", "`ID` id in conn:establish")
+	fs.StringVar(&o.Version, "version", "0.1.0", "`VERSION` version in conn:establish")
+	fs.StringVar(&o.Type, "type", "refinery", "`TYPE` type in conn:establish")
+	fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start: the shared certificate; with MutualTLS that of --cert, unless given")
+	fs.StringVar(&o.RefusedVersion, "refused-version", "", "`VERSION` version that it answers with conn:close")
+	fs.StringVar(&o.DeniedCertFile, "denied-cert", "", "`FILE` cert that it answers with auth:dec; with MutualTLS a certificate that TLS lets in")
+	fs.StringVar(&o.DeniedKeyFile, "denied-key", "", "`FILE` private key of --denied-cert, with MutualTLS")
+	fs.IntVar(&o.EstablishBytes, "establish-bytes", 4<<10, "`BYTES` EstablishBytes: longest conn:establish")
+	fs.IntVar(&o.AuthStartBytes, "auth-start-bytes", 64<<10, "`BYTES` AuthStartBytes: longest auth:start")
+	fs.IntVar(&o.SessionBytes, "session-bytes", 4<<10, "`BYTES` SessionBytes: longest message behind it")
+	fs.IntVar(&o.TLSFlightBytes, "tls-flight-bytes", 8<<10, "`BYTES` TLSFlightBytes: most that it reads at a time during the TLS handshake")
+	fs.IntVar(&o.MaxHandshakesPerSource, "max-handshakes-per-source", 32, "`N` MaxHandshakesPerSource: most connections of one address that are not authenticated; the kit takes them all for some seconds")
+	fs.DurationVar(&o.WriteTimeout, "write-timeout", 5*time.Second, "`DURATION` WriteTimeout: how long a write may take")
+}
+
+func (o *Options) bindRefinery(fs *flag.FlagSet) {
+	fs.StringVar(&o.Address, "listen", "", "`HOST:PORT` where the kit listens; required")
+	fs.DurationVar(&o.ConnectTimeout, "connect-timeout", time.Minute, "`DURATION` how long to wait for the refinery to connect; staying away for longer ends the run")
+	fs.StringVar(&o.ID, "id", "", "`ID` id in conn:establish")
+	fs.StringVar(&o.Version, "version", "", "`VERSION` version in conn:establish")
+	fs.StringVar(&o.Type, "type", "", "`TYPE` type in conn:establish")
+	fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start; with MutualTLS it must be the certificate that TLS has proven, given or not")
+	fs.StringVar(&o.UnusableUpstream, "unusable-upstream", "", "`UPSTREAM` upstream that it answers with conn:close")
+	fs.IntVar(&o.MaxMessageBytes, "max-message-bytes", 64<<10, "`BYTES` MaxMessageBytes: longest message that it reads")
+	fs.DurationVar(&o.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` AliveInterval: time between its conn:alive; should be longer than --patience")
 }
 
 // ParseOptions reads the command line. flag.ErrHelp: the usage was asked for, and was written to help. Any other error is
@@ -143,14 +114,14 @@ func ParseOptions(args []string, help io.Writer) (*Options, error) {
 	default:
 		return nil, fmt.Errorf("%q is nothing to test: say master or refinery", args[0])
 	}
-	o := &Options{peer: side(args[0]), Transport: MutualTLS, given: map[string]bool{}}
+	o := &Options{peer: side(args[0]), given: map[string]bool{}}
 	fs := flagSet(o)
 	if err := fs.Parse(args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			printUsage(help, o.peer)
 			return nil, flag.ErrHelp
 		}
-		return nil, errors.New(flagLine(err))
+		return nil, errors.New(flagLine(fs, err))
 	}
 	if fs.NArg() > 0 {
 		return nil, fmt.Errorf("%q is not a flag: every setting is written as --name=value", fs.Arg(0))
@@ -166,14 +137,6 @@ func ParseOptions(args []string, help io.Writer) (*Options, error) {
 		}
 	}
 	return o, nil
-}
-
-func printUsage(w io.Writer, peer side) {
-	fs := flagSet(&Options{peer: peer})
-	_, _ = io.WriteString(w, introductions[peer])
-	fs.SetOutput(w)
-	fs.PrintDefaults()
-	_, _ = io.WriteString(w, exits)
 }
 
 func (o *Options) validateAddress() error {
@@ -204,6 +167,9 @@ func (o *Options) validateChoices() error {
 	case "text", "json", "junit":
 	default:
 		return fmt.Errorf("--format=%s: write text, json or junit", o.Format)
+	}
+	if o.List && o.Format == "junit" {
+		return errors.New("--list has no form for junit: write --format=text or --format=json")
 	}
 	return nil
 }
@@ -273,13 +239,4 @@ func (o *Options) validateBounds() error {
 		}
 	}
 	return nil
-}
-
-// flagLine makes one line of what package flag says.
-func flagLine(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", " ")
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return "--" + strings.TrimPrefix(name, "-") + " is not a flag"
-	}
-	return text
 }

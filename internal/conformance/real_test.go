@@ -293,25 +293,18 @@ func dialLoop(ctx context.Context, address string, config *tls.Config, o protoco
 }
 
 func TestNamesOfCasesAreUniqueAndTheirRulesInTheSpecification(t *testing.T) {
-	specification, err := os.ReadFile("../../protocol/spec.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, peer := range []side{master, refinery} {
-		o, err := ParseOptions([]string{string(peer), "--list", "--slow"}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Transport = MutualTLS
-		cases := casesOf(o)
-		var names []string
-		for _, c := range cases {
-			if slices.Contains(names, c.name()) {
-				t.Errorf("two cases of %s are named %q", peer, c.name())
-			}
-			names = append(names, c.name())
-			if !bytes.Contains(specification, []byte("**"+c.rule+"**")) {
-				t.Errorf("%q: no such rule in protocol/spec.md", c.name())
+	rules := rulesOfTheSpecification(t)
+	for _, peer := range bothSides {
+		for _, transport := range allTransports {
+			var names []string
+			for _, c := range listed(t, peer, transport).Cases {
+				if slices.Contains(names, c.Name) {
+					t.Errorf("two cases of a %s over %s are named %q", peer, transport, c.Name)
+				}
+				names = append(names, c.Name)
+				if !slices.Contains(rules, c.Rule) {
+					t.Errorf("%q: no such rule in protocol/spec.md", c.Name)
+				}
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func (r *refineryCases) transport() {
 func stalledUntil(due time.Duration) step {
 	return func(x *exchange) error {
 		for x.more(x.begun.Add(due + lateness)) {
-			x.buf = nil // Of TLS, which is not looked at.
+			x.buf, x.completed = nil, nil // Of TLS, which is not looked at.
 		}
 		x.expecting("the connection closed %v after it began to count", due)
 		if took := time.Since(x.begun); !x.ended {

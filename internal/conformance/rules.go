@@ -3,7 +3,6 @@ package conformance
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -13,10 +12,11 @@ const (
 	packets       = "a stream does not show the writer's packets"
 	addresses     = "takes connections from more addresses than one"
 	options       = "names the options; the cases of the rules in its table try them"
+	provesNothing = "TLS proves no certificate of the refinery's that cert could be compared with"
 	decision      = "which versions are accepted is decided, not prescribed; R-4.4 shows a refusal"
 )
 
-// unseen are the rules that no case shows on a peer, and why. Every other rule of protocol/spec.md has a case.
+// unseen are the rules that no case shows on a peer, whatever its transport, and why.
 var unseen = map[side]map[string]string{
 	master: {
 		"R-2.3":  packets,
@@ -61,12 +61,30 @@ var unseen = map[side]map[string]string{
 	},
 }
 
-// unseenLines are the rules without a case on a peer, each with its reason, in the order of the specification.
-func unseenLines(peer side) (lines []string) {
-	for _, rule := range slices.SortedFunc(maps.Keys(unseen[peer]), compareRules) {
-		lines = append(lines, fmt.Sprintf("%s has no case: %s", rule, unseen[peer][rule]))
+// unseenOver are the rules that no case shows on a peer over one transport, and why.
+var unseenOver = map[side]map[Transport]map[string]string{
+	master: {
+		ServerTLS: {"R-8.1": provesNothing},
+		Plaintext: {
+			"R-6.8": "there is no TLS handshake",
+			"R-8.1": provesNothing,
+		},
+	},
+	refinery: {
+		Plaintext: {"R-1.2": "the refinery begins, and every case sees that it begins without TLS"},
+	},
+}
+
+// withoutCase are the rules of protocol/spec.md that no case shows on a peer over a transport, in the order of the
+// specification. Every other rule has a case.
+func withoutCase(peer side, transport Transport) (all []RuleWithoutCase) {
+	for _, reasons := range [...]map[string]string{unseen[peer], unseenOver[peer][transport]} {
+		for rule, reason := range reasons {
+			all = append(all, RuleWithoutCase{rule, reason})
+		}
 	}
-	return lines
+	slices.SortFunc(all, func(a, b RuleWithoutCase) int { return compareRules(a.Rule, b.Rule) })
+	return all
 }
 
 // compareRules orders rules by section and number.

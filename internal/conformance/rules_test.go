@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -30,38 +29,53 @@ func rulesOfTheSpecification(t *testing.T) (rules []string) {
 	return rules
 }
 
-// casesByRule counts the cases for a peer with mutual TLS.
-func casesByRule(t *testing.T, peer side) map[string]int {
+var (
+	bothSides     = []side{master, refinery}
+	allTransports = []Transport{MutualTLS, ServerTLS, Plaintext}
+)
+
+// listed are all cases and all rules without one, as --list says.
+func listed(t *testing.T, peer side, transport Transport) *Listing {
 	t.Helper()
-	o, err := ParseOptions([]string{string(peer), "--list", "--slow"}, nil)
+	o, err := ParseOptions([]string{string(peer), "--list", "--transport=" + string(transport)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	count := map[string]int{}
-	for _, c := range casesOf(o) {
-		count[c.rule]++
-	}
-	return count
+	return newListing(o)
 }
 
 func TestEveryRuleHasACaseOrAReasonForNone(t *testing.T) {
-	for _, peer := range []side{master, refinery} {
-		rules := rulesOfTheSpecification(t)
-		cases := casesByRule(t, peer)
-		for _, rule := range rules {
-			if reason := unseen[peer][rule]; (cases[rule] > 0) == (reason != "") {
-				t.Errorf("%s on a %s has %d cases, and the reason for none %q", rule, peer, cases[rule], reason)
+	rules := rulesOfTheSpecification(t)
+	for _, peer := range bothSides {
+		for _, transport := range allTransports {
+			l := listed(t, peer, transport)
+			cases, reasons := map[string]int{}, map[string][]string{}
+			for _, c := range l.Cases {
+				cases[c.Rule]++
 			}
-		}
-		for rule := range maps.Keys(unseen[peer]) {
-			if !slices.Contains(rules, rule) {
-				t.Errorf("%s is not in protocol/spec.md", rule)
+			for _, r := range l.WithoutCase {
+				reasons[r.Rule] = append(reasons[r.Rule], r.Reason)
+				if !slices.Contains(rules, r.Rule) {
+					t.Errorf("%s is not in protocol/spec.md", r.Rule)
+				}
+			}
+			for _, rule := range rules {
+				if len(reasons[rule]) > 1 || (cases[rule] > 0) == (len(reasons[rule]) > 0) {
+					t.Errorf("%s on a %s over %s has %d cases, and the reasons for none %q", rule, peer, transport, cases[rule], reasons[rule])
+				}
 			}
 		}
 	}
 }
 
-// The table of docs/conformance.md is this one.
+func TestTheSpecificationHasTheVersionThatReportsState(t *testing.T) {
+	heading, _, _ := strings.Cut(readText(t, "../../protocol/spec.md"), "\n")
+	if want := "# Cluster Protocol, specification " + Specification; heading != want {
+		t.Errorf("protocol/spec.md begins with %q, not %q", heading, want)
+	}
+}
+
+// The tables of docs/conformance.md are these.
 func TestTheDocumentSaysWhichRulesHaveNoCase(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| rule | on a master | on a refinery |\n|---|---|---|\n")
@@ -78,9 +92,20 @@ func TestTheDocumentSaysWhichRulesHaveNoCase(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", rule, cell(m), cell(r))
 	}
-	_, section, _ := strings.Cut(readText(t, "../../docs/conformance.md"), "## What it cannot show\n")
+	b.WriteString("\nOver one transport these have none either:\n\n| rule | on a | over | |\n|---|---|---|---|\n")
+	for _, peer := range bothSides {
+		for _, transport := range allTransports {
+			for _, r := range withoutCase(peer, transport) {
+				if reason, ok := unseenOver[peer][transport][r.Rule]; ok {
+					fmt.Fprintf(&b, "| %s | %s | `%s` | %s |\n", r.Rule, peer, transport, reason)
+				}
+			}
+		}
+	}
+	b.WriteString("\nEvery other rule has at least one case on each, over each transport.\n")
+	_, section, _ := strings.Cut(readText(t, documentPath), "## What it cannot show\n")
 	_, table, found := strings.Cut(section, "\n| rule |")
 	if d := cmp.Diff(b.String(), "| rule |"+table); !found || d != "" {
-		t.Errorf("docs/conformance.md does not end with the table (-want +got):\n%s", d)
+		t.Errorf("docs/conformance.md does not end with the tables (-want +got):\n%s", d)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 )
 
 // Exit codes of Main.
@@ -20,8 +19,8 @@ const (
 	exitUntested
 )
 
-// Main runs the command line (without the program's name) and returns the exit code: 0 every case passed, 1 some failed
-// or were not run, 2 wrong flags, 3 nothing could be tested.
+// Main runs the command line (without the program's name) and returns the exit code: 0 what was tested passed, 1 a case
+// failed or the run stopped before its end, 2 wrong flags, 3 nothing was tested.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := ParseOptions(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
@@ -41,13 +40,28 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if o.List {
 		return list(o, stdout, stderr)
 	}
+	r := newReport(o)
 	s, err := prepare(ctx, o, stderr)
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "conformance:", err)
-		return exitUntested
+		r.Error = err.Error()
+		return r.finish(o, exitUntested, stdout, stderr)
 	}
 	defer s.close()
-	return s.test(ctx, o, stdout, stderr)
+	r.Address = o.Address // Where it listens in fact.
+	s.test(ctx, o, r, stdout)
+	return r.finish(o, r.conclude(), stdout, stderr)
+}
+
+// finish writes the report, and its error where people look for errors, and returns the exit code.
+func (r *Report) finish(o *Options, code int, stdout, stderr io.Writer) int {
+	if err := r.write(stdout, o.Format); err != nil {
+		_, _ = fmt.Fprintln(stderr, "conformance: the report could not be written:", err)
+		return max(code, exitFailed)
+	}
+	if r.Error != "" && (o.Format != "text" || len(r.Unrun) == 0) { // The last line of the text says how many were not run.
+		_, _ = fmt.Fprintln(stderr, "conformance:", r.Error)
+	}
+	return code
 }
 
 // prepare makes the suite and sees that there is something to test.
@@ -80,40 +94,20 @@ func (s *suite) close() {
 	}
 }
 
-// test runs the selected cases and writes the report.
-func (s *suite) test(ctx context.Context, o *Options, stdout, stderr io.Writer) int {
+// test runs the selected cases.
+func (s *suite) test(ctx context.Context, o *Options, r *Report, stdout io.Writer) {
 	cases := s.selected(o.Run)
 	width := 0
 	for _, c := range cases {
 		width = max(width, len(c.name()))
 	}
-	r := &Report{Tested: string(o.peer), Address: o.Address, Transport: o.Transport}
-	s.run(ctx, cases, func(c Result) {
+	stopped := s.run(ctx, cases, func(c Result) {
 		r.add(c)
 		if o.Format == "text" {
 			c.writeText(stdout, width)
 		}
 	})
-	for _, c := range cases[len(r.Cases):] {
-		r.Unrun = append(r.Unrun, Result{Name: c.name(), Rule: c.rule, Outcome: Skip, Reason: "not run: interrupted"})
-	}
-	var err error
-	switch o.Format {
-	case "json":
-		err = r.writeJSON(stdout)
-	case "junit":
-		err = r.writeJUnit(stdout)
-	default:
-		_, err = fmt.Fprintln(stdout, r.summary())
-	}
-	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "conformance: the report could not be written:", err)
-		return exitFailed
-	}
-	if r.Failed > 0 || len(r.Unrun) > 0 {
-		return exitFailed
-	}
-	return exitPassed
+	r.stop(cases[len(r.Cases):], stopped)
 }
 
 func casesOf(o *Options) []*testCase {
@@ -121,20 +115,4 @@ func casesOf(o *Options) []*testCase {
 		return newRefineryCases(o)
 	}
 	return newMasterCases(o)
-}
-
-func list(o *Options, stdout, stderr io.Writer) int {
-	s := &suite{cases: casesOf(o)}
-	lines := []string{}
-	for _, c := range s.selected(o.Run) {
-		lines = append(lines, c.name())
-	}
-	if o.Run == nil {
-		lines = append(lines, unseenLines(o.peer)...)
-	}
-	if _, err := fmt.Fprintln(stdout, strings.Join(lines, "\n")); err != nil {
-		_, _ = fmt.Fprintln(stderr, "conformance:", err)
-		return exitFailed
-	}
-	return exitPassed
 }
