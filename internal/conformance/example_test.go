@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -67,4 +68,44 @@ func tracebacks(lines *bufio.Scanner) (all []string) {
 		}
 	}
 	return all
+}
+
+func TestTheExampleSaysHowLongItIs(t *testing.T) {
+	_, rest, _ := strings.Cut(readText(t, examplePath), `"""`)
+	doc, code, _ := strings.Cut(rest, `"""`)
+	lines := 0
+	for line := range strings.Lines(code) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, `"""`) {
+			lines++
+		}
+	}
+	if said := fmt.Sprintf(" in some %d lines of code", (lines+2)/5*5); !strings.Contains(doc, said) {
+		t.Errorf("it has %d lines of code, and does not say%s", lines, said)
+	}
+}
+
+func TestTheExampleSaysWhichFlagsAreWrong(t *testing.T) {
+	f := newFiles(t)
+	required := []string{examplePath, "--address=localhost:1", "--id=a"}
+	certificate := []string{"--cert=" + f.path("client.crt"), "--key=" + f.path("client.key")}
+	const give = "give --auth-cert, the shared certificate; or, with MutualTLS, --ca, --cert and --key"
+	for _, tc := range []struct {
+		flags []string
+		want  string
+	}{
+		{nil, give},
+		{certificate, give},
+		{[]string{"--ca=" + f.path("ca.crt"), certificate[0]}, give},
+		{append(certificate, "--auth-cert="+f.path("shared")), give},
+		{[]string{"--auth-cert=" + f.path("shared"), "--address=localhost"}, "--address is not HOST:PORT"},
+		{[]string{"--auth-cert=" + f.path("missing")}, "a file cannot be used: [Errno 2] No such file or directory: '" + f.path("missing") + "'"},
+		{[]string{"--auth-cert=" + f.path("shared"), "--ca=" + f.path("shared")}, "a file cannot be used: "},
+	} {
+		output, err := exec.Command("python3", slices.Concat(required, tc.flags)...).CombinedOutput()
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if last := strings.LastIndex(string(output), "refinery.py: error: "+tc.want); !ok || exit.ExitCode() != exitUsage || last < 0 ||
+			strings.Count(string(output[last:]), "\n") != 1 {
+			t.Errorf("%q: %v, want %q\n%s", tc.flags, err, tc.want, output)
+		}
+	}
 }
