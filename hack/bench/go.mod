@@ -7,6 +7,7 @@ require (
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/refinery-operator/refinery-operator v0.0.0
 	github.com/tidwall/redcon v1.6.4
+	go.uber.org/goleak v1.3.0
 	golang.org/x/sys v0.49.0
 )
 

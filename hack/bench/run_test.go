@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/scenario"
@@ -18,7 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func TestEveryScenarioRunsAndIsReported(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/format"
+	"go.uber.org/goleak"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -49,7 +50,8 @@ const operatorProcess = "RUN_AS_OPERATOR"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(operatorProcess) == "" {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m, goleak.IgnoreTopFunction( // Ginkgo's own, for good.
+			"github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	code := operator.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
