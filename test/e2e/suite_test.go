@@ -4,11 +4,13 @@ package e2e
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gleak/goroutine"
 )
 
 // How long a step may take on a busy machine with two cores.
@@ -47,6 +49,17 @@ func TestEndToEnd(t *testing.T) {
 	SetDefaultConsistentlyPollingInterval(250 * time.Millisecond)
 	EnforceDefaultTimeoutsWhenUsingContexts()
 	RunSpecs(t, "End to end")
+	NewWithT(t).Eventually(leftRunning).WithTimeout(10*time.Second).Should(BeEmpty(), "what specs began goes on behind them")
+}
+
+// leftRunning are the goroutines that run code of this suite, apart from the test itself.
+func leftRunning() (left []goroutine.Goroutine) {
+	for _, g := range goroutine.Goroutines() {
+		if strings.Contains(g.Backtrace, "/test/e2e.") && g.ID != goroutine.Current().ID {
+			left = append(left, g)
+		}
+	}
+	return left
 }
 
 func kubeconfigPath() string {
