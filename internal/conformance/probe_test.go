@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -130,5 +131,26 @@ func TestAnInterruptedProbeSaysSo(t *testing.T) {
 	}
 	if want := "\nconformance: interrupted before anything was tested\n"; !strings.HasSuffix(stderr.String(), want) {
 		t.Errorf("standard error %q, want %q at its end", stderr.String(), want)
+	}
+}
+
+// alerted is a connection whose peer has sent an alert of TLS.
+type alerted struct{ net.Conn }
+
+func (alerted) Read([]byte) (int, error) {
+	return 0, &net.OpError{Op: "remote error", Err: tls.AlertError(48)}
+}
+
+func TestACaseSaysWhichAlertEndedIt(t *testing.T) {
+	kit, own, _ := newDuplex()
+	defer own.Close()
+	x := newExchange(t.Context(), alerted{kit}, master, time.Second)
+	defer x.close()
+	const want = "expected conn:startAuth within 1s; came the connection was closed: remote error: tls: unknown certificate authority"
+	if _, err := x.message(startAuth); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if err := x.end(time.Second); err != nil {
+		t.Errorf("an end with an alert is one: %v", err)
 	}
 }

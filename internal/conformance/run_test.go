@@ -39,7 +39,7 @@ func whoLeaves(t *testing.T, times int) (started func(address string), stopped c
 
 func TestARefineryThatDoesNotComeBackEndsTheRun(t *testing.T) {
 	const want = "not run: the refinery did not come back"
-	args := []string{"refinery", "--listen=127.0.0.1:0", "--transport=Plaintext", "--connect-timeout=500ms", "--run=^R-4.[12] "}
+	args := []string{"refinery", "--listen=127.0.0.1:0", "--transport=Plaintext", "--connect-timeout=2s", "--run=^R-4.[12] "}
 	o, err := ParseOptions(args, nil)
 	if err != nil {
 		t.Fatal(err)
