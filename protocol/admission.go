@@ -55,7 +55,8 @@ type admission struct {
 // maxTurns is how many turns a handshake has at most that waits for this side.
 const maxTurns = 8
 
-// networkBits is how much of an IPv6 address tells sources apart: the rest a host chooses as it likes (RFC 4291, section 2.5.1).
+// networkBits is how much of a global IPv6 address tells sources apart: the rest a host chooses as it likes (RFC 4291, section
+// 2.5.1). Private addresses are those of a cluster, whose nodes share a network and are given their addresses.
 const networkBits = 64
 
 type admissionLimits struct {
@@ -262,16 +263,16 @@ func (a *admission) close() (line []*arrival) {
 	return line
 }
 
-func (a *admission) counts() (sessions, handshaking, waiting int) {
+func (a *admission) counts() (handshaking, waiting int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.sessions, a.now.Len() + a.past.Len(), a.line.len()
+	return a.now.Len() + a.past.Len(), a.line.len()
 }
 
 // sourceOf returns the source that an address belongs to; called with mu held.
 func (a *admission) sourceOf(address netip.Addr) *source {
 	network := address
-	if address.Is6() {
+	if address.Is6() && !address.IsPrivate() && !address.IsLinkLocalUnicast() {
 		prefix, _ := address.Prefix(networkBits) // Fails for more bits than there are only.
 		network = prefix.Addr()
 	}

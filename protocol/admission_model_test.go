@@ -273,9 +273,9 @@ func (m *doorModel) pass(d time.Duration) {
 
 // check compares the books.
 func (m *doorModel) check(t *rapid.T) {
-	sessions, handshaking, waiting := m.door.counts()
+	handshaking, waiting := m.door.counts()
 	want := fmt.Sprint(len(m.waiting)+len(m.flying)+len(m.lost)+m.open, len(m.flying), len(m.waiting))
-	if got := fmt.Sprint(sessions, handshaking, waiting); got != want {
+	if got := fmt.Sprint(m.door.sessions, handshaking, waiting); got != want {
 		t.Fatalf("sessions, handshaking, waiting: %s, want %s", got, want)
 	}
 	addressed, callers := make(map[string]bool), make(map[netip.Addr]int)

@@ -71,13 +71,16 @@ func (s *socket) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// hangUp tells the peer that nothing more will come, where the transport can. TLS would wait for five seconds for a peer
-// that does not read; the socket is closed before that.
+// hangUp tells the peer that nothing more will come, where the transport can. Over TLS it closes the socket after closeLinger:
+// TLS would wait for five seconds for a peer that does not read, and for as long as that likes if the peer asked for new keys,
+// which are answered while reading.
 func hangUp(conn net.Conn) {
 	if s, ok := conn.(*socket); ok {
 		conn = s.Conn
 	}
 	if over, ok := conn.(*tls.Conn); ok {
+		below := over.NetConn() // Of over nothing is kept for so long.
+		time.AfterFunc(closeLinger, func() { _ = below.Close() })
 		go func() { _ = over.CloseWrite() }()
 		return
 	}

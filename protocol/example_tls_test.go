@@ -67,7 +67,8 @@ func ExampleServerOptions_tls() {
 		VerifyConnection:       handler.verify,
 		SessionTicketsDisabled: true, // Resumption would not verify again (R-8.3).
 	}
-	options.OnRefused = func(_ net.Addr, reason error) { fmt.Println("master: refused:", reason) }
+	refused := make(chan error, 1)
+	options.OnRefused = func(_ net.Addr, reason error) { refused <- reason }
 	server, err := protocol.NewServer(handler, options)
 	if err != nil {
 		fmt.Println(err)
@@ -112,6 +113,7 @@ func ExampleServerOptions_tls() {
 		fmt.Println("node: upstream", client.Upstream())
 		_ = client.Close()
 	}
+	fmt.Println("master: refused:", <-refused)
 	_ = server.Shutdown(context.Background())
 
 	// Unordered output:

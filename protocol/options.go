@@ -145,14 +145,12 @@ func (o ServerOptions) Validate() error {
 	if c := o.TLSConfig; c != nil && len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
 		errs = append(errs, errors.New("TLSConfig has no certificate: set Certificates, GetCertificate or GetConfigForClient"))
 	}
-	if o.HandshakeTurn <= 0 {
-		errs = append(errs, fmt.Errorf("HandshakeTurn is %v: it must be more than 0 (start from the default options)", o.HandshakeTurn))
-	}
-	if o.DrainWindow < 0 {
-		errs = append(errs, fmt.Errorf("DrainWindow is %v: it must not be negative", o.DrainWindow))
+	if o.DrainWindow != 0 {
+		errs = append(errs, timer("DrainWindow", o.DrainWindow))
 	}
 	return errors.Join(append(errs,
 		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),
+		timer("HandshakeTurn", o.HandshakeTurn),
 		between("MaxSessions", o.MaxSessions, 1, 1<<30),
 		between("MaxHandshakes", o.MaxHandshakes, 1, 1<<30),
 		between("MaxSlowHandshakes", o.MaxSlowHandshakes, 0, 1<<30),
@@ -228,17 +226,24 @@ func (o ClientOptions) Validate() error {
 	)...)
 }
 
-func timers(handshake, interval, timeout, write time.Duration) error {
-	var errs []error
-	for _, t := range [...]struct {
-		name  string
-		value time.Duration
-	}{{"HandshakeTimeout", handshake}, {"AliveInterval", interval}, {"AliveTimeout", timeout}, {"WriteTimeout", write}} {
-		if t.value <= 0 {
-			errs = append(errs, fmt.Errorf("%s is %v: it must be more than 0 (start from the default options)", t.name, t.value))
-		}
+// longestTimer bounds every timer, so that a point in time and some of them can be added up.
+const longestTimer = 365 * 24 * time.Hour
+
+func timer(name string, value time.Duration) error {
+	switch {
+	case value <= 0:
+		return fmt.Errorf("%s is %v: it must be more than 0 (start from the default options)", name, value)
+	case value > longestTimer:
+		return fmt.Errorf("%s is %v: it must be at most a year, %v", name, value, longestTimer)
 	}
-	if longest := interval + jitter(interval); interval > 0 && timeout > 0 && timeout <= longest {
+	return nil
+}
+
+func timers(handshake, interval, timeout, write time.Duration) error {
+	errs := []error{
+		timer("HandshakeTimeout", handshake), timer("AliveInterval", interval), timer("AliveTimeout", timeout), timer("WriteTimeout", write),
+	}
+	if longest := interval + jitter(interval); errors.Join(errs...) == nil && timeout <= longest {
 		errs = append(errs, fmt.Errorf("AliveTimeout is %v: it must be more than AliveInterval with its jitter, %v", timeout, longest))
 	}
 	return errors.Join(errs...)

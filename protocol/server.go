@@ -42,7 +42,10 @@ type Server struct {
 	door    admission
 	live    liveness
 
+	applying sync.Mutex // one set of options at a time
+
 	accepted, refused, authenticated atomic.Uint64
+	inside                           atomic.Int64 // authenticated, and not ended
 
 	mu        sync.Mutex
 	listeners map[*net.Listener]struct{}
@@ -86,6 +89,8 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 func (srv *Server) options() *ServerOptions { return srv.current.Load() }
 
 func (srv *Server) apply(o *ServerOptions) {
+	srv.applying.Lock()
+	defer srv.applying.Unlock()
 	srv.current.Store(o)
 	srv.door.configure(o)
 	srv.live.configure(o)
@@ -104,9 +109,9 @@ func (srv *Server) Reconfigure(o ServerOptions) error {
 
 // Stats returns counts; they may be apart by what happens meanwhile.
 func (srv *Server) Stats() Stats {
-	sessions, handshaking, waiting := srv.door.counts()
+	handshaking, waiting := srv.door.counts()
 	return Stats{
-		Sessions:      sessions - handshaking - waiting,
+		Sessions:      int(srv.inside.Load()),
 		Handshaking:   handshaking,
 		Waiting:       waiting,
 		Accepted:      srv.accepted.Load(),
@@ -307,12 +312,17 @@ func (srv *Server) track(s *Session) bool {
 
 // ended tells whoever is to know that s is closed.
 func (srv *Server) ended(s *Session, cause error) {
+	defer srv.forget(s) // Even if a Handler ends the goroutine.
 	srv.door.ended()
 	if s.establishing {
 		srv.tellClosed(s, cause)
 	} else {
 		srv.refuse(s.RemoteAddr(), cause)
 	}
+}
+
+// forget takes s out of what Shutdown waits for.
+func (srv *Server) forget(s *Session) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	delete(srv.sessions, s)

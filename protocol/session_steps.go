@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 )
@@ -37,7 +38,8 @@ func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	err := conn.HandshakeContext(ctx)
 	s.socket.flight = 0
 	if err != nil {
-		if ctx.Err() != nil {
+		// Else it failed by itself, whatever has ended meanwhile.
+		if ctx.Err() != nil && (isContextError(err) || errors.Is(err, net.ErrClosed)) {
 			return context.Cause(ctx)
 		}
 		if err = openingFailure(err, StateNew); errors.Is(err, ErrPeerClosed) || errors.Is(err, ErrHandshakeTimeout) {
@@ -142,6 +144,7 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	_ = s.socket.SetDeadline(time.Time{}) // A socket that fails here fails at the next read.
 	s.mu.Unlock()
 	s.server.authenticated.Add(1)
+	s.server.inside.Add(1)
 	s.server.live.add(s)
 	s.server.handler.Authenticated(s)
 	return nil

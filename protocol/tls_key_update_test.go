@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -10,6 +11,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net"
 	"regexp"
 	"testing"
@@ -72,12 +74,29 @@ func (r *rekeyer) record(content string, contentType byte) []byte {
 	return aead.Seal(header, nonce, inner, header)
 }
 
-// send asks for new keys, uses new ones itself from then on, and sends message. It does not wait for the peer to read.
+// send asks for new keys, uses new ones itself from then on, and sends message, if it is one. It does not wait for the peer to read.
 func (r *rekeyer) send(message string) {
 	records := r.record("\x18\x00\x00\x01\x01", 22)
 	r.secret, r.sequence = r.expand("traffic upd", sha256.Size), 0
-	records = append(records, r.record(message, 23)...)
+	if message != "" {
+		records = append(records, r.record(message, 23)...)
+	}
 	go func() { _, _ = r.conn.NetConn().Write(records) }() // What is not read in time shows on the peer's side.
+}
+
+// interrupt asks for new keys while the peer writes its conn:close, takes that and nothing more.
+func (r *rekeyer) interrupt() {
+	r.t.Helper()
+	record := make([]byte, 5+len(closeBytes)+1+16) // header, content, its type, and what authenticates it
+	pipe := r.conn.NetConn()
+	for _, part := range [][]byte{record[:1], record[1:]} {
+		if _, err := io.ReadFull(pipe, part); err != nil {
+			r.t.Fatal(err)
+		}
+		if len(part) == 1 {
+			r.send("")
+		}
+	}
 }
 
 const testAlive = "conn:alive;;<EOF>"
@@ -182,4 +201,40 @@ func TestAMasterThatDoesNotTakeNewKeysIsOneThatDoesNotRead(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("a master that does not read holds the client")
 	}
+}
+
+// the two that follow say conn:close to a peer that asks for new keys meanwhile, and takes nothing more.
+func TestASessionEndsBesideARequestForNewKeys(t *testing.T) {
+	h, _, refinery := sessionWithRekeyer(t)
+	h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
+	cause := errors.New("suspended")
+	h.last.Load().Close(cause)
+	refinery.interrupt()
+	begin := time.Now()
+	if err := h.cause(t); !errors.Is(err, cause) {
+		t.Errorf("closed with %v", err)
+	}
+	endsInTime(t, begin)
+}
+
+// endsInTime fails where a write of TLS was waited for, which takes five seconds, or for ever.
+func endsInTime(t *testing.T, begin time.Time) {
+	t.Helper()
+	if took := time.Since(begin); took >= 5*closeLinger {
+		t.Errorf("it took %v to end, want %v", took, closeLinger)
+	}
+}
+
+func TestAClientEndsBesideARequestForNewKeys(t *testing.T) {
+	var log bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	conn, ended := clientOverTLS(ctx, t, func(c *tls.Config, _ *ClientOptions) { c.KeyLogWriter = &log })
+	master := newRekeyer(t, conn, &log, "SERVER_TRAFFIC_SECRET_0", 2)
+	cancel()
+	master.interrupt()
+	begin := time.Now()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run returned %v", err)
+	}
+	endsInTime(t, begin)
 }

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// source is where arrivals come from: an IPv4 address, the network of an IPv6 address, or, on a transport without any, one
-// connection.
+// source is where arrivals come from: an IP address, the network of a global IPv6 address, or, on a transport without any,
+// one connection.
 type source struct {
 	network        netip.Addr
 	waiting        []*arrival // in the order in which they came
