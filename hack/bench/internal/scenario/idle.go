@@ -39,13 +39,7 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 				return values[0], err
 			})
 		},
-		measureBoth: func(ctx context.Context, order [2]string) (values [2][]float64, err error) {
-			return values, b.withPairs(ctx, subject.Name(order[0]), subject.Name(order[1]), setting, func(pairs []*pair) error {
-				both, err := b.measureIdle(pairs, 0, 1, 1, 0)
-				copy(values[:], both)
-				return err
-			})
-		},
+		measureBoth: b.sideBySide(setting, func(pairs []*pair) ([][]float64, error) { return b.measureIdle(pairs, 0, 1, 1, 0) }),
 	}})
 }
 
@@ -62,18 +56,7 @@ func (b *Bench) measureIdle(pairs []*pair, turns ...int) ([][]float64, error) {
 		}
 	}
 	pace := load.Pace{Interval: b.window(idleInterval), For: b.window(idleInterval)}
-	beaten := make([]load.Beaten, len(pairs))
-	spent, err := spentBy(pairs, func() error {
-		for _, turn := range turns {
-			var done load.Beaten
-			if err := pairs[turn].load.Call("load.Pace", pace, &done); err != nil {
-				return err
-			}
-			beaten[turn].Count += done.Count
-			beaten[turn].Elapsed += done.Elapsed
-		}
-		return nil
-	})
+	beaten, spent, err := inTurns(pairs, turns, func(p *pair, done *load.Beaten) error { return p.load.Call("load.Pace", pace, done) })
 	for i, p := range pairs {
 		used, failure := p.usage(false)
 		err = errors.Join(err, failure)

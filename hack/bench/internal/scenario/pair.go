@@ -52,12 +52,21 @@ func (b *Bench) withPairAt(
 	return measure(p)
 }
 
-// withPairs starts two fresh pairs, measures with both and ends them. Their servers share a core, and so do their loads.
-func (b *Bench) withPairs(ctx context.Context, first, second subject.Name, s subject.Setting, measure func([]*pair) error) error {
-	_, err := b.withPair(ctx, first, s, func(one *pair) ([]float64, error) {
-		return b.withPair(ctx, second, s, func(other *pair) ([]float64, error) { return nil, measure([]*pair{one, other}) })
-	})
-	return err
+// sideBySide is a contest's measureBoth. It starts two fresh pairs, measures with both and ends them. Their servers share a core,
+// and so do their loads.
+func (b *Bench) sideBySide(
+	s subject.Setting, measure func([]*pair) ([][]float64, error),
+) func(ctx context.Context, order [2]string) ([2][]float64, error) {
+	return func(ctx context.Context, order [2]string) (values [2][]float64, err error) {
+		_, err = b.withPair(ctx, subject.Name(order[0]), s, func(one *pair) ([]float64, error) {
+			return b.withPair(ctx, subject.Name(order[1]), s, func(other *pair) ([]float64, error) {
+				both, err := measure([]*pair{one, other})
+				copy(values[:], both)
+				return nil, err
+			})
+		})
+		return values, err
+	}
 }
 
 // startServer starts the server, on a free port if address is empty.
@@ -114,6 +123,24 @@ func spentBy(pairs []*pair, work func() error) ([]cost, error) {
 		spent[i] = cost{spent[i].server + used.server, spent[i].load + used.load}
 	}
 	return spent, nil
+}
+
+// inTurns lets the sessions of pairs beat, of one pair after the other, and returns what each did in its turns, and spent in
+// all of them.
+func inTurns(pairs []*pair, turns []int, beat func(*pair, *load.Beaten) error) ([]load.Beaten, []cost, error) {
+	beaten := make([]load.Beaten, len(pairs))
+	spent, err := spentBy(pairs, func() error {
+		for _, turn := range turns {
+			var done load.Beaten
+			if err := beat(pairs[turn], &done); err != nil {
+				return err
+			}
+			beaten[turn].Count += done.Count
+			beaten[turn].Elapsed += done.Elapsed
+		}
+		return nil
+	})
+	return beaten, spent, err
 }
 
 // used is what both ends used since they started.
