@@ -46,16 +46,9 @@ func runHeartbeats(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 				},
 				Steady: report.Value{Subject: string(subject.Floor), Metric: "heartbeats"},
 			},
-			contenders: names(variant.subjects...),
-			measure: func(ctx context.Context, contender string) ([]float64, error) {
-				return b.withPair(ctx, subject.Name(contender), setting, func(p *pair) ([]float64, error) {
-					values, err := b.measureHeartbeats([]*pair{p}, 0, 0)
-					return values[0], err
-				})
-			},
-			measureBoth: b.sideBySide(setting, func(pairs []*pair) ([][]float64, error) {
-				return b.measureHeartbeats(pairs, 0, 1, 1, 0)
-			}),
+			contenders:  names(variant.subjects...),
+			measure:     b.alone(setting, func(pairs []*pair) ([][]float64, error) { return b.measureHeartbeats(pairs, 0, 0) }),
+			measureBoth: b.sideBySide(setting, func(pairs []*pair) ([][]float64, error) { return b.measureHeartbeats(pairs, 0, 1, 1, 0) }),
 		})
 	}
 	return b.holdAll(ctx, contests)
@@ -67,7 +60,10 @@ func (b *Bench) measureHeartbeats(pairs []*pair, turns ...int) ([][]float64, err
 		return func(p *pair, done *load.Beaten) error { return p.load.Call("load.Beat", b.window(window), done) }
 	}
 	for _, p := range pairs {
-		if err := errors.Join(p.open(b.sessions(heartbeatSessions)), beat(heartbeatWarmUp)(p, &load.Beaten{})); err != nil {
+		if err := p.open(b.sessions(heartbeatSessions)); err != nil {
+			return values, err
+		}
+		if err := beat(heartbeatWarmUp)(p, &load.Beaten{}); err != nil {
 			return values, err
 		}
 	}

@@ -32,13 +32,8 @@ func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 			Goals:  []report.Goal{ratio(string(subject.Refinery), string(subject.Floor), "server CPU", 1.15, false)},
 			Steady: report.Value{Subject: string(subject.Floor), Metric: "server CPU"},
 		},
-		contenders: names(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi),
-		measure: func(ctx context.Context, contender string) ([]float64, error) {
-			return b.withPair(ctx, subject.Name(contender), setting, func(p *pair) ([]float64, error) {
-				values, err := b.measureIdle([]*pair{p}, 0)
-				return values[0], err
-			})
-		},
+		contenders:  names(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi),
+		measure:     b.alone(setting, func(pairs []*pair) ([][]float64, error) { return b.measureIdle(pairs, 0) }),
 		measureBoth: b.sideBySide(setting, func(pairs []*pair) ([][]float64, error) { return b.measureIdle(pairs, 0, 1, 1, 0) }),
 	}})
 }

@@ -52,6 +52,18 @@ func (b *Bench) withPairAt(
 	return measure(p)
 }
 
+// alone is a contest's measure, for what can measure several pairs too.
+func (b *Bench) alone(
+	s subject.Setting, measure func([]*pair) ([][]float64, error),
+) func(ctx context.Context, contender string) ([]float64, error) {
+	return func(ctx context.Context, contender string) ([]float64, error) {
+		return b.withPair(ctx, subject.Name(contender), s, func(p *pair) ([]float64, error) {
+			values, err := measure([]*pair{p})
+			return values[0], err
+		})
+	}
+}
+
 // sideBySide is a contest's measureBoth. It starts two fresh pairs, measures with both and ends them. Their servers share a core,
 // and so do their loads.
 func (b *Bench) sideBySide(
