@@ -97,19 +97,14 @@ func (s *suite) selected(only *regexp.Regexp) (cases []*testCase) {
 // why it stopped, or "".
 func (s *suite) run(ctx context.Context, cases []*testCase, report func(Result)) (stopped string) {
 	for _, c := range cases {
-		switch {
-		case ctx.Err() != nil:
+		r := s.play(ctx, c)
+		if ctx.Err() != nil {
 			return interrupted
-		case s.gone:
+		}
+		report(r)
+		if s.gone {
 			return notBack
 		}
-		r := s.play(ctx, c)
-		if ctx.Err() == nil {
-			report(r)
-		}
-	}
-	if ctx.Err() != nil {
-		return interrupted
 	}
 	return ""
 }

@@ -73,9 +73,7 @@ func flagSet(o *Options) *flag.FlagSet {
 func (o *Options) bindMaster(fs *flag.FlagSet) {
 	fs.StringVar(&o.Address, "address", "", "`HOST:PORT` where the master listens; required")
 	fs.StringVar(&o.ServerName, "server-name", "", "`NAME` name in the master's certificate, if not the host of --address")
-	fs.StringVar(&o.ID, "id", "conformance", "`ID` id in conn:establish")
-	fs.StringVar(&o.Version, "version", "0.1.0", "`VERSION` version in conn:establish")
-	fs.StringVar(&o.Type, "type", "refinery", "`TYPE` type in conn:establish")
+	o.bindAnnounced(fs, "conformance", "0.1.0", "refinery")
 	fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start: the shared certificate; with MutualTLS that of --cert, unless given")
 	fs.StringVar(&o.RefusedVersion, "refused-version", "", "`VERSION` version that it answers with conn:close")
 	fs.StringVar(&o.DeniedCertFile, "denied-cert", "", "`FILE` cert that it answers with auth:dec; with MutualTLS a certificate that TLS lets in")
@@ -88,12 +86,17 @@ func (o *Options) bindMaster(fs *flag.FlagSet) {
 	fs.DurationVar(&o.WriteTimeout, "write-timeout", 5*time.Second, "`DURATION` WriteTimeout: how long a write may take")
 }
 
+// bindAnnounced binds what a refinery announces, be it the kit or the peer.
+func (o *Options) bindAnnounced(fs *flag.FlagSet, id, version, typ string) {
+	fs.StringVar(&o.ID, "id", id, "`ID` id in conn:establish")
+	fs.StringVar(&o.Version, "version", version, "`VERSION` version in conn:establish")
+	fs.StringVar(&o.Type, "type", typ, "`TYPE` type in conn:establish")
+}
+
 func (o *Options) bindRefinery(fs *flag.FlagSet) {
 	fs.StringVar(&o.Address, "listen", "", "`HOST:PORT` where the kit listens; required")
 	fs.DurationVar(&o.ConnectTimeout, "connect-timeout", time.Minute, "`DURATION` how long to wait for the refinery to connect; staying away for longer ends the run")
-	fs.StringVar(&o.ID, "id", "", "`ID` id in conn:establish")
-	fs.StringVar(&o.Version, "version", "", "`VERSION` version in conn:establish")
-	fs.StringVar(&o.Type, "type", "", "`TYPE` type in conn:establish")
+	o.bindAnnounced(fs, "", "", "")
 	fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start; with MutualTLS it must be the certificate that TLS has proven, given or not")
 	fs.StringVar(&o.UnusableUpstream, "unusable-upstream", "", "`UPSTREAM` upstream that it answers with conn:close")
 	fs.IntVar(&o.MaxMessageBytes, "max-message-bytes", 64<<10, "`BYTES` MaxMessageBytes: longest message that it reads")
