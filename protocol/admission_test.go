@@ -314,3 +314,55 @@ func TestOnlyWhoIsNotAuthenticatedIsDisplaced(t *testing.T) {
 		})
 	}
 }
+
+// whatever the turns are.
+func TestTheWaitForATurnEndsBetweenTurnsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultServerOptions()
+		o.MaxHandshakes, o.MaxSlowHandshakes, o.HandshakeTurn = 1, 0, 700*time.Millisecond
+		l, _, refused := serveRefusing(t, o)
+		defer l.dialFrom("10.0.0.1").Close()
+		c := l.dialFrom("10.0.0.2")
+		defer c.Close()
+		begin := time.Now()
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(begin) != DefaultHandshakeTimeout/2 {
+			t.Errorf("read %v after %v", err, time.Since(begin))
+		}
+		refused.expect(t, ErrTooManyHandshakes)
+	})
+}
+
+func TestWhoArrivesAfterTheServerClosedIsRefusedAtTheDoor(t *testing.T) {
+	srv, err := NewServer(newRecorder(), DefaultServerOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := srv.door.admit(&arrival{conn: &come{}}); !errors.Is(err, ErrServerClosed) {
+		t.Errorf("refused because of %v", err)
+	}
+}
+
+// A new limit is one for those who wait already.
+func TestWhoWaitsBeginsAsSoonAsTheLimitAllows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultServerOptions()
+		o.MaxHandshakes = 1
+		l := newPipeListener()
+		srv := serve(t, l, newRecorder(), o)
+		for _, ip := range []string{"10.0.0.1", "10.0.0.2"} {
+			defer l.dialFrom(ip).Close()
+		}
+		synctest.Wait()
+		o.MaxHandshakes = 2
+		if err := srv.Reconfigure(o); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if diff := cmp.Diff(Stats{Accepted: 2, Handshaking: 2}, srv.Stats()); diff != "" {
+			t.Errorf("stats -want +got:\n%s", diff)
+		}
+	})
+}

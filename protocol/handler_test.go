@@ -5,10 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestAPanicEndsItsSessionOnly(t *testing.T) {
@@ -197,4 +201,56 @@ func TestTheStreamEndsWithConnClose(t *testing.T) {
 	if err := h.cause(t); !errors.Is(err, ErrSessionClosed) {
 		t.Errorf("closed with %v", err)
 	}
+}
+
+// A Handler that decides need not wait for its deadline once nobody waits for the decision.
+func TestTheContextOfADecisionEndsWithItsSession(t *testing.T) {
+	for name, end := range map[string]func(*Session){
+		"closed":  func(s *Session) { s.Close(nil) },
+		"aborted": func(s *Session) { s.abort(ErrTooManyHandshakes) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				took := make(chan time.Duration, 1)
+				h := newRecorder()
+				h.establish = func(ctx context.Context, s *Session) error {
+					begin := time.Now()
+					go end(s)
+					<-ctx.Done()
+					took <- time.Since(begin)
+					return nil
+				}
+				l := newPipeListener()
+				serve(t, l, h, DefaultServerOptions())
+				c := l.dial()
+				defer c.Close()
+				say(t, c, testEstablish)
+				go func() { _, _ = io.Copy(io.Discard, c) }()
+				if d := <-took; d != 0 {
+					t.Errorf("after %v", d)
+				}
+			})
+		})
+	}
+}
+
+// As a Handler's test does that fails.
+func TestAHandlerThatEndsTheGoroutineInClosedKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newRecorder()
+		h.onEvent = func(event string, _ *Session) {
+			if strings.HasPrefix(event, "closed") {
+				runtime.Goexit()
+			}
+		}
+		l := newPipeListener()
+		srv := serve(t, l, h, DefaultServerOptions()) // It drains, or the test fails.
+		c := l.dial()
+		enter(t, c)
+		_ = c.Close()
+		synctest.Wait()
+		if diff := cmp.Diff(Stats{Accepted: 1, Authenticated: 1}, srv.Stats()); diff != "" {
+			t.Errorf("stats -want +got:\n%s", diff)
+		}
+	})
 }

@@ -72,6 +72,13 @@ func (l *liveness) remove(s *Session) {
 	}
 }
 
+// count returns how many sessions there are.
+func (l *liveness) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.Len()
+}
+
 // writeBegins makes sure that someone looks at a write that may hang, within a fraction of its timeout. Writes
 // that follow each other share a look, and where there are none nothing wakes.
 func (l *liveness) writeBegins() {

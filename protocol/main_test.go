@@ -182,6 +182,7 @@ const (
 	testEstablish = `conn:establish;;{"id":"a","version":"0.1.0","type":"refinery"}<EOF>`
 	testAuthStart = `auth:start;;{"cert":"PEM"}<EOF>`
 	testGrant     = `auth:ack;;{"upstream":"up:1"}<EOF>`
+	testAlive     = "conn:alive;;<EOF>"
 )
 
 // say writes and hear reads exactly that.

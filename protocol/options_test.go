@@ -3,9 +3,11 @@ package protocol
 import (
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -122,4 +124,29 @@ func TestErrorsNeverQuoteThePeer(t *testing.T) {
 			t.Errorf("%q gives error %v", wire, err)
 		}
 	}
+}
+
+func TestTimersHaveBoundsThatAddUp(t *testing.T) {
+	for _, value := range []time.Duration{longestTimer, longestTimer + 1, math.MaxInt64} {
+		o := DefaultServerOptions()
+		o.HandshakeTimeout, o.HandshakeTurn, o.WriteTimeout, o.DrainWindow, o.AliveTimeout = value, value, value, value, value
+		err := o.Validate()
+		for _, name := range []string{"HandshakeTimeout", "HandshakeTurn", "WriteTimeout", "DrainWindow", "AliveTimeout"} {
+			if said := err != nil && strings.Contains(err.Error(), name+" is "); said != (value > longestTimer) {
+				t.Errorf("%s %v: %v", name, value, err)
+			}
+		}
+		co := DefaultClientOptions()
+		co.ID, co.Version, co.Type = "a", "1", "t"
+		co.AliveInterval, co.AliveTimeout = value, value
+		if err := co.Validate(); err == nil {
+			t.Errorf("an AliveInterval of %v leaves room for an AliveTimeout of %v", value, value)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) { // The longest of them end nothing early.
+		o := DefaultServerOptions()
+		o.AliveTimeout, o.WriteTimeout = longestTimer, longestTimer
+		h, _, _ := session(t, o)
+		h.after(t, longestTimer, ErrAliveTimeout)
+	})
 }

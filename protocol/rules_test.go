@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -381,5 +382,20 @@ func TestVersionsAreTheProgramsToJudge(t *testing.T) {
 			hear(t, c, "conn:startAuth;;<EOF>")
 			h.expect(t, "establish a "+version+" t")
 		})
+	}
+}
+
+// what lies in the socket and was not read yet is ahead of its turn too.
+func TestTheMasterLooksIntoTheSocketForWhatIsAheadOfItsTurn(t *testing.T) {
+	h := newRecorder()
+	h.establish = func(_ context.Context, s *Session) error { return slow(s) }
+	l := listen(t)
+	serve(t, l, h, DefaultServerOptions())
+	c := dial(t, l)
+	say(t, c, testEstablish)
+	h.expect(t, "establish a 0.1.0 refinery") // That was read, alone.
+	say(t, c, testAuthStart)
+	if err := h.cause(t); !errors.Is(err, ErrProtocol) {
+		t.Errorf("closed with %v", err)
 	}
 }

@@ -45,7 +45,6 @@ type Server struct {
 	applying sync.Mutex // one set of options at a time
 
 	accepted, refused, authenticated atomic.Uint64
-	inside                           atomic.Int64 // authenticated, and not ended
 
 	mu        sync.Mutex
 	listeners map[*net.Listener]struct{}
@@ -111,7 +110,7 @@ func (srv *Server) Reconfigure(o ServerOptions) error {
 func (srv *Server) Stats() Stats {
 	handshaking, waiting := srv.door.counts()
 	return Stats{
-		Sessions:      int(srv.inside.Load()),
+		Sessions:      srv.live.count(),
 		Handshaking:   handshaking,
 		Waiting:       waiting,
 		Accepted:      srv.accepted.Load(),

@@ -378,3 +378,29 @@ func TestShutdownForcesWhenItsContextEnds(t *testing.T) {
 		}
 	})
 }
+
+// Who lost its place is no session, however long its Handler takes to notice.
+func TestStatsCountNoSessionThatWasNeverAuthenticated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		decide := make(chan struct{})
+		h := newRecorder()
+		h.establish = func(context.Context, *Session) error { <-decide; return nil }
+		o := DefaultServerOptions()
+		o.MaxHandshakes, o.MaxSlowHandshakes = 1, 1
+		l := newPipeListener()
+		srv := serve(t, l, h, o)
+		for range 2 {
+			c := l.dialFrom("10.0.0.1")
+			defer c.Close()
+			go func() { _, _ = c.Write([]byte(testEstablish)) }()
+			time.Sleep(DefaultHandshakeTurn)
+		}
+		defer l.dialFrom("10.0.0.2").Close()
+		time.Sleep(DefaultHandshakeTurn)
+		synctest.Wait()
+		if diff := cmp.Diff(Stats{Accepted: 3, Handshaking: 2}, srv.Stats()); diff != "" {
+			t.Errorf("stats -want +got:\n%s", diff)
+		}
+		close(decide)
+	})
+}

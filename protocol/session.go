@@ -454,7 +454,7 @@ func (s *Session) finish(err error, panicked any) {
 			s.cause = ErrSessionClosed // A Handler ended the goroutine.
 		}
 	}
-	cause, inside := s.cause, s.opening == nil
+	cause := s.cause
 	s.state = StateClosed
 	s.opening, s.out = nil, outbox{}
 	s.mu.Unlock()
@@ -465,9 +465,6 @@ func (s *Session) finish(err error, panicked any) {
 	_ = conn.Close() // There is no one left to tell.
 	s.in.release()
 	s.server.live.remove(s)
-	if inside {
-		s.server.inside.Add(-1)
-	}
 	s.server.ended(s, cause)
 }
 

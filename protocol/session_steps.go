@@ -144,7 +144,6 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	_ = s.socket.SetDeadline(time.Time{}) // A socket that fails here fails at the next read.
 	s.mu.Unlock()
 	s.server.authenticated.Add(1)
-	s.server.inside.Add(1)
 	s.server.live.add(s)
 	s.server.handler.Authenticated(s)
 	return nil

@@ -3,6 +3,7 @@ package protocol
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -418,5 +419,23 @@ func TestHandshakeEndsWithItsContext(t *testing.T) {
 		if _, err := Handshake(ctx, here, o); err == nil || err.Error() != "stopped" {
 			t.Errorf("Handshake returned %v", err)
 		}
+	})
+}
+
+// whichever session it is.
+func TestAWriteThatHangsIsNoticedAmongManySessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newRecorder()
+		l := newPipeListener()
+		serve(t, l, h, DefaultServerOptions())
+		var last net.Conn
+		for i := range 20 {
+			last = l.dial()
+			defer last.Close()
+			enterAs(t, last, fmt.Sprint(i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		say(t, last, testAlive) // Its answer is not read.
+		h.after(t, DefaultWriteTimeout, ErrWriteTimeout)
 	})
 }

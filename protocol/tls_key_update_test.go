@@ -99,8 +99,6 @@ func (r *rekeyer) interrupt() {
 	}
 }
 
-const testAlive = "conn:alive;;<EOF>"
-
 // sessionWithRekeyer is enterOverTLS whose refinery can ask for new keys.
 func sessionWithRekeyer(t *testing.T) (*recorder, net.Conn, *rekeyer) {
 	t.Helper()
@@ -110,12 +108,14 @@ func sessionWithRekeyer(t *testing.T) (*recorder, net.Conn, *rekeyer) {
 }
 
 // clientWithRekeyer is clientOverTLS whose master can ask for new keys.
-func clientWithRekeyer(t *testing.T, change func(*ClientOptions)) (net.Conn, *rekeyer, chan error) {
+func clientWithRekeyer(ctx context.Context, t *testing.T, change func(*ClientOptions)) (net.Conn, *rekeyer, chan error) {
 	t.Helper()
 	var log bytes.Buffer
-	conn, ended := clientOverTLS(t.Context(), t, func(c *tls.Config, o *ClientOptions) {
+	conn, ended := clientOverTLS(ctx, t, func(c *tls.Config, o *ClientOptions) {
 		c.KeyLogWriter = &log
-		change(o)
+		if change != nil {
+			change(o)
+		}
 	})
 	return conn, newRekeyer(t, conn, &log, "SERVER_TRAFFIC_SECRET_0", 2), ended
 }
@@ -142,7 +142,7 @@ func TestASessionOutlivesNewKeysOfTLS(t *testing.T) {
 //
 func TestAClientOutlivesNewKeysOfTLS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn, master, ended := clientWithRekeyer(t, func(*ClientOptions) {})
+		conn, master, ended := clientWithRekeyer(t.Context(), t, nil)
 		for range 4 {
 			hear(t, conn, testAlive)
 			time.Sleep(DefaultWriteTimeout + time.Second) // Past the time by which that had to be written.
@@ -189,7 +189,7 @@ func TestARefineryThatDoesNotTakeNewKeysIsOneThatDoesNotRead(t *testing.T) {
 
 //
 func TestAMasterThatDoesNotTakeNewKeysIsOneThatDoesNotRead(t *testing.T) {
-	_, master, ended := clientWithRekeyer(t, func(o *ClientOptions) {
+	_, master, ended := clientWithRekeyer(t.Context(), t, func(o *ClientOptions) {
 		o.AliveInterval, o.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
 	})
 	master.send(testAlive)
@@ -226,10 +226,8 @@ func endsInTime(t *testing.T, begin time.Time) {
 }
 
 func TestAClientEndsBesideARequestForNewKeys(t *testing.T) {
-	var log bytes.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
-	conn, ended := clientOverTLS(ctx, t, func(c *tls.Config, _ *ClientOptions) { c.KeyLogWriter = &log })
-	master := newRekeyer(t, conn, &log, "SERVER_TRAFFIC_SECRET_0", 2)
+	_, master, ended := clientWithRekeyer(ctx, t, nil)
 	cancel()
 	master.interrupt()
 	begin := time.Now()

@@ -29,7 +29,6 @@ func (s splitting) Write(p []byte) (n int, err error) {
 
 // With TLS a session waits below TLS, whose records and the protocol's messages come in any pieces and in any number.
 func TestASessionOverTLSLosesNothingWhileItRests(t *testing.T) {
-	const alive = "conn:alive;;<EOF>"
 	serverConfig, clientConfig := mutual(t)
 	for _, split := range []int{1, 7, 40, idleBytes, 1 << 20} {
 		h := newRecorder()
@@ -47,18 +46,18 @@ func TestASessionOverTLSLosesNothingWhileItRests(t *testing.T) {
 			written []string // a record each
 			answers int
 		}{
-			{"a heartbeat at once behind the last of the opening", []string{"auth:ack;;<EOF>", alive}, 1},
-			{"one", []string{alive}, 1},
-			{"three in a record", []string{alive + alive + alive}, 3},
-			{"three records", []string{alive, alive, alive}, 3},
-			{"one over two records", []string{alive[:5], alive[5:] + alive}, 2},
+			{"a heartbeat at once behind the last of the opening", []string{"auth:ack;;<EOF>", testAlive}, 1},
+			{"one", []string{testAlive}, 1},
+			{"three in a record", []string{testAlive + testAlive + testAlive}, 3},
+			{"three records", []string{testAlive, testAlive, testAlive}, 3},
+			{"one over two records", []string{testAlive[:5], testAlive[5:] + testAlive}, 2},
 			{"one larger than what a session keeps", []string{`conn:alive;;{"status":"` + strings.Repeat("s", 200) + `"}<EOF>`}, 1},
-			{"one more", []string{alive}, 1},
+			{"one more", []string{testAlive}, 1},
 		} {
 			for _, record := range exchange.written {
 				say(t, conn, record)
 			}
-			hear(t, conn, strings.Repeat(alive, exchange.answers))
+			hear(t, conn, strings.Repeat(testAlive, exchange.answers))
 			if t.Failed() {
 				t.Fatalf("%s, %d bytes at a time", exchange.name, split)
 			}
