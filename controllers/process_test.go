@@ -5,16 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
 
 // operatorProcess in the environment makes this test binary the operator.
@@ -43,7 +40,7 @@ func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	g.Expect(os.WriteFile(file, kubeconfig, 0o600)).To(Succeed())
 
-	health, metrics := freeAddress(t), freeAddress(t)
+	health, metrics := loopback.Reserve(t), loopback.Reserve(t)
 	var stderr bytes.Buffer
 	operator := exec.Command(os.Args[0], "--master-image=m", "--refinery-image=r", "--kubeconfig="+file, //nolint:gosec // this test binary
 		"--leader-elect", "--leader-election-namespace=default", "--health-address="+health, "--metrics-address="+metrics)
@@ -120,25 +117,4 @@ func token(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return request.Status.Token
-}
-
-// nextPort is below what the kernel gives to connections: one of these would take it before it is listened on.
-var nextPort = func() *atomic.Int32 {
-	var port atomic.Int32
-	port.Store(rand.Int32N(10000))
-	return &port
-}()
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+nextPort.Add(1)%10000))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		return l.Addr().String()
-	}
-	t.Fatal("no port is free")
-	return ""
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
 
 // site is a ClusterMaster alpha whose master runs here, and two Refineries whose nodes do: press, as if in pods,
@@ -73,7 +74,7 @@ func newSite(t *testing.T, brought ...pki.PEMPair) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{T: t, ctx: t.Context(), namespace: namespace, clock: clocktesting.NewFakePassiveClock(time.Now()), address: freeAddress(t)}
+	s := &site{T: t, ctx: t.Context(), namespace: namespace, clock: clocktesting.NewFakePassiveClock(time.Now()), address: loopback.Reserve(t)}
 	objects := []client.Object{
 		// By the operator's clock the Lease is soon some minutes old.
 		&v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "alpha"},
@@ -164,7 +165,7 @@ func (s *site) process(at stop) *process {
 
 func (s *site) startMaster(pod string) {
 	s.Helper()
-	s.masterHealth = freeAddress(s.T)
+	s.masterHealth = loopback.Reserve(s.T)
 	m, err := master.NewMaster(master.Options{Namespace: s.namespace, Name: "alpha", PodName: pod, CertificateDirectory: s.directory,
 		Listen: s.address, HealthAddress: s.masterHealth}, restConfig, logr.Discard())
 	s.must(err)
@@ -174,7 +175,7 @@ func (s *site) startMaster(pod string) {
 func (s *site) startNode(node *siteNode) {
 	s.Helper()
 	if node.health == "" {
-		node.health = freeAddress(s.T)
+		node.health = loopback.Reserve(s.T)
 	}
 	node.down.Store(false)
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "alpha"}}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/protocol"
+	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
 
 // The tests of this file run against a real etcd and kube-apiserver.
@@ -230,7 +230,7 @@ type process struct {
 func (p *plant) start(pod string) *process {
 	p.Helper()
 	o := Options{Namespace: p.namespace, Name: "alpha", PodName: pod, CertificateDirectory: p.directory, SharedCertificateFile: p.shared,
-		Listen: freeAddress(p.T), HealthAddress: freeAddress(p.T)}
+		Listen: loopback.Reserve(p.T), HealthAddress: loopback.Reserve(p.T)}
 	m, err := NewMaster(o, rest.CopyConfig(p.config), p.logger(pod))
 	p.must(err)
 	m.leaseDuration, m.renewDeadline, m.retryPeriod = 3*time.Second, 2*time.Second, 200*time.Millisecond
@@ -255,16 +255,6 @@ func (p *plant) logger(pod string) logr.Logger {
 		return testr.NewWithOptions(p.T, testr.Options{LogTimestamp: true, Verbosity: 1}).WithName(pod)
 	}
 	return logr.Discard()
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // agent is a node that keeps trying, as the real one does.

@@ -33,6 +33,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
 
 // keeper remembers every secret value that any Secret of a namespace ever held.
@@ -224,9 +225,9 @@ func (p *plant) node(refinery, address string, more ...string) {
 	if len(more) == 0 {
 		more = []string{p.mountAs(refinery, refinery+"-tls", refinery+"-tls")}
 	}
-	health := freeAddress(p.T)
+	health := loopback.Reserve(p.T)
 	p.start("node", "node-"+refinery, health, append([]string{"--address=" + address, "--server-name=localhost", "--id=" + refinery + "/a",
-		"--upstream-file=" + filepath.Join(p.directory, refinery+".json"), "--http-address=" + freeAddress(p.T), "--health-address=" + health}, more...)...)
+		"--upstream-file=" + filepath.Join(p.directory, refinery+".json"), "--http-address=" + loopback.Reserve(p.T), "--health-address=" + health}, more...)...)
 }
 
 // written is everything that the run wrote, by where.

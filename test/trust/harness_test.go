@@ -33,6 +33,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/operator"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
 
 // runAs in the environment makes this test binary the operator, a master or a node.
@@ -162,7 +163,7 @@ func newPlant(t *testing.T) *plant {
 	p := &plant{T: t, directory: t.TempDir()}
 	p.must(api.Create(t.Context(), namespace))
 	p.namespace = namespace.Name
-	metrics := freeAddress(t)
+	metrics := loopback.Reserve(t)
 	p.start("operator", "operator", metrics, "--master-image=m", "--refinery-image=r", "--kubeconfig="+kubeconfig, "--watch-namespaces="+p.namespace,
 		"--health-address=0", "--metrics-address="+metrics, "--log-level=debug")
 	return p
@@ -200,7 +201,7 @@ func (p *plant) start(kind, name, metrics string, args ...string) {
 // master runs a ClusterMaster's master, and returns its address.
 func (p *plant) master(name string, more ...string) string {
 	p.Helper()
-	address, health := freeAddress(p.T), freeAddress(p.T)
+	address, health := loopback.Reserve(p.T), loopback.Reserve(p.T)
 	p.start("master", name, health, append([]string{"--namespace=" + p.namespace, "--name=" + name, "--pod-name=" + name + "-0", "--kubeconfig=" + kubeconfig,
 		"--certificate-dir=" + p.mount(name+"-tls"), "--listen=" + address, "--health-address=" + health, "--debug"}, more...)...)
 	p.until("master "+name+" active", func() bool {
@@ -312,14 +313,4 @@ func clientConfig(t *testing.T, pair pki.PEMPair, trusted []byte) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(trusted)
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{certificate}}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
