@@ -26,6 +26,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/agent"
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
@@ -180,7 +181,7 @@ func (s *site) startNode(node *siteNode) {
 	node.down.Store(false)
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "alpha"}}
 	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: agent.MutualTLS, ID: node.id,
-		Type: "refinery", Version: "0.1.0", CertificateDir: node.directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second,
+		Type: "refinery", Version: "0.1.0", CertificateDir: node.directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax,
 		HealthAddress: node.health}
 	s.must(config.Validate())
 	node.stop = s.start(func(ctx context.Context) error { return agent.Run(ctx, config, slog.New(slog.DiscardHandler)) })

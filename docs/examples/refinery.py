@@ -123,7 +123,7 @@ class Session:
 def parse():
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in dict(address=None, id=None, version="0.1.0", type="refinery", auth_cert="", ca="", cert="", key="", server_name="",
-                              handshake_timeout=10.0, alive_interval=10.0, alive_timeout=35.0, longest_pause=30.0).items():
+                              handshake_timeout=10.0, alive_interval=10.0, alive_timeout=35.0, max_backoff=30.0).items():
         flags.add_argument("--" + name.replace("_", "-"), default=default, type=type(default or ""), required=default is None)
     args = flags.parse_args()
     args.host, _, args.port = args.address.rpartition(":")
@@ -156,7 +156,7 @@ def main():
         except (OSError, ValueError, RecursionError) as e:  # Words of other errors may be the master's, and it hostile.
             print("refinery.py: the connection ended:", e if type(e) is ValueError else type(e).__name__, file=sys.stderr)
         failures += 1
-        sleep(random.uniform(0, min(args.longest_pause, 0.1 * 2 ** min(failures, 20))))
+        sleep(random.uniform(0, min(args.max_backoff, 0.1 * 2 ** min(failures, 20))))
 
 if __name__ == "__main__":
     main()

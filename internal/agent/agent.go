@@ -58,7 +58,7 @@ func newAgent(config Config, log *slog.Logger, dial dialFunc) (*Agent, error) {
 	a.store = newCredentialStore(credentialFiles{config.Transport, config.CertificateDir, config.SharedCertificateFile}, log, m)
 	a.loop = &loop{
 		connector:   &connector{config: config, dial: dial, publisher: p},
-		credentials: a.store, readiness: r, metrics: m, log: log, retry: backoff.New(),
+		credentials: a.store, readiness: r, metrics: m, log: log, retry: backoff.New(config.MaxBackoff),
 		failures: failureLog{log: log, message: "not authenticated"},
 	}
 	if err := errors.Join(

@@ -30,6 +30,8 @@ const (
 	minAliveInterval = time.Second
 	maxAliveInterval = time.Hour
 	maxAliveTimeout  = 3 * time.Hour
+	minMaxBackoff    = 100 * time.Millisecond
+	maxMaxBackoff    = 10 * time.Minute
 )
 
 // Config is everything the agent is told. Validate names the flag of whatever is wrong.
@@ -49,6 +51,8 @@ type Config struct {
 	SharedCertificateFile string
 	AliveInterval         time.Duration
 	AliveTimeout          time.Duration
+	// MaxBackoff is the longest wait between two attempts to get a session.
+	MaxBackoff time.Duration
 	// UpstreamFile is where the granted upstream is published; empty: nowhere.
 	UpstreamFile string
 	// HTTPAddress serves GET /upstream; empty: not served.
@@ -118,6 +122,9 @@ func (c Config) validateAlive() error {
 	if c.AliveTimeout < 2*c.AliveInterval || c.AliveTimeout > maxAliveTimeout {
 		return fmt.Errorf("--alive-timeout=%s: write at least twice --alive-interval (%s) and at most %s, so that one late heartbeat ends nothing",
 			c.AliveTimeout, 2*c.AliveInterval, maxAliveTimeout)
+	}
+	if c.MaxBackoff < minMaxBackoff || c.MaxBackoff > maxMaxBackoff {
+		return fmt.Errorf("--max-backoff=%s: write a duration from %s to %s, for example --max-backoff=30s", c.MaxBackoff, minMaxBackoff, maxMaxBackoff)
 	}
 	return nil
 }

@@ -37,6 +37,8 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"interval no duration", []string{"--alive-interval=10"}, `--alive-interval="10": not a duration; write for example --alive-interval=10s`},
 		{"interval too short", []string{"--alive-interval=1ms"}, "--alive-interval=1ms: write a duration from 1s to 1h0m0s, for example --alive-interval=10s"},
 		{"timeout too short", []string{"--alive-timeout=15s"}, "--alive-timeout=15s: write at least twice --alive-interval (20s) and at most 3h0m0s, so that one late heartbeat ends nothing"},
+		{"backoff too short", []string{"--max-backoff=99ms"}, "--max-backoff=99ms: write a duration from 100ms to 10m0s, for example --max-backoff=30s"},
+		{"backoff too long", []string{"--max-backoff=10m1ms"}, "--max-backoff=10m0.001s: write a duration from 100ms to 10m0s, for example --max-backoff=30s"},
 		{"certificate directory missing", []string{"--certificate-dir=" + missing}, `--certificate-dir="DIR/missing": does not exist; write the directory that holds tls.crt, tls.key and ca.crt`},
 		{"nothing authenticates", []string{"--transport=ServerTLS"}, "--shared-certificate-file is missing: with --transport=ServerTLS nothing else authenticates this node; write the file of the shared certificate, or --transport=MutualTLS"},
 		{"shared certificate's directory missing", []string{"--shared-certificate-file=" + missing + "/certificate"}, `--shared-certificate-file="DIR/missing/certificate": its directory does not exist; write the path of the shared certificate`},
@@ -65,7 +67,7 @@ func TestFlagsFillTheConfig(t *testing.T) {
 	minimal := []string{"--address=alpha.plant.svc:34308", "--id=press/a", "--certificate-dir=" + directory, "--upstream-file=" + directory + "/upstream.json"}
 	defaults := Config{
 		Address: "alpha.plant.svc:34308", Transport: MutualTLS, ID: "press/a", Type: "refinery", Version: version.Version,
-		CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second,
+		CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: 30 * time.Second,
 		UpstreamFile: directory + "/upstream.json", HTTPAddress: "127.0.0.1:8081", HealthAddress: ":8082",
 	}
 	for _, test := range []struct {
@@ -80,10 +82,10 @@ func TestFlagsFillTheConfig(t *testing.T) {
 			}},
 		{"nothing published", []string{"--upstream-file=", "--http-address=", "--health-address="},
 			func(c *Config) { c.UpstreamFile, c.HTTPAddress, c.HealthAddress = "", "", "" }},
-		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s"},
+		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--max-backoff=100ms"},
 			func(c *Config) {
 				c.ServerName, c.Type, c.Version = "other", "press", "v1.2.3-rc.1"
-				c.AliveInterval, c.AliveTimeout = time.Second, 2*time.Second
+				c.AliveInterval, c.AliveTimeout, c.MaxBackoff = time.Second, 2*time.Second, 100*time.Millisecond
 			}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -286,7 +287,7 @@ func newConfig(t *testing.T, address string) Config {
 	return Config{
 		Address: address, ServerName: "alpha.plant.svc", Transport: MutualTLS,
 		ID: "press/press-1", Type: "refinery", Version: "0.1.0",
-		CertificateDir: t.TempDir(), AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second,
+		CertificateDir: t.TempDir(), AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax,
 		UpstreamFile: filepath.Join(t.TempDir(), "upstream.json"),
 		HTTPAddress:  "127.0.0.1:0", HealthAddress: "127.0.0.1:0",
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -19,7 +20,7 @@ var flagGroups = []struct {
 	{"Master", []string{"address", "server-name", "transport"}},
 	{"This node", []string{"id", "type", "version"}},
 	{"Certificates (read again whenever they change)", []string{"certificate-dir", "shared-certificate-file"}},
-	{"Keeping the session alive", []string{"alive-interval", "alive-timeout"}},
+	{"Keeping the session alive", []string{"alive-interval", "alive-timeout", "max-backoff"}},
 	{"What the workload is told", []string{"upstream-file", "http-address"}},
 	{"Probes and metrics", []string{"health-address"}},
 }
@@ -49,6 +50,8 @@ func flagSet(c *Config) *flag.FlagSet {
 		"`FILE` whose content is sent instead of the node's own certificate. Only for masters with authentication: SharedCertificate.")
 	durationFlag(fs, &c.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` between heartbeats (each 10 % earlier or later).")
 	durationFlag(fs, &c.AliveTimeout, "alive-timeout", 35*time.Second, "`DURATION` of silence after which the session is given up. At least twice --alive-interval.")
+	durationFlag(fs, &c.MaxBackoff, "max-backoff", backoff.DefaultMax,
+		"`DURATION` that the node waits at most before it tries again. The wait is random, at most 500ms after the first failure, and doubles up to this.")
 	fs.StringVar(&c.UpstreamFile, "upstream-file", "/run/refinery/upstream.json",
 		"`FILE` that holds the granted upstream as JSON, replaced atomically. Its directory must exist. Empty: no file.")
 	fs.StringVar(&c.HTTPAddress, "http-address", "127.0.0.1:8081", "`HOST:PORT` to serve GET /upstream on. Empty: not served.")

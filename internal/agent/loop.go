@@ -124,7 +124,7 @@ func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *
 func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 	tick := time.NewTicker(holdTick)
 	defer tick.Stop()
-	r := replacement{loop: l, retry: backoff.New(), failures: failureLog{log: l.log, message: "the new certificate is not let in; keeping the session"}}
+	r := replacement{loop: l, retry: backoff.New(l.config.MaxBackoff), failures: failureLog{log: l.log, message: "the new certificate is not let in; keeping the session"}}
 	for {
 		l.readiness.expect(holdTick + attemptTimeout)
 		r.pursue(ctx, s)

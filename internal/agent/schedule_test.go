@@ -30,14 +30,14 @@ func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
 		t.Fatal(err)
 	}
 	config := Config{Address: "alpha.plant.svc:34308", Transport: Plaintext, ID: "press", Type: "refinery", Version: "0.1.0",
-		AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second}
+		AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax}
 	m := newMetrics()
 	store := newCredentialStore(credentialFiles{Plaintext, "", shared}, log, m)
 	store.look()
 	return &loop{
 		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log)},
 		credentials: store, readiness: &readiness{}, metrics: m, log: log,
-		retry:    &backoff.Schedule{Uniform: func(limit time.Duration) time.Duration { return limit }},
+		retry:    &backoff.Schedule{Max: backoff.DefaultMax, Uniform: func(limit time.Duration) time.Duration { return limit }},
 		failures: failureLog{log: log, message: "not authenticated"},
 	}
 }

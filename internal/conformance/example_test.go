@@ -40,7 +40,7 @@ func TestTheExampleInPythonPasses(t *testing.T) {
 			said := make(chan []string, 1)
 			r := runOnRefinery(t, func(address string) {
 				example = exec.Command(python, slices.Concat([]string{examplePath, "--address=" + address, "--id=" + testID,
-					fmt.Sprintf("--alive-interval=%v", testInterval.Seconds()), "--longest-pause=0.01"}, timeouts, tc.example)...)
+					fmt.Sprintf("--alive-interval=%v", testInterval.Seconds()), "--max-backoff=0.01"}, timeouts, tc.example)...)
 				stderr, err := example.StderrPipe()
 				if err == nil {
 					err = example.Start()

@@ -12,42 +12,43 @@ import (
 const (
 	// Base is the longest wait after the first failure.
 	Base = 500 * time.Millisecond
-	// Cap is the longest wait there is.
-	Cap = 30 * time.Second
+	// DefaultMax is the longest wait there is, unless the node is told otherwise.
+	DefaultMax = 30 * time.Second
 	// OrderlyJitter spreads the nodes that a master sent away at the same moment.
 	OrderlyJitter = 100 * time.Millisecond
 )
-
-// Ceiling is the longest wait after so many failures in a row: 500 ms, doubled with each further failure, at most 30 s.
-func Ceiling(failures int) time.Duration {
-	d := Base
-	for range failures - 1 {
-		d *= 2
-		if d >= Cap {
-			return Cap
-		}
-	}
-	return d
-}
 
 // Schedule schedules attempts. The jitter is full and comes after the cap: a fleet whose members all reached the cap stays
 // spread over all of it. A master whose line is full refuses at once, so a fleet of any size finds the window that it needs.
 type Schedule struct {
 	// Failures in a row.
 	Failures int
+	// Max is the longest wait.
+	Max time.Duration
 	// Uniform draws from [0, limit]. It is never called with a limit of 0.
 	Uniform func(limit time.Duration) time.Duration
 }
 
 // New returns a Schedule without failures.
-func New() *Schedule {
-	return &Schedule{Uniform: func(limit time.Duration) time.Duration { return rand.N(limit + 1) }}
+func New(longest time.Duration) *Schedule {
+	return &Schedule{Max: longest, Uniform: func(limit time.Duration) time.Duration { return rand.N(limit + 1) }}
 }
 
 // Failed counts a failure and returns how long to wait.
 func (s *Schedule) Failed() time.Duration {
 	s.Failures++
-	return s.Uniform(Ceiling(s.Failures))
+	return s.Uniform(s.ceiling())
+}
+
+// ceiling is the longest wait after the failures so far: Base, doubled with each after the first, at most Max.
+func (s *Schedule) ceiling() time.Duration {
+	d := min(Base, s.Max)
+	for range s.Failures - 1 {
+		if d *= 2; d >= s.Max {
+			return s.Max
+		}
+	}
+	return d
 }
 
 // Ended returns how long to wait after a session ended for the cause that protocol.Client.Run returned. Only a session that
@@ -60,7 +61,7 @@ func (s *Schedule) Ended(lived bool, cause error) time.Duration {
 	}
 	s.Reset()
 	if errors.Is(cause, protocol.ErrPeerClosed) && !errors.Is(cause, protocol.ErrPeerGone) {
-		return s.Uniform(OrderlyJitter)
+		return s.Uniform(min(OrderlyJitter, s.Max))
 	}
 	return s.Failed()
 }

@@ -2,33 +2,52 @@ package backoff
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-func TestBackoffDoublesUpToTheCap(t *testing.T) {
-	var got []string
-	for failures := 1; failures <= 9; failures++ {
-		got = append(got, Ceiling(failures).String())
+func TestBackoffDoublesUpToTheLongest(t *testing.T) {
+	for _, test := range []struct {
+		longest time.Duration
+		want    []string
+	}{
+		{DefaultMax, []string{"500ms", "1s", "2s", "4s", "8s", "16s", "30s", "30s", "30s", "30s"}},
+		{100 * time.Millisecond, []string{"100ms", "100ms", "100ms", "100ms", "100ms", "100ms", "100ms", "100ms", "100ms", "100ms"}},
+	} {
+		s := &Schedule{Max: test.longest, Uniform: func(limit time.Duration) time.Duration { return limit }}
+		var got []string
+		for range 9 {
+			got = append(got, s.Failed().String())
+		}
+		s.Failures = 1_000_000
+		got = append(got, s.Failed().String())
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("waits of at most %v (-want +got):\n%s", test.longest, diff)
+		}
 	}
-	got = append(got, Ceiling(1_000_000).String())
-	want := []string{"500ms", "1s", "2s", "4s", "8s", "16s", "30s", "30s", "30s", "30s"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("ceiling (-want +got):\n%s", diff)
+}
+
+func TestASessionThatEndedInOrderWaitsNoLongerThanTheLongest(t *testing.T) {
+	s := &Schedule{Max: OrderlyJitter / 2, Uniform: func(limit time.Duration) time.Duration { return limit }}
+	if got := s.Ended(true, protocol.ErrPeerClosed); got != OrderlyJitter/2 {
+		t.Errorf("waits for %v", got)
 	}
 }
 
 func TestJitterIsFullAndComesAfterTheCap(t *testing.T) {
-	r := New()
+	r := New(DefaultMax)
 	r.Failures = 100
 	var low, high int
 	for range 1000 {
 		switch d := r.Failed(); {
-		case d < 0 || d > Cap:
-			t.Fatalf("%v is outside [0, %v]", d, Cap)
-		case d < Cap/10:
+		case d < 0 || d > DefaultMax:
+			t.Fatalf("%v is outside [0, %v]", d, DefaultMax)
+		case d < DefaultMax/10:
 			low++
-		case d > Cap*9/10:
+		case d > DefaultMax*9/10:
 			high++
 		}
 	}

@@ -85,7 +85,7 @@ func (l *Load) Await(a Await, returned *Returned) error {
 
 // live keeps one node in session, as the agent's loop does.
 func (f *fleet) live(ctx context.Context, client *protocol.Client) {
-	schedule := backoff.New()
+	schedule := backoff.New(backoff.DefaultMax)
 	for ctx.Err() == nil {
 		var wait time.Duration
 		if client != nil {
