@@ -139,6 +139,11 @@ func measure(ctx context.Context, o options) error {
 	if o.reportOnly {
 		return directory.Write(results)
 	}
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return err
+		}
+	}
 	credentials, err := subject.NewCredentials()
 	if err != nil {
 		return err
