@@ -45,6 +45,7 @@ type admission struct {
 	line     waitingLine        // turnAhead
 	now      list.List          // turnNow, in the order in which their turns began
 	past     list.List          // turnPast, in the order in which their turns ended
+	done     []time.Time        // when handshakes were completed lately, in order; no more than can be in flight, and one
 	// silent reports whether the peer of a connection sent nothing that is not read yet.
 	silent func(net.Conn) bool
 	// again is called when time has changed who is next, or has to go; wake is its timer.
@@ -52,8 +53,16 @@ type admission struct {
 	wake  *time.Timer
 }
 
-// maxTurns is how many turns a handshake has at most that waits for this side.
+// maxTurns is how many whole turns a handshake has at most that waits for this side.
 const maxTurns = 8
+
+// A turn is a part of a whole one, one of quickTurns, while fewer handshakes are in flight than were completed within
+// lateTurns whole ones: then it is the way to the peers that takes time, and to wait for them would keep a fleet far away
+// from coming back as soon as it could. A server that is slow completes fewer than it has in flight.
+const (
+	quickTurns = 5
+	lateTurns  = 4
+)
 
 // networkBits is how much of a global IPv6 address tells sources apart: the rest a host chooses as it likes (RFC 4291, section
 // 2.5.1). Private addresses are those of a cluster, whose nodes share a network and are given their addresses.
@@ -61,7 +70,7 @@ const networkBits = 64
 
 type admissionLimits struct {
 	sessions, handshakes, slow, waiting, perSource int
-	// turn is for how long a handshake keeps others waiting, patience for how long a connection waits for its turn.
+	// turn is for how long a handshake keeps others waiting at most, patience for how long a connection waits for its turn.
 	turn, patience time.Duration
 }
 
@@ -141,7 +150,7 @@ func (a *admission) next() (c *arrival, gone []*arrival) {
 func (a *admission) freeTurn(now time.Time, from *source) (displaced []*arrival, free bool) {
 	for a.now.Len() >= a.limits.handshakes {
 		longest := a.now.Front().Value.(*arrival)
-		if now.Sub(longest.since) < a.limits.turn {
+		if now.Sub(longest.since) < a.turn(now) {
 			return displaced, false
 		}
 		keeps := a.keepsTurn(now, longest, from)
@@ -163,6 +172,17 @@ func (a *admission) freeTurn(now time.Time, from *source) (displaced []*arrival,
 		}
 	}
 	return displaced, true
+}
+
+// turn returns for how long a handshake keeps others waiting just now.
+func (a *admission) turn(now time.Time) time.Duration {
+	for len(a.done) > 0 && now.Sub(a.done[0]) >= lateTurns*a.limits.turn {
+		a.done = a.done[1:]
+	}
+	if a.now.Len()+a.past.Len() < len(a.done) {
+		return a.limits.turn / quickTurns
+	}
+	return a.limits.turn
 }
 
 // keepsTurn reports whether a handshake whose turn is over has another one, as it waits for this side: to begin more
@@ -191,7 +211,7 @@ func (a *admission) slowest(longest *arrival, from *source) (slow *arrival) {
 func (a *admission) wakeAt(now time.Time) {
 	wait := min(
 		a.line.oldest().came.Add(a.limits.patience).Sub(now),
-		a.now.Front().Value.(*arrival).since.Add(a.limits.turn).Sub(now),
+		a.now.Front().Value.(*arrival).since.Add(a.turn(now)).Sub(now),
 	)
 	if a.wake == nil {
 		a.wake = time.AfterFunc(wait, a.again)
@@ -200,13 +220,19 @@ func (a *admission) wakeAt(now time.Time) {
 	a.wake.Reset(wait)
 }
 
-// opened is called for each connection that next returned: its handshake is over, however it went. It returns false if it
-// had lost its place before.
-func (a *admission) opened(c *arrival) bool {
+// opened is called for each connection that next returned: its handshake is over, and may have been completed. It returns
+// false if it had lost its place before.
+func (a *admission) opened(c *arrival, completed bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	had := c.turn != turnOver
 	a.leave(c)
+	if had && completed {
+		if len(a.done) > a.limits.handshakes+a.limits.slow {
+			a.done = a.done[1:]
+		}
+		a.done = append(a.done, time.Now())
+	}
 	return had
 }
 

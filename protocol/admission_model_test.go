@@ -27,12 +27,13 @@ func (c *come) RemoteAddr() net.Addr { return c.from }
 type doorModel struct {
 	door     admission
 	elapsed  time.Duration
-	waiting  []*caller      // in the order in which they came
-	flying   []*caller      // in the order in which their turns began
-	lost     []*caller      // displaced, and still closing
-	open     int            // authenticated
-	count    int            // arrivals and turns
-	served   map[string]int // the last turn of each source
+	waiting  []*caller       // in the order in which they came
+	flying   []*caller       // in the order in which their turns began
+	lost     []*caller       // displaced, and still closing
+	open     int             // authenticated
+	count    int             // arrivals and turns
+	done     []time.Duration // when handshakes were completed
+	served   map[string]int  // the last turn of each source
 	outcomes map[string]bool
 }
 
@@ -193,7 +194,7 @@ func (m *doorModel) next() (next *caller, gone []*arrival) {
 		ours := !longest.silent && m.elapsed-longest.begun < 8*modelTurn &&
 			m.flyingFrom(longest.source) < m.flyingFrom(next.source)+2
 		switch slow := m.slowest(longest, next.source); {
-		case m.elapsed-longest.since < modelTurn:
+		case m.elapsed-longest.since < m.turn():
 			return nil, gone
 		case ours:
 			again("another turn, as it waits for this side")
@@ -210,6 +211,21 @@ func (m *doorModel) next() (next *caller, gone []*arrival) {
 			m.outcomes["slow one displaced"] = true
 		}
 	}
+}
+
+// turn is admission.turn.
+func (m *doorModel) turn() time.Duration {
+	lately := 0
+	for _, at := range m.done {
+		if m.elapsed-at < 4*modelTurn {
+			lately++
+		}
+	}
+	if len(m.flying) < lately {
+		m.outcomes["a short turn"] = true
+		return modelTurn / 5
+	}
+	return modelTurn
 }
 
 // slowest is admission.slowest.
@@ -253,10 +269,12 @@ func (m *doorModel) finish(t *rapid.T) {
 	isIt := func(other *caller) bool { return other == c }
 	had := slices.ContainsFunc(m.flying, isIt)
 	m.flying, m.lost = slices.DeleteFunc(m.flying, isIt), slices.DeleteFunc(m.lost, isIt)
-	if m.door.opened(c.arrival) != had {
+	completed := rapid.Bool().Draw(t, "completed")
+	if m.door.opened(c.arrival, completed) != had {
 		t.Fatalf("that it had a place is not %t", had)
 	}
-	if had && rapid.Bool().Draw(t, "let in") {
+	if had && completed {
+		m.done = append(m.done, m.elapsed)
 		m.open++
 		return
 	}
@@ -266,6 +284,9 @@ func (m *doorModel) finish(t *rapid.T) {
 // pass lets time pass, by making everyone older.
 func (m *doorModel) pass(d time.Duration) {
 	m.elapsed += d
+	for i := range m.door.done {
+		m.door.done[i] = m.door.done[i].Add(-d)
+	}
 	for _, c := range slices.Concat(m.waiting, m.flying) {
 		c.came, c.arrival.begun, c.arrival.since = c.came.Add(-d), c.arrival.begun.Add(-d), c.arrival.since.Add(-d)
 	}
@@ -320,7 +341,7 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 			case 0:
 				m.finish(t)
 			case 1:
-				m.pass(rapid.SampledFrom([]time.Duration{time.Minute, time.Hour / 2, time.Hour}).Draw(t, "time"))
+				m.pass(rapid.SampledFrom([]time.Duration{time.Minute, modelTurn / 5, modelTurn / 2, modelTurn}).Draw(t, "time"))
 			case 2:
 				if m.open > 0 {
 					m.open--
@@ -345,7 +366,7 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 		"<nil> false", "<nil> true", fmt.Sprint(ErrTooManySessions, false),
 		fmt.Sprint(ErrTooManyFromSource, false),
 		fmt.Sprint(ErrTooManyHandshakes, false), "waited too long", "turn over", "another turn, as it waits for this side",
-		"another turn, as there is no other place", "slow one displaced",
+		"another turn, as there is no other place", "slow one displaced", "a short turn",
 	} {
 		if !outcomes[want] {
 			t.Errorf("the scripts never came to: %s", want)

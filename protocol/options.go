@@ -52,7 +52,8 @@ type ServerOptions struct {
 	HandshakeTimeout time.Duration
 	// HandshakeTurn is for how long a handshake in flight counts against MaxHandshakes. After it the handshake goes on, but
 	// keeps nobody waiting: peers that stall cost one of the MaxSlowHandshakes, and no turn. A handshake that is slow because
-	// the server is has another turn. It is an eighth of HandshakeTimeout at most.
+	// the server is has another turn; one that is slow although the server is quick, as its peer is far away, has a fifth of it
+	// . It is an eighth of HandshakeTimeout at most.
 	HandshakeTurn time.Duration
 	// AliveInterval is how often refineries are expected to send conn:alive. The refinery drives; the server uses it to
 	// check that AliveTimeout is longer.

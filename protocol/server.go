@@ -271,7 +271,7 @@ func (srv *Server) handshake(a *arrival) {
 	defer func() {
 		panicked := recover()
 		cancel()
-		srv.opened(a)
+		srv.opened(a, false)
 		if err != nil || panicked != nil {
 			s.finish(err, panicked)
 		}
@@ -289,9 +289,9 @@ func (srv *Server) handshake(a *arrival) {
 	go s.run(false)
 }
 
-// opened gives back the place of a handshake that is over, however it went. It returns false if it had none any more.
-func (srv *Server) opened(a *arrival) bool {
-	had := srv.door.opened(a)
+// opened gives back the place of a handshake that is over. It returns false if it had none any more.
+func (srv *Server) opened(a *arrival, completed bool) bool {
+	had := srv.door.opened(a, completed)
 	if had {
 		srv.startNext()
 	}

@@ -129,7 +129,7 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	if _, err := s.take(s.o.SessionBytes); err != nil {
 		return err
 	}
-	if !s.server.opened(s.opening.arrival) {
+	if !s.server.opened(s.opening.arrival, true) {
 		return ErrTooManyHandshakes
 	}
 	s.mu.Lock()

@@ -77,6 +77,63 @@ func TestATurnIsAnEighthOfTheHandshakeTimeoutAtMost(t *testing.T) {
 	}
 }
 
+// a turn is a fifth of a whole one while fewer handshakes are in flight than were completed within four whole ones.
+func TestTurnsAreShortWhileTheMasterIsQuick(t *testing.T) {
+	const moment = time.Millisecond
+	const short, lately = DefaultHandshakeTurn / 5, 4 * DefaultHandshakeTurn
+	for _, tc := range []struct {
+		name      string
+		completed int
+		ago       time.Duration // how long before the turn began
+		want      time.Duration // how long it took
+	}{
+		{"none was completed", 0, 0, DefaultHandshakeTurn},
+		{"as many as are in flight", 1, 0, DefaultHandshakeTurn},
+		{"one more", 2, 0, short},
+		{"one more, just lately enough", 2, lately - short - moment, short},
+		{"one more, just too long ago", 2, lately - short, DefaultHandshakeTurn},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := DefaultServerOptions()
+				o.MaxHandshakes = 1
+				l := newPipeListener()
+				serve(t, l, newRecorder(), o)
+				for range tc.completed {
+					c := l.dialFrom("10.0.0.1")
+					defer c.Close()
+					enter(t, c)
+				}
+				synctest.Wait()
+				time.Sleep(tc.ago)
+				stalling, next := l.dialFrom("10.0.0.2"), l.dialFrom("10.0.0.3")
+				defer stalling.Close()
+				if got := beginsAfter(t, next); got != tc.want {
+					t.Errorf("the turn took %v, want %v", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// who was denied, or went away, shows nothing of how quick the master is.
+func TestOnlyCompletedHandshakesMakeTurnsShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultServerOptions()
+		o.MaxHandshakes = 1
+		l := newPipeListener()
+		serve(t, l, newRecorder(), o)
+		for range 5 {
+			_ = beginsAfter(t, l.dialFrom("10.0.0.1"))
+		}
+		stalling, next := l.dialFrom("10.0.0.2"), l.dialFrom("10.0.0.3")
+		defer stalling.Close()
+		if got := beginsAfter(t, next); got != DefaultHandshakeTurn {
+			t.Errorf("the turn took %v, want a whole one", got)
+		}
+	})
+}
+
 // beginsAfter says conn:establish, and returns how long it takes until that is read: a connection in memory takes what
 // is written when it is read.
 func beginsAfter(t *testing.T, c net.Conn) time.Duration {
