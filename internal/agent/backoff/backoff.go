@@ -42,13 +42,11 @@ func (s *Schedule) Failed() time.Duration {
 
 // ceiling is the longest wait after the failures so far: Base, doubled with each after the first, at most Max.
 func (s *Schedule) ceiling() time.Duration {
-	d := min(Base, s.Max)
-	for range s.Failures - 1 {
-		if d *= 2; d >= s.Max {
-			return s.Max
-		}
+	d := Base
+	for i := 1; i < s.Failures && d < s.Max; i++ {
+		d *= 2
 	}
-	return d
+	return min(d, s.Max)
 }
 
 // Ended returns how long to wait after a session ended for the cause that protocol.Client.Run returned. Only a session that
