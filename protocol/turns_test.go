@@ -67,9 +67,7 @@ func TestATurnIsAnEighthOfTheHandshakeTimeoutAtMost(t *testing.T) {
 			o.MaxHandshakes, o.HandshakeTimeout, o.HandshakeTurn = 1, timeout, 250*time.Millisecond
 			l := newPipeListener()
 			serve(t, l, newRecorder(), o)
-			stalling, next := l.dialFrom("10.0.0.1"), l.dialFrom("10.0.0.2")
-			defer stalling.Close()
-			turns[timeout] = beginsAfter(t, next)
+			turns[timeout] = turnOfAStall(t, l)
 		})
 	}
 	if diff := cmp.Diff(want, turns); diff != "" {
@@ -106,9 +104,7 @@ func TestTurnsAreShortWhileTheMasterIsQuick(t *testing.T) {
 				}
 				synctest.Wait()
 				time.Sleep(tc.ago)
-				stalling, next := l.dialFrom("10.0.0.2"), l.dialFrom("10.0.0.3")
-				defer stalling.Close()
-				if got := beginsAfter(t, next); got != tc.want {
+				if got := turnOfAStall(t, l); got != tc.want {
 					t.Errorf("the turn took %v, want %v", got, tc.want)
 				}
 			})
@@ -116,7 +112,7 @@ func TestTurnsAreShortWhileTheMasterIsQuick(t *testing.T) {
 	}
 }
 
-// who was denied, or went away, shows nothing of how quick the master is.
+// who went away shows nothing of how quick the master is.
 func TestOnlyCompletedHandshakesMakeTurnsShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := DefaultServerOptions()
@@ -126,12 +122,18 @@ func TestOnlyCompletedHandshakesMakeTurnsShort(t *testing.T) {
 		for range 5 {
 			_ = beginsAfter(t, l.dialFrom("10.0.0.1"))
 		}
-		stalling, next := l.dialFrom("10.0.0.2"), l.dialFrom("10.0.0.3")
-		defer stalling.Close()
-		if got := beginsAfter(t, next); got != DefaultHandshakeTurn {
+		if got := turnOfAStall(t, l); got != DefaultHandshakeTurn {
 			t.Errorf("the turn took %v, want a whole one", got)
 		}
 	})
+}
+
+// turnOfAStall returns how long a connection that says nothing keeps the next one waiting, where one may have the turn.
+func turnOfAStall(t *testing.T, l *pipeListener) time.Duration {
+	t.Helper()
+	stalling, next := l.dialFrom("10.0.0.2"), l.dialFrom("10.0.0.3")
+	defer stalling.Close()
+	return beginsAfter(t, next)
 }
 
 // beginsAfter says conn:establish, and returns how long it takes until that is read: a connection in memory takes what

@@ -110,10 +110,7 @@ func TestTheDocumentsRefineryPasses(t *testing.T) {
 	}
 	said := bufio.NewScanner(stderr)
 	said.Scan()
-	var address string
-	if _, err := fmt.Sscanf(said.Text(), "waiting on %s", &address); err != nil {
-		t.Errorf("the kit said %q: %v", said.Text(), err) // It says that nobody comes.
-	}
+	address := waitsOn(t, said.Text())
 	ctx, stop := context.WithCancel(t.Context())
 	example := typed(ctx, f, address, told["python3"])
 	if err := example.Start(); err != nil {

@@ -171,7 +171,7 @@ func TestARefineryThatCannotBeTestedIsSaid(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var conn net.Conn
-			stderr := firstLine{told: func(line string) { conn = tc.connect(t, strings.Fields(line)[2]) }}
+			stderr := firstLine{told: func(line string) { conn = tc.connect(t, waitsOn(t, line)) }}
 			args := []string{"refinery", "--listen=127.0.0.1:0", "--transport=Plaintext", "--patience=200ms", "--connect-timeout=300ms"}
 			if code := Main(t.Context(), args, io.Discard, &stderr); code != exitUntested {
 				t.Errorf("exit code %d, want %d", code, exitUntested)

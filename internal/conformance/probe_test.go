@@ -91,7 +91,7 @@ func TestWhyTLSWithARefineryFailsIsSaid(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			peer, done := "", make(chan struct{})
 			stderr := firstLine{told: func(line string) {
-				c, err := net.Dial("tcp", strings.Fields(line)[2])
+				c, err := net.Dial("tcp", waitsOn(t, line))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -9,12 +9,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -163,10 +163,19 @@ func (w *firstLine) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
+// waitsOn returns where a kit waits for a refinery that said so. Where it did not, it goes on to say that nobody comes.
+func waitsOn(t *testing.T, line string) (address string) {
+	t.Helper()
+	if _, err := fmt.Sscanf(line, "waiting on %s", &address); err != nil {
+		t.Errorf("the kit said %q: %v", line, err)
+	}
+	return address
+}
+
 // runOnRefinery starts the refinery when the kit says where it listens.
 func runOnRefinery(t *testing.T, start func(address string), flags ...string) Report {
 	t.Helper()
-	told := func(line string) { start(strings.Fields(line)[2]) } // "waiting on HOST:PORT ..."
+	told := func(line string) { start(waitsOn(t, line)) }
 	return runTold(t, exitPassed, told, append([]string{"refinery", "--listen=127.0.0.1:0", "--id=" + testID, "--version=0.1.0",
 		"--type=refinery", "--alive-interval=" + testInterval.String()}, flags...)...)
 }

@@ -47,7 +47,7 @@ func TestARefineryThatDoesNotComeBackEndsTheRun(t *testing.T) {
 	cases := len(newListing(o).Cases)
 	start, stopped := whoLeaves(t, 3) // Of which the probe takes the first.
 	var stdout bytes.Buffer
-	stderr := firstLine{told: func(line string) { start(strings.Fields(line)[2]) }}
+	stderr := firstLine{told: func(line string) { start(waitsOn(t, line)) }}
 	if code := Main(t.Context(), append(args, "--format=json"), &stdout, &stderr); code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
