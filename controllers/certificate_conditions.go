@@ -24,7 +24,7 @@ type expiry struct {
 	certificate *x509.Certificate
 	// what it is, with the Secret that holds it.
 	what string
-	// brought tells that a person replaces it; all others are renewed by themselves.
+	// brought reports whether a person replaces it; all others are renewed by themselves.
 	brought bool
 	// renewBefore is how long before its end it is renewed, if that is not at two thirds of its life.
 	renewBefore time.Duration

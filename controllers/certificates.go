@@ -33,7 +33,7 @@ type held struct {
 	bundle []byte
 	// uid of the Secret; empty for a Secret that is to be made.
 	uid types.UID
-	// obtained tells that cert-manager has filled the Secret, now or before.
+	// obtained reports whether cert-manager has filled the Secret, now or before.
 	obtained bool
 }
 
@@ -72,7 +72,7 @@ type issuedSecret struct {
 	// attests makes each bundle that gains a certificate come with a new certificate: whoever presents that has
 	// loaded the bundle, since they are in one Secret.
 	attests bool
-	// verify tells whether a chain may stay in use; what is wrong is a *pki.Problem.
+	// verify reports whether a chain may stay in use; what is wrong is a *pki.Problem.
 	verify func(chain []*x509.Certificate) error
 	// issue makes a new certificate.
 	issue func() (pki.PEMPair, error)
@@ -141,7 +141,7 @@ func (s issuedSecret) judge(secret *corev1.Secret, now time.Time) (held, verdict
 	return h, v
 }
 
-// outdated tells that the authority is no longer what it was when the certificate was issued.
+// outdated reports whether the authority is no longer what it was when the certificate was issued.
 func (s issuedSecret) outdated(h held) bool {
 	return !s.authority.Signed(h.leaf()) || (s.attests && !s.authority.IsIn(h.bundle))
 }
@@ -208,7 +208,7 @@ func spread(object types.UID, limit time.Duration) time.Duration {
 // overlap is how long replaced certificates stay let in.
 type overlap struct {
 	time.Duration
-	// rotating tells that the authority is being replaced. Until that is over nobody knows for how long nodes need
+	// rotating reports whether the authority is being replaced. Until that is over nobody knows for how long nodes need
 	// what they present: some wait for a kubelet, or for a person.
 	rotating bool
 }

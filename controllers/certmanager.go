@@ -32,7 +32,7 @@ type CertManager struct {
 	look chan struct{}
 
 	mu sync.Mutex
-	// asked tells that served has answered, installed what, and wanted that an issuer is named somewhere.
+	// asked reports whether served has answered, installed what, and wanted that an issuer is named somewhere.
 	asked, installed, wanted bool
 	// certificates has the metadata of the operator's own; nil until it has all of it.
 	certificates client.Reader
@@ -46,7 +46,7 @@ type subscriber struct {
 	users func(context.Context) []reconcile.Request
 }
 
-// NewCertManager returns one that has asked nothing yet. served tells whether the API server has kind Certificate;
+// NewCertManager returns one that has asked nothing yet. served reports whether the API server has kind Certificate;
 // newCache makes a cache of the metadata of those that bear the operator's label; interval is how often it is
 // asked whether a missing cert-manager has come.
 func NewCertManager(served func(context.Context) (bool, error),
@@ -55,10 +55,10 @@ func NewCertManager(served func(context.Context) (bool, error),
 	return &CertManager{served: served, newCache: newCache, interval: interval, look: make(chan struct{}, 1)}
 }
 
-// errNotAsked tells that it is not known yet whether the cluster has cert-manager.
+// errNotAsked reports that it is not known yet whether the cluster has cert-manager.
 var errNotAsked = errors.New("the API server has not been asked for cert-manager yet")
 
-// Installed tells whether the cluster has cert-manager, on behalf of someone who names an issuer.
+// Installed reports whether the cluster has cert-manager, on behalf of someone who names an issuer.
 func (c *CertManager) Installed() (bool, error) {
 	if c == nil {
 		return false, nil
@@ -75,7 +75,7 @@ func (c *CertManager) Installed() (bool, error) {
 	return c.installed, nil
 }
 
-// holds tells whether there may be a Certificate of the operator's of this name. While that is not known it tells
+// holds reports whether there may be a Certificate of the operator's of this name. While that is not known it tells
 // that there is none: if there is one its owner is woken as soon as it is seen.
 func (c *CertManager) holds(ctx context.Context, key client.ObjectKey) (bool, error) {
 	if c == nil {
@@ -141,7 +141,7 @@ func (c *CertManager) Start(ctx context.Context) error {
 	return nil
 }
 
-// idle tells that nobody asks for what is not there.
+// idle reports whether nobody asks for what is not there.
 func (c *CertManager) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -57,7 +57,7 @@ type masterScope struct {
 	rotation *rotation
 	// trusted is what was put into the trust bundle of the master, or nil.
 	trusted *pki.Authority
-	// handsOver tells that the authority is brought, or that the one before was: what it replaces is decided with the
+	// handsOver reports whether the authority is brought, or that the one before was: what it replaces is decided with the
 	// certificate that the master serves.
 	handsOver bool
 	// handingOver is when the phase began in which such an authority takes the place of another; zero for none.

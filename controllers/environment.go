@@ -33,7 +33,7 @@ type Environment struct {
 	Live client.Reader
 	// Secrets watches the metadata of all Secrets, so that changes of those that a CR names are noticed.
 	Secrets cache.Cache
-	// CertManager tells whether the cluster has it. Nil: it has not.
+	// CertManager reports whether the cluster has it. Nil: it has not.
 	CertManager *CertManager
 	// Events records events on the CRs.
 	Events events.EventRecorder
@@ -66,7 +66,7 @@ func (e *Environment) namedSecret(ctx context.Context, namespace, name string) (
 	return secret, nil
 }
 
-// errAuthorityNotMade tells that the operator's own authority of a master does not exist yet.
+// errAuthorityNotMade reports that the operator's own authority of a master does not exist yet.
 var errAuthorityNotMade = errors.New("the certificate authority is not made yet")
 
 // authority reads the certificate authority of a master: the one its spec names, the issuer's, or the operator's own.

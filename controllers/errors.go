@@ -102,7 +102,7 @@ func awayMessage(err error) string {
 	return err.Error()
 }
 
-// silent tells that status is to show nothing of it.
+// silent reports whether status is to show nothing of it.
 func (o outcome) silent() bool { return o.consequence == silentRetry || o.consequence == away }
 
 // isOvertaken tells errors of a world that has moved on: a conflict, a namespace that is going away, an

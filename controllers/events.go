@@ -56,7 +56,7 @@ func transitions(before, after []metav1.Condition) []transition {
 	return changes
 }
 
-// repeats tells whether CertificateReady gives the reason of Ready already. Of two events that differ in their notes alone
+// repeats reports whether CertificateReady gives the reason of Ready already. Of two events that differ in their notes alone
 // only one is kept, whichever comes first.
 func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionCertificateReady)

@@ -74,7 +74,7 @@ func (f *followers) askMaster() {
 	}
 }
 
-// hasLoaded tells that the active master, if there is one, lets in what an authority signs.
+// hasLoaded reports whether the active master, if there is one, lets in what an authority signs.
 func hasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 	active := m.Status.Active
 	return active == nil || resource.MasterReplicas(m) == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))

@@ -29,7 +29,7 @@ func (e *Environment) served(ctx context.Context, a *apply.Applier, m *v1alpha1.
 	return secret, err
 }
 
-// takesOver tells that the operator's own authority takes the place of one that was brought, and is named no more:
+// takesOver reports whether the operator's own authority takes the place of one that was brought, and is named no more:
 // from the time on when that is taken out of the spec until nobody needs it.
 func (e *Environment) takesOver(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster) (bool, error) {
 	if _, named := m.NamedAuthority(); named || m.Issuer() != nil {

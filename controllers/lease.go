@@ -25,13 +25,13 @@ const (
 // lease is what the Lease of a ClusterMaster said when it was read: whether there is an active master,
 // whatever the pods look like from elsewhere.
 type lease struct {
-	// held tells that it has a holder.
+	// held reports whether it has a holder.
 	held bool
 	// end is when the alive timeout since its last renewal is over; zero if there never was one.
 	end time.Time
 }
 
-// lapsed tells that nobody has held the Lease for longer than the alive timeout. The last renewal bears the
+// lapsed reports whether nobody has held the Lease for longer than the alive timeout. The last renewal bears the
 // time of the master's clock, so that a clock that is wrong by as much is taken for a master that is gone.
 func (l *lease) lapsed(now time.Time) bool { return !now.Before(l.end) }
 

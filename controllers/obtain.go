@@ -95,7 +95,7 @@ func notInstalled(issuer v1alpha1.IssuerReference) *pki.Problem {
 			"install cert-manager, or take issuerRef away; all goes on by itself then", issuer.Kind, issuer.Name)}
 }
 
-// filledFor tells whether cert-manager filled a Secret for a Certificate, from its issuer.
+// filledFor reports whether cert-manager filled a Secret for a Certificate, from its issuer.
 func filledFor(secret *corev1.Secret, c *resource.CertificateApplyConfiguration) bool {
 	issuer, annotations := c.Spec.IssuerRef, secret.Annotations
 	return annotations[certificateNameAnnotation] == *c.Name && annotations[issuerNameAnnotation] == issuer.Name &&

@@ -41,7 +41,7 @@ func newReconciler(e *Environment) *reconciler {
 	return &reconciler{Environment: e, apply: apply.New(e.Client, e.Live), failures: map[types.NamespacedName]int{}, issued: map[types.NamespacedName]held{}}
 }
 
-// find reads the object of a pass and tells whether there is anything to do for it.
+// find reads the object of a pass and reports whether there is anything to do for it.
 func (r *reconciler) find(ctx context.Context, key client.ObjectKey, object client.Object) (bool, error) {
 	if err := r.Client.Get(ctx, key, object); client.IgnoreNotFound(err) != nil {
 		return false, err
@@ -112,7 +112,7 @@ type ending struct {
 	desired, current apply.Configuration
 	// changes are the events of what differs.
 	changes []transition
-	// renewed tells that one of them is a certificate that took the place of another.
+	// renewed reports whether one of them is a certificate that took the place of another.
 	renewed bool
 	agenda  agenda
 	now     time.Time

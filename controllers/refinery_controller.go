@@ -44,7 +44,7 @@ type refineryScope struct {
 	written int64
 	// certificate is what the certificate step found, or nil while it has not run.
 	certificate *certificateFound
-	// rotating tells that the authority by which it was judged is being replaced.
+	// rotating reports whether the authority by which it was judged is being replaced.
 	rotating bool
 	agenda   agenda
 }

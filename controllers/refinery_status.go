@@ -145,7 +145,7 @@ func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryS
 	return apiac.Refinery(r.Name, r.Namespace).WithStatus(configuration)
 }
 
-// speaksForMaster tells that condition Authenticated is in the operator's hands.
+// speaksForMaster reports whether condition Authenticated is in the operator's hands.
 func speaksForMaster(status v1alpha1.RefineryStatus) bool {
 	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated)
 	return c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable

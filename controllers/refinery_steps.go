@@ -33,7 +33,7 @@ type certificateFound struct {
 	// secret is the name of the Secret that the user brings, secretUID its UID. Empty for the operator's own.
 	secret    string
 	secretUID types.UID
-	// looked tells that nothing was to be changed: what is listed stays as it is.
+	// looked reports whether nothing was to be changed: what is listed stays as it is.
 	looked bool
 }
 

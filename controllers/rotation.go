@@ -31,7 +31,7 @@ type rotation struct {
 	incoming string
 	// requested and due say why one is to begin.
 	requested, due bool
-	// spent tells that the outgoing authority has expired: nobody relies on it any more.
+	// spent reports whether the outgoing authority has expired: nobody relies on it any more.
 	spent bool
 	// forced by annotation.
 	forced bool
@@ -82,7 +82,7 @@ func (r *rotation) next(now time.Time) step {
 	return retire
 }
 
-// held tells that someone would be cut off.
+// held reports whether someone would be cut off.
 func (p *progress) held() bool { return p.moved < p.total || len(p.causes) > 0 }
 
 // condition is CertificateAuthorityRotating. There is none while nothing is replaced.
@@ -134,7 +134,7 @@ func (r *rotation) settle(m *v1alpha1.ClusterMaster, began time.Time) {
 	r.until = began.Add(settling)
 }
 
-// forcesRotation tells that a rotation in this phase may cut nodes off. asked is the request that began it, or "".
+// forcesRotation reports whether a rotation in this phase may cut nodes off. asked is the request that began it, or "".
 func forcesRotation(m *v1alpha1.ClusterMaster, phase pki.RotationPhase, asked string) bool {
 	force := m.Annotations[v1alpha1.ForceCARotationAnnotation]
 	return force != "" && (force == asked || force == string(phase))

@@ -27,7 +27,7 @@ func leafFingerprint(certificatePEM []byte) string {
 	return v1alpha1.Fingerprint(chain[0])
 }
 
-// rotated tells that a rotation is over for everybody: nobody trusts or presents anything of the former authority.
+// rotated reports whether a rotation is over for everybody: nobody trusts or presents anything of the former authority.
 func (s *site) rotated(former string) bool {
 	authority := s.secret(s.authority)
 	signing := leafFingerprint(authority.Data[corev1.TLSCertKey])
@@ -102,7 +102,7 @@ func (s *site) rotate(at stop) (writes []string, stopped bool) {
 	return p.writes.since(0), crash != nil
 }
 
-// undisturbed tells that no node was refused, nor found not ready.
+// undisturbed reports whether no node was refused, nor found not ready.
 func (s *site) undisturbed() {
 	s.Helper()
 	if diff := cmp.Diff([]string(nil), s.refusals()); diff != "" {
@@ -222,7 +222,7 @@ func stopAtEachWrite(t *testing.T, verb string, sites int, newSite func(*testing
 	}
 }
 
-// stopsAt tells whether the operator came to stop at a write. Writes of Secrets are always the same. Reports of nodes
+// stopsAt reports whether the operator came to stop at a write. Writes of Secrets are always the same. Reports of nodes
 // that come together make fewer writes of status: it is tried again until they do not, a few times.
 func (s *site) stopsAt(at stop, want []string) bool {
 	s.Helper()

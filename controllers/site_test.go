@@ -59,7 +59,7 @@ type siteNode struct {
 	// directory is what it mounts, stop ends it.
 	id, health, directory string
 	stop                  func()
-	// down tells that it is not expected to answer.
+	// down reports whether it is not expected to answer.
 	down atomic.Bool
 	// unready counts how often it was found not ready after it once was.
 	unready atomic.Int32
@@ -342,7 +342,7 @@ func (s *site) drive(p *process, done func() bool) error {
 	return crash
 }
 
-// timeIsAwaited tells that nothing else is: no node, and no master.
+// timeIsAwaited reports whether nothing else is: no node, and no master.
 func (s *site) timeIsAwaited() bool {
 	s.Helper()
 	message := ""

@@ -46,7 +46,7 @@ func (l ledger) Authenticated(s *protocol.Session) {
 	}
 }
 
-// Acknowledged tells that a node has taken a later upstream.
+// Acknowledged reports whether a node has taken a later upstream.
 func (l ledger) Acknowledged(s *protocol.Session, upstream string) {
 	fmt.Println("master:", s.ID(), "moved to", upstream)
 	s.Close(errors.New("maintenance")) // Only this side learns why.

@@ -107,7 +107,7 @@ func (s *Session) Load() (status, load string) {
 	return s.report.status, s.report.load
 }
 
-// TLS tells whether TLS carries the session.
+// TLS reports whether TLS carries the session.
 func (s *Session) TLS() bool {
 	_, over := s.in.conn.(*tls.Conn)
 	return over

@@ -387,7 +387,7 @@ type UpstreamStatus struct {
 	// address that nodes are told, as host:port.
 	// +required
 	Address string `json:"address"`
-	// ready tells whether nodes are placed on it.
+	// ready reports whether nodes are placed on it.
 	// +required
 	Ready bool `json:"ready"`
 	// assigned is the number of authenticated nodes placed on it.

@@ -87,7 +87,7 @@ func New(c client.Client, live client.Reader) *Applier {
 	}
 }
 
-// ConflictError tells that an object of a needed name belongs to someone else. It was not touched.
+// ConflictError reports that an object of a needed name belongs to someone else. It was not touched.
 type ConflictError struct {
 	Kind, Name string
 	// Owner describes who controls it.
@@ -181,7 +181,7 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object) error
 }
 
 // Read reads the object, which has its name set, from the cache, and, if it is not there, from the API
-// server, so that what was made a moment ago is found. It tells whether the object exists. An object that
+// server, so that what was made a moment ago is found. It reports whether the object exists. An object that
 // owner does not control is a *ConflictError.
 func (a *Applier) Read(ctx context.Context, owner, object client.Object) (bool, error) {
 	gvk, err := a.client.GroupVersionKindFor(object)
@@ -270,7 +270,7 @@ func (a *Applier) prepare(want *unstructured.Unstructured) error {
 	return nil
 }
 
-// same tells whether applying want would leave current as it is.
+// same reports whether applying want would leave current as it is.
 func (a *Applier) same(current client.Object, want *unstructured.Unstructured) (bool, error) {
 	before, err := a.typedValue(current, typed.AllowDuplicates)
 	if err != nil {
@@ -304,7 +304,7 @@ func (a *Applier) typedValue(object client.Object, options ...typed.ValidationOp
 	return value, nil
 }
 
-// SchemaError tells that an object does not fit the schema of its kind.
+// SchemaError reports that an object does not fit the schema of its kind.
 type SchemaError struct {
 	Kind, Name string
 	Err        error
@@ -316,7 +316,7 @@ func (e *SchemaError) Error() string { return fmt.Sprintf("%s %s: %v", e.Kind, e
 // Unwrap returns what does not fit.
 func (e *SchemaError) Unwrap() error { return e.Err }
 
-// wrote tells whether the last write was of the same, and the object is as that write left it, or the
+// wrote reports whether the last write was of the same, and the object is as that write left it, or the
 // cache has not seen that write yet.
 func (a *Applier) wrote(owner client.Object, ref reference, digest [sha256.Size]byte, resourceVersion string) bool {
 	a.mu.Lock()

@@ -29,7 +29,7 @@ func (a *Applier) Status(ctx context.Context, object client.Object, desired Conf
 	return nil
 }
 
-// Behind tells that object was read from a cache that has not yet seen the last write of its status.
+// Behind reports whether object was read from a cache that has not yet seen the last write of its status.
 // The event of that write is still to come.
 func (a *Applier) Behind(object client.Object) bool {
 	a.mu.Lock()

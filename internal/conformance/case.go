@@ -39,7 +39,7 @@ const (
 	withLongChain
 )
 
-// refusable tells whether TLS may refuse such a connection: it is then one that has ended, and no failure.
+// refusable reports whether TLS may refuse such a connection: it is then one that has ended, and no failure.
 func (how via) refusable() bool {
 	return how == withoutCertificate || how == withTLS12 || how == withUnknownAuthority || how == withLongChain
 }

@@ -351,7 +351,7 @@ func (f *fakePeer) take(limit int, deadline func() time.Time, expected ...string
 	}
 }
 
-// ahead tells whether bytes came before their turn.
+// ahead reports whether bytes came before their turn.
 func (f *fakePeer) ahead() bool {
 	if secure, ok := f.conn.(*tls.Conn); ok && len(f.buf) == 0 && !f.oneRecord {
 		_ = secure.SetReadDeadline(time.Unix(1, 0)) // TLS still returns a record that it holds.

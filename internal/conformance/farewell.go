@@ -54,7 +54,7 @@ func (x *exchange) refusedAfter(m string, within time.Duration) error {
 	return x.fails("nothing: the socket is still open")
 }
 
-// push writes a message and tells whether the peer took it; a report shows the first one alone.
+// push writes a message and reports whether the peer took it; a report shows the first one alone.
 func (x *exchange) push(m string) error {
 	if shown := x.show(m); x.lastSent() != shown {
 		x.sends(shown)

@@ -95,14 +95,14 @@ const (
 // unmarked is a Secret in which the operator sees nothing that another authority than its own signed.
 const unmarked = "spec.certificates.authority is taken away, and Secret %s does not tell that a brought authority signed what it holds: the operator would trust its own alone, at once, and whether these are the same cannot be told from here"
 
-// replaces tells whether another Secret, or none, is to hold the authority.
+// replaces reports whether another Secret, or none, is to hold the authority.
 func (c *change) replaces() bool {
 	was, wasNamed := c.before.NamedAuthority()
 	is, isNamed := c.after.NamedAuthority()
 	return was != is || wasNamed != isNamed
 }
 
-// rewrites tells whether a file holds the authority, or the bundle.
+// rewrites reports whether a file holds the authority, or the bundle.
 func (c *change) rewrites() bool {
 	named, _ := c.after.NamedAuthority()
 	return c.secrets[named] != nil || c.secrets[c.after.CertificateSecretName()] != nil
@@ -187,7 +187,7 @@ func (c *change) authority(ctx context.Context, v *view) (*pki.Authority, error)
 	return authority, nil
 }
 
-// shared tells whether the shared certificate becomes another one.
+// shared reports whether the shared certificate becomes another one.
 func (c *change) shared(ctx context.Context, v *view) (bool, error) {
 	was, is := c.before.SharedSecretName(), c.after.SharedSecretName()
 	next := c.secrets[is]

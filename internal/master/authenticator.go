@@ -38,7 +38,7 @@ type Denial struct {
 	Message string
 	// Refinery whose status may show it; "" when nothing proves that the node has to do with any.
 	Refinery string
-	// Own tells that the node proved to be one of the Refinery's own, with a certificate that it lists and an id that
+	// Own reports whether the node proved to be one of the Refinery's own, with a certificate that it lists and an id that
 	// belongs to it: a version that is rolled out and not accepted, say. It is shown beside any number of others.
 	Own bool
 }
@@ -81,7 +81,7 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 	return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: reason, Message: message, Own: a.own(n)})
 }
 
-// own tells whether a node that is refused for what it announces would pass every check of its certificate.
+// own reports whether a node that is refused for what it announces would pass every check of its certificate.
 func (a *Authenticator) own(n Announced) bool {
 	refinery := n.Proof.Refinery
 	return refinery != "" && a.admit(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && belongs(refinery, n.ID)
@@ -295,7 +295,7 @@ func checkID(refinery, id string) *Denial {
 			truncate(id, 64), refinery, refinery, refinery)}
 }
 
-// belongs tells whether id is "<refinery>" or "<refinery>/<node>".
+// belongs reports whether id is "<refinery>" or "<refinery>/<node>".
 func belongs(refinery, id string) bool {
 	if len(id) > maxID {
 		return false

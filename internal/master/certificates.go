@@ -39,7 +39,7 @@ type Trust struct {
 	authorities map[[sha256.Size]byte]struct{}
 }
 
-// Vouches tells whether the trust bundle holds the authority of this SHA-256.
+// Vouches reports whether the trust bundle holds the authority of this SHA-256.
 func (t *Trust) Vouches(authority [sha256.Size]byte) bool {
 	_, ok := t.authorities[authority]
 	return ok

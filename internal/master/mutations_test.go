@@ -29,7 +29,7 @@ import (
 type mutation struct {
 	name string
 	make func(m *mint) tls.Certificate
-	// harmless tells that it is one of the Refinery's own, would the Refinery list it: it differs in what nobody reads.
+	// harmless reports whether it is one of the Refinery's own, would the Refinery list it: it differs in what nobody reads.
 	harmless bool
 }
 

@@ -76,7 +76,7 @@ func TestAChangeMovesOnlyTheNodesThatMust(t *testing.T) {
 	tests := []struct {
 		name  string
 		after []Upstream
-		// may tells whether a node may go from one upstream to another.
+		// may reports whether a node may go from one upstream to another.
 		may   func(from, to string) bool
 		share float64 // of all nodes, about so many move
 	}{

@@ -106,7 +106,7 @@ func (p *Policy) CheckType(announced string) string {
 		announced, strings.Join(quoted(p.types), ", "))
 }
 
-// SameSecurity tells whether sessions let in under q stay as they are under p.
+// SameSecurity reports whether sessions let in under q stay as they are under p.
 func (p *Policy) SameSecurity(q *Policy) bool {
 	return p.Transport == q.Transport && p.Authentication == q.Authentication
 }

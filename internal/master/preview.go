@@ -41,7 +41,7 @@ type Proposal struct {
 	Anchors []*x509.Certificate
 	// Unknown says why nobody can tell whom the master would trust; "" when that can be told.
 	Unknown string
-	// Shared tells that the shared certificate becomes another one.
+	// Shared reports whether the shared certificate becomes another one.
 	Shared bool
 	// Chains are the certificates of nodes, leaf first, by the leaf's fingerprint.
 	Chains map[string][]*x509.Certificate
@@ -87,7 +87,7 @@ func (p *Proposal) refinery(judge *Authenticator, r *v1alpha1.Refinery) (refusal
 		Message: fmt.Sprintf("%d more nodes are authenticated that status.nodes does not list", int(all.Nodes)-listed)})
 }
 
-// allPass tells whether every version and every certificate that nodes of a Refinery have passes, listed or not.
+// allPass reports whether every version and every certificate that nodes of a Refinery have passes, listed or not.
 func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
 	certificates := r.Status.Authenticated.Certificates
 	counted := 0

@@ -43,7 +43,7 @@ type Vouched struct {
 	Authority [sha256.Size]byte
 	// NotAfter is when the first certificate of the chain ends: leaf, intermediate or authority.
 	NotAfter time.Time
-	// Above tells that the leaf itself would last longer.
+	// Above reports whether the leaf itself would last longer.
 	Above bool
 }
 
@@ -181,7 +181,7 @@ func (a *Authenticator) Attribute(n Announced) string {
 	return ""
 }
 
-// sameCertificate tells whether presented is one PEM block with exactly the leaf's bytes, and nothing else.
+// sameCertificate reports whether presented is one PEM block with exactly the leaf's bytes, and nothing else.
 // What was presented is compared and never parsed.
 func sameCertificate(presented string, leaf *x509.Certificate) bool {
 	text := strings.TrimSpace(presented)

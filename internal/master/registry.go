@@ -307,7 +307,7 @@ func (r *Registry) Refused(a *Attempt, d *Denial) {
 	r.changed(d.Refinery, 0)
 }
 
-// refuse remembers a refused attempt, and tells whether it did.
+// refuse remembers a refused attempt, and reports whether it did.
 func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
 	if !d.Own && g.authenticated() >= g.wanted {
 		return false
@@ -408,7 +408,7 @@ func ending(cause error) (v1alpha1.NodeState, string, string) {
 type Live struct {
 	Grant   *Grant
 	Offered Upstream
-	// Acknowledged tells whether the node is authenticated; false while its first auth:ack is awaited.
+	// Acknowledged reports whether the node is authenticated; false while its first auth:ack is awaited.
 	Acknowledged bool
 }
 
@@ -441,7 +441,7 @@ func (r *Registry) Sessions(refinery string) []*Attempt {
 	return sessions
 }
 
-// Has tells whether an authenticated session of this id lives.
+// Has reports whether an authenticated session of this id lives.
 func (r *Registry) Has(refinery, id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

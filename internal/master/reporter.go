@@ -246,7 +246,7 @@ func (r *Reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 	return writtenTotals{m.ResourceVersion, reportedLoaded(&m.Status), ReportedTotals(&m.Status)}
 }
 
-// older tells whether what the watch brought is from before an own write.
+// older reports whether what the watch brought is from before an own write.
 func older(watched, own string) bool {
 	order, err := resourceversion.CompareResourceVersion(watched, own)
 	return err == nil && order < 0

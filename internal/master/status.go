@@ -21,7 +21,7 @@ type Report struct {
 	Condition metav1.Condition
 }
 
-// Equal tells whether there is nothing to write.
+// Equal reports whether there is nothing to write.
 func (r *Report) Equal(other *Report) bool {
 	return apiequality.Semantic.DeepEqual(r, other)
 }
@@ -69,7 +69,7 @@ func Wanted(r *v1alpha1.Refinery) int {
 	return int(*r.Spec.Replicas)
 }
 
-// Standing tells whether condition Authenticated of a Refinery is True.
+// Standing reports whether condition Authenticated of a Refinery is True.
 func Standing(r *v1alpha1.Refinery, authenticated, wanted int) bool {
 	return r.Spec.Access != v1alpha1.AccessSuspended && authenticated >= wanted
 }

@@ -18,7 +18,7 @@ type Loaded struct {
 	Authorities []string
 }
 
-// Equal tells whether there is nothing to write.
+// Equal reports whether there is nothing to write.
 func (l Loaded) Equal(other Loaded) bool {
 	return l.Certificate == other.Certificate && slices.Equal(l.Authorities, other.Authorities)
 }
@@ -52,7 +52,7 @@ type Totals struct {
 	Upstreams  []v1alpha1.UpstreamStatus
 }
 
-// Equal tells whether there is nothing to write.
+// Equal reports whether there is nothing to write.
 func (t *Totals) Equal(other *Totals) bool {
 	return other != nil && apiequality.Semantic.DeepEqual(t, other)
 }

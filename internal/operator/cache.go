@@ -80,7 +80,7 @@ func newCertificateCache(config *rest.Config, scheme *runtime.Scheme, mapper met
 	})
 }
 
-// servesCertificates tells whether the API server has the kinds of cert-manager that the operator works with. All of
+// servesCertificates reports whether the API server has the kinds of cert-manager that the operator works with. All of
 // them, since a RESTMapper that has looked at a version of a group once takes it for complete.
 func servesCertificates(ctx context.Context, api discovery.ServerResourcesInterfaceWithContext) (bool, error) {
 	list, err := api.ServerResourcesForGroupVersionWithContext(ctx, resource.CertificateKind.GroupVersion().String())

@@ -27,7 +27,7 @@ type Authority struct {
 	Outgoing int
 	// Since is when Certificates became what they are, or zero if that is not known.
 	Since time.Time
-	// Rotating tells that it is taking the place of another, or another is taking its place.
+	// Rotating reports whether it is taking the place of another, or another is taking its place.
 	Rotating bool
 }
 

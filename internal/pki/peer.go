@@ -102,7 +102,7 @@ func CheckExponent(der []byte) error {
 	return nil
 }
 
-// errUntrusted tells that no anchor vouches for a chain.
+// errUntrusted reports that no anchor vouches for a chain.
 var errUntrusted = errors.New("none of its certificates is signed by a trusted authority")
 
 // Intermediates returns the certificates of a chain, in the order in which TLS sends it (RFC 8446, section 4.4.2: each

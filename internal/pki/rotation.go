@@ -109,12 +109,12 @@ func (a *Authority) Staying() *Authority {
 	return &staying
 }
 
-// Signed tells whether the certificate that signs signed leaf.
+// Signed reports whether the certificate that signs signed leaf.
 func (a *Authority) Signed(leaf *x509.Certificate) bool {
 	return leaf.CheckSignatureFrom(a.Certificates[0]) == nil
 }
 
-// IsIn tells whether a trust bundle holds every certificate of the authority.
+// IsIn reports whether a trust bundle holds every certificate of the authority.
 func (a *Authority) IsIn(bundle []byte) bool {
 	trusted, err := ParseCertificates("ca.crt", bundle)
 	if err != nil {

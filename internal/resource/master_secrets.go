@@ -32,7 +32,7 @@ const (
 type AuthorityRecord struct {
 	// Asked is the last value of the annotation that asks for a rotation which was taken up.
 	Asked string
-	// Requested tells that it began the rotation that is under way; false where that became due.
+	// Requested reports whether it began the rotation that is under way; false where that became due.
 	Requested bool
 	// Began is when the phase of the rotation began; zero with none.
 	Began time.Time
@@ -97,7 +97,7 @@ func WithAuthority(secret *v1.SecretApplyConfiguration, name string) *v1.SecretA
 	return secret.WithAnnotations(map[string]string{signedBy: name})
 }
 
-// HasBroughtAuthority tells that the Secret of a master's certificate is marked with a brought authority, or with
+// HasBroughtAuthority reports whether the Secret of a master's certificate is marked with a brought authority, or with
 // a phase in which one authority takes the place of another.
 func HasBroughtAuthority(secret *corev1.Secret) bool {
 	return secret.Annotations[signedBy] != "" || !PhaseBegan(secret).IsZero()

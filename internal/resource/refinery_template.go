@@ -58,7 +58,7 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 	return finishTemplate(merged, RefineryLabels(r))
 }
 
-// parseTemplate also tells whether the template has containers of the workload.
+// parseTemplate also reports whether the template has containers of the workload.
 func parseTemplate(raw []byte) (patch map[string]any, sidecar bool, err error) {
 	if err := utiljson.Unmarshal(raw, &patch); err != nil {
 		return nil, false, templateErrorf("is no object: %v", err)

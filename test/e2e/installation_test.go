@@ -85,7 +85,7 @@ func applyManager(ctx context.Context) {
 }
 
 // removeManager takes away what applyManager or the chart installed: the CRDs too, unless that would take
-// resources with them which are not the suite's. It tells whether the CRDs are gone.
+// resources with them which are not the suite's. It reports whether the CRDs are gone.
 func removeManager(ctx context.Context) bool {
 	GinkgoHelper()
 	folders := []string{"manager", "rbac"}
@@ -103,7 +103,7 @@ func removeManager(ctx context.Context) bool {
 	return all
 }
 
-// othersHaveResources tells whether there are ClusterMasters that are not of this suite.
+// othersHaveResources reports whether there are ClusterMasters that are not of this suite.
 func othersHaveResources(ctx context.Context) bool {
 	GinkgoHelper()
 	var masters v1alpha1.ClusterMasterList

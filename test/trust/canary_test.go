@@ -340,7 +340,7 @@ func TestNoKeyIsWrittenAnywhereButInItsSecret(t *testing.T) {
 	t.Logf("%d keys in %d forms", len(k.values), len(needles))
 }
 
-// saysHowAKeyBegins tells that the words stand only where a condition says what a key has to look like.
+// saysHowAKeyBegins reports whether the words stand only where a condition says what a key has to look like.
 func saysHowAKeyBegins(text []byte) bool {
 	const words = "with a block that begins -----BEGIN PRIVATE KEY-----"
 	return bytes.Count(text, []byte("PRIVATE KEY")) == bytes.Count(text, []byte(words))

@@ -107,7 +107,7 @@ func (c *Comparison) Drift() float64 {
 	return (slices.Max(samples) - slices.Min(samples)) / middle
 }
 
-// Drifted tells whether the floor was so unsteady that nothing can be compared with it.
+// Drifted reports whether the floor was so unsteady that nothing can be compared with it.
 func (c *Comparison) Drifted() bool { return c.Drift() > maxDrift }
 
 // Withheld says why the comparison is not printed.
@@ -129,7 +129,7 @@ func (c *Comparison) Ratio(g Goal) (float64, bool) {
 	return of / to, true
 }
 
-// Reached tells whether the goal is.
+// Reached reports whether the goal is.
 func (c *Comparison) Reached(g Goal) bool {
 	ratio, measured := c.Ratio(g)
 	if g.AtLeast {

@@ -14,7 +14,7 @@ type UpstreamStatusApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// address that nodes are told, as host:port.
 	Address *string `json:"address,omitempty"`
-	// ready tells whether nodes are placed on it.
+	// ready reports whether nodes are placed on it.
 	Ready *bool `json:"ready,omitempty"`
 	// assigned is the number of authenticated nodes placed on it.
 	Assigned *int32 `json:"assigned,omitempty"`
