@@ -4,6 +4,7 @@ package master
 
 import (
 	"bufio"
+	"cmp"
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
@@ -21,8 +22,10 @@ import (
 )
 
 const (
-	maxAttemptCPU   = 5 * time.Millisecond
-	maxAttemptBytes = 1 << 20
+	// maxTimesTheRightOne bounds the CPU that an attempt takes, as a multiple of what the right certificate takes in the same run.
+	// The dearest measured, a P-521 key and a long search for a chain, took 4 to 5 times as much.
+	maxTimesTheRightOne = 10
+	maxAttemptBytes     = 1 << 20
 	// attackerOf names, to the process that this test starts, the master that it is to connect to.
 	attackerOf = "REFINERY_TEST_ATTACKER_OF"
 )
@@ -127,13 +130,15 @@ func (a *attacker) tries(index int) string {
 
 // cost is what one attempt takes of the master.
 type cost struct {
-	name  string
-	cpu   time.Duration
+	name string
+	cpu  time.Duration
+	// times is cpu as a multiple of what the right certificate takes.
+	times float64
 	bytes uint64
 }
 
 func (c cost) String() string {
-	return fmt.Sprintf("\n%-40s %5.2f ms of CPU %5d KiB", c.name, float64(c.cpu)/float64(time.Millisecond), c.bytes>>10)
+	return fmt.Sprintf("\n%-40s %5.1f times the right one (%5.2f ms of CPU) %5d KiB", c.name, c.times, float64(c.cpu)/float64(time.Millisecond), c.bytes>>10)
 }
 
 // used is what this process has used up to now: no other process counts, however busy the machine is.
@@ -148,37 +153,55 @@ func used(t *testing.T) cost {
 	return cost{cpu: time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), bytes: memory.TotalAlloc}
 }
 
+// costOfOne is what the master uses while a mutation is tried once.
+func (a *attacker) costOfOne(index int, name string) cost {
+	a.Helper()
+	before := used(a.T)
+	if got := a.tries(index); got != "out" {
+		a.Fatalf("%s: %s", name, got)
+	}
+	after := used(a.T)
+	return cost{name: name, cpu: after.cpu - before.cpu, bytes: after.bytes - before.bytes}
+}
+
+// costOf tries a mutation and the right certificate in turns, so that both meet the same machine, and returns medians.
+func (a *attacker) costOf(index int, name string, right int) cost {
+	a.Helper()
+	const tries = 9
+	var cpu []time.Duration
+	var times []float64
+	var bytes []uint64
+	for range tries {
+		reference, c := a.costOfOne(right, "the right one"), a.costOfOne(index, name)
+		cpu, times, bytes = append(cpu, c.cpu), append(times, float64(c.cpu)/float64(reference.cpu)), append(bytes, c.bytes)
+	}
+	return cost{name, median(cpu), median(times), median(bytes)}
+}
+
+func median[T cmp.Ordered](all []T) T {
+	return slices.Sorted(slices.Values(all))[len(all)/2]
+}
+
 // All that an attempt costs counts, not what the authenticator does alone: TLS has parsed a certificate, and verified a
 // signature with its key, before the authenticator sees it.
-func TestNoCertificateCostsMoreThan5msOfCPUOr1MiB(t *testing.T) {
+func TestNoCertificateCostsMoreThan10TimesTheRightOneOr1MiB(t *testing.T) {
 	f := newFloor(t)
 	attacker, der := startAttacker(t, f.address)
 	trust := trusting(&authority{certificate: (&mint{TB: t}).parsed(der)})
 	f.trust.Roots, f.trust.anchors, f.trust.authorities = trust.Roots, trust.anchors, trust.authorities
 	f.setRefinery("press", func(*v1alpha1.Refinery) {})
+	tried := mutations()
+	right := slices.IndexFunc(tried, func(m mutation) bool { return m.name == "the right one" })
 	var all []cost
-	for index, mutation := range mutations() {
-		const tries = 9
-		var times []time.Duration
-		var sizes []uint64
-		for range tries {
-			before := used(t)
-			if got := attacker.tries(index); got != "out" {
-				t.Fatalf("%s: %s", mutation.name, got)
-			}
-			after := used(t)
-			times, sizes = append(times, after.cpu-before.cpu), append(sizes, after.bytes-before.bytes)
-		}
-		slices.Sort(times)
-		slices.Sort(sizes)
-		c := cost{mutation.name, times[tries/2], sizes[tries/2]}
-		if c.cpu > maxAttemptCPU || c.bytes > maxAttemptBytes {
+	for index, mutation := range tried {
+		c := attacker.costOf(index, mutation.name, right)
+		if c.times > maxTimesTheRightOne || c.bytes > maxAttemptBytes {
 			t.Errorf("too dear:%v", c)
 		}
 		all = append(all, c)
 	}
-	slices.SortFunc(all, func(a, b cost) int { return int(b.cpu - a.cpu) })
+	slices.SortFunc(all, func(a, b cost) int { return cmp.Compare(b.times, a.times) })
 	t.Logf("by CPU, the dearest of %d, and the right one:%v%v", len(all), all[:5], all[slices.IndexFunc(all, func(c cost) bool { return c.name == "the right one" })])
-	slices.SortFunc(all, func(a, b cost) int { return int(b.bytes) - int(a.bytes) })
+	slices.SortFunc(all, func(a, b cost) int { return cmp.Compare(b.bytes, a.bytes) })
 	t.Logf("by memory:%v", all[:5])
 }
