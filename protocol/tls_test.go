@@ -14,6 +14,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -316,44 +317,45 @@ func TestASessionOverTLSEndsWithTheAlertThatTLSAsksFor(t *testing.T) {
 }
 
 func TestASessionOverTLSOutlivesReadTimeouts(t *testing.T) {
-	t.Parallel()
-	serverConfig, clientConfig := mutual(t)
-	h := newRecorder()
-	o := DefaultServerOptions()
-	o.TLSConfig = serverConfig
-	l := listen(t)
-	serve(t, l, h, o)
-	co := DefaultClientOptions()
-	co.ID, co.Version, co.Type = "a", "0.1.0", "refinery"
-	// The read deadline of the refinery passes before it is moved, again and again.
-	co.AliveInterval, co.AliveTimeout = 100*time.Millisecond, 2500*time.Millisecond
-	beats := make(chan struct{}, 1000)
-	co.Load = func() (string, string, bool) {
-		select {
-		case beats <- struct{}{}:
-		default:
+	synctest.Test(t, func(t *testing.T) {
+		serverConfig, clientConfig := mutual(t)
+		h := newRecorder()
+		o := DefaultServerOptions()
+		o.TLSConfig = serverConfig
+		l := newPipeListener()
+		serve(t, l, h, o)
+		co := DefaultClientOptions()
+		co.ID, co.Version, co.Type = "a", "0.1.0", "refinery"
+		// The read deadline of the refinery passes before it is moved, again and again.
+		co.AliveInterval, co.AliveTimeout = 100*time.Millisecond, 2500*time.Millisecond
+		beats := make(chan struct{}, 1000)
+		co.Load = func() (string, string, bool) {
+			select {
+			case beats <- struct{}{}:
+			default:
+			}
+			return "ok", "0.5", true
 		}
-		return "ok", "0.5", true
-	}
-	c, err := Handshake(t.Context(), tls.Client(dial(t, l), clientConfig), co)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }()
-	for range 60 {
-		select {
-		case <-beats:
-		case err := <-ended:
-			t.Fatalf("Run returned %v", err)
+		c, err := Handshake(t.Context(), tls.Client(l.dialFrom("10.0.0.1"), clientConfig), co)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("Run returned %v", err)
-	}
-	if err := h.cause(t); !errors.Is(err, ErrPeerClosed) {
-		t.Errorf("closed with %v", err)
-	}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(ctx) }()
+		for range 60 {
+			select {
+			case <-beats:
+			case err := <-ended:
+				t.Fatalf("Run returned %v", err)
+			}
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+		if err := h.cause(t); !errors.Is(err, ErrPeerClosed) {
+			t.Errorf("closed with %v", err)
+		}
+	})
 }

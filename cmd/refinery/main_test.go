@@ -60,7 +60,9 @@ func TestHelpGoesToStandardOutput(t *testing.T) {
 }
 
 // The master's side is raw bytes, so that what leaves the process is seen as it is.
-func TestSIGTERMSendsConnCloseAndEndsWithExitCode0WithinTwoSeconds(t *testing.T) {
+// It ends within two seconds, of which one is for a master that does not close. This one does, so nothing is waited for: the
+// end takes about as long as a process that does nothing but start and end.
+func TestSIGTERMSendsConnCloseAndEndsWithExitCode0AsSoonAsTheMasterCloses(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +104,7 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0WithinTwoSeconds(t *testing.T)
 	expect("auth:ack;;<EOF>")
 	expect("conn:alive;;<EOF>") // From here on it has a session to end.
 
+	startAndEnd := timeToStartAndEnd(t)
 	began := time.Now()
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -111,7 +114,23 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0WithinTwoSeconds(t *testing.T)
 		t.Errorf("said %q at last (%v)", last, err)
 	}
 	conn.Close()
-	if err := c.Wait(); err != nil || time.Since(began) > 2*time.Second {
-		t.Errorf("ended with %v after %v\n%s", err, time.Since(began), &stderr)
+	err = c.Wait()
+	took := time.Since(began)
+	t.Logf("ended after %v; a process that starts and ends takes %v", took, startAndEnd)
+	if err != nil || took > 20*startAndEnd {
+		t.Errorf("ended with %v after %v, where a process that starts and ends takes %v\n%s", err, took, startAndEnd, &stderr)
 	}
+}
+
+// timeToStartAndEnd is the longest of a few runs: whatever else is slow now is slow for them too.
+func timeToStartAndEnd(t *testing.T) (longest time.Duration) {
+	t.Helper()
+	for range 5 {
+		began := time.Now()
+		if err := refinery(t.Context(), "--help").Run(); err != nil {
+			t.Fatal(err)
+		}
+		longest = max(longest, time.Since(began))
+	}
+	return longest
 }
