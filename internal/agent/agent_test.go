@@ -25,6 +25,7 @@ func TestAuthenticatesBecomesReadyAndPublishesTheUpstream(t *testing.T) {
 	m.accept(p.certificate)
 	config := newConfig(t, m.address)
 	put(t, config.CertificateDir, p.files(ca))
+	began := time.Now().Truncate(time.Second) // as what is published
 	n := startNode(t, config)
 	n.awaitReady(t)
 
@@ -48,8 +49,8 @@ func TestAuthenticatesBecomesReadyAndPublishesTheUpstream(t *testing.T) {
 	if err := json.Unmarshal(content, &got); err != nil {
 		t.Fatal(err)
 	}
-	if since := time.Since(got.Since); since < 0 || since > time.Minute {
-		t.Errorf("since: %v", got.Since)
+	if got.Since.Before(began) || got.Since.After(time.Now()) {
+		t.Errorf("since %v, and the node was started at %v", got.Since, began)
 	}
 	got.Since = time.Time{}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -214,15 +215,18 @@ func TestStoppingClosesTheSessionOrderly(t *testing.T) {
 	m.accept(p.certificate)
 	config := newConfig(t, m.address)
 	put(t, config.CertificateDir, p.files(ca))
+	began := time.Now()
 	n := startNode(t, config)
 	n.awaitReady(t)
+	starting := time.Since(began)
 
-	began := time.Now()
+	began = time.Now()
 	if err := n.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("stopping took %v", took)
+	// The master closes at once, so nothing is waited for.
+	if took := time.Since(began); took > 20*starting {
+		t.Errorf("stopping took %v, where starting took %v", took, starting)
 	}
 	var closed []error
 	eventually(t, "the master is told", func() bool {
@@ -273,8 +277,8 @@ func TestStoppingDoesNotWaitForAMasterThatDoesNotRead(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(2 * time.Second):
-		t.Error("Run did not return within 2 s")
+	case <-time.After(protocol.DefaultWriteTimeout): // by which the write is given up
+		t.Error("Run waits for the write")
 	}
 }
 

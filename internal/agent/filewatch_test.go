@@ -104,7 +104,7 @@ func TestADirectoryIsWatchedThatComesLateOrIsMadeAnew(t *testing.T) {
 			select {
 			case e := <-w.events():
 				drained = e.Name == directory && e.Has(fsnotify.Remove)
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("round %d: that it is gone is not told", round)
 			}
 		}

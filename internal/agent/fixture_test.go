@@ -33,16 +33,19 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// eventually polls until ok, and fails the test with what was waited for if that takes longer than 30 s.
+// patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
+const patience = time.Minute
+
+// eventually polls until ok, and fails the test with what was waited for if its patience ends.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("not within 30 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		case <-tick.C:
 		}
 	}

@@ -82,7 +82,12 @@ type plant struct {
 	authority *authority
 	directory string
 	shared    string // file of the shared certificate, if any
+	// lease is that of the masters. So long a one does not run out in a test, however slow the machine is.
+	lease time.Duration
 }
+
+// patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
+const patience = time.Minute
 
 func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
 	t.Helper()
@@ -103,7 +108,7 @@ func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
 	})
-	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: newAuthority(t, "plant")}
+	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: newAuthority(t, "plant"), lease: time.Hour}
 	p.directory = p.authority.directory(t)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "plant-"}}
 	p.must(c.Create(p.ctx, namespace))
@@ -178,7 +183,7 @@ func (p *plant) master() *v1alpha1.ClusterMaster {
 // eventually waits on the watch of a Refinery until its status is as wanted.
 func (p *plant) eventually(name, what string, is func(*v1alpha1.Refinery) bool) *v1alpha1.Refinery {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	w, err := p.client.Watch(ctx, &v1alpha1.RefineryList{}, client.InNamespace(p.namespace))
 	p.must(err)
@@ -200,7 +205,7 @@ func (p *plant) eventually(name, what string, is func(*v1alpha1.Refinery) bool) 
 // eventuallyMaster waits on the watch of the ClusterMaster.
 func (p *plant) eventuallyMaster(what string, is func(*v1alpha1.ClusterMaster) bool) *v1alpha1.ClusterMaster {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	w, err := p.client.Watch(ctx, &v1alpha1.ClusterMasterList{}, client.InNamespace(p.namespace))
 	p.must(err)
@@ -233,7 +238,7 @@ func (p *plant) start(pod string) *process {
 		Listen: loopback.Reserve(p.T), HealthAddress: loopback.Reserve(p.T)}
 	m, err := NewMaster(o, rest.CopyConfig(p.config), p.logger(pod))
 	p.must(err)
-	m.leaseDuration, m.renewDeadline, m.retryPeriod = 3*time.Second, 2*time.Second, 200*time.Millisecond
+	m.leaseDuration, m.renewDeadline, m.retryPeriod = p.lease, p.lease*2/3, 200*time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx) }()

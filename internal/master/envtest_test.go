@@ -148,7 +148,7 @@ func TestARefusedVersionIsShownAndLetInOnceItIsAccepted(t *testing.T) {
 // eventuallyEvent waits for an event with this reason and a note that begins so.
 func (p *plant) eventuallyEvent(reason, note string) {
 	p.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	w, err := p.client.Watch(ctx, &eventsv1.EventList{}, client.InNamespace(p.namespace))
 	p.must(err)
@@ -236,7 +236,7 @@ func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 // until waits for something that no watch brings.
 func (p *plant) until(what string, is func() bool) {
 	p.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {

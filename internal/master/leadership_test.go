@@ -84,14 +84,10 @@ func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
 	if listens(second.address) {
 		t.Error("the standby listens")
 	}
-	began := time.Now()
-	first.stop()
+	first.stop() // which gives the Lease back: it would run out long after this test
 	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool {
 		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-1" && m.Status.Active.Epoch == 2
 	})
-	if took := time.Since(began); took > 3*time.Second { // sooner than the Lease runs out
-		t.Errorf("taking over took %s", took)
-	}
 	p.until("listening", func() bool { return listens(second.address) })
 	if listens(first.address) {
 		t.Error("the former master listens")
@@ -153,6 +149,7 @@ func TestNodesAreSentAwayWellWithinTheGraceOfTheNextMaster(t *testing.T) {
 
 func TestAMasterThatLosesItsLeaseClosesItsSessionsAndStandsBy(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.lease = 3 * time.Second
 	certificate := p.refinery("press", 1)
 	m := p.start("alpha-0")
 	p.node(m, "press/a", certificate)
