@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -32,7 +31,7 @@ const operatorProcess = "RUN_AS_OPERATOR"
 func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
 	requireServer(t)
 	g := NewWithT(t)
-	g.SetDefaultEventuallyTimeout(30 * time.Second)
+	g.SetDefaultEventuallyTimeout(patience)
 	admin, err := server.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, restConfig)
 	g.Expect(err).NotTo(HaveOccurred())
 	kubeconfig, err := admin.KubeConfig()
@@ -87,7 +86,7 @@ func status(url, bearer string) func() int {
 }
 
 func fetch(url, bearer string) (code int, body string) {
-	insecure := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	insecure := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it serves a certificate of its own making
 	}}
 	request, err := http.NewRequest(http.MethodGet, url, nil)

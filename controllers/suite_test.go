@@ -98,10 +98,13 @@ func requireServer(t *testing.T) {
 	}
 }
 
+// patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
+const patience = time.Minute
+
 func TestControllers(t *testing.T) {
 	requireServer(t)
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(15 * time.Second)
+	SetDefaultEventuallyTimeout(patience)
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
 	SetDefaultConsistentlyDuration(500 * time.Millisecond)
 	RunSpecs(t, "Controllers")

@@ -15,7 +15,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// attackerConfig is one kind of attack: so many attackers, each of which attacks again and again, with a pause.
+// attackerConfig is one kind of attack: so many attackers, each of which attacks again and again, with a pause, until it
+// is told to stop.
 type attackerConfig struct {
 	Identity identity
 	Address  string
@@ -23,21 +24,21 @@ type attackerConfig struct {
 	Workers  int
 	Sources  int // addresses that they come from
 	Pause    time.Duration
-	For      time.Duration
+	// For is how long it attacks at least: until it has done what the test is about, on a slow machine for longer.
+	For time.Duration
 }
 
 // attackerReport says what was done: how many connections were opened, and how many bytes written to them.
 type attackerReport struct{ Opened, Bytes int64 }
 
-// attacker attacks until its time is up.
+// attacker attacks until it is told to stop.
 type attacker struct {
 	node
 	number int
-	until  time.Time
 	report *attackerReport
 }
 
-// attacks are the kinds: each is one attack of one attacker, which ends when the master closes or the time is up.
+// attacks are the kinds: each is one attack of one attacker, which ends when the master closes or the attack is over.
 var attacks = map[string]func(ctx context.Context, a *attacker){
 	"silent":              silent,
 	"dribble":             dribbleHello,
@@ -58,16 +59,14 @@ var attacks = map[string]func(ctx context.Context, a *attacker){
 	"panic closed":        func(ctx context.Context, a *attacker) { panicking(ctx, a, "closed") },
 }
 
-// runAttacker attacks for its time and answers with what was done when asked after it.
+// runAttacker attacks until its orders end or one of them is "stop", and answers each with what was done so far.
 func runAttacker(config attackerConfig, orders <-chan string, answer func(any)) error {
 	attack := attacks[config.Kind]
 	if attack == nil {
 		return fmt.Errorf("no such attack: %q", config.Kind)
 	}
 	answer("attacking")
-	ctx, cancel := context.WithTimeout(context.Background(), config.For)
-	defer cancel()
-	until, _ := ctx.Deadline()
+	ctx, cancel := context.WithCancel(context.Background())
 	var report attackerReport
 	tlsConfig := config.Identity.client()
 	var attackers sync.WaitGroup
@@ -79,15 +78,20 @@ func runAttacker(config attackerConfig, orders <-chan string, answer func(any)) 
 			// They begin spread over a second, or over the pause.
 			rest(ctx, max(time.Second, config.Pause)*time.Duration(i)/time.Duration(config.Workers))
 			for ctx.Err() == nil {
-				attack(ctx, &attacker{n, i, until, &report})
+				attack(ctx, &attacker{n, i, &report})
 				rest(ctx, config.Pause)
 			}
 		})
 	}
-	attackers.Wait()
-	for range orders {
-		answer(report)
+	for order := range orders {
+		if order == "stop" {
+			cancel()
+			attackers.Wait()
+		}
+		answer(attackerReport{atomic.LoadInt64(&report.Opened), atomic.LoadInt64(&report.Bytes)})
 	}
+	cancel()
+	attackers.Wait()
 	return nil
 }
 
@@ -106,11 +110,11 @@ func (a *attacker) open(ctx context.Context) *net.TCPConn {
 		return nil
 	}
 	atomic.AddInt64(&a.report.Opened, 1)
-	_ = conn.SetDeadline(a.until)
+	context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return conn
 }
 
-// outlast reads until the master closes or the time is up.
+// outlast reads until the master closes or the attack is over.
 func outlast(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
 func (a *attacker) write(conn net.Conn, b []byte) bool {
@@ -153,7 +157,7 @@ func (a *attacker) establish(ctx context.Context) *tls.Conn {
 		return nil
 	}
 	atomic.AddInt64(&a.report.Opened, 1)
-	_ = conn.SetDeadline(a.until)
+	context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return conn
 }
 
@@ -268,8 +272,10 @@ func garbage(ctx context.Context, a *attacker) {
 			return
 		}
 		a.write(conn, b)
-		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		_, _ = io.Copy(io.Discard, conn)
+		if ctx.Err() == nil {
+			_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			_, _ = io.Copy(io.Discard, conn)
+		}
 		_ = conn.Close()
 	}
 }

@@ -14,9 +14,10 @@ import (
 
 // fleetConfig says how many good nodes there are, and where they connect to.
 type fleetConfig struct {
-	Identity identity
-	Address  string
-	Size     int
+	Identity      identity
+	Address       string
+	Size          int
+	AliveInterval time.Duration
 }
 
 // fleetReport counts every heartbeat. A heartbeat is missed when it is not answered within the alive timeout, or when
@@ -28,6 +29,8 @@ type fleetReport struct {
 }
 
 type goodFleet struct {
+	aliveInterval time.Duration
+
 	mu     sync.Mutex
 	report fleetReport
 	stop   chan struct{}
@@ -38,7 +41,7 @@ const aliveMessage = "conn:alive;;<EOF>"
 // runFleet joins all nodes, answers, and keeps them alive until its orders end. "report" answers what happened since;
 // "stop" has every node wait for the answer it is owed, and leave.
 func runFleet(config fleetConfig, orders <-chan string, answer func(any)) error {
-	f := &goodFleet{stop: make(chan struct{})}
+	f := &goodFleet{aliveInterval: config.AliveInterval, stop: make(chan struct{})}
 	var joining, living sync.WaitGroup
 	failures := make(chan error, config.Size)
 	turns := make(chan struct{}, 48)
@@ -85,14 +88,14 @@ func (f *goodFleet) current() fleetReport {
 // live sends a heartbeat each interval and waits for the answer, until stopped.
 func (f *goodFleet) live(conn *tls.Conn) {
 	defer conn.Close()
-	next := time.Now().Add(rand.N(aliveInterval))
+	next := time.Now().Add(rand.N(f.aliveInterval))
 	for {
 		select {
 		case <-f.stop:
 			return
 		case <-time.After(time.Until(next)):
 		}
-		next = next.Add(aliveInterval)
+		next = next.Add(f.aliveInterval)
 		if err := f.beat(conn); err != nil {
 			f.mu.Lock()
 			f.report.InSession--
@@ -107,7 +110,7 @@ func (f *goodFleet) live(conn *tls.Conn) {
 
 func (f *goodFleet) beat(conn *tls.Conn) error {
 	begin := time.Now()
-	_ = conn.SetDeadline(begin.Add(aliveTimeout))
+	_ = conn.SetDeadline(begin.Add(missedBeats * f.aliveInterval))
 	f.mu.Lock()
 	f.report.Sent++
 	f.mu.Unlock()

@@ -24,6 +24,9 @@ const (
 	configVariable = "ATTACK_CONFIG"
 )
 
+// patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
+const patience = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	raiseDescriptors()
 	switch role := os.Getenv(roleVariable); role {
@@ -153,7 +156,7 @@ func (p *process) answer(v any) {
 		if err := json.NewDecoder(strings.NewReader(string(b))).Decode(v); err != nil {
 			p.t.Fatalf("%s said %s: %v", p.name, b, err)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		p.t.Fatalf("%s does not answer", p.name)
 	}
 }

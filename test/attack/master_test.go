@@ -17,13 +17,14 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// Alive timers are short, so that a heartbeat that is missed shows within an attack. Everything else is the default.
-const (
-	aliveInterval = time.Second
-	aliveTimeout  = 3 * time.Second
-)
+// masterConfig has an alive interval that is short, so that a heartbeat that is missed shows within an attack: after
+// missedBeats of them. Everything else is the default.
+type masterConfig struct {
+	Identity      identity
+	AliveInterval time.Duration
+}
 
-type masterConfig struct{ Identity identity }
+const missedBeats = 3
 
 // masterReport is what the master answers to any order.
 type masterReport struct {
@@ -118,7 +119,7 @@ func runMaster(config masterConfig, orders <-chan string, answer func(any)) erro
 	c := &counting{report: masterReport{Closed: map[string]int{}, GoodClosed: map[string]int{}, Refused: map[string]int{}}}
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = config.Identity.server()
-	o.AliveInterval, o.AliveTimeout = aliveInterval, aliveTimeout
+	o.AliveInterval, o.AliveTimeout = config.AliveInterval, missedBeats*config.AliveInterval
 	o.OnRefused, o.OnPanic = c.refused, c.panicked
 	server, err := protocol.NewServer(c, o)
 	if err != nil {

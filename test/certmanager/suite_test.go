@@ -59,12 +59,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// patience is after how long a spec gives up on what must happen. It says nothing about how soon that has to be.
+const patience = 2 * time.Minute
+
 func TestCertManager(t *testing.T) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" || os.Getenv("CERT_MANAGER") == "" {
 		t.Skip("KUBEBUILDER_ASSETS and CERT_MANAGER are not set; make test-certmanager sets them")
 	}
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(30 * time.Second)
+	SetDefaultEventuallyTimeout(patience)
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
 	SetDefaultConsistentlyDuration(500 * time.Millisecond)
 	format.MaxLength = 0
