@@ -130,6 +130,9 @@ func (s issuedSecret) judge(secret *corev1.Secret, now time.Time) (held, verdict
 	v := verdict{good: true, due: s.authority.RenewAt(h.leaf(), s.before)}
 	switch outdated := s.authority.Key != nil && s.outdated(h); {
 	case outdated && s.hold:
+		if !s.authority.Signed(h.leaf()) {
+			v.due = h.leaf().NotAfter // what takes its place would not be let in
+		}
 		v.keepBundle = s.attests
 	case outdated:
 		if anew := s.authority.Since.Add(spread(s.owner.GetUID(), s.window)); v.due.IsZero() || anew.Before(v.due) {
@@ -154,8 +157,9 @@ func (s issuedSecret) bundle(h held, v verdict) []byte {
 	return s.authority.BundlePEM()
 }
 
-// renew issues a new certificate, to be put in the place of current.
-func (s issuedSecret) renew(current held) (held, verdict, error) {
+// renew issues a new certificate, to be put in the place of current. What judge would have replaced at once is a
+// *pki.Problem: it would be issued again and again.
+func (s issuedSecret) renew(current held, now time.Time) (held, verdict, error) {
 	pair, err := s.issue()
 	if err != nil {
 		return held{}, verdict{}, err
@@ -164,7 +168,18 @@ func (s issuedSecret) renew(current held) (held, verdict, error) {
 	if err != nil {
 		return held{}, verdict{}, err
 	}
-	return held{chain: chain, pair: pair, uid: current.uid, obtained: current.obtained}, verdict{due: s.authority.RenewAt(chain[0], s.before)}, nil
+	issued := held{chain: chain, pair: pair, bundle: s.authority.BundlePEM(), uid: current.uid, obtained: current.obtained}
+	if s.attests && !s.authority.IsIn(issued.bundle) {
+		return held{}, verdict{}, &pki.Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf(
+			"the trust bundle of the certificate authority has %d bytes, more than the %d that are read; leave certificates out of it", len(issued.bundle), pki.MaxPEMBytes)}
+	}
+	due := s.authority.RenewAt(chain[0], s.before)
+	if !due.IsZero() && !now.Before(due) {
+		return held{}, verdict{}, &pki.Problem{Reason: v1alpha1.ReasonAuthorityConstrained, Message: fmt.Sprintf(
+			"what the certificate authority %s signs would be due for renewal the moment it is issued; use one that lives longer, or lower spec.certificates.renewBefore",
+			s.authority.Name())}
+	}
+	return issued, verdict{due: due}, nil
 }
 
 // replacedBy makes desired replace the Secret that h was read from. One that cert-manager filled names no issuer

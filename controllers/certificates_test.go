@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 func TestFleetRenewsSpreadOverATenthOfTheDuration(t *testing.T) {
@@ -107,5 +108,28 @@ func TestOverlapBeginsWhenTheAuthorityIsReplacedForEverybody(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestIssuedCertificateIsNotDueAtOnce(t *testing.T) {
+	now := time.Now()
+	pair, err := pki.NewAuthority("alpha", v1alpha1.DefaultCADuration, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity := v1alpha1.RefineryIdentity("alpha", "plant", "press")
+	for before, want := range map[time.Duration]string{
+		authority.LeafDuration / 3: "",
+		authority.LeafDuration:     v1alpha1.ReasonAuthorityConstrained,
+	} {
+		secret := issuedSecret{authority: authority, before: before, issue: func() (pki.PEMPair, error) { return authority.IssueClient("press", identity, now) }}
+		_, _, err := secret.renew(held{}, now)
+		if p := pki.AsProblem(err); (p == nil) != (want == "") || (p != nil && p.Reason != want) {
+			t.Errorf("renewed %s before its end: got %v, want %q", before, err, want)
+		}
 	}
 }

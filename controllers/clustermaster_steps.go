@@ -162,15 +162,23 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	if err != nil {
 		return err
 	}
+	var issued held
+	var fresh verdict
+	if v.renew || !s.authority.Signed(current.leaf()) { // before another takes its place: it has to be able to
+		if issued, fresh, err = secret.renew(current, r.Clock.Now()); pki.AsProblem(err) != nil {
+			s.refuseIssued(current.leaf(), pki.AsProblem(err))
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 	if s.handsOver {
 		if err := r.handOver(ctx, s, &secret, current, &v); err != nil {
 			return err
 		}
 	}
 	if v.renew {
-		if current, v, err = secret.renew(current); err != nil {
-			return err
-		}
+		current, v = issued, fresh
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
 	if brought, named := s.master.NamedAuthority(); named {
@@ -186,6 +194,15 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	s.found(v1alpha1.ReasonIssued, issuedByOperator(secret.name))
 	s.agenda.renewal(v, current.leaf(), s.now)
 	return nil
+}
+
+// refuseIssued tells why the authority cannot issue. What is in use stays so, and nothing is written.
+func (s *masterScope) refuseIssued(inUse *x509.Certificate, p *pki.Problem) {
+	s.certificate.leaf = inUse
+	s.foundWrong(p.Reason, "the certificate authority cannot issue: "+p.Message)
+	if inUse != nil {
+		s.agenda.atFuture(inUse.NotAfter.Add(time.Second), s.now)
+	}
 }
 
 func (r *ClusterMasterReconciler) issuedSecret(s *masterScope) issuedSecret {

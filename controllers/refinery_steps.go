@@ -193,12 +193,12 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		s.foundWrong(current.leaf(), v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return nil
-	case v.renew && v.good:
-		if current, v, next, err = r.renewListed(s, secret, current, v); err != nil {
-			return err
-		}
 	case v.renew:
-		if current, v, err = secret.renew(current); err != nil {
+		inUse := current.leaf()
+		if current, v, next, err = r.renew(s, secret, current, v); pki.AsProblem(err) != nil {
+			s.refuseIssued(inUse, pki.AsProblem(err))
+			return nil
+		} else if err != nil {
 			return err
 		}
 	default:
@@ -214,6 +214,22 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	return nil
 }
 
+// refuseIssued tells why the authority cannot issue. What is in use stays so, and nothing is written.
+func (s *refineryScope) refuseIssued(inUse *x509.Certificate, p *pki.Problem) {
+	s.foundWrong(inUse, p.Reason, fmt.Sprintf("the certificate authority of ClusterMaster %s cannot issue: %s", s.master.Name, p.Message))
+	if inUse != nil {
+		s.agenda.atFuture(inUse.NotAfter.Add(time.Second), s.now)
+	}
+}
+
+func (r *RefineryReconciler) renew(s *refineryScope, secret issuedSecret, current held, v verdict) (held, verdict, *x509.Certificate, error) {
+	if v.good {
+		return r.renewListed(s, secret, current, v)
+	}
+	current, v, err := secret.renew(current, r.Clock.Now())
+	return current, v, nil, err
+}
+
 // renewListed puts a new certificate in the place of a good one in two passes: the first has it listed in status,
 // as next, and the second, which sees it listed, puts it into the Secret. So no node presents it too early,
 // wherever the operator stops.
@@ -224,7 +240,7 @@ func (r *RefineryReconciler) renewListed(s *refineryScope, secret issuedSecret, 
 	r.mu.Unlock()
 	if !ok || issued.uid != current.uid || secret.verify(issued.chain) != nil || !secret.authority.Signed(issued.leaf()) {
 		var err error
-		if issued, _, err = secret.renew(current); err != nil {
+		if issued, _, err = secret.renew(current, r.Clock.Now()); err != nil {
 			return held{}, verdict{}, nil, err
 		}
 		r.mu.Lock()
@@ -246,7 +262,7 @@ func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Autho
 		authority: authority,
 		before:    renewBefore(s.master, s.refinery.UID),
 		window:    reissueWindow(s.master),
-		hold:      authority != nil && !hasLoaded(s.master, authority),
+		hold:      authority != nil && (!hasLoaded(s.master, authority) || !isServed(s.master, authority)),
 		attests:   true,
 		verify: func(chain []*x509.Certificate) error {
 			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
@@ -255,6 +271,13 @@ func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Autho
 			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), r.Clock.Now())
 		},
 	}
+}
+
+// isServed reports whether an authority stands in the trust bundle of its master, as far as that was ever written: it
+// does not where it cannot issue what the master serves.
+func isServed(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
+	trusted := m.Status.Authorities
+	return len(trusted) == 0 || slices.Contains(trusted, v1alpha1.Fingerprint(authority.Certificates[0]))
 }
 
 func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *refineryScope) error {

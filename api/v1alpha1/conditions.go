@@ -105,6 +105,9 @@ const (
 	ReasonAuthorityNotReady = "AuthorityNotReady"
 	// ReasonAuthorityWithoutKey: the certificate authority came without its key; certificates must be brought.
 	ReasonAuthorityWithoutKey = "AuthorityWithoutKey"
+	// ReasonAuthorityConstrained: a constraint of the certificate authority (names, extended key usage, path length)
+	// forbids the certificate.
+	ReasonAuthorityConstrained = "AuthorityConstrained"
 	// ReasonIssuerNotInstalled: certificates.issuerRef is set and the cluster has no cert-manager. Goes on when it has.
 	ReasonIssuerNotInstalled = "IssuerNotInstalled"
 	// ReasonIssuerNotReady: cert-manager has not issued the certificate yet; the message carries its words.

@@ -23,25 +23,35 @@ const (
 // ErrWithoutKey is returned when an authority that came without its key is asked to issue.
 var ErrWithoutKey = errors.New("the certificate authority has no key to issue with")
 
-// IssueServer issues a certificate for TLS server authentication under the given DNS names.
+// IssueServer issues a certificate for TLS server authentication under the given DNS names. One that VerifyServer
+// would refuse, since a constraint of the authority forbids it, is not returned: the error is its *Problem.
 func (a *Authority) IssueServer(commonName string, dnsNames []string, now time.Time) (PEMPair, error) {
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: commonName},
 		DNSNames:    dnsNames,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, now)
+	}, now, func(signing *Authority, chain []*x509.Certificate) error {
+		return signing.VerifyServer(chain, dnsNames, now)
+	})
 }
 
-// IssueClient issues a certificate for TLS client authentication whose one URI SAN is identity.
+// IssueClient issues a certificate for TLS client authentication whose one URI SAN is identity. One that VerifyClient
+// would refuse is not returned, as with IssueServer.
 func (a *Authority) IssueClient(commonName string, identity *url.URL, now time.Time) (PEMPair, error) {
 	return a.issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: commonName},
 		URIs:        []*url.URL{identity},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, now)
+	}, now, func(signing *Authority, chain []*x509.Certificate) error {
+		return signing.VerifyClient(chain, identity, now)
+	})
 }
 
-func (a *Authority) issue(template *x509.Certificate, now time.Time) (PEMPair, error) {
+// issue signs template and verifies the result by the certificate that signed it alone: those that are trusted beside
+// it may be gone tomorrow.
+func (a *Authority) issue(template *x509.Certificate, now time.Time,
+	verify func(signing *Authority, chain []*x509.Certificate) error,
+) (PEMPair, error) {
 	if a.Key == nil {
 		return PEMPair{}, ErrWithoutKey
 	}
@@ -64,6 +74,13 @@ func (a *Authority) issue(template *x509.Certificate, now time.Time) (PEMPair, e
 	der, err := x509.CreateCertificate(rand.Reader, template, signing, key.Public(), a.Key)
 	if err != nil {
 		return PEMPair{}, fmt.Errorf("sign a certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return PEMPair{}, fmt.Errorf("parse the signed certificate: %w", err)
+	}
+	if err := verify(&Authority{Certificates: a.Certificates[:1]}, []*x509.Certificate{leaf}); err != nil {
+		return PEMPair{}, err
 	}
 	return encodePair(der, key)
 }

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/url"
@@ -68,10 +69,14 @@ func (a *Authority) verify(leaf *x509.Certificate, above []*x509.Certificate, us
 		CurrentTime:   now,
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
+	if err == nil {
+		return nil
+	}
+	if p := constrained(err, leaf, slices.Concat(above, a.Certificates), usage, role); p != nil {
+		return p
+	}
 	var invalid x509.CertificateInvalidError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
 		return problemf(v1alpha1.ReasonWrongUsage,
 			"the certificate %s may not be used for TLS %s authentication; put in one whose extended key usage has it", nameOf(leaf), role)
@@ -82,6 +87,59 @@ func (a *Authority) verify(leaf *x509.Certificate, above []*x509.Certificate, us
 			"the certificate %s was issued by %q and is not signed by the authority that the master trusts, %s; put in one that is, followed by its intermediates in order if it has any",
 			nameOf(leaf), leaf.Issuer.String(), a.Name())
 	}
+}
+
+// constrained returns what an authority above leaf forbids, or nil where err has another cause.
+func constrained(err error, leaf *x509.Certificate, above []*x509.Certificate, usage x509.ExtKeyUsage, role string) error {
+	const advice = "use a certificate authority without that constraint"
+	var invalid x509.CertificateInvalidError
+	var unhandled x509.UnhandledCriticalExtension
+	switch isInvalid := errors.As(err, &invalid); {
+	case isInvalid && invalid.Reason == x509.IncompatibleUsage && allows(leaf, usage):
+		for _, c := range above {
+			if !allows(c, usage) {
+				return problemf(v1alpha1.ReasonAuthorityConstrained,
+					"the extended key usage of the certificate authority %s does not allow TLS %s authentication, so the certificate %s is not valid for it; %s",
+					nameOf(c), role, nameOf(leaf), advice)
+			}
+		}
+	case isInvalid && invalid.Reason == x509.CANotAuthorizedForThisName:
+		return problemf(v1alpha1.ReasonAuthorityConstrained,
+			"the name constraints of the certificate authority forbid the certificate %s: %.512s; %s", nameOf(leaf), invalid.Detail, advice)
+	case isInvalid && invalid.Reason == x509.TooManyIntermediates:
+		return problemf(v1alpha1.ReasonAuthorityConstrained,
+			"the path length of the certificate authority %s forbids the intermediates between it and the certificate %s; %s",
+			nameOf(invalid.Cert), nameOf(leaf), advice)
+	case isInvalid && invalid.Reason == x509.NoValidChains:
+		return problemf(v1alpha1.ReasonAuthorityConstrained,
+			"the certificate authority has constraints that the certificate %s does not meet: %.512s; %s", nameOf(leaf), invalid.Detail, advice)
+	case errors.As(err, &unhandled):
+		for _, c := range above {
+			if len(c.UnhandledCriticalExtensions) > 0 {
+				return problemf(v1alpha1.ReasonAuthorityConstrained,
+					"the certificate authority %s has a critical extension that is not supported, %v%s; %s",
+					nameOf(c), c.UnhandledCriticalExtensions[0], extensionHint(c.UnhandledCriticalExtensions[0]), advice)
+			}
+		}
+	}
+	return nil
+}
+
+// allows reports whether the extended key usage of a certificate has usage, or has no bounds.
+func allows(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
+	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
+		slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// oidNameConstraints is id-ce-nameConstraints (RFC 5280, section 4.2.1.10).
+var oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+
+// extensionHint says in words what an extension is.
+func extensionHint(id asn1.ObjectIdentifier) string {
+	if id.Equal(oidNameConstraints) {
+		return " (name constraints of a kind that cannot be checked, such as directory names)"
+	}
+	return ""
 }
 
 func checkValidity(c *x509.Certificate, now time.Time) error {
