@@ -9,21 +9,24 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"time"
 	"unicode/utf8"
+
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
+// Names of the files in --certificate-dir: those of a kubernetes.io/tls Secret with a trust bundle.
 const (
-	maxFileBytes = 64 << 10 // of each certificate file; a chain of four ECDSA certificates has about 4 KiB
-
-	// names of the files in --certificate-dir, those of a kubernetes.io/tls Secret with a trust bundle
 	certificateFile = "tls.crt"
 	keyFile         = "tls.key"
 	authorityFile   = "ca.crt"
 )
+
+// sharedFile stands for --shared-certificate-file, whatever its name is.
+const sharedFile = "shared certificate"
 
 // credentials are one consistent reading of the certificate files.
 type credentials struct {
@@ -57,100 +60,45 @@ func (f credentialFiles) directories() []string {
 	return all
 }
 
-// fileContents are the raw files; nil for those that are not needed.
-type fileContents struct{ certificate, key, authority, shared []byte }
-
-// sum tells one reading from another without keeping the key.
-func (c fileContents) sum() (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, part := range [][]byte{c.certificate, c.key, c.authority, c.shared} {
-		partSum := sha256.Sum256(part) // so that no byte can move from one file to the next unnoticed
-		h.Write(partSum[:])
+// read returns the files that the transport needs, and the shared certificate as sharedFile.
+func (f credentialFiles) read() (secretfiles.Files, error) {
+	var names []string
+	switch f.transport {
+	case MutualTLS:
+		names = []string{authorityFile, certificateFile, keyFile}
+	case ServerTLS:
+		names = []string{authorityFile}
 	}
-	h.Sum(sum[:0])
-	return sum
-}
-
-// read returns the files of one version of a mounted Secret: the kubelet switches all of them at once by renaming the
-// link ..data, so it is followed once and not for each file. It then removes the old version, perhaps while that is being read.
-func (f credentialFiles) read() (c fileContents, err error) {
-	directory := mounted(f.directory)
-	for {
-		if c, err = f.readFrom(directory); err == nil {
-			return c, nil
-		}
-		now := mounted(f.directory)
-		if now == directory {
-			return c, err
-		}
-		directory = now
-	}
-}
-
-func (f credentialFiles) readFrom(directory string) (c fileContents, err error) {
-	if f.transport != Plaintext {
-		c.authority, err = readBounded(filepath.Join(directory, authorityFile))
-		if f.transport == MutualTLS && err == nil {
-			if c.certificate, err = readBounded(filepath.Join(directory, certificateFile)); err == nil {
-				c.key, err = readBounded(filepath.Join(directory, keyFile))
-			}
-		}
-		if err != nil {
-			return fileContents{}, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
-		}
+	files, err := secretfiles.Read(f.directory, names...)
+	if err != nil {
+		return nil, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
 	}
 	if f.shared != "" {
-		if c.shared, err = readBounded(f.shared); err != nil {
-			return fileContents{}, fmt.Errorf("--shared-certificate-file: %w", err)
+		name := filepath.Base(f.shared)
+		shared, err := secretfiles.Read(filepath.Dir(f.shared), name)
+		if err != nil {
+			return nil, fmt.Errorf("--shared-certificate-file: %w", err)
 		}
+		files[sharedFile] = shared[name]
 	}
-	return c, nil
+	return files, nil
 }
 
-// mounted is the version that the kubelet's link points to, whether or not it still exists; without a link the directory.
-func mounted(directory string) string {
-	target, err := os.Readlink(filepath.Join(directory, "..data"))
-	switch {
-	case err != nil:
-		return directory
-	case filepath.IsAbs(target):
-		return target
-	}
-	return filepath.Join(directory, target)
-}
-
-// readBounded names the file in its errors and never shows what is in it.
-func readBounded(path string) ([]byte, error) {
-	name := filepath.Base(path)
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s does not exist", name)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s cannot be opened: %w", name, errors.Unwrap(err))
-	}
-	defer func() { _ = f.Close() }() // only read
-	content, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%s cannot be read: %w", name, errors.Unwrap(err))
-	case len(content) > maxFileBytes:
-		return nil, fmt.Errorf("%s is larger than %d KiB", name, maxFileBytes>>10)
-	}
-	return content, nil
-}
-
-// parse says whether the files are any good together. Whether anybody trusts them, the master decides.
-func (f credentialFiles) parse(c fileContents) (*credentials, error) {
+// parse checks that the files are usable together. Whether the master trusts them, it decides itself.
+func (f credentialFiles) parse(files secretfiles.Files) (*credentials, error) {
 	parsed := &credentials{}
 	if f.transport != Plaintext {
+		authorities, err := pemtext.Certificates(authorityFile, files[authorityFile])
+		if err != nil {
+			return nil, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
+		}
 		parsed.roots = x509.NewCertPool()
-		if !parsed.roots.AppendCertsFromPEM(c.authority) {
-			return nil, fmt.Errorf("--certificate-dir=%s: %s holds no certificate in PEM", f.directory, authorityFile)
+		for _, authority := range authorities {
+			parsed.roots.AddCert(authority)
 		}
 	}
 	if f.transport == MutualTLS {
-		pair, err := tls.X509KeyPair(c.certificate, c.key)
+		pair, err := tls.X509KeyPair(files[certificateFile], files[keyFile])
 		if err != nil {
 			return nil, fmt.Errorf("--certificate-dir=%s: %s and %s are no pair: %w", f.directory, certificateFile, keyFile, err)
 		}
@@ -159,9 +107,12 @@ func (f credentialFiles) parse(c fileContents) (*credentials, error) {
 		parsed.proof = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}))
 	}
 	if f.shared != "" {
-		shared := bytes.TrimSpace(c.shared)
-		if len(shared) == 0 || !utf8.Valid(shared) {
+		shared := bytes.TrimSpace(files[sharedFile])
+		switch {
+		case len(shared) == 0 || !utf8.Valid(shared):
 			return nil, errors.New("--shared-certificate-file: the file is empty or not UTF-8 text")
+		case len(shared) > protocol.DefaultAuthStartBytes:
+			return nil, fmt.Errorf("--shared-certificate-file: the file is larger than %d KiB, the longest that a master reads", protocol.DefaultAuthStartBytes>>10)
 		}
 		parsed.proof = string(shared)
 	}

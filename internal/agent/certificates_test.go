@@ -48,6 +48,38 @@ func TestFilesOfAMountedSecretAreReadAsOneVersion(t *testing.T) {
 	}
 }
 
+func TestSharedCertificateIsTextOfABoundedLength(t *testing.T) {
+	for _, test := range []struct{ name, content, want string }{
+		{"right", " secret\n", ""},
+		{"empty", "\n", "--shared-certificate-file: the file is empty or not UTF-8 text"},
+		{"not text", "\xff", "--shared-certificate-file: the file is empty or not UTF-8 text"},
+		{"at the bound", strings.Repeat("x", 64<<10) + "\n", ""},
+		{"over the bound", strings.Repeat("x", 64<<10+1), "--shared-certificate-file: the file is larger than 64 KiB, the longest that a master reads"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "shared")
+			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			files := credentialFiles{transport: Plaintext, shared: path}
+			contents, err := files.read()
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed, err := files.parse(contents)
+			if got := ""; err != nil {
+				if got = err.Error(); got != test.want {
+					t.Errorf("error %q, want %q", got, test.want)
+				}
+				return
+			}
+			if test.want != "" || parsed.proof != strings.TrimSpace(test.content) {
+				t.Errorf("accepted, want %q", test.want)
+			}
+		})
+	}
+}
+
 func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
 	t.Parallel()
 	ca, other := newAuthority(t), newAuthority(t)
@@ -61,7 +93,7 @@ func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
 		{"key missing", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate}, "tls.key does not exist"},
 		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt and tls.key are no pair"},
 		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.crt and tls.key are no pair"},
-		{"1 MiB of PEM", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte(strings.Repeat(string(right.certificate), 2000)), "tls.key": right.key}, "tls.crt is larger than 64 KiB"},
+		{"1 MiB of PEM", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte(strings.Repeat(string(right.certificate), 2000)), "tls.key": right.key}, "tls.crt is larger than 256 KiB"},
 		{"bundle without a certificate", map[string][]byte{"ca.crt": []byte("none"), "tls.crt": right.certificate, "tls.key": right.key}, "ca.crt holds no certificate"},
 		{"master not trusted", map[string][]byte{"ca.crt": other.pem, "tls.crt": right.certificate, "tls.key": right.key}, "certificate signed by unknown authority"},
 		{"certificate of another authority", map[string][]byte{"ca.crt": ca.pem, "tls.crt": wrong.certificate, "tls.key": wrong.key}, "denied by the master"},

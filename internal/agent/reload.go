@@ -76,14 +76,14 @@ func (s *credentialStore) watch(ctx context.Context) {
 
 // look reads the files once and takes them over if they are good and others than before.
 func (s *credentialStore) look() {
-	contents, err := s.files.read()
+	files, err := s.files.read()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
 		s.reject(err)
 		return
 	}
-	sum := contents.sum()
+	sum := files.Sum()
 	if s.usable != nil && sum == s.sum {
 		if s.problem != "" {
 			s.problem = ""
@@ -91,7 +91,7 @@ func (s *credentialStore) look() {
 		}
 		return
 	}
-	parsed, err := s.files.parse(contents)
+	parsed, err := s.files.parse(files)
 	if err != nil {
 		s.reject(err)
 		return
