@@ -1,0 +1,71 @@
+package logging
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"regexp"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/internal/cli"
+)
+
+var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT[^" ]+`)
+
+// The agent logs with slog, the operator and the masters with logr: one handler writes both.
+func TestEveryLoggerWritesTheSameKeys(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, `{"time":"T","level":"info","msg":"slog","n":1}
+{"time":"T","level":"warn","msg":"slog"}
+{"time":"T","level":"info","msg":"logr","logger":"a/b","level":7}
+{"time":"T","level":"error","msg":"logr","err":"broken"}
+`},
+		{[]string{"--log-level=debug", "--log-format=console"}, `time=T level=debug msg=slog
+time=T level=info msg=slog n=1
+time=T level=warn msg=slog
+time=T level=debug msg=logr
+time=T level=info msg=logr logger=a/b level=7
+time=T level=error msg=logr err=broken
+`},
+		{[]string{"--log-level=error"}, `{"time":"T","level":"error","msg":"logr","err":"broken"}
+`},
+	} {
+		var o Options
+		f := cli.New("operator")
+		o.Bind(f)
+		if err := f.Parse(test.args); err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		handler := o.Handler(&b)
+		log, logger := slog.New(handler), logr.FromSlogHandler(handler)
+		log.Debug("slog")
+		log.Info("slog", "n", 1)
+		log.Warn("slog")
+		logger.V(1).Info("logr")
+		logger.WithName("a").WithName("b").Info("logr", "level", 7)
+		logger.Error(errors.New("broken"), "logr")
+		if diff := cmp.Diff(test.want, timestamp.ReplaceAllString(b.String(), "T")); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", test.args, diff)
+		}
+	}
+}
+
+func TestWrongValuesAreNamed(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--log-level=loud": "--log-level=loud: write debug, info, warn or error",
+		"--log-format=xml": "--log-format=xml: write json or console",
+	} {
+		f := cli.New("operator")
+		new(Options).Bind(f)
+		if err := f.Parse([]string{arg}); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
