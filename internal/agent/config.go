@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/internal/cli"
+	"github.com/refinery-operator/refinery-operator/internal/logging"
 )
 
 // Transport is how the connection to the master is protected; its values are those of ClusterMaster spec.security.transport.
@@ -59,6 +61,8 @@ type Config struct {
 	HTTPAddress string
 	// HealthAddress serves /healthz, /readyz and /metrics; empty: not served.
 	HealthAddress string
+	// Log is what Main writes; Run is given a logger.
+	Log logging.Options
 }
 
 var (
@@ -159,7 +163,7 @@ func (c Config) validatePublishing() error {
 		if listen.address == "" {
 			continue
 		}
-		if _, err := splitPort(listen.address, 0); err != nil {
+		if _, err := cli.SplitHostPort(listen.address, 0); err != nil {
 			return fmt.Errorf("--%s=%q: %w; write for example --%s=%s, or --%s= to serve nothing", listen.flag, listen.address, err, listen.flag, listen.example, listen.flag)
 		}
 	}
@@ -186,7 +190,7 @@ func validateDirectory(path string) error {
 
 // validateHostPort accepts what can be dialed: a host and a port from 1 to 65535.
 func validateHostPort(address string) error {
-	host, err := splitPort(address, 1)
+	host, err := cli.SplitHostPort(address, 1)
 	if err != nil {
 		return err
 	}
@@ -194,17 +198,6 @@ func validateHostPort(address string) error {
 		return errors.New("the host is missing or malformed")
 	}
 	return nil
-}
-
-func splitPort(address string, lowest int) (host string, err error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", errors.New("it is not host:port")
-	}
-	if n, err := strconv.Atoi(port); err != nil || n < lowest || n > 65535 {
-		return "", fmt.Errorf("the port must be a number from %d to 65535", lowest)
-	}
-	return host, nil
 }
 
 // serverName is what the master's certificate is verified against.

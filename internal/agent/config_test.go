@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refinery-operator/refinery-operator/internal/logging"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -34,7 +35,7 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"id too long", []string{"--id=a/" + strings.Repeat("b", 252)}, "--id is 254 bytes long: use at most 253, for example --id=press/press-1"},
 		{"type", []string{"--type=a b"}, `--type="a b": write at most 63 letters, digits, '-', '_' and '.', for example --type=refinery`},
 		{"version", []string{"--version=one"}, `--version="one" is not a semantic version: write for example --version=0.1.0`},
-		{"interval no duration", []string{"--alive-interval=10"}, `--alive-interval="10": not a duration; write for example --alive-interval=10s`},
+		{"interval no duration", []string{"--alive-interval=10"}, "--alive-interval=10: write a duration, such as 10s"},
 		{"interval too short", []string{"--alive-interval=1ms"}, "--alive-interval=1ms: write a duration from 1s to 1h0m0s, for example --alive-interval=10s"},
 		{"timeout too short", []string{"--alive-timeout=15s"}, "--alive-timeout=15s: write at least twice --alive-interval (20s) and at most 3h0m0s, so that one late heartbeat ends nothing"},
 		{"backoff too short", []string{"--max-backoff=99ms"}, "--max-backoff=99ms: write a duration from 100ms to 10m0s, for example --max-backoff=30s"},
@@ -45,9 +46,9 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"upstream's directory missing", []string{"--upstream-file=" + missing + "/upstream.json"}, `--upstream-file="DIR/missing/upstream.json": its directory does not exist; create it, or write --upstream-file= to publish no file`},
 		{"listen address", []string{"--health-address=8082"}, `--health-address="8082": it is not host:port; write for example --health-address=:8082, or --health-address= to serve nothing`},
 		{"one port for two", []string{"--http-address=:8082", "--health-address=:8082"}, `--http-address and --health-address are both ":8082": give each its own port`},
-		{"unknown flag", []string{"--addr=alpha:34308"}, "--addr is not a flag of refinery; refinery --help lists them"},
-		{"no value", []string{"--id"}, "--id needs a value: write --id=value"},
-		{"positional argument", []string{"alpha:34308"}, `"alpha:34308" is not a flag: every setting is written as --name=value; refinery --help lists them`},
+		{"unknown flag", []string{"--addr=alpha:34308"}, "--addr is not a flag; refinery --help lists them"},
+		{"no value", []string{"--id"}, "--id needs a value: write --id=REFINERY[/NODE]"},
+		{"positional argument", []string{"alpha:34308"}, `"alpha:34308" is not a flag: write every setting as --name=value; refinery --help lists them`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			args := []string{"--address=alpha.plant.svc:34308", "--id=press", "--certificate-dir=" + directory, "--upstream-file=" + directory + "/upstream.json"}
@@ -69,6 +70,7 @@ func TestFlagsFillTheConfig(t *testing.T) {
 		Address: "alpha.plant.svc:34308", Transport: MutualTLS, ID: "press/a", Type: "refinery", Version: version.Version,
 		CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: 30 * time.Second,
 		UpstreamFile: directory + "/upstream.json", HTTPAddress: "127.0.0.1:8081", HealthAddress: ":8082",
+		Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}
 	for _, test := range []struct {
 		name string
@@ -82,10 +84,12 @@ func TestFlagsFillTheConfig(t *testing.T) {
 			}},
 		{"nothing published", []string{"--upstream-file=", "--http-address=", "--health-address="},
 			func(c *Config) { c.UpstreamFile, c.HTTPAddress, c.HealthAddress = "", "", "" }},
-		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--max-backoff=100ms"},
+		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--max-backoff=100ms",
+			"--log-level=debug", "--log-format=console"},
 			func(c *Config) {
 				c.ServerName, c.Type, c.Version = "other", "press", "v1.2.3-rc.1"
 				c.AliveInterval, c.AliveTimeout, c.MaxBackoff = time.Second, 2*time.Second, 100*time.Millisecond
+				c.Log = logging.Options{Level: logging.Debug, Format: logging.Console}
 			}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -106,18 +110,18 @@ func TestHelpShowsEveryFlagOnceWithItsDefault(t *testing.T) {
 	if _, err := ParseFlags([]string{"--help"}); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("--help: %v", err)
 	}
-	usage := Usage()
+	help := usage()
 	var c Config
-	flagSet(&c).VisitAll(func(f *flag.Flag) {
-		if got := strings.Count(usage, "  --"+f.Name+"="); got != 1 {
+	newFlags(&c).VisitAll(func(f *flag.Flag) {
+		if got := strings.Count(help, "  --"+f.Name+"="); got != 1 {
 			t.Errorf("--%s is listed %d times, not once", f.Name, got)
 		}
-		if !strings.Contains(usage, f.DefValue) {
+		if !strings.Contains(help, f.DefValue) {
 			t.Errorf("--%s lacks its default %q", f.Name, f.DefValue)
 		}
 	})
-	for line := range strings.Lines(usage) {
-		if len(line) > 100 {
+	for line := range strings.Lines(help) {
+		if len(line) > 101 {
 			t.Errorf("too wide: %s", line)
 		}
 	}

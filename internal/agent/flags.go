@@ -1,89 +1,84 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"strings"
+	"log/slog"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
+	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
-// flagGroups is the order of --help. Every flag is in exactly one group.
-var flagGroups = []struct {
-	title string
-	names []string
-}{
-	{"Master", []string{"address", "server-name", "transport"}},
-	{"This node", []string{"id", "type", "version"}},
-	{"Certificates (read again whenever they change)", []string{"certificate-dir", "shared-certificate-file"}},
-	{"Keeping the session alive", []string{"alive-interval", "alive-timeout", "max-backoff"}},
-	{"What the workload is told", []string{"upstream-file", "http-address"}},
-	{"Probes and metrics", []string{"health-address"}},
-}
-
-const introduction = `refinery is the agent of one refinery node. It authenticates at its master over the
-Cluster Protocol, keeps the session alive, and publishes the upstream it was granted.
+const introduction = `refinery is the agent of one refinery node. It authenticates at its master over the Cluster
+Protocol, keeps the session alive, and publishes the upstream that the master grants.
 
   refinery --address=HOST:PORT --id=REFINERY[/NODE] [flags]
 
 It runs until SIGTERM or SIGINT, reconnects by itself, and logs to standard error.
 `
 
-// flagSet binds every flag to its field of c; the defaults are the values c is left with.
-func flagSet(c *Config) *flag.FlagSet {
-	fs := flag.NewFlagSet("refinery", flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // ParseFlags says it, in one line
-	fs.StringVar(&c.Address, "address", "", "`HOST:PORT` of the master. Required.")
-	fs.StringVar(&c.ServerName, "server-name", "", "`NAME` that the master's certificate must hold. Default: the host of --address.")
-	fs.Func("transport", "`MutualTLS`, ServerTLS or Plaintext, as the ClusterMaster has it. Default: MutualTLS.",
-		func(s string) error { c.Transport = Transport(s); return nil })
-	fs.StringVar(&c.ID, "id", "", "`REFINERY[/NODE]`, the node's unique id. It begins with the name of the Refinery. Required.")
-	fs.StringVar(&c.Type, "type", "refinery", "`TYPE` of the node, one of the ClusterMaster's acceptedTypes.")
-	fs.StringVar(&c.Version, "version", version.Version, "Semantic `VERSION` that is announced to the master.")
-	fs.StringVar(&c.CertificateDir, "certificate-dir", "/etc/refinery/tls",
-		"`DIRECTORY` with tls.crt, tls.key and ca.crt, such as a mounted Secret. ServerTLS reads only ca.crt, Plaintext nothing.")
-	fs.StringVar(&c.SharedCertificateFile, "shared-certificate-file", "",
-		"`FILE` whose content is sent instead of the node's own certificate. Only for masters with authentication: SharedCertificate.")
-	durationFlag(fs, &c.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` between heartbeats (each 10 % earlier or later).")
-	durationFlag(fs, &c.AliveTimeout, "alive-timeout", 35*time.Second, "`DURATION` of silence after which the session is given up. At least twice --alive-interval.")
-	durationFlag(fs, &c.MaxBackoff, "max-backoff", backoff.DefaultMax,
-		"`DURATION` that the node waits at most before it tries again. The wait is random, at most 500ms after the first failure, and doubles up to this.")
-	fs.StringVar(&c.UpstreamFile, "upstream-file", "/run/refinery/upstream.json",
-		"`FILE` that holds the granted upstream as JSON, replaced atomically. Its directory must exist. Empty: no file.")
-	fs.StringVar(&c.HTTPAddress, "http-address", "127.0.0.1:8081", "`HOST:PORT` to serve GET /upstream on. Empty: not served.")
-	fs.StringVar(&c.HealthAddress, "health-address", ":8082", "`HOST:PORT` to serve /healthz, /readyz and /metrics on. Empty: not served.")
-	return fs
+// Main is the command (args without the program's name). It returns the exit code: 0 after --help and after an orderly end,
+// 2 for wrong flags and when it cannot go on; then one line on stderr says why.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	config, err := ParseFlags(args)
+	if errors.Is(err, flag.ErrHelp) {
+		_, _ = io.WriteString(stdout, usage())
+		return 0
+	}
+	if err == nil {
+		err = Run(ctx, config, slog.New(config.Log.Handler(stderr)))
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "refinery: %v\n", err)
+		return 2
+	}
+	return 0
 }
 
-func durationFlag(fs *flag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
-	*p = value
-	fs.Func(name, usage+" Default: "+value.String()+".", func(s string) error {
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			return fmt.Errorf("not a duration; write for example --%s=%s", name, value)
-		}
-		*p = d
-		return nil
-	})
+// newFlags binds every flag to its field of c and gives that its default.
+func newFlags(c *Config) *cli.Flags {
+	f := cli.New("refinery")
+	f.Group("The master")
+	f.StringVar(&c.Address, "address", "", "`HOST:PORT` where the master listens; required")
+	f.StringVar(&c.ServerName, "server-name", "", "`NAME` name in the master's certificate, if not the host of --address")
+	f.StringVar((*string)(&c.Transport), "transport", string(MutualTLS),
+		"`TRANSPORT` MutualTLS, ServerTLS or Plaintext, as in the ClusterMaster's spec.security.transport")
+	f.Group("This node")
+	f.StringVar(&c.ID, "id", "", "`REFINERY[/NODE]` unique id of the node, which begins with the name of its Refinery; required")
+	f.StringVar(&c.Type, "type", "refinery", "`TYPE` type of the node, one of the ClusterMaster's acceptedTypes")
+	f.StringVar(&c.Version, "version", version.Version, "`VERSION` semantic version that the node announces")
+	f.Group("Certificates, which are read again whenever they change")
+	f.StringVar(&c.CertificateDir, "certificate-dir", "/etc/refinery/tls",
+		"`DIRECTORY` directory with tls.crt, tls.key and ca.crt, such as a mounted Secret; ServerTLS needs ca.crt only, Plaintext nothing")
+	f.StringVar(&c.SharedCertificateFile, "shared-certificate-file", "",
+		"`FILE` file with the shared certificate, for masters with authentication SharedCertificate")
+	f.Group("The session")
+	f.DurationVar(&c.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` time between heartbeats, each up to 10 % earlier or later")
+	f.DurationVar(&c.AliveTimeout, "alive-timeout", 35*time.Second,
+		"`DURATION` how long the master may be silent until the node gives the session up; at least twice --alive-interval")
+	f.DurationVar(&c.MaxBackoff, "max-backoff", backoff.DefaultMax,
+		"`DURATION` longest wait before another attempt; waits are random, at most 500ms after the first failure, and double up to this")
+	f.Group("The workload")
+	f.StringVar(&c.UpstreamFile, "upstream-file", "/run/refinery/upstream.json",
+		"`FILE` file where the granted upstream is published as JSON, replaced atomically; its directory must exist; empty: no file")
+	f.StringVar(&c.HTTPAddress, "http-address", "127.0.0.1:8081", "`HOST:PORT` where GET /upstream is served; empty: nowhere")
+	f.Group("Probes, metrics and log")
+	f.StringVar(&c.HealthAddress, "health-address", ":8082", "`HOST:PORT` where /healthz, /readyz and /metrics are served; empty: nowhere")
+	c.Log.Bind(f)
+	return f
 }
 
-// ParseFlags turns the command line (without the program's name) into a validated Config. flag.ErrHelp: Usage was asked for.
+// ParseFlags turns the command line (without the program's name) into a validated Config. flag.ErrHelp: help was asked for.
 // Any other error is one line that names the flag and says what to write instead.
 func ParseFlags(args []string) (Config, error) {
-	c := Config{Transport: MutualTLS}
-	fs := flagSet(&c)
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return Config{}, flag.ErrHelp
-		}
-		return Config{}, flagError(err)
-	}
-	if fs.NArg() > 0 {
-		return Config{}, fmt.Errorf("%q is not a flag: every setting is written as --name=value; refinery --help lists them", fs.Arg(0))
+	var c Config
+	if err := newFlags(&c).Parse(args); err != nil {
+		return Config{}, err
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, err
@@ -91,55 +86,5 @@ func ParseFlags(args []string) (Config, error) {
 	return c, nil
 }
 
-// flagError rewrites what package flag says (its errors have no types) into the form of Config.Validate.
-func flagError(err error) error {
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		return fmt.Errorf("--%s is not a flag of refinery; refinery --help lists them", name)
-	}
-	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
-		return fmt.Errorf("--%s needs a value: write --%s=value", name, name)
-	}
-	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
-		value, rest, _ := strings.Cut(rest, " for flag -")
-		name, reason, _ := strings.Cut(rest, ": ")
-		return fmt.Errorf("--%s=%s: %s", name, value, reason)
-	}
-	return fmt.Errorf("%s; refinery --help lists the flags", text)
-}
-
-// Usage is the text of --help: every flag by group, with its default.
-func Usage() string {
-	var c Config
-	fs := flagSet(&c)
-	var b strings.Builder
-	b.WriteString(introduction)
-	for _, group := range flagGroups {
-		fmt.Fprintf(&b, "\n%s:\n", group.title)
-		for _, name := range group.names {
-			f := fs.Lookup(name)
-			placeholder, usage := flag.UnquoteUsage(f)
-			if f.DefValue != "" {
-				usage += " Default: " + f.DefValue + "."
-			}
-			fmt.Fprintf(&b, "  --%s=%s\n", name, placeholder)
-			for _, line := range wrap(usage, 84) {
-				fmt.Fprintf(&b, "        %s\n", line)
-			}
-		}
-	}
-	return b.String()
-}
-
-// wrap breaks text at spaces into lines of at most width bytes; a longer word stands alone.
-func wrap(text string, width int) []string {
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && len(line)+1+len(word) > width {
-			lines, line = append(lines, line), ""
-		}
-		line = strings.TrimPrefix(line+" "+word, " ")
-	}
-	return append(lines, line)
-}
+// usage is the text of --help.
+func usage() string { return introduction + newFlags(&Config{}).Help() }
