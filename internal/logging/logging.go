@@ -49,27 +49,38 @@ func (o *Options) Bind(f *cli.Flags) {
 func (o Options) Handler(w io.Writer) slog.Handler {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(o.Level)) // each Level is one of slog's
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: plainLevel}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: replace}
 	if o.Format == Console {
 		return slog.NewTextHandler(w, options)
 	}
 	return slog.NewJSONHandler(w, options)
 }
 
-// plainLevel names the levels between slog's own, which logr's verbosity makes: V(1) would be DEBUG+3.
-func plainLevel(groups []string, a slog.Attr) slog.Attr {
-	level, ok := a.Value.Any().(slog.Level)
-	if a.Key != slog.LevelKey || !ok || len(groups) > 0 {
-		return a
+// replace names the levels between slog's own, which logr's verbosity makes (V(1) would be DEBUG+3), and writes objects of
+// Kubernetes as their names: what is in a Secret does not belong in a log.
+func replace(groups []string, a slog.Attr) slog.Attr {
+	switch v := a.Value.Any().(type) {
+	case slog.Level:
+		if a.Key == slog.LevelKey && len(groups) == 0 {
+			return slog.String(slog.LevelKey, string(nameOf(v)))
+		}
+	case interface {
+		GetNamespace() string
+		GetName() string
+	}:
+		return slog.Group(a.Key, "namespace", v.GetNamespace(), "name", v.GetName())
 	}
-	name := Error
+	return a
+}
+
+func nameOf(level slog.Level) Level {
 	switch {
 	case level < slog.LevelInfo:
-		name = Debug
+		return Debug
 	case level < slog.LevelWarn:
-		name = Info
+		return Info
 	case level < slog.LevelError:
-		name = Warn
+		return Warn
 	}
-	return slog.String(slog.LevelKey, string(name))
+	return Error
 }

@@ -57,6 +57,21 @@ time=T level=error msg=logr err=broken
 	}
 }
 
+type object struct{ Data string }
+
+func (*object) GetNamespace() string { return "plant" }
+func (*object) GetName() string      { return "alpha-tls" }
+
+func TestObjectsAreLoggedAsTheirNames(t *testing.T) {
+	var b bytes.Buffer
+	log := logr.FromSlogHandler(Options{Level: Info, Format: JSON}.Handler(&b)).WithValues("with", &object{"sesame"})
+	log.Info("applied", "object", &object{"sesame"})
+	const want = `{"time":"T","level":"info","msg":"applied","with":{"namespace":"plant","name":"alpha-tls"},"object":{"namespace":"plant","name":"alpha-tls"}}` + "\n"
+	if diff := cmp.Diff(want, timestamp.ReplaceAllString(b.String(), "T")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestWrongValuesAreNamed(t *testing.T) {
 	for arg, want := range map[string]string{
 		"--log-level=loud": "--log-level=loud: write debug, info, warn or error",
