@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/refinery-operator/refinery-operator/internal/logging"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -24,7 +24,7 @@ func TestOptionsHaveDefaults(t *testing.T) {
 	}
 	want := Options{
 		Images:        resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullIfNotPresent},
-		HealthAddress: ":8081", MetricsAddress: ":8443", LogLevel: zapcore.InfoLevel, LogFormat: "json",
+		HealthAddress: ":8081", MetricsAddress: ":8443", Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -40,7 +40,7 @@ func TestOptionsTakeEveryFlag(t *testing.T) {
 	want := Options{
 		Images:          resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever},
 		WatchNamespaces: []string{"a", "b"}, LeaderElect: true, LeaderElectionNamespace: "n",
-		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", LogLevel: zapcore.DebugLevel, LogFormat: "console",
+		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", Log: logging.Options{Level: logging.Debug, Format: logging.Console},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -61,13 +61,13 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		words     string
 	}{
 		"no images":       {nil, "--master-image and --refinery-image are required"},
-		"unknown flag":    {[]string{"--nonsense"}, "flag provided but not defined: -nonsense"},
-		"argument":        {append(required, "start"), `unexpected argument "start"`},
-		"pull policy":     {append(required, "--image-pull-policy=Sometimes"), "must be Always, IfNotPresent or Never"},
-		"log level":       {append(required, "--log-level=loud"), "must be debug, info or error"},
-		"log format":      {append(required, "--log-format=xml"), "must be json or console"},
-		"address":         {append(required, "--health-address=8081"), "--health-address=8081: must be host:port"},
-		"namespace":       {append(required, "--watch-namespaces=A"), `"A" is no name of a namespace`},
+		"unknown flag":    {[]string{"--nonsense"}, "--nonsense is not a flag; operator --help lists them"},
+		"argument":        {append(required, "start"), `"start" is not a flag: write every setting as --name=value`},
+		"pull policy":     {append(required, "--image-pull-policy=Sometimes"), "--image-pull-policy=Sometimes: write Always, IfNotPresent or Never"},
+		"log level":       {append(required, "--log-level=loud"), "--log-level=loud: write debug, info, warn or error"},
+		"log format":      {append(required, "--log-format=xml"), "--log-format=xml: write json or console"},
+		"address":         {append(required, "--health-address=8081"), "--health-address=8081: it is not host:port; write host:port, :port or 0"},
+		"namespace":       {append(required, "--watch-namespaces=A"), `--watch-namespaces=A: "A" is not a valid namespace`},
 		"no cluster":      {required, "no cluster: not running in one, and there is no kubeconfig"},
 		"no kubeconfig":   {append(required, "--kubeconfig=/does/not/exist"), "no cluster: stat /does/not/exist"},
 		"nobody answers":  {append(required, "--kubeconfig="+nobody), "no cluster at https://127.0.0.1:1: "},

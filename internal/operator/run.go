@@ -3,11 +3,12 @@ package operator
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"time"
 
-	"go.uber.org/zap/zapcore"
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -20,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -47,8 +47,8 @@ const (
 // Main is the command: it returns the exit code, 2 for wrong flags and for no usable cluster.
 func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
 	options, err := ParseOptions(arguments)
-	if errors.Is(err, ErrHelp) {
-		_, _ = io.WriteString(stdout, Usage())
+	if errors.Is(err, flag.ErrHelp) {
+		_, _ = io.WriteString(stdout, usage())
 		return 0
 	}
 	var mgr manager.Manager
@@ -59,7 +59,7 @@ func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int
 		fmt.Fprintf(stderr, "operator: %v\n", err)
 		return 2
 	}
-	ctrl.Log.Info("Starting", "version", version.Version, "masterImage", options.Images.Master, "refineryImage", options.Images.Refinery)
+	ctrl.Log.Info("starting", "version", version.Version, "masterImage", options.Images.Master, "refineryImage", options.Images.Refinery)
 	if err := mgr.Start(ctx); err != nil {
 		fmt.Fprintf(stderr, "operator: %v\n", err)
 		return 1
@@ -68,8 +68,7 @@ func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int
 }
 
 func setLogger(options Options, stderr io.Writer) {
-	logger := zap.New(zap.WriteTo(stderr), zap.Level(options.LogLevel), zap.UseDevMode(options.LogFormat == logConsole),
-		zap.StacktraceLevel(zapcore.DPanicLevel))
+	logger := logr.FromSlogHandler(options.Log.Handler(stderr))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("client-go"))
 }
