@@ -14,19 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/test/docs"
 )
 
-// runDocs runs what docs/certificates.md tells to type about cert-manager, as it stands there, and returns what it said.
+// runDocs runs the commands of docs/certificates/cert-manager.md as they stand there, and returns what they printed.
 func runDocs(ctx context.Context) string {
 	GinkgoHelper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "certificates.md"))
-	Expect(err).NotTo(HaveOccurred())
-	_, section, found := strings.Cut(string(text), "\n## With cert-manager\n")
-	Expect(found).To(BeTrue())
-	_, section, found = strings.Cut(section, "\n```sh\n")
-	Expect(found).To(BeTrue())
-	commands, _, _ := strings.Cut(section, "\n```\n")
-
 	directory := GinkgoT().TempDir()
 	data := authorityData("plant")
 	for name, content := range map[string][]byte{"ca.crt": data[corev1.TLSCertKey], "ca.key": data[corev1.TLSPrivateKeyKey]} {
@@ -37,6 +30,7 @@ func runDocs(ctx context.Context) string {
 			Expect(api.DeleteAllOf(ctx, object, client.InNamespace("default"))).To(Succeed())
 		}
 	})
+	commands := strings.Join(docs.Commands(GinkgoTB(), "certificates/cert-manager.md"), "\n")
 	shell := exec.CommandContext(ctx, "sh", "-eu", "-c", commands) //nolint:gosec // what the docs say
 	shell.Dir = directory
 	shell.Env = append(os.Environ(), "PATH="+os.Getenv("KUBEBUILDER_ASSETS")+":"+os.Getenv("PATH"),

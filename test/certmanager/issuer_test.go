@@ -81,7 +81,7 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		Consistently(func() []string { return operatorLog.lines(lines) }).Should(BeEmpty(), "what is as it should be is not written again")
 	})
 
-	It("works as docs/certificates.md tells", func(ctx SpecContext) {
+	It("works as docs/certificates/cert-manager.md says", func(ctx SpecContext) {
 		Expect(runDocs(ctx)).To(And(MatchRegexp(`alpha-tls +True +alpha-tls`), MatchRegexp(`press-tls +True +press-tls`)))
 	})
 
