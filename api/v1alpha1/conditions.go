@@ -1,192 +1,234 @@
 package v1alpha1
 
-// Condition types. Every one of them is positive (True is good) except Stalled, CertificateExpiring and
-// CertificateAuthorityRotating.
+// The comments of this file are documentation: `make generate` writes them into docs/conditions.md, one table for a block
+// and one row for a constant. "To do:" begins what a person does about a reason. The comment of a condition type ends with
+// the kinds that have it.
+
+// Condition types. True is good, except for Stalled, CertificateExpiring and CertificateAuthorityRotating: these are
+// present only while they are True.
 const (
-	// ConditionReady is True when the object does its whole job: for a ClusterMaster, an active master
-	// with its certificate; for a Refinery, every wanted node authenticated. Both kinds.
+	// ConditionReady is True when the object does its whole job: a ClusterMaster has an active master with a valid
+	// certificate, and every wanted node of a Refinery is authenticated. Both kinds.
 	ConditionReady = "Ready"
-	// ConditionAvailable is True when enough pods are available. Both kinds.
+	// ConditionAvailable is True when enough pods are available: one of a ClusterMaster, all wanted ones of a Refinery.
+	// Both kinds.
 	ConditionAvailable = "Available"
-	// ConditionCertificateReady is True when the certificate in use is there and good. Both kinds.
+	// ConditionCertificateReady is True when the certificate in use exists and is valid. Both kinds.
 	ConditionCertificateReady = "CertificateReady"
-	// ConditionCertificateInSync is True while every authenticated node presents the Current certificate of
-	// status.certificates, by what the master saw on the wire. Absent without certificates of the nodes' own. Refinery.
+	// ConditionCertificateInSync is True when every authenticated node presents the Current certificate of
+	// status.certificates. Absent where nodes have no certificates of their own. Refinery.
 	ConditionCertificateInSync = "CertificateInSync"
-	// ConditionCertificateExpiring is negative and present only while True: a certificate ends soon that a person has
-	// to replace, or that should have been renewed and was not. Both kinds.
+	// ConditionCertificateExpiring is True when a certificate ends soon and was not replaced: either a person has to
+	// replace it, or its renewal is late. Both kinds.
 	ConditionCertificateExpiring = "CertificateExpiring"
 	// ConditionTransportSecure is True with mutual TLS and issued certificates, the default. ClusterMaster.
 	ConditionTransportSecure = "TransportSecure"
-	// ConditionAuthenticated is True when every wanted node has an authenticated session. Refinery.
-	// Its reason is the AUTH column of kubectl get refineries.
+	// ConditionAuthenticated is True when every wanted node has an authenticated session. Its reason is the AUTH column of
+	// kubectl get refineries. Refinery.
 	ConditionAuthenticated = "Authenticated"
-	// ConditionCertificateAuthorityRotating is present only while True: the authority that the operator made is
-	// being replaced. Its reason is the phase, its message how many nodes have followed, and who has not. ClusterMaster.
+	// ConditionCertificateAuthorityRotating is True while the authority is being replaced. Its reason is the phase. Its
+	// message says how many nodes have completed it, and what it waits for. ClusterMaster.
 	ConditionCertificateAuthorityRotating = "CertificateAuthorityRotating"
-	// ConditionStalled is negative and present only while True: nothing gets better until a person changes
-	// something. Both kinds.
+	// ConditionStalled is True when nothing gets better until a person changes something. Its reason is that of Ready. Both
+	// kinds.
 	ConditionStalled = "Stalled"
 )
 
-// Reasons of ConditionReady, and of ConditionStalled where a person has to act.
+// Reasons of condition Ready. Where a person has to act, condition Stalled has the same reason.
 const (
-	// ReasonReady: all is as wanted.
+	// ReasonReady: everything is as wanted.
 	ReasonReady = "Ready"
-	// ReasonProgressing: on the way, nothing is wrong.
+	// ReasonProgressing: the object is on its way, and nothing is wrong. To do: wait.
 	ReasonProgressing = "Progressing"
-	// ReasonPaused: spec.paused is set; nothing is changed.
+	// ReasonPaused: spec.paused is set, and nothing is changed. To do: unset it to resume.
 	ReasonPaused = "Paused"
-	// ReasonMasterNotFound: spec.masterRef names a ClusterMaster that does not exist. Goes on when it does.
+	// ReasonMasterNotFound: spec.masterRef names a ClusterMaster that does not exist. To do: create it; reconciliation then
+	// resumes.
 	ReasonMasterNotFound = "MasterNotFound"
-	// ReasonNoActiveMaster: no master pod holds the Lease.
+	// ReasonNoActiveMaster: no master pod holds the Lease. To do: look at the master's pods.
 	ReasonNoActiveMaster = "NoActiveMaster"
-	// ReasonNotAuthenticated: not every wanted node is authenticated; condition Authenticated says why.
+	// ReasonNotAuthenticated: not every wanted node is authenticated. To do: see condition Authenticated.
 	ReasonNotAuthenticated = "NotAuthenticated"
-	// ReasonCertificateNotReady: condition CertificateReady says why.
+	// ReasonCertificateNotReady: the certificate is missing or not valid. To do: see condition CertificateReady.
 	ReasonCertificateNotReady = "CertificateNotReady"
-	// ReasonNameConflict: an object of a name that is needed belongs to someone else. It is not touched.
+	// ReasonNameConflict: an object of a name that the operator needs belongs to someone else. It is not changed. To do:
+	// delete or rename one of the two; the operator looks again every half minute. A Refinery cannot have the name of a
+	// ClusterMaster in its namespace.
 	ReasonNameConflict = "NameConflict"
-	// ReasonInvalidTemplate: spec.template is no pod template, or takes what the operator needs.
+	// ReasonInvalidTemplate: spec.template is not a valid pod template, or uses what belongs to the operator. To do: correct
+	// it as the message says.
 	ReasonInvalidTemplate = "InvalidTemplate"
-	// ReasonInvalidVersions: spec.protocol.acceptedVersions is no semver constraint.
+	// ReasonInvalidVersions: spec.protocol.acceptedVersions is not a valid semver constraint. To do: correct it.
 	ReasonInvalidVersions = "InvalidVersions"
-	// ReasonInvalidReference: the spec names a Secret that is not for those who would read it.
+	// ReasonInvalidReference: the spec names a Secret that its readers may not have. To do: name another one.
 	ReasonInvalidReference = "InvalidReference"
-	// ReasonRejected: the API server refused an object; the message carries its words.
+	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
+	// policy that it names; the operator tries again every five minutes.
 	ReasonRejected = "Rejected"
-	// ReasonError: something failed that is tried again.
+	// ReasonError: something failed. The operator tries again, with backoff. To do: if it stays, see the message and the
+	// operator's log.
 	ReasonError = "Error"
 )
 
-// Reasons of ConditionAvailable.
+// Reasons of condition Available.
 const (
-	// ReasonAvailable: enough pods are available: of a ClusterMaster one, of a Refinery as many as wanted.
+	// ReasonAvailable: enough pods are available.
 	ReasonAvailable = "Available"
-	// ReasonUnavailable: too few pods are available.
+	// ReasonUnavailable: too few pods are available. To do: look at the pods.
 	ReasonUnavailable = "Unavailable"
-	// ReasonExternal: placement External, the pods are not ours.
+	// ReasonExternal: with placement External the pods are not the operator's.
 	ReasonExternal = "External"
 )
 
-// Reasons of ConditionCertificateReady.
+// Reasons of condition CertificateReady. A node whose certificate the master refuses has these reasons too.
 const (
-	// ReasonIssued: issued by the operator, or, with certificates.issuerRef, by cert-manager.
+	// ReasonIssued: the certificate was issued by the operator or, with certificates.issuerRef, by cert-manager.
 	ReasonIssued = "Issued"
-	// ReasonProvided: brought by the user, and good.
+	// ReasonProvided: the certificate was provided by a user, and is valid.
 	ReasonProvided = "Provided"
-	// ReasonNotRequired: this security setting needs no certificate.
+	// ReasonNotRequired: spec.security needs no certificate here.
 	ReasonNotRequired = "NotRequired"
-	// ReasonSecretNotFound: the named Secret does not exist.
+	// ReasonSecretNotFound: the Secret that the spec names does not exist. To do: create it.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretKeyMissing: the Secret lacks a key that is needed.
+	// ReasonSecretKeyMissing: the Secret lacks a key that is needed. To do: add it.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
 	// ReasonTooLarge: a value of the Secret is over the bound and was not parsed, or the chain is longer than a master
-	// looks at.
+	// accepts. To do: leave out what is not needed.
 	ReasonTooLarge = "TooLarge"
-	// ReasonNotPEM: a value of the Secret is no PEM of the right kind.
+	// ReasonNotPEM: a value of the Secret is not valid PEM of the right kind. To do: correct it.
 	ReasonNotPEM = "NotPEM"
-	// ReasonKeyMismatch: private key and certificate do not belong together.
+	// ReasonKeyMismatch: private key and certificate do not belong together. To do: put in a pair.
 	ReasonKeyMismatch = "KeyMismatch"
-	// ReasonWrongAuthority: signed by another certificate authority than the master trusts.
+	// ReasonWrongAuthority: the certificate is not signed by an authority that the master trusts. To do: have it signed by
+	// one of these.
 	ReasonWrongAuthority = "WrongAuthority"
-	// ReasonWrongIdentity: not exactly the one URI SAN that names the Refinery.
+	// ReasonWrongIdentity: the certificate does not have exactly the one URI SAN that names the Refinery. To do: have it
+	// issued with that.
 	ReasonWrongIdentity = "WrongIdentity"
-	// ReasonWrongUsage: not usable for TLS client (or server) authentication, or no authority where one is needed.
+	// ReasonWrongUsage: the certificate is not for TLS client (or server) authentication, or is an authority's where that is
+	// not wanted, or is none where one is. To do: have it issued for the right usage.
 	ReasonWrongUsage = "WrongUsage"
-	// ReasonUnsupportedKey: its key, or that of a certificate above it, is too weak, or of a kind that TLS 1.3 does not
-	// take, or dear to verify.
+	// ReasonUnsupportedKey: a key of the chain is too weak, costly to verify, or of a kind that TLS 1.3 does not support. To
+	// do: use ECDSA P-256, for example.
 	ReasonUnsupportedKey = "UnsupportedKey"
-	// ReasonNotYetValid: its validity has not begun.
+	// ReasonNotYetValid: the certificate's validity has not begun. To do: wait, or correct the clock of whoever issued it.
 	ReasonNotYetValid = "NotYetValid"
-	// ReasonExpired: its validity is over.
+	// ReasonExpired: the certificate, an intermediate or the authority has expired. To do: replace it.
 	ReasonExpired = "Expired"
-	// ReasonAuthorityNotReady: the certificate authority is missing or no good.
+	// ReasonAuthorityNotReady: the authority is missing or not valid. To do: see the ClusterMaster.
 	ReasonAuthorityNotReady = "AuthorityNotReady"
-	// ReasonAuthorityWithoutKey: the certificate authority came without its key; certificates must be brought.
+	// ReasonAuthorityWithoutKey: the authority was provided without its key, so the operator cannot issue. To do: provide
+	// the certificate too.
 	ReasonAuthorityWithoutKey = "AuthorityWithoutKey"
-	// ReasonAuthorityConstrained: a constraint of the certificate authority (names, extended key usage, path length)
-	// forbids the certificate.
+	// ReasonAuthorityConstrained: a constraint of the provided authority (permitted or excluded names, extended key usage,
+	// path length) forbids the certificate; the message names it. What was issued before stays in use, and the operator
+	// tries again when the authority changes. To do: provide an authority that may sign it.
 	ReasonAuthorityConstrained = "AuthorityConstrained"
-	// ReasonIssuerNotInstalled: certificates.issuerRef is set and the cluster has no cert-manager. Goes on when it has.
+	// ReasonIssuerNotInstalled: certificates.issuerRef is set, and the cluster has no cert-manager. To do: install it;
+	// reconciliation then resumes.
 	ReasonIssuerNotInstalled = "IssuerNotInstalled"
-	// ReasonIssuerNotReady: cert-manager has not issued the certificate yet; the message carries its words.
+	// ReasonIssuerNotReady: cert-manager has not issued the certificate yet. The message quotes it. To do: look at the
+	// issuer.
 	ReasonIssuerNotReady = "IssuerNotReady"
 )
 
-// Reasons of ConditionCertificateInSync.
+// Reasons of condition CertificateInSync.
 const (
 	// ReasonInSync: every authenticated node presents the Current certificate.
 	ReasonInSync = "InSync"
-	// ReasonOutdatedCertificate: some authenticated nodes still present another one.
+	// ReasonOutdatedCertificate: some authenticated nodes still present another certificate. The message names them. To do:
+	// wait two minutes, then look at the kubelets of these pods, or copy the Secret to External nodes.
 	ReasonOutdatedCertificate = "OutdatedCertificate"
 )
 
-// ReasonExpiring is the one reason of ConditionCertificateExpiring.
-const ReasonExpiring = "Expiring"
-
-// Reasons of ConditionCertificateAuthorityRotating: the phases.
+// Reasons of condition CertificateExpiring.
 const (
-	// ReasonPreparing: the new authority goes into every trust bundle, and signs nothing yet.
+	// ReasonExpiring: a certificate ends soon. To do: replace it, or remove what prevents its renewal; the message says
+	// which.
+	ReasonExpiring = "Expiring"
+)
+
+// Reasons of condition CertificateAuthorityRotating. They are its phases.
+const (
+	// ReasonPreparing: the new authority is added to every trust bundle, and signs nothing yet. To do: wait, unless the
+	// message names who it waits for.
 	ReasonPreparing = "Preparing"
-	// ReasonActivating: certificates are issued from the new authority, and the one before is still trusted.
+	// ReasonActivating: certificates are issued by the new authority, and the old one is still trusted. To do: wait, unless
+	// the message names who it waits for.
 	ReasonActivating = "Activating"
 )
 
-// Reasons of ConditionTransportSecure.
+// Reasons of condition TransportSecure. Every one but the first is a choice in spec.security, and a warning.
 const (
-	// ReasonMutualTLS: the default, each node proves its own certificate's key.
+	// ReasonMutualTLS: the default. Each node proves that it holds its own certificate's key.
 	ReasonMutualTLS = "MutualTLS"
-	// ReasonServerTLS: the master is proven, the nodes share one secret.
+	// ReasonServerTLS: the master proves its identity; the nodes share one secret.
 	ReasonServerTLS = "ServerTLS"
-	// ReasonSharedCertificate: mutual TLS, and yet the nodes are told apart by what they say.
+	// ReasonSharedCertificate: mutual TLS, but nodes are told apart only by the id that they announce.
 	ReasonSharedCertificate = "SharedCertificate"
-	// ReasonPlaintext: anyone on the way can read and change everything.
+	// ReasonPlaintext: anyone on the network path can read and change everything.
 	ReasonPlaintext = "Plaintext"
 )
 
-// Reasons of ConditionAuthenticated: the AUTH column.
+// Reasons of condition Authenticated. They are the AUTH column of kubectl get refineries.
 const (
 	// ReasonAuthenticated: every wanted node is authenticated.
 	ReasonAuthenticated = "Authenticated"
-	// ReasonPartiallyAuthenticated: some wanted nodes are, some are not.
+	// ReasonPartiallyAuthenticated: some wanted nodes are authenticated. The message describes the worst of the others. To
+	// do: kubectl describe lists unhealthy nodes first, in status.nodes.
 	ReasonPartiallyAuthenticated = "PartiallyAuthenticated"
-	// ReasonConnecting: no wanted node is authenticated yet, none was refused.
+	// ReasonConnecting: no node has connected that proved to be of this Refinery. To do: see condition Ready, which says
+	// whether pods could not be created; then look at the pods, or start the External nodes. Without issued certificates a
+	// refused node proves nothing: see the master's log.
 	ReasonConnecting = "Connecting"
-	// ReasonVersionMismatch: the version or type of the nodes is not accepted.
+	// ReasonVersionMismatch: the announced version or type is not accepted. The message of the node names both. To do:
+	// upgrade the nodes, or widen spec.protocol.acceptedVersions (or acceptedTypes) of the ClusterMaster. No restart is
+	// needed.
 	ReasonVersionMismatch = "VersionMismatch"
-	// ReasonDenied: the certificates of the nodes are not accepted.
+	// ReasonDenied: the nodes are refused because of their certificate, or of the upstream that spec.upstream pins. To do:
+	// see the reason and message of the nodes.
 	ReasonDenied = "Denied"
-	// ReasonLost: the nodes fell silent.
+	// ReasonLost: the nodes fell silent, or their connections broke. To do: look at the nodes, and at the network between
+	// them and the master.
 	ReasonLost = "Lost"
-	// ReasonSuspended: spec.access is Suspended.
+	// ReasonSuspended: spec.access is Suspended. To do: set it to Allowed to let the nodes in.
 	ReasonSuspended = "Suspended"
-	// ReasonMasterUnavailable: no active master. Written by the operator, since no master can.
+	// ReasonMasterUnavailable: no master is active. The operator reports this, because no master can. To do: look at the
+	// ClusterMaster.
 	ReasonMasterUnavailable = "MasterUnavailable"
 )
 
-// Reasons of NodeStatus beside those of ConditionAuthenticated: which check refused a node.
+// Reasons of a node. They are in status.nodes. A node may also have a reason of condition Authenticated and, where its
+// certificate was refused, one of condition CertificateReady. Of a single node, Denied means that the message says why: it presented no
+// certificate or no TLS, or its Refinery was deleted. Lost means that it did not return after another master became active.
 const (
-	// ReasonTypeNotAccepted: spec.protocol.acceptedTypes does not list the announced type.
+	// ReasonTypeNotAccepted: spec.protocol.acceptedTypes of the ClusterMaster does not list the announced type. To do: add
+	// it there, or correct spec.type.
 	ReasonTypeNotAccepted = "TypeNotAccepted"
-	// ReasonCertificateNotListed: the fingerprint is not, or no longer, in status.certificates.
+	// ReasonCertificateNotListed: status.certificates does not list the fingerprint, or no longer: the certificate was
+	// replaced or revoked. To do: give the node the current files.
 	ReasonCertificateNotListed = "CertificateNotListed"
-	// ReasonCertificateMismatch: auth:start carried another certificate than the TLS session.
+	// ReasonCertificateMismatch: auth:start carried another certificate than the TLS session. To do: correct the node.
 	ReasonCertificateMismatch = "CertificateMismatch"
-	// ReasonSharedCertificateMismatch: auth:start carried another certificate than the shared one.
+	// ReasonSharedCertificateMismatch: auth:start carried another certificate than the shared one. To do: give the node
+	// the shared certificate.
 	ReasonSharedCertificateMismatch = "SharedCertificateMismatch"
-	// ReasonIDMismatch: the announced id does not begin with the name the certificate proves.
+	// ReasonIDMismatch: the announced id does not begin with the name that the certificate proves. To do: announce
+	// <refinery> or <refinery>/<node>.
 	ReasonIDMismatch = "IDMismatch"
-	// ReasonTooManySessions: spec.protocol.maxSessions is reached.
+	// ReasonTooManySessions: spec.protocol.maxSessions of the ClusterMaster is reached, or the Refinery has more than twice
+	// its wanted nodes and sixteen sessions. To do: raise maxSessions, or stop the nodes that are too many.
 	ReasonTooManySessions = "TooManySessions"
-	// ReasonReplaced: a newer session of the same id took its place.
+	// ReasonReplaced: a newer session of the same id took its place. To do: nothing, or, if two nodes take turns, give each
+	// an id of its own.
 	ReasonReplaced = "Replaced"
-	// ReasonClosedByNode: the node said conn:close.
+	// ReasonClosedByNode: the node sent conn:close.
 	ReasonClosedByNode = "ClosedByNode"
-	// ReasonConnectionBroken: the connection ended without conn:close.
+	// ReasonConnectionBroken: the connection ended without conn:close. To do: look at the node and at the network.
 	ReasonConnectionBroken = "ConnectionBroken"
-	// ReasonSilent: nothing came from the node within the alive timeout.
+	// ReasonSilent: nothing came from the node within the alive timeout. To do: look at the node and at the network.
 	ReasonSilent = "Silent"
-	// ReasonUnknownUpstream: spec.upstream pins an upstream that the master does not have.
+	// ReasonUnknownUpstream: spec.upstream pins an upstream that the ClusterMaster does not have, or no upstream takes the
+	// node's type. To do: correct spec.upstream, or add the upstream.
 	ReasonUnknownUpstream = "UnknownUpstream"
 )

@@ -1,0 +1,169 @@
+package v1alpha1
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the tables of docs/conditions.md")
+
+const (
+	conditionsPage = "../../docs/conditions.md"
+	// generatedFrom begins what is generated of the page, up to its end.
+	generatedFrom = "<!-- From here on generated from api/v1alpha1/conditions.go by make generate. -->\n"
+)
+
+// constants are one const block of conditions.go.
+type constants struct {
+	title, intro string
+	rows         []constant
+}
+
+// constant is a condition type or a reason, and its comment in one line.
+type constant struct{ goName, value, comment string }
+
+func TestTheConditionsPageIsGeneratedFromTheDefinitions(t *testing.T) {
+	var tables strings.Builder
+	for _, block := range parseConditions(t) {
+		fmt.Fprintf(&tables, "\n## %s\n\n", block.title)
+		if block.intro != "" {
+			fmt.Fprintf(&tables, "%s\n\n", markdown(block.intro))
+		}
+		if strings.HasPrefix(block.rows[0].goName, "Condition") {
+			tables.WriteString("| type | kinds | is True |\n|---|---|---|\n")
+		} else {
+			tables.WriteString("| reason | meaning | what to do |\n|---|---|---|\n")
+		}
+		for _, c := range block.rows {
+			tables.WriteString(c.row(t))
+		}
+	}
+	content, err := os.ReadFile(conditionsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, _, found := strings.Cut(string(content), generatedFrom)
+	if !found {
+		t.Fatalf("docs/conditions.md lacks the line %q", generatedFrom)
+	}
+	want := written + generatedFrom + tables.String()
+	if *update {
+		if err := os.WriteFile(conditionsPage, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, string(content)); diff != "" {
+		t.Errorf("docs/conditions.md is not current: run make generate (-want +got):\n%s", diff)
+	}
+}
+
+// What kubectl explain shows of status.conditions is a list that somebody has to remember.
+func TestTheStatusFieldsNameTheConditionsOfTheirKind(t *testing.T) {
+	for kind, file := range map[string]string{"ClusterMaster": "clustermaster_types.go", "Refinery": "refinery_types.go"} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, comment, found := strings.Cut(string(source), "// conditions: ")
+		comment, _, _ = strings.Cut(comment, "// +optional")
+		if !found {
+			t.Fatalf("%s: the field conditions has no comment that lists them", file)
+		}
+		listed := map[string]bool{}
+		for _, word := range regexp.MustCompile(`[A-Z][A-Za-z]+`).FindAllString(comment, -1) {
+			listed[word] = true
+		}
+		want := map[string]bool{}
+		for _, c := range parseConditions(t)[0].rows {
+			if _, kinds := c.kinds(t); kinds == kind || kinds == "both" {
+				want[c.value] = true
+			}
+		}
+		if diff := cmp.Diff(want, listed); diff != "" {
+			t.Errorf("%s: the comment of the field conditions lists others than conditions.go has for %s (-want +got):\n%s", file, kind, diff)
+		}
+	}
+}
+
+// row is the line of a constant in its table.
+func (c constant) row(t *testing.T) string {
+	t.Helper()
+	if strings.HasPrefix(c.goName, "Condition") {
+		when, kinds := c.kinds(t)
+		when, found := strings.CutPrefix(when, c.goName+" is True ")
+		if !found {
+			t.Errorf("the comment of %s does not begin with %q", c.goName, c.goName+" is True ")
+		}
+		return fmt.Sprintf("| `%s` | %s | %s |\n", c.value, kinds, markdown(when))
+	}
+	comment, found := strings.CutPrefix(c.comment, c.goName+": ")
+	if !found {
+		t.Errorf("the comment of %s does not begin with %q", c.goName, c.goName+": ")
+	}
+	meaning, todo, _ := strings.Cut(comment, " To do: ")
+	if todo == "" {
+		todo = "nothing."
+	}
+	return fmt.Sprintf("| `%s` | %s | %s |\n", c.value, capital(markdown(meaning)), capital(markdown(todo)))
+}
+
+// kinds splits the comment of a condition type into what it means and the kinds that have it: both, or the name of one.
+func (c constant) kinds(t *testing.T) (meaning, kinds string) {
+	t.Helper()
+	for suffix, kinds := range map[string]string{" Both kinds.": "both", " ClusterMaster.": "ClusterMaster", " Refinery.": "Refinery"} {
+		if meaning, found := strings.CutSuffix(c.comment, suffix); found {
+			return meaning, kinds
+		}
+	}
+	t.Errorf("the comment of %s does not end with the kinds that have it", c.goName)
+	return c.comment, ""
+}
+
+func parseConditions(t *testing.T) []constants {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "conditions.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []constants
+	for _, declaration := range file.Decls {
+		general, ok := declaration.(*ast.GenDecl)
+		if !ok || general.Tok != token.CONST {
+			t.Fatal("conditions.go holds something else than blocks of constants")
+		}
+		title, intro, _ := strings.Cut(oneLine(general.Doc), ". ")
+		block := constants{title: strings.TrimSuffix(title, "."), intro: intro}
+		for _, spec := range general.Specs {
+			value := spec.(*ast.ValueSpec)
+			name, err := strconv.Unquote(value.Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			block.rows = append(block.rows, constant{goName: value.Names[0].Name, value: name, comment: oneLine(value.Doc)})
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks
+}
+
+func oneLine(comment *ast.CommentGroup) string {
+	return strings.Join(strings.Fields(comment.Text()), " ")
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// code is what a page sets as code: fields, commands, messages of the protocol, and patterns of an id.
+var code = regexp.MustCompile(`\b(?:spec|status|certificates)\.[A-Za-z.]*[A-Za-z]|\b(?:conn|auth):[A-Za-z]+|\bkubectl (?:get|describe)(?: refineries)?|<refinery>(?:/<node>)?`)
+
+func markdown(s string) string { return code.ReplaceAllString(s, "`$0`") }
