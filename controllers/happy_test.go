@@ -13,7 +13,7 @@ import (
 )
 
 var _ = Describe("A ClusterMaster and its Refinery", func() {
-	It("become what the design says, Ready follows the master's report, and nothing is written at rest", func(ctx SpecContext) {
+	It("become what their spec says, Ready follows the master's report, and nothing is written at rest", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m := f.master("alpha", `{}`)
 		r := f.refinery("press", `{replicas: 3, ports: [{name: http, containerPort: 8080}]}`)

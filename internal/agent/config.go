@@ -27,7 +27,7 @@ const (
 )
 
 const (
-	maxIDBytes       = 253 // design, section 3, step 5
+	maxIDBytes       = 253
 	maxNameBytes     = 63
 	minAliveInterval = time.Second
 	maxAliveInterval = time.Hour

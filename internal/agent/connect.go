@@ -59,7 +59,7 @@ type connector struct {
 // attemptTimeout is the most that connect takes.
 const attemptTimeout = dialTimeout + handshakeTimeout
 
-// handshakeTimeout bounds TLS and the protocol's opening together (design, section 2).
+// handshakeTimeout bounds TLS and the protocol's opening together.
 const handshakeTimeout = 10 * time.Second
 
 // connect returns an authenticated client whose Run has not been called. granted is called when the master has let the node

@@ -54,8 +54,8 @@ func (d *Denial) clone() *Denial {
 }
 
 // Authenticator decides who is let in, from the Directory and the certificates alone. It fails closed:
-// what it cannot check it refuses. The checks and their order are those of the design's section
-// "Who is let in".
+// what it cannot check it refuses. For the checks and their order see
+// docs/development/decisions.md#a-certificate-proves-nothing-until-its-key-is-proven.
 type Authenticator struct {
 	Directory *Directory
 	// Trust returns the certificates in force; nil while none are loaded.
