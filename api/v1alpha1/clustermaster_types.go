@@ -5,41 +5,41 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Transport is how bytes travel between master and refinery.
+// Transport is what carries the connection between a node and the master.
 // +kubebuilder:validation:Enum=MutualTLS;ServerTLS;Plaintext
 type Transport string
 
 const (
 	// TransportMutualTLS is TLS 1.3 with a certificate on both sides.
 	TransportMutualTLS Transport = "MutualTLS"
-	// TransportServerTLS is TLS 1.3 with a certificate of the master only.
+	// TransportServerTLS is TLS 1.3 with a certificate on the master's side only.
 	TransportServerTLS Transport = "ServerTLS"
-	// TransportPlaintext is bare TCP.
+	// TransportPlaintext is TCP without TLS.
 	TransportPlaintext Transport = "Plaintext"
 )
 
-// Authentication is what a refinery proves itself with.
+// Authentication is how a node proves that it may take part.
 // +kubebuilder:validation:Enum=IssuedCertificate;SharedCertificate
 type Authentication string
 
 const (
-	// AuthenticationIssuedCertificate wants a certificate of the refinery's own, whose key TLS proves.
+	// AuthenticationIssuedCertificate requires a certificate that names the node's Refinery, and whose key TLS proves.
 	AuthenticationIssuedCertificate Authentication = "IssuedCertificate"
-	// AuthenticationSharedCertificate wants one bearer secret, the same for all refineries of a master.
+	// AuthenticationSharedCertificate requires one bearer secret, the same for all nodes of a master.
 	AuthenticationSharedCertificate Authentication = "SharedCertificate"
 )
 
-// ClusterMasterSpec is what a person wants of a master.
+// ClusterMasterSpec is the desired state of a master.
 // +kubebuilder:validation:XValidation:rule="self.security.authentication == 'SharedCertificate' || !has(self.certificates) || !has(self.certificates.shared)",message="certificates.shared is used only with security.authentication: SharedCertificate; remove it, or set security.authentication"
 type ClusterMasterSpec struct {
-	// replicas is the number of master pods. One is active; the rest stand by and take over.
+	// replicas is the number of master pods. One is active, the others are standbys that take over when it ends.
 	// +optional
 	// +default=2
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=9
 	Replicas *int32 `json:"replicas,omitempty"`
-	// service configures the Service through which refineries reach the active master.
+	// service configures the Service through which nodes reach the active master.
 	// +optional
 	// +kubebuilder:default={}
 	Service MasterService `json:"service,omitzero"`
@@ -47,15 +47,15 @@ type ClusterMasterSpec struct {
 	// +optional
 	// +kubebuilder:default={aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35}
 	Protocol ProtocolSpec `json:"protocol,omitzero"`
-	// security says how refineries are authenticated.
+	// security says how nodes are authenticated.
 	// +optional
 	// +kubebuilder:default={transport: MutualTLS, authentication: IssuedCertificate}
 	Security SecuritySpec `json:"security,omitzero"`
-	// certificates says where certificates come from and how long they live. Default: made by the operator.
+	// certificates says where certificates come from and how long they are valid. Default: issued by the operator.
 	// +optional
 	// +kubebuilder:default={}
 	Certificates *CertificatesSpec `json:"certificates,omitempty"`
-	// upstreams are the targets that refineries are told to connect to. Default: the master's own Service.
+	// upstreams are the targets that nodes are told to connect to. Default: the master's own Service.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -64,7 +64,8 @@ type ClusterMasterSpec struct {
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`
-	// paused stops the operator from changing anything this ClusterMaster owns. Running pods go on; certificates are not renewed.
+	// paused stops the operator from changing anything that this ClusterMaster owns. Running pods continue; certificates are
+	// not renewed.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
@@ -112,19 +113,19 @@ type ProtocolSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=120
 	HandshakeTimeoutSeconds int32 `json:"handshakeTimeoutSeconds,omitempty"`
-	// aliveIntervalSeconds is how often a node says that it is alive.
+	// aliveIntervalSeconds is how often a node sends a heartbeat.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
 	AliveIntervalSeconds int32 `json:"aliveIntervalSeconds,omitempty"`
-	// aliveTimeoutSeconds is how long a node may be silent before it is Lost.
+	// aliveTimeoutSeconds is how long a node may be silent. Then its session is closed and the node is Lost.
 	// +optional
 	// +kubebuilder:default=35
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=10800
 	AliveTimeoutSeconds int32 `json:"aliveTimeoutSeconds,omitempty"`
-	// maxSessions is the number of authenticated sessions that the active master holds at once.
+	// maxSessions is the highest number of authenticated sessions that the active master has at once.
 	// +optional
 	// +kubebuilder:default=20000
 	// +kubebuilder:validation:Minimum=1
@@ -132,76 +133,74 @@ type ProtocolSpec struct {
 	MaxSessions int32 `json:"maxSessions,omitempty"`
 }
 
-// SecuritySpec says how refineries are authenticated. Any other choice than the default is shown as
-// condition TransportSecure=False.
+// SecuritySpec says how nodes are authenticated. Any choice other than the default is shown as condition
+// TransportSecure=False.
 // +kubebuilder:validation:XValidation:rule="self.authentication != 'IssuedCertificate' || self.transport == 'MutualTLS'",message="authentication IssuedCertificate needs transport MutualTLS, which proves that a node holds its certificate's key; set transport: MutualTLS, or authentication: SharedCertificate"
 type SecuritySpec struct {
-	// transport is MutualTLS, or, for nodes that cannot, ServerTLS or Plaintext.
+	// transport is MutualTLS. For nodes that do not support it: ServerTLS or Plaintext.
 	// +optional
 	// +kubebuilder:default=MutualTLS
 	Transport Transport `json:"transport,omitempty"`
-	// authentication is IssuedCertificate, or, for nodes that cannot, SharedCertificate.
+	// authentication is IssuedCertificate. For nodes that do not support it: SharedCertificate.
 	// +optional
 	// +kubebuilder:default=IssuedCertificate
 	Authentication Authentication `json:"authentication,omitempty"`
 }
 
-// CertificatesSpec says where certificates come from, and how long those live that the operator issues.
-// Its durations are written as in 2160h, 90m or 1h30m.
+// CertificatesSpec says where certificates come from, and how long those that the operator issues are valid.
+// Durations are written as in 2160h, 90m or 1h30m.
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || duration(self.duration) >= duration('1m')",message="duration must be at least 1m; below 1h a kubelet may be too slow to bring a renewed certificate into its pods in time"
 // +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) > duration('0s')",message="renewBefore must be longer than 0s: nodes need time to get the renewed certificate; leave it out for a third of duration"
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)",message="renewBefore must be shorter than duration, since a certificate is renewed that long before its end; leave it out for a third of duration"
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || !has(self.caDuration) || duration(self.caDuration) >= duration(self.duration) + duration(self.duration)",message="caDuration must be at least twice duration, so that an authority can be replaced before what it signed ends; raise caDuration (87600h is the default), or lower duration"
 // +kubebuilder:validation:XValidation:rule="!has(self.issuerRef) || !has(self.authority)",message="issuerRef has cert-manager issue from its issuer, authority has the operator issue from a Secret; remove one of them"
 type CertificatesSpec struct {
-	// duration is the validity of the server and client certificates that the operator issues: at least 1m.
-	// Below 1h a kubelet may be too slow to bring a renewed one into its pods in time.
+	// duration is the validity of the server and client certificates that the operator issues; at least 1m.
+	// Below 1h a kubelet may be too slow to bring a renewed certificate into its pods in time.
 	// +optional
 	// +kubebuilder:default="2160h"
 	// +kubebuilder:validation:MaxLength=23
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '2160h', '90m' or '1h30m'"
 	Duration string `json:"duration,omitempty"`
-	// renewBefore is how long before its end a certificate is renewed; for each object up to a tenth of
-	// duration earlier, so that a fleet does not renew at once. Default: a third of duration, which is 720h of
-	// the default 2160h.
+	// renewBefore is how long before its end a certificate is renewed. Each object is renewed up to a tenth of duration
+	// earlier, so that a fleet is not renewed at once. Default: a third of duration.
 	// +optional
 	// +kubebuilder:validation:MaxLength=23
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '720h', '90m' or '1h30m'"
 	RenewBefore string `json:"renewBefore,omitempty"`
-	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once: nodes are out
-	// until they have the new one. While the certificate authority is being replaced nothing that the operator issued
-	// is revoked so: its overlap begins when that is over.
+	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once, and nodes are refused
+	// until they have the new one. During a rotation of the authority, the overlap of certificates that the operator
+	// issued begins when the rotation is over.
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:MaxLength=23
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '1h', '90m' or '0s'"
 	Overlap string `json:"overlap,omitempty"`
-	// caDuration is the validity of an authority that the operator makes: at least twice duration. It is
-	// replaced at two thirds of it, and on demand by the annotation cluster.refinery.dev/rotate-ca.
+	// caDuration is the validity of an authority that the operator creates; at least twice duration. The authority is
+	// replaced at two thirds of it, and on request by annotation cluster.refinery.dev/rotate-ca.
 	// +optional
 	// +kubebuilder:default="87600h"
 	// +kubebuilder:validation:MaxLength=23
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '87600h'"
 	CADuration string `json:"caDuration,omitempty"`
-	// authority is the certificate authority: a Secret with tls.crt and tls.key. Without the key the
-	// operator issues nothing, and every certificate has to be brought. Default: made by the operator.
+	// authority names a Secret with a provided certificate authority, in tls.crt and tls.key. Without the key the operator
+	// issues nothing, and every certificate must be provided too. Default: an authority that the operator creates.
 	// +optional
 	Authority *SecretSource `json:"authority,omitempty"`
-	// issuerRef names an issuer of cert-manager, which then issues all certificates: the operator makes the
-	// Certificate objects. The issuer has to fill in ca.crt, as those of kind CA do. Default: none, the
-	// operator issues.
+	// issuerRef names an issuer of cert-manager that issues all certificates. The operator creates the Certificate
+	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	// +optional
 	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
-	// shared is the certificate that all nodes present with authentication SharedCertificate: a Secret
-	// with the key "certificate". Default: made by the operator.
+	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
+	// "certificate". Default: created by the operator.
 	// +optional
 	Shared *SecretSource `json:"shared,omitempty"`
 }
 
-// Upstream is a target that refineries are told to connect to.
+// Upstream is a target that nodes are told to connect to.
 // +kubebuilder:validation:XValidation:rule="has(self.address) != has(self.service)",message="give either address (host:port) or service (name and port), not both and not none"
 type Upstream struct {
-	// name by which refineries pin an upstream and status shows it.
+	// name of the upstream, by which a Refinery can pin it.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -212,16 +211,16 @@ type Upstream struct {
 	// +kubebuilder:validation:MaxLength=261
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([^:\\\\s]+|\\\\[[0-9a-fA-F:.]+\\\\]):[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be host:port with a port from 1 to 65535, for example 'ingest.example.com:34307' or '[2001:db8::1]:34307'"
 	Address string `json:"address,omitempty"`
-	// service is a Service in the same namespace: nodes are told <name>.<namespace>.svc and the port.
+	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
 	// +optional
 	Service *UpstreamService `json:"service,omitempty"`
-	// weight of this upstream against the others. 0 takes it out: no node is placed on it.
+	// weight of this upstream relative to the others. With 0 no node is placed on it.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Weight *int32 `json:"weight,omitempty"`
-	// types are the node types that this upstream takes. Default: all.
+	// types are the node types that are placed on this upstream. Default: all.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
@@ -243,9 +242,9 @@ type UpstreamService struct {
 	Port int32 `json:"port"`
 }
 
-// PodMetadata is put on pods beside what the operator needs there.
+// PodMetadata is added to the pods' own metadata.
 type PodMetadata struct {
-	// labels of the pods. Labels of the operator cannot be replaced.
+	// labels of the pods. Labels that the operator sets cannot be replaced.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
@@ -255,7 +254,7 @@ type PodMetadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// MasterPodTemplate configures the pods of a master. Image, command and volumes are the operator's.
+// MasterPodTemplate configures the pods of a master. Image, command and volumes are set by the operator.
 type MasterPodTemplate struct {
 	// metadata of the pods.
 	// +optional
@@ -282,15 +281,15 @@ type MasterPodTemplate struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
 
-// ClusterMasterStatus is what is so. The fields active, nodes, refineries and upstreams are written by
-// the active master; everything else by the operator.
+// ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
+// the operator writes everything else.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || (has(self.active) && self.active.epoch >= oldSelf.active.epoch)",message="a newer master is active: active.epoch only grows"
 type ClusterMasterStatus struct {
-	// observedGeneration is the generation of the spec that was last carried out in full.
+	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, TransportSecure, and Stalled, CertificateExpiring and
-	// CertificateAuthorityRotating while it is so.
+	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are true, Stalled,
+	// CertificateExpiring and CertificateAuthorityRotating.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -298,27 +297,27 @@ type ClusterMasterStatus struct {
 	// active is the master pod that holds the Lease, and its epoch.
 	// +optional
 	Active *ActiveMaster `json:"active,omitempty"`
-	// endpoint is the address at which refineries inside the cluster reach the master, as host:port.
+	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 	// version of the master that the operator runs.
 	// +optional
 	Version string `json:"version,omitempty"`
-	// refineries counts the Refineries that name this master.
+	// refineries counts the Refineries whose masterRef names this master.
 	// +optional
 	Refineries *RefineryTotals `json:"refineries,omitempty"`
 	// nodes counts the nodes of those Refineries.
 	// +optional
 	Nodes *NodeTotals `json:"nodes,omitempty"`
-	// upstreams in force, sorted by name, with the number of nodes placed on each.
+	// upstreams in use, sorted by name, with the number of nodes placed on each.
 	// +optional
 	// +listType=atomic
 	Upstreams []UpstreamStatus `json:"upstreams,omitempty"`
 	// certificate that the master serves over TLS.
 	// +optional
 	Certificate *ServedCertificate `json:"certificate,omitempty"`
-	// authorities that the operator has put into ca.crt of the master's certificate Secret, by fingerprint, sorted.
-	// One that is brought no more stays trusted, until nobody needs it, if it is listed here.
+	// authorities that the operator has put into ca.crt of the master's certificate Secret: fingerprints, sorted.
+	// One of them that is no longer provided stays trusted until nobody needs it.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -332,23 +331,23 @@ type ClusterMasterStatus struct {
 	Selector string `json:"selector,omitempty"`
 }
 
-// ActiveMaster is the master pod that speaks for a ClusterMaster.
+// ActiveMaster is the master pod that is active for a ClusterMaster.
 type ActiveMaster struct {
 	// pod that is active.
 	// +required
 	Pod string `json:"pod"`
-	// epoch grows by one whenever another master process becomes active. Writes of an older epoch are refused.
+	// epoch grows by one whenever a master process becomes active. Writes of an older epoch are refused.
 	// +required
 	Epoch int64 `json:"epoch"`
 	// since when it is active.
 	// +required
 	Since metav1.Time `json:"since"`
-	// certificate that it serves to new connections, by fingerprint. Empty where it has loaded none.
+	// certificate that it serves to new connections: a fingerprint. Empty if it has loaded none.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Certificate string `json:"certificate,omitempty"`
-	// authorities of the trust bundle that it has loaded, by fingerprint, sorted, at most 64: nodes are let in whose
-	// certificate one of them vouches for.
+	// authorities of the trust bundle that it has loaded: fingerprints, sorted, at most 64. A node's certificate must be
+	// signed by one of them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -379,7 +378,7 @@ type NodeTotals struct {
 	Authenticated int32 `json:"authenticated"`
 }
 
-// UpstreamStatus is one upstream in force.
+// UpstreamStatus is one upstream in use.
 type UpstreamStatus struct {
 	// name of the upstream.
 	// +required
@@ -395,7 +394,7 @@ type UpstreamStatus struct {
 	Assigned int32 `json:"assigned"`
 }
 
-// ClusterMaster is a server of the Cluster Protocol, at which Refineries authenticate.
+// ClusterMaster is a server of the Cluster Protocol, at which the nodes of Refineries authenticate.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -413,11 +412,11 @@ type ClusterMaster struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec is the desired state.
 	// +optional
 	// +kubebuilder:default={}
 	Spec ClusterMasterSpec `json:"spec,omitzero"`
-	// status is what is so.
+	// status is the observed state.
 	// +optional
 	Status ClusterMasterStatus `json:"status,omitzero"`
 }

@@ -7,7 +7,7 @@ import (
 	"net/url"
 )
 
-// Names that operator, master and node agree on.
+// Names that the operator, the master and the nodes agree on.
 const (
 	// OperatorFieldOwner is the field owner of everything the operator applies.
 	OperatorFieldOwner = "refinery-operator"
@@ -19,32 +19,31 @@ const (
 	// AuthorityKey is the key of the trust bundle in a certificate Secret, beside tls.crt and tls.key.
 	AuthorityKey = "ca.crt"
 
-	// RotateCAAnnotation on a ClusterMaster asks for a new authority of the operator's making: each value that it
-	// has not had before asks for one.
+	// RotateCAAnnotation on a ClusterMaster requests a rotation of the authority that the operator created. Each value that
+	// it has not had before requests one.
 	RotateCAAnnotation = "cluster.refinery.dev/rotate-ca"
-	// ForceCARotationAnnotation on a ClusterMaster lets a rotation go on although nodes are cut off by that. Its
-	// value is that of RotateCAAnnotation, for the whole rotation, or the reason of condition
-	// CertificateAuthorityRotating, for that phase only.
+	// ForceCARotationAnnotation on a ClusterMaster lets a rotation continue although it cuts off nodes. Its value is that of
+	// RotateCAAnnotation, for the whole rotation, or the reason of condition CertificateAuthorityRotating, for that phase.
 	ForceCARotationAnnotation = "cluster.refinery.dev/force-ca-rotation"
 
-	// MaxNodeStatuses is the number of entries of Refinery status.nodes.
+	// MaxNodeStatuses bounds the entries of status.nodes of a Refinery.
 	MaxNodeStatuses = 100
-	// MaxPresentedCertificates is the number of entries of Refinery status.authenticated.certificates.
+	// MaxPresentedCertificates bounds the entries of status.authenticated.certificates of a Refinery.
 	MaxPresentedCertificates = 8
-	// MaxActiveAuthorities is the number of entries of ClusterMaster status.active.authorities.
+	// MaxActiveAuthorities bounds the entries of status.active.authorities of a ClusterMaster.
 	MaxActiveAuthorities = 64
 )
 
-// identityDomain ends the trust domain of every identity.
+// identityDomain is the end of every identity's trust domain.
 const identityDomain = ".cluster.refinery.dev"
 
-// AuthoritySecretName is the Secret of the certificate authority that the operator made.
+// AuthoritySecretName names the Secret of the authority that the operator creates.
 func (m *ClusterMaster) AuthoritySecretName() string { return m.Name + "-ca" }
 
-// CertificateSecretName is the Secret of the certificate that the master serves, and of its trust bundle.
+// CertificateSecretName names the Secret of the certificate that the master serves, and of its trust bundle.
 func (m *ClusterMaster) CertificateSecretName() string { return m.Name + "-tls" }
 
-// SharedSecretName is the Secret of the shared certificate: the one the spec names, or the operator's own.
+// SharedSecretName names the Secret of the shared certificate: the one that the spec names, or the operator's.
 func (m *ClusterMaster) SharedSecretName() string {
 	if c := m.Spec.Certificates; c != nil && c.Shared != nil {
 		return c.Shared.SecretRef.Name
@@ -52,10 +51,10 @@ func (m *ClusterMaster) SharedSecretName() string {
 	return m.OwnSharedSecretName()
 }
 
-// OwnSharedSecretName is the Secret of the shared certificate that the operator makes where the spec names none.
+// OwnSharedSecretName names the Secret of the shared certificate that the operator creates if the spec names none.
 func (m *ClusterMaster) OwnSharedSecretName() string { return m.Name + "-shared" }
 
-// NamedAuthority is the Secret of an authority that the user brings; false where the spec names none.
+// NamedAuthority returns the name of the Secret of a provided authority; false if the spec names none.
 func (m *ClusterMaster) NamedAuthority() (string, bool) {
 	if c := m.Spec.Certificates; c != nil && c.Authority != nil {
 		return c.Authority.SecretRef.Name, true
@@ -63,10 +62,10 @@ func (m *ClusterMaster) NamedAuthority() (string, bool) {
 	return "", false
 }
 
-// LeaseName is the Lease that the active master holds.
+// LeaseName names the Lease that the active master holds.
 func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 
-// Issuer is the issuer of cert-manager that issues for this master and its Refineries, or nil.
+// Issuer returns the issuer of cert-manager that issues for this master and its Refineries, or nil.
 func (m *ClusterMaster) Issuer() *IssuerReference {
 	if c := m.Spec.Certificates; c != nil {
 		return c.IssuerRef
@@ -74,10 +73,11 @@ func (m *ClusterMaster) Issuer() *IssuerReference {
 	return nil
 }
 
-// IssuedSecretName is the Secret, and with certificates.issuerRef the Certificate too, of a Refinery that brings none.
+// IssuedSecretName names the Secret of a Refinery without a provided certificate and, with certificates.issuerRef, the
+// Certificate object.
 func (r *Refinery) IssuedSecretName() string { return r.Name + "-tls" }
 
-// CertificateSecretName is the Secret of the nodes' certificate: the one the spec names, or the operator's own.
+// CertificateSecretName names the Secret of the nodes' certificate: the provided one, or the operator's.
 func (r *Refinery) CertificateSecretName() string {
 	if ref := r.Spec.CertificateSecretRef; ref != nil {
 		return ref.Name
@@ -85,18 +85,18 @@ func (r *Refinery) CertificateSecretName() string {
 	return r.IssuedSecretName()
 }
 
-// Identity is the one URI SAN by which a certificate names this Refinery:
+// Identity returns the one URI SAN by which a certificate names this Refinery:
 // spiffe://<master>.<namespace>.cluster.refinery.dev/refinery/<name>.
 func (r *Refinery) Identity() *url.URL {
 	return RefineryIdentity(r.Spec.MasterRef.Name, r.Namespace, r.Name)
 }
 
-// RefineryIdentity is Identity for names that are not those of an object at hand.
+// RefineryIdentity is Identity for a Refinery that is known by its names only.
 func RefineryIdentity(master, namespace, refinery string) *url.URL {
 	return &url.URL{Scheme: "spiffe", Host: master + "." + namespace + identityDomain, Path: "/refinery/" + refinery}
 }
 
-// Fingerprint is by what a certificate is listed: the SHA-256 of its DER form in 64 lower-case hexadecimal digits.
+// Fingerprint returns what a certificate is listed by: the SHA-256 of its DER form, in 64 lower-case hexadecimal digits.
 func Fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])

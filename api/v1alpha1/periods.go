@@ -9,11 +9,11 @@ const (
 	DefaultCADuration          = 87600 * time.Hour
 )
 
-// CertificatePeriods are the durations of spec.certificates, none of them left out.
+// CertificatePeriods are the durations of spec.certificates, with all defaults filled in.
 type CertificatePeriods struct {
 	// Duration is the validity of server and client certificates.
 	Duration time.Duration
-	// RenewBefore is how long before its end a certificate is due to be renewed: longer than 0, shorter than Duration.
+	// RenewBefore is how long before its end a certificate is renewed: more than 0, less than Duration.
 	RenewBefore time.Duration
 	// Overlap is how long a replaced certificate is still let in.
 	Overlap time.Duration
@@ -21,7 +21,7 @@ type CertificatePeriods struct {
 	CADuration time.Duration
 }
 
-// CertificatePeriods are those of the spec, or their defaults.
+// CertificatePeriods returns those of the spec, or their defaults.
 func (m *ClusterMaster) CertificatePeriods() CertificatePeriods {
 	spec := m.Spec.Certificates
 	if spec == nil {
@@ -36,7 +36,7 @@ func (m *ClusterMaster) CertificatePeriods() CertificatePeriods {
 	}
 }
 
-// durationOr reads a duration of the form that the CRD takes.
+// durationOr parses a duration of the form that the CRD allows, or returns the other one.
 func durationOr(written string, otherwise time.Duration) time.Duration {
 	if d, err := time.ParseDuration(written); err == nil {
 		return d

@@ -13,22 +13,22 @@ type Placement string
 const (
 	// PlacementInCluster lets the operator run the nodes as pods.
 	PlacementInCluster Placement = "InCluster"
-	// PlacementExternal leaves the nodes to someone else: the operator makes their Secret only.
+	// PlacementExternal leaves running the nodes to someone else. The operator creates only their Secret.
 	PlacementExternal Placement = "External"
 )
 
-// Access says whether the nodes of a Refinery are let in at all.
+// Access says whether the nodes of a Refinery may be let in.
 // +kubebuilder:validation:Enum=Allowed;Suspended
 type Access string
 
 const (
-	// AccessAllowed lets authenticated nodes in.
+	// AccessAllowed lets in nodes that authenticate.
 	AccessAllowed Access = "Allowed"
-	// AccessSuspended closes every session and denies new ones.
+	// AccessSuspended closes every session and refuses new ones.
 	AccessSuspended Access = "Suspended"
 )
 
-// RefinerySpec is what a person wants of a group of nodes.
+// RefinerySpec is the desired state of a group of nodes.
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
 type RefinerySpec struct {
@@ -43,7 +43,7 @@ type RefinerySpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	Replicas *int32 `json:"replicas,omitempty"`
-	// placement is InCluster, where the operator runs the nodes as pods, or External, where it makes their Secret only.
+	// placement is InCluster, where the operator runs the nodes as pods, or External, where it only creates their Secret.
 	// +optional
 	// +kubebuilder:default=InCluster
 	Placement Placement `json:"placement,omitempty"`
@@ -58,32 +58,33 @@ type RefinerySpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^v?[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$')",message="must be a semantic version such as '0.1.0', or empty for the agent's own"
 	Version string `json:"version,omitempty"`
-	// access is Allowed, or Suspended: sessions are closed, and new ones are denied.
+	// access is Allowed or Suspended. Suspended closes all sessions and refuses new ones.
 	// +optional
 	// +kubebuilder:default=Allowed
 	Access Access `json:"access,omitempty"`
-	// certificateSecretRef names a Secret of type kubernetes.io/tls that someone else provides.
-	// The operator never writes to it. Default: <name>-tls, issued by the operator.
+	// certificateSecretRef names a Secret of type kubernetes.io/tls with a provided certificate. The operator never writes
+	// to it. Default: <name>-tls, issued by the operator.
 	// +optional
 	CertificateSecretRef *LocalReference `json:"certificateSecretRef,omitempty"`
-	// upstream pins the nodes to one of the master's upstreams by name. Default: placed by the master.
+	// upstream pins the nodes to one of the master's upstreams by name. Default: the master chooses.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Upstream string `json:"upstream,omitempty"`
-	// ports of the workload. They make a Service with the name of the Refinery.
+	// ports of the workload. If there are any, the operator creates a Service with the name of the Refinery.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	Ports []Port `json:"ports,omitempty"`
-	// template is a PodTemplateSpec, merged strategically over the pod that the operator makes.
-	// The containers of the workload go here. Without it the agent runs alone.
+	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
+	// here. Without it the agent runs alone.
 	// +optional
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Template *runtime.RawExtension `json:"template,omitempty"`
-	// paused stops the operator from changing anything this Refinery owns. Running nodes go on; their certificate is not renewed.
+	// paused stops the operator from changing anything that this Refinery owns. Running nodes continue; their certificate is
+	// not renewed.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
@@ -109,24 +110,24 @@ type Port struct {
 	Protocol corev1.Protocol `json:"protocol,omitempty"`
 }
 
-// NodeState is where a node stands in the Cluster Protocol.
+// NodeState is the state of a node in the Cluster Protocol.
 // +kubebuilder:validation:Enum=Establishing;Authenticating;Authenticated;VersionMismatch;Denied;Closed;Lost
 type NodeState string
 
 const (
-	// NodeEstablishing means: conn:establish was read, its version is being checked.
+	// NodeEstablishing: conn:establish was read, and version and type are being checked.
 	NodeEstablishing NodeState = "Establishing"
-	// NodeAuthenticating means: conn:startAuth was sent; its certificate is being checked.
+	// NodeAuthenticating: conn:startAuth was sent, and the certificate is being checked.
 	NodeAuthenticating NodeState = "Authenticating"
-	// NodeAuthenticated means: both auth:ack were exchanged, and the session lives.
+	// NodeAuthenticated: both auth:ack were exchanged, and the session is live.
 	NodeAuthenticated NodeState = "Authenticated"
-	// NodeVersionMismatch means: its version or type is not accepted, conn:close was sent.
+	// NodeVersionMismatch: version or type is not accepted, and conn:close was sent.
 	NodeVersionMismatch NodeState = "VersionMismatch"
-	// NodeDenied means: auth:dec was sent.
+	// NodeDenied: auth:dec was sent.
 	NodeDenied NodeState = "Denied"
-	// NodeClosed means: the session ended in order.
+	// NodeClosed: one side closed the session with conn:close.
 	NodeClosed NodeState = "Closed"
-	// NodeLost means: the session ended by silence or by a broken connection.
+	// NodeLost: the session ended because the node fell silent or its connection broke.
 	NodeLost NodeState = "Lost"
 )
 
@@ -139,11 +140,11 @@ type NodeStatus struct {
 	// state of the node in the Cluster Protocol.
 	// +required
 	State NodeState `json:"state"`
-	// reason for the state, one word in CamelCase.
+	// reason for the state, in CamelCase.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
-	// message for people: what is wrong and what to do.
+	// message says what is wrong and what to do.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
@@ -163,7 +164,7 @@ type NodeStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Upstream string `json:"upstream,omitempty"`
-	// certificate is the SHA-256 of the certificate that the node presented.
+	// certificate is the fingerprint of the certificate that the node presented.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Certificate string `json:"certificate,omitempty"`
@@ -187,48 +188,48 @@ type AuthenticatedNodes struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Upstreams string `json:"upstreams,omitempty"`
-	// versions that the nodes announced, sorted and joined by commas, for the VERSION column.
+	// versions that the authenticated nodes announced, sorted and joined by commas, for the VERSION column.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Versions string `json:"versions,omitempty"`
-	// certificates that the authenticated nodes presented, with the number of nodes that did: the eight with the most
-	// nodes, these first. It counts every node, where status.nodes lists at most 100.
+	// certificates that the authenticated nodes presented, and how many nodes presented each: the eight with the most
+	// nodes, in descending order. Every node is counted, also those that status.nodes does not list.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Certificates []PresentedCertificate `json:"certificates,omitempty"`
 }
 
-// PresentedCertificate is a certificate that the active master saw nodes connect with.
+// PresentedCertificate is a certificate that authenticated nodes presented to the active master.
 type PresentedCertificate struct {
 	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
 	// +required
 	// +kubebuilder:validation:MaxLength=64
 	Fingerprint string `json:"fingerprint"`
-	// nodes that are authenticated and presented it.
+	// nodes is the number of authenticated nodes that presented it.
 	// +required
 	Nodes int32 `json:"nodes"`
 }
 
-// Reporter is the master process that wrote the status of a Refinery's nodes: a fencing token.
+// Reporter is the master process that wrote the status of a Refinery's nodes. Its epoch is a fencing token.
 type Reporter struct {
 	// pod that reported.
 	// +required
 	Pod string `json:"pod"`
-	// epoch of that master. It only grows: a deposed master's write is refused.
+	// epoch of that master. It only grows: the API server refuses the write of a master whose term is over.
 	// +required
 	Epoch int64 `json:"epoch"`
 }
 
-// RefineryStatus is what is so. The fields nodes, authenticated and reporter, and the condition
-// Authenticated, are written by the active master; everything else by the operator.
+// RefineryStatus is the observed state of a group of nodes. The active master writes nodes, authenticated, reporter and
+// condition Authenticated; the operator writes everything else.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.reporter) || (has(self.reporter) && self.reporter.epoch >= oldSelf.reporter.epoch)",message="a newer master reports on this Refinery: reporter.epoch only grows"
 type RefineryStatus struct {
-	// observedGeneration is the generation of the spec that was last carried out in full.
+	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and Stalled and CertificateExpiring
-	// while it is so.
+	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and, only while they are true,
+	// Stalled and CertificateExpiring.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -239,18 +240,18 @@ type RefineryStatus struct {
 	// reporter is the master that wrote nodes, authenticated and the condition Authenticated.
 	// +optional
 	Reporter *Reporter `json:"reporter,omitempty"`
-	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id.
-	// Where there are more, those that present an older certificate are listed rather than others.
+	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id. If there are more, those
+	// that present an older certificate are listed before the others.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	Nodes []NodeStatus `json:"nodes,omitempty"`
-	// certificates that the master lets in. One that is not listed is denied, whoever signed it.
+	// certificates that the master lets in. A certificate that is not listed is denied, whoever signed it.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Certificates []ListedCertificate `json:"certificates,omitempty"`
-	// replicas is the number of pods, or, with placement External, of wanted nodes.
+	// replicas is the number of pods or, with placement External, of wanted nodes.
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`
 	// selector of the pods, for kubectl scale and autoscalers.
@@ -258,7 +259,7 @@ type RefineryStatus struct {
 	Selector string `json:"selector,omitempty"`
 }
 
-// Refinery is a group of nodes that authenticate at a ClusterMaster with a certificate from a Secret.
+// Refinery is a group of nodes that authenticate at a ClusterMaster with a certificate from one Secret.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -279,10 +280,10 @@ type Refinery struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// spec is what is wanted.
+	// spec is the desired state.
 	// +required
 	Spec RefinerySpec `json:"spec"`
-	// status is what is so.
+	// status is the observed state.
 	// +optional
 	Status RefineryStatus `json:"status,omitzero"`
 }

@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// LocalReference names an object in the namespace of the object that holds the reference.
+// LocalReference names an object in the same namespace.
 type LocalReference struct {
 	// name of the object.
 	// +required
@@ -15,7 +15,7 @@ type LocalReference struct {
 	Name string `json:"name"`
 }
 
-// SecretSource says where a certificate comes from when the operator does not make it.
+// SecretSource names the Secret of something that a user provides.
 type SecretSource struct {
 	// secretRef names a Secret in the same namespace. The operator reads it and never writes to it.
 	// +required
@@ -29,7 +29,7 @@ type IssuerReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// kind of the issuer: Issuer, in the same namespace, ClusterIssuer, or one of another group.
+	// kind of the issuer: Issuer (in the same namespace), ClusterIssuer, or a kind of another group.
 	// +optional
 	// +kubebuilder:default=Issuer
 	// +kubebuilder:validation:MinLength=1
@@ -43,17 +43,17 @@ type IssuerReference struct {
 	Group string `json:"group,omitempty"`
 }
 
-// CertificateUse says what a listed certificate may be used for.
+// CertificateUse says why a certificate is listed.
 // +kubebuilder:validation:Enum=Current;Next;Previous
 type CertificateUse string
 
 const (
-	// CertificateCurrent is the certificate that new sessions are expected to present.
+	// CertificateCurrent is the certificate in the Secret: new sessions should present it.
 	CertificateCurrent CertificateUse = "Current"
-	// CertificateNext is about to become Current: it is listed before it is in any Secret, so that no node presents
-	// it too early.
+	// CertificateNext is about to become Current. It is listed before it is in any Secret, so that no node presents a
+	// certificate that the master does not know yet.
 	CertificateNext CertificateUse = "Next"
-	// CertificatePrevious is a replaced certificate that is still let in until its overlap ends.
+	// CertificatePrevious was replaced, and is still let in until its overlap ends.
 	CertificatePrevious CertificateUse = "Previous"
 )
 
@@ -66,24 +66,25 @@ type ListedCertificate struct {
 	// notAfter is the end of the certificate's validity.
 	// +required
 	NotAfter metav1.Time `json:"notAfter"`
-	// use is Current, Next for the one that is about to take its place, or Previous while a replaced certificate is still accepted.
+	// use is Current, Next for the certificate that is about to become Current, or Previous for a replaced one that is still
+	// let in.
 	// +required
 	Use CertificateUse `json:"use"`
-	// until is the end of the overlap in which a Previous certificate is still accepted. There is none while the
-	// certificate authority is being replaced: it is accepted until that is over, and for the overlap from then on.
+	// until is when the overlap of a Previous certificate ends. It is absent during a rotation of the authority: the overlap
+	// begins when that is over.
 	// +optional
 	Until *metav1.Time `json:"until,omitempty"`
-	// secret is the name of the Secret that it was read from, if someone else than the operator provides it.
+	// secret is the name of the Secret that it was read from, if a user provided it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Secret string `json:"secret,omitempty"`
-	// secretUID is the UID of that Secret. Another one under the same name means that it was deleted, which
-	// revokes its certificates: they get no overlap.
+	// secretUID is the UID of that Secret. If it changes, the Secret was deleted, which revokes its certificates: they get
+	// no overlap.
 	// +optional
 	SecretUID types.UID `json:"secretUID,omitempty"`
 }
 
-// ServedCertificate is the certificate a ClusterMaster serves over TLS.
+// ServedCertificate is the certificate that a ClusterMaster serves over TLS.
 type ServedCertificate struct {
 	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
 	// +required

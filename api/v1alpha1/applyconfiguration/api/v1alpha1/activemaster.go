@@ -12,18 +12,18 @@ import (
 // ActiveMasterApplyConfiguration represents a declarative configuration of the ActiveMaster type for use
 // with apply.
 //
-// ActiveMaster is the master pod that speaks for a ClusterMaster.
+// ActiveMaster is the master pod that is active for a ClusterMaster.
 type ActiveMasterApplyConfiguration struct {
 	// pod that is active.
 	Pod *string `json:"pod,omitempty"`
-	// epoch grows by one whenever another master process becomes active. Writes of an older epoch are refused.
+	// epoch grows by one whenever a master process becomes active. Writes of an older epoch are refused.
 	Epoch *int64 `json:"epoch,omitempty"`
 	// since when it is active.
 	Since *v1.Time `json:"since,omitempty"`
-	// certificate that it serves to new connections, by fingerprint. Empty where it has loaded none.
+	// certificate that it serves to new connections: a fingerprint. Empty if it has loaded none.
 	Certificate *string `json:"certificate,omitempty"`
-	// authorities of the trust bundle that it has loaded, by fingerprint, sorted, at most 64: nodes are let in whose
-	// certificate one of them vouches for.
+	// authorities of the trust bundle that it has loaded: fingerprints, sorted, at most 64. A node's certificate must be
+	// signed by one of them.
 	Authorities []string `json:"authorities,omitempty"`
 }
 

@@ -18,10 +18,10 @@ type AuthenticatedNodesApplyConfiguration struct {
 	Summary *string `json:"summary,omitempty"`
 	// upstreams of the authenticated nodes, sorted and joined by commas, for the UPSTREAM column.
 	Upstreams *string `json:"upstreams,omitempty"`
-	// versions that the nodes announced, sorted and joined by commas, for the VERSION column.
+	// versions that the authenticated nodes announced, sorted and joined by commas, for the VERSION column.
 	Versions *string `json:"versions,omitempty"`
-	// certificates that the authenticated nodes presented, with the number of nodes that did: the eight with the most
-	// nodes, these first. It counts every node, where status.nodes lists at most 100.
+	// certificates that the authenticated nodes presented, and how many nodes presented each: the eight with the most
+	// nodes, in descending order. Every node is counted, also those that status.nodes does not list.
 	Certificates []PresentedCertificateApplyConfiguration `json:"certificates,omitempty"`
 }
 

@@ -8,32 +8,30 @@ package v1alpha1
 // CertificatesSpecApplyConfiguration represents a declarative configuration of the CertificatesSpec type for use
 // with apply.
 //
-// CertificatesSpec says where certificates come from, and how long those live that the operator issues.
-// Its durations are written as in 2160h, 90m or 1h30m.
+// CertificatesSpec says where certificates come from, and how long those that the operator issues are valid.
+// Durations are written as in 2160h, 90m or 1h30m.
 type CertificatesSpecApplyConfiguration struct {
-	// duration is the validity of the server and client certificates that the operator issues: at least 1m.
-	// Below 1h a kubelet may be too slow to bring a renewed one into its pods in time.
+	// duration is the validity of the server and client certificates that the operator issues; at least 1m.
+	// Below 1h a kubelet may be too slow to bring a renewed certificate into its pods in time.
 	Duration *string `json:"duration,omitempty"`
-	// renewBefore is how long before its end a certificate is renewed; for each object up to a tenth of
-	// duration earlier, so that a fleet does not renew at once. Default: a third of duration, which is 720h of
-	// the default 2160h.
+	// renewBefore is how long before its end a certificate is renewed. Each object is renewed up to a tenth of duration
+	// earlier, so that a fleet is not renewed at once. Default: a third of duration.
 	RenewBefore *string `json:"renewBefore,omitempty"`
-	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once: nodes are out
-	// until they have the new one. While the certificate authority is being replaced nothing that the operator issued
-	// is revoked so: its overlap begins when that is over.
+	// overlap is how long a replaced certificate is still let in. With 0s it is revoked at once, and nodes are refused
+	// until they have the new one. During a rotation of the authority, the overlap of certificates that the operator
+	// issued begins when the rotation is over.
 	Overlap *string `json:"overlap,omitempty"`
-	// caDuration is the validity of an authority that the operator makes: at least twice duration. It is
-	// replaced at two thirds of it, and on demand by the annotation cluster.refinery.dev/rotate-ca.
+	// caDuration is the validity of an authority that the operator creates; at least twice duration. The authority is
+	// replaced at two thirds of it, and on request by annotation cluster.refinery.dev/rotate-ca.
 	CADuration *string `json:"caDuration,omitempty"`
-	// authority is the certificate authority: a Secret with tls.crt and tls.key. Without the key the
-	// operator issues nothing, and every certificate has to be brought. Default: made by the operator.
+	// authority names a Secret with a provided certificate authority, in tls.crt and tls.key. Without the key the operator
+	// issues nothing, and every certificate must be provided too. Default: an authority that the operator creates.
 	Authority *SecretSourceApplyConfiguration `json:"authority,omitempty"`
-	// issuerRef names an issuer of cert-manager, which then issues all certificates: the operator makes the
-	// Certificate objects. The issuer has to fill in ca.crt, as those of kind CA do. Default: none, the
-	// operator issues.
+	// issuerRef names an issuer of cert-manager that issues all certificates. The operator creates the Certificate
+	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	IssuerRef *IssuerReferenceApplyConfiguration `json:"issuerRef,omitempty"`
-	// shared is the certificate that all nodes present with authentication SharedCertificate: a Secret
-	// with the key "certificate". Default: made by the operator.
+	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
+	// "certificate". Default: created by the operator.
 	Shared *SecretSourceApplyConfiguration `json:"shared,omitempty"`
 }
 

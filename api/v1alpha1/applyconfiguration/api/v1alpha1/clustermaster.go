@@ -17,13 +17,13 @@ import (
 // ClusterMasterApplyConfiguration represents a declarative configuration of the ClusterMaster type for use
 // with apply.
 //
-// ClusterMaster is a server of the Cluster Protocol, at which Refineries authenticate.
+// ClusterMaster is a server of the Cluster Protocol, at which the nodes of Refineries authenticate.
 type ClusterMasterApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what is wanted.
+	// spec is the desired state.
 	Spec *ClusterMasterSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what is so.
+	// status is the observed state.
 	Status *ClusterMasterStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -8,23 +8,24 @@ package v1alpha1
 // ClusterMasterSpecApplyConfiguration represents a declarative configuration of the ClusterMasterSpec type for use
 // with apply.
 //
-// ClusterMasterSpec is what a person wants of a master.
+// ClusterMasterSpec is the desired state of a master.
 type ClusterMasterSpecApplyConfiguration struct {
-	// replicas is the number of master pods. One is active; the rest stand by and take over.
+	// replicas is the number of master pods. One is active, the others are standbys that take over when it ends.
 	Replicas *int32 `json:"replicas,omitempty"`
-	// service configures the Service through which refineries reach the active master.
+	// service configures the Service through which nodes reach the active master.
 	Service *MasterServiceApplyConfiguration `json:"service,omitempty"`
 	// protocol configures the Cluster Protocol.
 	Protocol *ProtocolSpecApplyConfiguration `json:"protocol,omitempty"`
-	// security says how refineries are authenticated.
+	// security says how nodes are authenticated.
 	Security *SecuritySpecApplyConfiguration `json:"security,omitempty"`
-	// certificates says where certificates come from and how long they live. Default: made by the operator.
+	// certificates says where certificates come from and how long they are valid. Default: issued by the operator.
 	Certificates *CertificatesSpecApplyConfiguration `json:"certificates,omitempty"`
-	// upstreams are the targets that refineries are told to connect to. Default: the master's own Service.
+	// upstreams are the targets that nodes are told to connect to. Default: the master's own Service.
 	Upstreams []UpstreamApplyConfiguration `json:"upstreams,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
-	// paused stops the operator from changing anything this ClusterMaster owns. Running pods go on; certificates are not renewed.
+	// paused stops the operator from changing anything that this ClusterMaster owns. Running pods continue; certificates are
+	// not renewed.
 	Paused *bool `json:"paused,omitempty"`
 }
 

@@ -12,30 +12,30 @@ import (
 // ClusterMasterStatusApplyConfiguration represents a declarative configuration of the ClusterMasterStatus type for use
 // with apply.
 //
-// ClusterMasterStatus is what is so. The fields active, nodes, refineries and upstreams are written by
-// the active master; everything else by the operator.
+// ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
+// the operator writes everything else.
 type ClusterMasterStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that was last carried out in full.
+	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, TransportSecure, and Stalled, CertificateExpiring and
-	// CertificateAuthorityRotating while it is so.
+	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are true, Stalled,
+	// CertificateExpiring and CertificateAuthorityRotating.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// active is the master pod that holds the Lease, and its epoch.
 	Active *ActiveMasterApplyConfiguration `json:"active,omitempty"`
-	// endpoint is the address at which refineries inside the cluster reach the master, as host:port.
+	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	Endpoint *string `json:"endpoint,omitempty"`
 	// version of the master that the operator runs.
 	Version *string `json:"version,omitempty"`
-	// refineries counts the Refineries that name this master.
+	// refineries counts the Refineries whose masterRef names this master.
 	Refineries *RefineryTotalsApplyConfiguration `json:"refineries,omitempty"`
 	// nodes counts the nodes of those Refineries.
 	Nodes *NodeTotalsApplyConfiguration `json:"nodes,omitempty"`
-	// upstreams in force, sorted by name, with the number of nodes placed on each.
+	// upstreams in use, sorted by name, with the number of nodes placed on each.
 	Upstreams []UpstreamStatusApplyConfiguration `json:"upstreams,omitempty"`
 	// certificate that the master serves over TLS.
 	Certificate *ServedCertificateApplyConfiguration `json:"certificate,omitempty"`
-	// authorities that the operator has put into ca.crt of the master's certificate Secret, by fingerprint, sorted.
-	// One that is brought no more stays trusted, until nobody needs it, if it is listed here.
+	// authorities that the operator has put into ca.crt of the master's certificate Secret: fingerprints, sorted.
+	// One of them that is no longer provided stays trusted until nobody needs it.
 	Authorities []string `json:"authorities,omitempty"`
 	// replicas is the number of master pods.
 	Replicas *int32 `json:"replicas,omitempty"`

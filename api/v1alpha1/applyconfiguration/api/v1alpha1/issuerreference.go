@@ -12,7 +12,7 @@ package v1alpha1
 type IssuerReferenceApplyConfiguration struct {
 	// name of the issuer.
 	Name *string `json:"name,omitempty"`
-	// kind of the issuer: Issuer, in the same namespace, ClusterIssuer, or one of another group.
+	// kind of the issuer: Issuer (in the same namespace), ClusterIssuer, or a kind of another group.
 	Kind *string `json:"kind,omitempty"`
 	// group of the issuer.
 	Group *string `json:"group,omitempty"`

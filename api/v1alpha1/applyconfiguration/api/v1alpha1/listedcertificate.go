@@ -20,15 +20,16 @@ type ListedCertificateApplyConfiguration struct {
 	Fingerprint *string `json:"fingerprint,omitempty"`
 	// notAfter is the end of the certificate's validity.
 	NotAfter *v1.Time `json:"notAfter,omitempty"`
-	// use is Current, Next for the one that is about to take its place, or Previous while a replaced certificate is still accepted.
+	// use is Current, Next for the certificate that is about to become Current, or Previous for a replaced one that is still
+	// let in.
 	Use *apiv1alpha1.CertificateUse `json:"use,omitempty"`
-	// until is the end of the overlap in which a Previous certificate is still accepted. There is none while the
-	// certificate authority is being replaced: it is accepted until that is over, and for the overlap from then on.
+	// until is when the overlap of a Previous certificate ends. It is absent during a rotation of the authority: the overlap
+	// begins when that is over.
 	Until *v1.Time `json:"until,omitempty"`
-	// secret is the name of the Secret that it was read from, if someone else than the operator provides it.
+	// secret is the name of the Secret that it was read from, if a user provided it.
 	Secret *string `json:"secret,omitempty"`
-	// secretUID is the UID of that Secret. Another one under the same name means that it was deleted, which
-	// revokes its certificates: they get no overlap.
+	// secretUID is the UID of that Secret. If it changes, the Secret was deleted, which revokes its certificates: they get
+	// no overlap.
 	SecretUID *types.UID `json:"secretUID,omitempty"`
 }
 

@@ -8,7 +8,7 @@ package v1alpha1
 // LocalReferenceApplyConfiguration represents a declarative configuration of the LocalReference type for use
 // with apply.
 //
-// LocalReference names an object in the namespace of the object that holds the reference.
+// LocalReference names an object in the same namespace.
 type LocalReferenceApplyConfiguration struct {
 	// name of the object.
 	Name *string `json:"name,omitempty"`

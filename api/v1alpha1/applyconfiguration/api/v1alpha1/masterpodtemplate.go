@@ -12,7 +12,7 @@ import (
 // MasterPodTemplateApplyConfiguration represents a declarative configuration of the MasterPodTemplate type for use
 // with apply.
 //
-// MasterPodTemplate configures the pods of a master. Image, command and volumes are the operator's.
+// MasterPodTemplate configures the pods of a master. Image, command and volumes are set by the operator.
 type MasterPodTemplateApplyConfiguration struct {
 	// metadata of the pods.
 	Metadata *PodMetadataApplyConfiguration `json:"metadata,omitempty"`

@@ -19,9 +19,9 @@ type NodeStatusApplyConfiguration struct {
 	ID *string `json:"id,omitempty"`
 	// state of the node in the Cluster Protocol.
 	State *apiv1alpha1.NodeState `json:"state,omitempty"`
-	// reason for the state, one word in CamelCase.
+	// reason for the state, in CamelCase.
 	Reason *string `json:"reason,omitempty"`
-	// message for people: what is wrong and what to do.
+	// message says what is wrong and what to do.
 	Message *string `json:"message,omitempty"`
 	// version that the node announced.
 	Version *string `json:"version,omitempty"`
@@ -31,7 +31,7 @@ type NodeStatusApplyConfiguration struct {
 	Address *string `json:"address,omitempty"`
 	// upstream that the node was told, by name.
 	Upstream *string `json:"upstream,omitempty"`
-	// certificate is the SHA-256 of the certificate that the node presented.
+	// certificate is the fingerprint of the certificate that the node presented.
 	Certificate *string `json:"certificate,omitempty"`
 	// lastTransitionTime is when the state last changed.
 	LastTransitionTime *v1.Time `json:"lastTransitionTime,omitempty"`

@@ -8,9 +8,9 @@ package v1alpha1
 // PodMetadataApplyConfiguration represents a declarative configuration of the PodMetadata type for use
 // with apply.
 //
-// PodMetadata is put on pods beside what the operator needs there.
+// PodMetadata is added to the pods' own metadata.
 type PodMetadataApplyConfiguration struct {
-	// labels of the pods. Labels of the operator cannot be replaced.
+	// labels of the pods. Labels that the operator sets cannot be replaced.
 	Labels map[string]string `json:"labels,omitempty"`
 	// annotations of the pods.
 	Annotations map[string]string `json:"annotations,omitempty"`

@@ -8,11 +8,11 @@ package v1alpha1
 // PresentedCertificateApplyConfiguration represents a declarative configuration of the PresentedCertificate type for use
 // with apply.
 //
-// PresentedCertificate is a certificate that the active master saw nodes connect with.
+// PresentedCertificate is a certificate that authenticated nodes presented to the active master.
 type PresentedCertificateApplyConfiguration struct {
 	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
 	Fingerprint *string `json:"fingerprint,omitempty"`
-	// nodes that are authenticated and presented it.
+	// nodes is the number of authenticated nodes that presented it.
 	Nodes *int32 `json:"nodes,omitempty"`
 }
 

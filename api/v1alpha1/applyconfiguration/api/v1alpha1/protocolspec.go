@@ -17,11 +17,11 @@ type ProtocolSpecApplyConfiguration struct {
 	AcceptedTypes []string `json:"acceptedTypes,omitempty"`
 	// handshakeTimeoutSeconds bounds the TLS and protocol handshake together.
 	HandshakeTimeoutSeconds *int32 `json:"handshakeTimeoutSeconds,omitempty"`
-	// aliveIntervalSeconds is how often a node says that it is alive.
+	// aliveIntervalSeconds is how often a node sends a heartbeat.
 	AliveIntervalSeconds *int32 `json:"aliveIntervalSeconds,omitempty"`
-	// aliveTimeoutSeconds is how long a node may be silent before it is Lost.
+	// aliveTimeoutSeconds is how long a node may be silent. Then its session is closed and the node is Lost.
 	AliveTimeoutSeconds *int32 `json:"aliveTimeoutSeconds,omitempty"`
-	// maxSessions is the number of authenticated sessions that the active master holds at once.
+	// maxSessions is the highest number of authenticated sessions that the active master has at once.
 	MaxSessions *int32 `json:"maxSessions,omitempty"`
 }
 

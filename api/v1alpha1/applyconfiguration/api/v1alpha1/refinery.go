@@ -17,13 +17,13 @@ import (
 // RefineryApplyConfiguration represents a declarative configuration of the Refinery type for use
 // with apply.
 //
-// Refinery is a group of nodes that authenticate at a ClusterMaster with a certificate from a Secret.
+// Refinery is a group of nodes that authenticate at a ClusterMaster with a certificate from one Secret.
 type RefineryApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration    `json:""`
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what is wanted.
+	// spec is the desired state.
 	Spec *RefinerySpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what is so.
+	// status is the observed state.
 	Status *RefineryStatusApplyConfiguration `json:"status,omitempty"`
 }
 

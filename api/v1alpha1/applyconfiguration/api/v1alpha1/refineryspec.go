@@ -13,31 +13,32 @@ import (
 // RefinerySpecApplyConfiguration represents a declarative configuration of the RefinerySpec type for use
 // with apply.
 //
-// RefinerySpec is what a person wants of a group of nodes.
+// RefinerySpec is the desired state of a group of nodes.
 type RefinerySpecApplyConfiguration struct {
 	// masterRef names the ClusterMaster, in this namespace, at which the nodes authenticate. It cannot be changed.
 	MasterRef *LocalReferenceApplyConfiguration `json:"masterRef,omitempty"`
 	// replicas is the number of nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
-	// placement is InCluster, where the operator runs the nodes as pods, or External, where it makes their Secret only.
+	// placement is InCluster, where the operator runs the nodes as pods, or External, where it only creates their Secret.
 	Placement *apiv1alpha1.Placement `json:"placement,omitempty"`
 	// type that the nodes announce.
 	Type *string `json:"type,omitempty"`
 	// version that the nodes announce, as a semantic version. Default: the agent's own.
 	Version *string `json:"version,omitempty"`
-	// access is Allowed, or Suspended: sessions are closed, and new ones are denied.
+	// access is Allowed or Suspended. Suspended closes all sessions and refuses new ones.
 	Access *apiv1alpha1.Access `json:"access,omitempty"`
-	// certificateSecretRef names a Secret of type kubernetes.io/tls that someone else provides.
-	// The operator never writes to it. Default: <name>-tls, issued by the operator.
+	// certificateSecretRef names a Secret of type kubernetes.io/tls with a provided certificate. The operator never writes
+	// to it. Default: <name>-tls, issued by the operator.
 	CertificateSecretRef *LocalReferenceApplyConfiguration `json:"certificateSecretRef,omitempty"`
-	// upstream pins the nodes to one of the master's upstreams by name. Default: placed by the master.
+	// upstream pins the nodes to one of the master's upstreams by name. Default: the master chooses.
 	Upstream *string `json:"upstream,omitempty"`
-	// ports of the workload. They make a Service with the name of the Refinery.
+	// ports of the workload. If there are any, the operator creates a Service with the name of the Refinery.
 	Ports []PortApplyConfiguration `json:"ports,omitempty"`
-	// template is a PodTemplateSpec, merged strategically over the pod that the operator makes.
-	// The containers of the workload go here. Without it the agent runs alone.
+	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
+	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
-	// paused stops the operator from changing anything this Refinery owns. Running nodes go on; their certificate is not renewed.
+	// paused stops the operator from changing anything that this Refinery owns. Running nodes continue; their certificate is
+	// not renewed.
 	Paused *bool `json:"paused,omitempty"`
 }
 

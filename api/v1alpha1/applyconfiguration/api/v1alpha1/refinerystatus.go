@@ -12,24 +12,24 @@ import (
 // RefineryStatusApplyConfiguration represents a declarative configuration of the RefineryStatus type for use
 // with apply.
 //
-// RefineryStatus is what is so. The fields nodes, authenticated and reporter, and the condition
-// Authenticated, are written by the active master; everything else by the operator.
+// RefineryStatus is the observed state of a group of nodes. The active master writes nodes, authenticated, reporter and
+// condition Authenticated; the operator writes everything else.
 type RefineryStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that was last carried out in full.
+	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and Stalled and CertificateExpiring
-	// while it is so.
+	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and, only while they are true,
+	// Stalled and CertificateExpiring.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// authenticated counts the nodes.
 	Authenticated *AuthenticatedNodesApplyConfiguration `json:"authenticated,omitempty"`
 	// reporter is the master that wrote nodes, authenticated and the condition Authenticated.
 	Reporter *ReporterApplyConfiguration `json:"reporter,omitempty"`
-	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id.
-	// Where there are more, those that present an older certificate are listed rather than others.
+	// nodes as the active master sees them: at most 100, unhealthy ones first, then sorted by id. If there are more, those
+	// that present an older certificate are listed before the others.
 	Nodes []NodeStatusApplyConfiguration `json:"nodes,omitempty"`
-	// certificates that the master lets in. One that is not listed is denied, whoever signed it.
+	// certificates that the master lets in. A certificate that is not listed is denied, whoever signed it.
 	Certificates []ListedCertificateApplyConfiguration `json:"certificates,omitempty"`
-	// replicas is the number of pods, or, with placement External, of wanted nodes.
+	// replicas is the number of pods or, with placement External, of wanted nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// selector of the pods, for kubectl scale and autoscalers.
 	Selector *string `json:"selector,omitempty"`

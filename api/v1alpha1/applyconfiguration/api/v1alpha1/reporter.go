@@ -8,11 +8,11 @@ package v1alpha1
 // ReporterApplyConfiguration represents a declarative configuration of the Reporter type for use
 // with apply.
 //
-// Reporter is the master process that wrote the status of a Refinery's nodes: a fencing token.
+// Reporter is the master process that wrote the status of a Refinery's nodes. Its epoch is a fencing token.
 type ReporterApplyConfiguration struct {
 	// pod that reported.
 	Pod *string `json:"pod,omitempty"`
-	// epoch of that master. It only grows: a deposed master's write is refused.
+	// epoch of that master. It only grows: the API server refuses the write of a master whose term is over.
 	Epoch *int64 `json:"epoch,omitempty"`
 }
 

@@ -8,7 +8,7 @@ package v1alpha1
 // SecretSourceApplyConfiguration represents a declarative configuration of the SecretSource type for use
 // with apply.
 //
-// SecretSource says where a certificate comes from when the operator does not make it.
+// SecretSource names the Secret of something that a user provides.
 type SecretSourceApplyConfiguration struct {
 	// secretRef names a Secret in the same namespace. The operator reads it and never writes to it.
 	SecretRef *LocalReferenceApplyConfiguration `json:"secretRef,omitempty"`

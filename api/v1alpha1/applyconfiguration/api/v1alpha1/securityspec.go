@@ -12,12 +12,12 @@ import (
 // SecuritySpecApplyConfiguration represents a declarative configuration of the SecuritySpec type for use
 // with apply.
 //
-// SecuritySpec says how refineries are authenticated. Any other choice than the default is shown as
-// condition TransportSecure=False.
+// SecuritySpec says how nodes are authenticated. Any choice other than the default is shown as condition
+// TransportSecure=False.
 type SecuritySpecApplyConfiguration struct {
-	// transport is MutualTLS, or, for nodes that cannot, ServerTLS or Plaintext.
+	// transport is MutualTLS. For nodes that do not support it: ServerTLS or Plaintext.
 	Transport *apiv1alpha1.Transport `json:"transport,omitempty"`
-	// authentication is IssuedCertificate, or, for nodes that cannot, SharedCertificate.
+	// authentication is IssuedCertificate. For nodes that do not support it: SharedCertificate.
 	Authentication *apiv1alpha1.Authentication `json:"authentication,omitempty"`
 }
 

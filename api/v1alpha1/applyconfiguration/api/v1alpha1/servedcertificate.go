@@ -12,7 +12,7 @@ import (
 // ServedCertificateApplyConfiguration represents a declarative configuration of the ServedCertificate type for use
 // with apply.
 //
-// ServedCertificate is the certificate a ClusterMaster serves over TLS.
+// ServedCertificate is the certificate that a ClusterMaster serves over TLS.
 type ServedCertificateApplyConfiguration struct {
 	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
 	Fingerprint *string `json:"fingerprint,omitempty"`

@@ -8,17 +8,17 @@ package v1alpha1
 // UpstreamApplyConfiguration represents a declarative configuration of the Upstream type for use
 // with apply.
 //
-// Upstream is a target that refineries are told to connect to.
+// Upstream is a target that nodes are told to connect to.
 type UpstreamApplyConfiguration struct {
-	// name by which refineries pin an upstream and status shows it.
+	// name of the upstream, by which a Refinery can pin it.
 	Name *string `json:"name,omitempty"`
 	// address is the target as host:port.
 	Address *string `json:"address,omitempty"`
-	// service is a Service in the same namespace: nodes are told <name>.<namespace>.svc and the port.
+	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
 	Service *UpstreamServiceApplyConfiguration `json:"service,omitempty"`
-	// weight of this upstream against the others. 0 takes it out: no node is placed on it.
+	// weight of this upstream relative to the others. With 0 no node is placed on it.
 	Weight *int32 `json:"weight,omitempty"`
-	// types are the node types that this upstream takes. Default: all.
+	// types are the node types that are placed on this upstream. Default: all.
 	Types []string `json:"types,omitempty"`
 }
 

@@ -8,7 +8,7 @@ package v1alpha1
 // UpstreamStatusApplyConfiguration represents a declarative configuration of the UpstreamStatus type for use
 // with apply.
 //
-// UpstreamStatus is one upstream in force.
+// UpstreamStatus is one upstream in use.
 type UpstreamStatusApplyConfiguration struct {
 	// name of the upstream.
 	Name *string `json:"name,omitempty"`
