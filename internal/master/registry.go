@@ -28,6 +28,8 @@ const (
 	listingGrace = 2 * time.Second
 	// handshakeShown is how long a handshake takes before it is shown: quicker ones would only double the writes.
 	handshakeShown = time.Second
+	// spareSessions is what a Refinery may hold beyond twice its wanted nodes.
+	spareSessions = 16
 )
 
 // ErrReplaced is the cause with which a session is closed when a newer one of the same id was authenticated.
@@ -53,7 +55,6 @@ type Attempt struct {
 	state   v1alpha1.NodeState
 	since   time.Time
 	grant   *Grant
-	holder  *group   // where it counts as held
 	offered Upstream // last one sent; settled when acknowledged
 }
 
@@ -80,9 +81,11 @@ type group struct {
 	refusals *rate.Limiter
 	wanted   int
 	nodes    map[string]*node
-	attempts map[*Attempt]struct{} // attributed and not yet decided
-	held     int                   // connections that hold a grant
-	unlisted int                   // nodes that the status found counts as authenticated and does not list
+	attempts map[*Attempt]struct{} // attributed, and not yet authenticated or refused
+	// granted counts the attempts of an id that hold a grant which the node has not acknowledged yet.
+	granted  map[string]int
+	places   int // ids with an authenticated session or a grant
+	unlisted int // nodes that the status found counts as authenticated and does not list
 }
 
 // Registry is who is connected, and in which state: per Refinery, in memory. Safe for concurrent use.
@@ -91,9 +94,9 @@ type Registry struct {
 	// changed is told that what Snapshot returns for a Refinery is, or after some time will be, different.
 	changed func(refinery string, after time.Duration)
 
-	mu       sync.Mutex
-	groups   map[string]*group
-	sessions int
+	mu     sync.Mutex
+	groups map[string]*group
+	places int // of all groups
 }
 
 // NewRegistry makes an empty one. changed is called without a lock held and must not block.
@@ -104,7 +107,7 @@ func NewRegistry(c clock.PassiveClock, changed func(refinery string, after time.
 func (r *Registry) group(refinery string) *group {
 	g := r.groups[refinery]
 	if g == nil {
-		g = &group{nodes: map[string]*node{}, attempts: map[*Attempt]struct{}{},
+		g = &group{nodes: map[string]*node{}, attempts: map[*Attempt]struct{}{}, granted: map[string]int{},
 			refusals: rate.NewLimiter(rate.Every(refusalInterval), maxRefused)}
 		r.groups[refinery] = g
 	}
@@ -210,12 +213,23 @@ func (r *Registry) progress(a *Attempt, state v1alpha1.NodeState) {
 	}
 }
 
-// Granted is told that auth:ack was sent. From here on the attempt is among Sessions.
-func (r *Registry) Granted(a *Attempt, grant *Grant, offered Upstream) {
+// Grant lets an attempt in, or says why there is no place for it. A node has one place, from its first grant until its
+// last session has ended: a session that replaces another of the same id needs no further one. From here on the attempt
+// is among Sessions.
+func (r *Registry) Grant(a *Attempt, grant *Grant, offered Upstream) *Denial {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if g := r.groups[a.Refinery]; g != nil { // may have been attributed to another one than it belongs to
-		delete(g.attempts, a)
+	g, id := r.group(grant.Refinery), a.Announced.ID
+	if !g.holds(id) {
+		if denial := r.full(g, grant); denial != nil {
+			return denial
+		}
+		r.places++
+		g.places++
+	}
+	g.granted[id]++
+	if former := r.groups[a.Refinery]; former != nil { // may have been attributed to another one than it belongs to
+		delete(former.attempts, a)
 	}
 	a.grant, a.offered, a.Refinery = grant, offered, grant.Refinery
 	if a.since.IsZero() {
@@ -223,18 +237,55 @@ func (r *Registry) Granted(a *Attempt, grant *Grant, offered Upstream) {
 	}
 	a.state = v1alpha1.NodeAuthenticating
 	a.Announced.Proof = Proof{} // an idle session keeps no certificates
-	g := r.group(a.Refinery)
 	g.attempts[a] = struct{}{}
-	g.held++
-	a.holder = g
+	return nil
+}
+
+// full says why there is no place for one more node, or nil. One Refinery does not get those of all others: it has twice
+// the nodes that it wants, for a rolling update, and a few.
+func (r *Registry) full(g *group, grant *Grant) *Denial {
+	message := ""
+	switch {
+	case r.places >= grant.Policy.MaxSessions:
+		message = "the master holds as many sessions as spec.protocol.maxSessions allows"
+	case g.places >= 2*g.wanted+spareSessions:
+		message = fmt.Sprintf("the Refinery holds %d sessions and wants %d nodes; raise spec.replicas, or stop nodes", g.places, g.wanted)
+	default:
+		return nil
+	}
+	return &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonTooManySessions, Message: message}
+}
+
+// holds reports whether a node has its place.
+func (g *group) holds(id string) bool {
+	n := g.nodes[id]
+	return g.granted[id] > 0 || (n != nil && n.live != nil)
+}
+
+// waits reports whether an attempt is neither authenticated nor refused nor ended.
+func (g *group) waits(a *Attempt) bool {
+	_, waits := g.attempts[a]
+	return waits
+}
+
+// settleGrant ends the wait for the acknowledgement of an attempt that holds a grant.
+func (g *group) settleGrant(a *Attempt) {
+	delete(g.attempts, a)
+	if g.granted[a.Announced.ID]--; g.granted[a.Announced.ID] == 0 {
+		delete(g.granted, a.Announced.ID)
+	}
 }
 
 // Authenticated is told that the node acknowledged. It returns the session of the same id that it replaces, or nil:
-// the caller closes it with ErrReplaced.
+// the caller closes it with ErrReplaced. An attempt that has ended meanwhile replaces nothing.
 func (r *Registry) Authenticated(a *Attempt) Connection {
 	r.mu.Lock()
-	g := r.group(a.Refinery)
-	delete(g.attempts, a)
+	g := r.groups[a.Refinery]
+	if g == nil || !g.waits(a) {
+		r.mu.Unlock()
+		return nil
+	}
+	g.settleGrant(a)
 	var replaced Connection
 	n := g.nodes[a.Announced.ID]
 	switch {
@@ -244,9 +295,6 @@ func (r *Registry) Authenticated(a *Attempt) Connection {
 		g.unlisted = max(0, g.unlisted-1)
 	case n.live != nil:
 		replaced = n.live.Connection
-	}
-	if n.live == nil {
-		r.sessions++
 	}
 	since := metav1.NewTime(r.clock.Now())
 	if n.authenticated() {
@@ -348,31 +396,40 @@ func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
 // Ended is told that the connection is closed, whatever ended it.
 func (r *Registry) Ended(a *Attempt, cause error) {
 	r.mu.Lock()
-	if a.holder != nil {
-		a.holder.held--
-		a.holder = nil
+	changed := r.end(a, cause)
+	r.mu.Unlock()
+	if changed {
+		r.changed(a.Refinery, 0)
 	}
+}
+
+// end reports whether the attempt was still there to be ended: not refused, replaced or ended before.
+func (r *Registry) end(a *Attempt, cause error) bool {
 	g := r.groups[a.Refinery]
 	if g == nil {
-		r.mu.Unlock()
-		return
+		return false
 	}
-	_, undecided := g.attempts[a]
-	delete(g.attempts, a)
 	n := g.nodes[a.Announced.ID]
-	if live := n != nil && n.live == a; live {
+	switch {
+	case g.waits(a) && a.grant == nil:
+		delete(g.attempts, a)
+		return true
+	case g.waits(a):
+		g.settleGrant(a)
+	case n != nil && n.live == a:
 		n.live = nil
-		r.sessions--
 		state, reason, message := ending(cause)
 		r.leave(n, state, reason, message)
-		g.settle()
-		g.bound(func(n *node) bool { return n.State == v1alpha1.NodeClosed || n.State == v1alpha1.NodeLost }, maxGone)
-	} else if !undecided {
-		r.mu.Unlock()
-		return
+	default:
+		return false
 	}
-	r.mu.Unlock()
-	r.changed(a.Refinery, 0)
+	if !g.holds(a.Announced.ID) {
+		r.places--
+		g.places--
+	}
+	g.settle()
+	g.bound(func(n *node) bool { return n.State == v1alpha1.NodeClosed || n.State == v1alpha1.NodeLost }, maxGone)
+	return true
 }
 
 func (r *Registry) leave(n *node, state v1alpha1.NodeState, reason, message string) {
@@ -439,31 +496,6 @@ func (r *Registry) Sessions(refinery string) []*Attempt {
 		}
 	}
 	return sessions
-}
-
-// Has reports whether an authenticated session of this id lives.
-func (r *Registry) Has(refinery, id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	g := r.groups[refinery]
-	return g != nil && g.nodes[id] != nil && g.nodes[id].live != nil
-}
-
-// CountOf is the number of sessions of a Refinery that hold a grant.
-func (r *Registry) CountOf(refinery string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if g := r.groups[refinery]; g != nil {
-		return g.held
-	}
-	return 0
-}
-
-// Count is the number of authenticated sessions.
-func (r *Registry) Count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.sessions
 }
 
 func (a *Attempt) status(state v1alpha1.NodeState, reason, message string, since metav1.Time) v1alpha1.NodeStatus {

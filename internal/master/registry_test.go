@@ -40,6 +40,25 @@ func newLedger(t *testing.T, wanted int) *ledger {
 	return l
 }
 
+// Count is the number of authenticated sessions.
+func (r *Registry) Count() (count int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range r.groups {
+		for _, n := range g.nodes {
+			if n.live != nil {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// grantFor lets nodes of a Refinery into a master that holds at most so many sessions.
+func grantFor(refinery string, maxSessions int) *Grant {
+	return &Grant{Refinery: refinery, Policy: &Policy{MaxSessions: maxSessions}}
+}
+
 func attemptOf(id, refinery string) *Attempt {
 	return &Attempt{Connection: &connection{}, Announced: Announced{ID: id, Version: "0.1.0", Type: "refinery"}, Address: "10.0.0.1",
 		Fingerprint: "f00d", Refinery: refinery}
@@ -52,7 +71,9 @@ func (l *ledger) enter(id string) (*Attempt, Connection) {
 	a := attemptOf(id, "press")
 	l.Establishing(a)
 	l.Authenticating(a)
-	l.Granted(a, &Grant{Refinery: "press"}, eastUpstream)
+	if denial := l.Grant(a, grantFor("press", 10000), eastUpstream); denial != nil {
+		l.Fatal(denial)
+	}
 	return a, l.Authenticated(a)
 }
 
@@ -106,7 +127,9 @@ func TestWhatASessionShowsFromBeginningToEnd(t *testing.T) {
 			l.want("press/a: Establishing/Establishing")
 			l.Authenticating(a)
 			l.want("press/a: Authenticating/Authenticating")
-			l.Granted(a, &Grant{Refinery: "press"}, eastUpstream)
+			if denial := l.Grant(a, grantFor("press", 1), eastUpstream); denial != nil {
+				t.Fatal(denial)
+			}
 			l.want("press/a: Authenticating/Authenticating") // only the node's own auth:ack authenticates it
 			l.Authenticated(a)
 			l.want("press/a: Authenticated/Authenticated")

@@ -3,7 +3,6 @@ package master
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -31,9 +30,6 @@ type Sessions struct {
 	reviews       workqueue.TypedDelayingInterface[string]
 	reviewing     sync.Mutex // so that of two reviews of a session the later one's upstream stands
 }
-
-// spareSessions is what a Refinery may hold beyond twice its wanted nodes.
-const spareSessions = 16
 
 // NewSessions makes one. Run must run for sessions to be reviewed.
 func NewSessions(d *Directory, r *Registry, a *Authenticator, m *Metrics, c clock.WithTicker, log logr.Logger) *Sessions {
@@ -76,34 +72,14 @@ func (s *Sessions) Authenticate(_ context.Context, session *protocol.Session, ce
 	if denial != nil {
 		return "", s.refuse(a, denial)
 	}
-	if s.registry.Count() >= grant.Policy.MaxSessions && !s.registry.Has(grant.Refinery, a.Announced.ID) {
-		return "", s.refuse(a, &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonTooManySessions,
-			Message: "the master holds as many sessions as spec.protocol.maxSessions allows"})
-	}
-	if denial := s.checkShare(grant.Refinery, a.Announced.ID); denial != nil {
-		return "", s.refuse(a, denial)
-	}
 	upstream, err := s.place(a.Announced, grant)
 	if err != nil {
 		return "", s.refuse(a, &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
 	}
-	s.registry.Granted(a, grant, upstream)
+	if denial := s.registry.Grant(a, grant, upstream); denial != nil {
+		return "", s.refuse(a, denial)
+	}
 	return upstream.Address, nil
-}
-
-// checkShare keeps one Refinery from taking the sessions of all others: it may hold twice the nodes that it wants, for a
-// rolling update, and a few.
-func (s *Sessions) checkShare(refinery, id string) *Denial {
-	wanted := 0
-	if r := s.directory.Refinery(refinery); r != nil {
-		wanted = Wanted(r)
-	}
-	held := s.registry.CountOf(refinery)
-	if held < 2*wanted+spareSessions || s.registry.Has(refinery, id) {
-		return nil
-	}
-	return &Denial{State: v1alpha1.NodeDenied, Refinery: refinery, Reason: v1alpha1.ReasonTooManySessions,
-		Message: fmt.Sprintf("the Refinery holds %d sessions and wants %d nodes; raise spec.replicas, or stop nodes", held, wanted)}
 }
 
 // Authenticated implements protocol.Handler.

@@ -206,7 +206,7 @@ func (t *activeTerm) serverOptions(p *Policy) protocol.ServerOptions {
 	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
 	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
 	o.DrainWindow = drainWindow(p.AliveTimeout)
-	// The Authenticator counts authenticated sessions against maxSessions, so that a refusal has a reason in status.
+	// The Registry counts nodes against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting
 	o.OnRefused = t.connectionRefused
 	o.OnPanic = func(_ *protocol.Session, err *protocol.PanicError) {
