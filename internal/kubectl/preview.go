@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/master"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
@@ -57,7 +57,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 // answer is who would be refused, and what else is worth knowing, or "".
 type answer struct {
-	refusals []master.Refusal
+	refusals []admit.Refusal
 	note     string
 }
 
@@ -90,7 +90,7 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	p := &master.Proposal{Before: before, After: after, Anchors: trust.anchors, Unknown: trust.unknown, Clock: clock.RealClock{}}
+	p := &admit.Proposal{Before: before, After: after, Anchors: trust.anchors, Unknown: trust.unknown, Clock: clock.RealClock{}}
 	if p.Shared, err = change.shared(ctx, view); err != nil {
 		return answer{}, err
 	}
@@ -197,7 +197,7 @@ func (o *options) print(w io.Writer, found answer) error {
 	if o.output == "json" {
 		encoder := json.NewEncoder(w)
 		encoder.SetIndent("", "  ")
-		return encoder.Encode(append([]master.Refusal{}, found.refusals...))
+		return encoder.Encode(append([]admit.Refusal{}, found.refusals...))
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	if len(found.refusals) == 0 {

@@ -21,28 +21,14 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-// Trust is what was loaded from the mounted Secrets at one moment. It is never changed.
-type Trust struct {
-	// Served is the certificate that the master serves; nil when none was found.
-	Served *tls.Certificate
-	// Roots is the trust bundle that certificates of nodes are verified against; nil when none was found.
-	Roots *x509.CertPool
-	// Shared is the SHA-256 of the shared certificate, white space trimmed, if HasShared.
-	Shared    [sha256.Size]byte
-	HasShared bool
-
-	// anchors are those of Roots, and authorities the SHA-256 of each.
-	anchors     []*x509.Certificate
-	authorities map[[sha256.Size]byte]struct{}
-}
-
-// Vouches reports whether the trust bundle holds the authority of this SHA-256.
-func (t *Trust) Vouches(authority [sha256.Size]byte) bool {
-	_, ok := t.authorities[authority]
-	return ok
+// inForce is what was loaded from the mounted Secrets. It is never changed.
+type inForce struct {
+	served *tls.Certificate // what the master presents to nodes; nil when none was found
+	trust  *admit.Trust
 }
 
 // maxCertificateFile bounds each file that is read, in bytes: the size of the largest Secret.
@@ -64,7 +50,7 @@ type Certificates struct {
 	// Changed is called after other certificates came into force. It must not block.
 	Changed func()
 
-	current     atomic.Pointer[Trust]
+	current     atomic.Pointer[inForce]
 	tls, shared loaded
 }
 
@@ -74,16 +60,35 @@ type loaded struct {
 	failed  string            // why the last try failed; said once, not at every poll
 }
 
-// Trust returns what is in force; nil before the first successful load.
-func (c *Certificates) Trust() *Trust { return c.current.Load() }
+// inForce is what was loaded last; empty before the first successful load.
+func (c *Certificates) inForce() inForce {
+	if current := c.current.Load(); current != nil {
+		return *current
+	}
+	return inForce{}
+}
+
+// Trust returns whom the master trusts now; nil before the first successful load.
+func (c *Certificates) Trust() *admit.Trust { return c.inForce().trust }
+
+// Loaded is what the ClusterMaster's status shows of the certificates in force.
+func (c *Certificates) Loaded() (l Loaded) {
+	now := c.inForce()
+	if now.served == nil {
+		return l
+	}
+	l.Certificate, l.Authorities = v1alpha1.Fingerprint(now.served.Leaf), now.trust.Authorities()
+	l.Authorities = l.Authorities[:min(len(l.Authorities), v1alpha1.MaxActiveAuthorities)]
+	return l
+}
 
 // Missing says what this policy needs and is not loaded, or "".
-func (c *Certificates) Missing(p *Policy) string {
-	t := c.Trust()
-	if p.Transport != v1alpha1.TransportPlaintext && (t == nil || t.Served == nil) {
+func (c *Certificates) Missing(p *admit.Policy) string {
+	now := c.inForce()
+	if p.Transport != v1alpha1.TransportPlaintext && now.served == nil {
 		return fmt.Sprintf("no certificate in %q: it needs tls.crt, tls.key and ca.crt", c.Directory)
 	}
-	if p.Authentication == v1alpha1.AuthenticationSharedCertificate && (t == nil || !t.HasShared) {
+	if p.Authentication == v1alpha1.AuthenticationSharedCertificate && !now.trust.HasShared() {
 		return fmt.Sprintf("no shared certificate in %q", c.SharedFile)
 	}
 	return ""
@@ -103,8 +108,8 @@ func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 		ClientAuth:             tls.RequireAnyClientCert,
 		VerifyPeerCertificate:  func(peer [][]byte, _ [][]*x509.Certificate) error { return pki.CheckExponent(peer[0]) },
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if t := c.Trust(); t != nil && t.Served != nil {
-				return t.Served, nil
+			if served := c.inForce().served; served != nil {
+				return served, nil
 			}
 			return nil, errors.New("no certificate is loaded")
 		},
@@ -151,24 +156,21 @@ func (c *Certificates) watch(watcher *fsnotify.Watcher) {
 
 // Load compares the files with what is in force and takes what changed. It is not safe for concurrent use.
 func (c *Certificates) Load() {
-	next := Trust{}
-	if t := c.Trust(); t != nil {
-		next = *t
-	}
+	next := c.inForce()
 	changed := false
 	if c.Directory != "" {
-		changed = c.take(&c.tls, c.Directory, &next, (*Trust).readTLS)
+		changed = c.take(&c.tls, c.Directory, &next, (*inForce).readTLS)
 	}
 	if c.SharedFile != "" {
-		changed = c.take(&c.shared, c.SharedFile, &next, (*Trust).readShared) || changed
+		changed = c.take(&c.shared, c.SharedFile, &next, (*inForce).readShared) || changed
 	}
 	if !changed {
 		return
 	}
 	c.current.Store(&next)
-	if next.Served != nil {
-		c.Log.Info("certificates loaded", "fingerprint", v1alpha1.Fingerprint(next.Served.Leaf), "notAfter", next.Served.Leaf.NotAfter,
-			"authorities", len(next.authorities), "shared", next.HasShared)
+	if next.served != nil {
+		c.Log.Info("certificates loaded", "fingerprint", v1alpha1.Fingerprint(next.served.Leaf), "notAfter", next.served.Leaf.NotAfter,
+			"authorities", len(next.trust.Authorities()), "shared", next.trust.HasShared())
 	}
 	if c.Changed != nil {
 		c.Changed()
@@ -176,7 +178,7 @@ func (c *Certificates) Load() {
 }
 
 // take reads one mounted Secret into next if its content is other than before.
-func (c *Certificates) take(l *loaded, path string, next *Trust, read func(t *Trust, path string) ([sha256.Size]byte, error)) bool {
+func (c *Certificates) take(l *loaded, path string, next *inForce, read func(i *inForce, path string) ([sha256.Size]byte, error)) bool {
 	candidate := *next
 	content, err := read(&candidate, path)
 	if err != nil {
@@ -195,7 +197,7 @@ func (c *Certificates) take(l *loaded, path string, next *Trust, read func(t *Tr
 	return true
 }
 
-func (t *Trust) readTLS(directory string) ([sha256.Size]byte, error) {
+func (i *inForce) readTLS(directory string) ([sha256.Size]byte, error) {
 	files := map[string][]byte{}
 	hash := sha256.New()
 	for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey} {
@@ -206,13 +208,13 @@ func (t *Trust) readTLS(directory string) ([sha256.Size]byte, error) {
 		files[name] = content
 		_, _ = fmt.Fprintf(hash, "%s %d\n%s", name, len(content), content) // a hash never fails
 	}
-	if err := t.parse(files); err != nil {
+	if err := i.parse(files); err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
 	return [sha256.Size]byte(hash.Sum(nil)), nil
 }
 
-func (t *Trust) readShared(path string) ([sha256.Size]byte, error) {
+func (i *inForce) readShared(path string) ([sha256.Size]byte, error) {
 	content, err := readBounded(path)
 	if err != nil {
 		return [sha256.Size]byte{}, err
@@ -221,18 +223,16 @@ func (t *Trust) readShared(path string) ([sha256.Size]byte, error) {
 	if len(content) == 0 {
 		return [sha256.Size]byte{}, fmt.Errorf("%s is empty", path)
 	}
-	t.Shared, t.HasShared = sha256.Sum256(content), true
-	return t.Shared, nil
+	i.trust = i.trust.WithShared(content)
+	return sha256.Sum256(content), nil
 }
 
-func (t *Trust) parse(files map[string][]byte) error {
+func (i *inForce) parse(files map[string][]byte) error {
 	served, err := tls.X509KeyPair(files[corev1.TLSCertKey], files[corev1.TLSPrivateKeyKey])
 	if err != nil {
 		return fmt.Errorf("%s and %s: %w", corev1.TLSCertKey, corev1.TLSPrivateKeyKey, err)
 	}
-	t.Served = &served
-	t.Roots, t.anchors = x509.NewCertPool(), nil
-	t.authorities = map[[sha256.Size]byte]struct{}{}
+	var anchors []*x509.Certificate
 	for rest := files[v1alpha1.AuthorityKey]; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
@@ -241,17 +241,16 @@ func (t *Trust) parse(files map[string][]byte) error {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
-		authority, err := x509.ParseCertificate(block.Bytes)
+		anchor, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
 			return fmt.Errorf("%s: %w", v1alpha1.AuthorityKey, err)
 		}
-		t.Roots.AddCert(authority)
-		t.anchors = append(t.anchors, authority)
-		t.authorities[sha256.Sum256(authority.Raw)] = struct{}{}
+		anchors = append(anchors, anchor)
 	}
-	if len(t.authorities) == 0 {
+	if len(anchors) == 0 {
 		return fmt.Errorf("%s holds no certificate in PEM form", v1alpha1.AuthorityKey)
 	}
+	i.served, i.trust = &served, i.trust.WithAnchors(anchors)
 	return nil
 }
 

@@ -13,10 +13,26 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
+// mounted is a directory with a server certificate of an authority, its key, and the trust bundle.
+func mounted(t *testing.T, a *pkitest.Authority) string {
+	t.Helper()
+	directory := t.TempDir()
+	mount(directory, a)
+	return directory
+}
+
+// mount writes a new server certificate, and a trust bundle with its authority and others.
+func mount(directory string, a *pkitest.Authority, others ...*pkitest.Authority) {
+	pkitest.WriteFiles(directory, a.Issue(pkitest.Server("localhost", "127.0.0.1")), append(others, a)...)
+}
+
 func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
-	a, other := newAuthority(t, "plant"), newAuthority(t, "other")
+	a, other := pkitest.NewAuthority("plant"), pkitest.NewAuthority("other")
 	tests := []struct {
 		name   string
 		damage func(dir string) error
@@ -25,19 +41,19 @@ func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
 		{"garbage", func(dir string) error { return os.WriteFile(filepath.Join(dir, "tls.crt"), []byte("\x00"), 0o600) }},
 		{"a bundle without a certificate", func(dir string) error { return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte("# none\n"), 0o600) }},
 		{"a key of another certificate", func(dir string) error {
-			stray, err := os.ReadFile(filepath.Join(other.directory(t), "tls.key"))
+			stray, err := os.ReadFile(filepath.Join(mounted(t, other), "tls.key"))
 			if err != nil {
 				return err
 			}
 			return os.WriteFile(filepath.Join(dir, "tls.key"), stray, 0o600)
 		}},
 		{"more than a Secret can hold", func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte(strings.Repeat(pemOf(a.certificate), 3000)), 0o600)
+			return os.WriteFile(filepath.Join(dir, "ca.crt"), []byte(strings.Repeat(admittest.PEM(a.Certificate), 3000)), 0o600)
 		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			dir := a.directory(t)
+			dir := mounted(t, a)
 			changes := 0
 			c := &Certificates{Directory: dir, Log: logr.Discard(), Changed: func() { changes++ }}
 			c.Load()
@@ -53,9 +69,9 @@ func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
 			if c.Trust() != was || changes != 1 {
 				t.Errorf("%d changes", changes)
 			}
-			other.write(t, dir, a)
+			mount(dir, other, a)
 			c.Load()
-			if now := c.Trust(); now == was || len(now.authorities) != 2 || changes != 2 {
+			if now := c.Trust(); now == was || len(now.Authorities()) != 2 || changes != 2 {
 				t.Errorf("the repaired files were not taken: %d changes", changes)
 			}
 		})
@@ -63,11 +79,11 @@ func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
 }
 
 func TestWhatIsMissingIsSaid(t *testing.T) {
-	a := newAuthority(t, "plant")
+	a := pkitest.NewAuthority("plant")
 	shared := filepath.Join(t.TempDir(), "certificate")
 	c := &Certificates{Directory: t.TempDir(), SharedFile: shared, Log: logr.Discard()}
-	mutual := &Policy{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
-	bare := &Policy{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	mutual := &admit.Policy{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
+	bare := &admit.Policy{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
 	missing := func() [2]bool { c.Load(); return [2]bool{c.Missing(mutual) != "", c.Missing(bare) != ""} }
 	if got := missing(); got != [2]bool{true, true} {
 		t.Errorf("with nothing: %v", got)
@@ -84,7 +100,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	if got := missing(); got != [2]bool{true, false} {
 		t.Errorf("with the shared certificate: %v", got)
 	}
-	a.write(t, c.Directory)
+	mount(c.Directory, a)
 	if got := missing(); got != [2]bool{false, false} {
 		t.Errorf("with everything: %v", got)
 	}
@@ -93,7 +109,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 // A mounted Secret changes by a symbolic link; the notification of it, not the poll, has the certificates loaded here.
 func TestAReplacedLinkIsNoticed(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	first, second := newAuthority(t, "first"), newAuthority(t, "second")
+	first, second := pkitest.NewAuthority("first"), pkitest.NewAuthority("second")
 	mount := t.TempDir()
 	link := func(target string) {
 		t.Helper()
@@ -105,7 +121,7 @@ func TestAReplacedLinkIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	link(first.directory(t))
+	link(mounted(t, first))
 	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
 		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(mount, name)); err != nil {
 			t.Fatal(err)
@@ -113,12 +129,12 @@ func TestAReplacedLinkIsNoticed(t *testing.T) {
 	}
 	loaded := make(chan string, 4)
 	c := &Certificates{Directory: mount, Clock: clocktesting.NewFakeClock(time.Now()), Log: logr.Discard()}
-	c.Changed = func() { loaded <- v1alpha1.Fingerprint(c.Trust().Served.Leaf) }
+	c.Changed = func() { loaded <- v1alpha1.Fingerprint(c.inForce().served.Leaf) }
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.Run(ctx) }()
 	was := <-loaded
-	link(second.directory(t))
+	link(mounted(t, second))
 	if now := <-loaded; now == was {
 		t.Error("the same certificate again")
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
 // Directory is what the API server says: the ClusterMaster and the Refineries that name it. Watches keep
@@ -12,7 +13,7 @@ import (
 type Directory struct {
 	mu            sync.RWMutex
 	master        *v1alpha1.ClusterMaster
-	policy        *Policy
+	policy        *admit.Policy
 	refineries    map[string]*v1alpha1.Refinery
 	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
 	listener      Listener
@@ -46,7 +47,7 @@ func (d *Directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	case m == nil:
 		d.policy = nil
 	case d.master == nil || d.master.UID != m.UID || d.master.Generation != m.Generation:
-		d.policy = NewPolicy(m)
+		d.policy = admit.NewPolicy(m)
 	}
 	d.master = m
 	listener := d.listener
@@ -104,7 +105,7 @@ func (d *Directory) Master() *v1alpha1.ClusterMaster {
 }
 
 // Policy is the ClusterMaster's policy, the same pointer while its spec is the same; nil when it does not exist.
-func (d *Directory) Policy() *Policy {
+func (d *Directory) Policy() *admit.Policy {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.policy

@@ -3,7 +3,6 @@ package master
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,6 +25,8 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
@@ -79,7 +80,7 @@ type plant struct {
 	config    *rest.Config
 	client    client.WithWatch
 	namespace string
-	authority *authority
+	authority *pkitest.Authority
 	directory string
 	shared    string // file of the shared certificate, if any
 	// lease is that of the masters. So long a one does not run out in a test, however slow the machine is.
@@ -108,8 +109,8 @@ func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
 	})
-	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: newAuthority(t, "plant"), lease: time.Hour}
-	p.directory = p.authority.directory(t)
+	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: pkitest.NewAuthority("plant"), lease: time.Hour}
+	p.directory = mounted(t, p.authority)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "plant-"}}
 	p.must(c.Create(p.ctx, namespace))
 	p.namespace = namespace.Name
@@ -130,7 +131,7 @@ func (p *plant) refinery(name string, replicas int32) tls.Certificate {
 	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: name},
 		Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Replicas: ptr.To(replicas)}}
 	p.must(p.client.Create(p.ctx, r))
-	certificate := p.authority.forRefinery(p.T, "alpha", p.namespace, name)
+	certificate := admittest.IssueFor(p.authority, "alpha", p.namespace, name)
 	p.list(name, certificate)
 	return certificate
 }
@@ -266,7 +267,7 @@ func (p *plant) logger(pod string) logr.Logger {
 type agent struct {
 	id, version string
 	certificate tls.Certificate
-	roots       *authority
+	roots       *pkitest.Authority
 	address     string
 	upstreams   chan string
 }
@@ -285,9 +286,7 @@ func (a *agent) run(ctx context.Context) {
 }
 
 func (a *agent) connect(ctx context.Context) (*protocol.Client, error) {
-	roots := x509.NewCertPool()
-	roots.AddCert(a.roots.certificate)
-	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"}
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pkitest.Pool(a.roots), ServerName: "localhost"}
 	if a.certificate.Leaf != nil {
 		config.Certificates = []tls.Certificate{a.certificate}
 	}
@@ -297,7 +296,7 @@ func (a *agent) connect(ctx context.Context) (*protocol.Client, error) {
 	}
 	o := protocol.DefaultClientOptions()
 	o.ID, o.Version, o.Type = a.id, a.version, "refinery"
-	o.Certificate = pemOf(a.certificate.Leaf)
+	o.Certificate = admittest.PEM(a.certificate.Leaf)
 	o.OnUpstream = func(u string) error {
 		select {
 		case a.upstreams <- u:

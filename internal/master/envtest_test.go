@@ -28,6 +28,8 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	ac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
@@ -62,7 +64,7 @@ func TestANodeThatAuthenticatesShowsInStatus(t *testing.T) {
 		t.Errorf("status.upstreams (-want +got):\n%s", diff)
 	}
 	active := &v1alpha1.ActiveMaster{Pod: "alpha-0", Epoch: 1, Since: cm.Status.Active.Since,
-		Certificate: v1alpha1.Fingerprint(served(t, p.directory)), Authorities: []string{v1alpha1.Fingerprint(p.authority.certificate)}}
+		Certificate: v1alpha1.Fingerprint(served(t, p.directory)), Authorities: []string{v1alpha1.Fingerprint(p.authority.Certificate)}}
 	if diff := cmp.Diff(active, cm.Status.Active); diff != "" {
 		t.Errorf("status.active (-want +got):\n%s", diff)
 	}
@@ -85,9 +87,9 @@ func TestWhatTheActiveMasterHasLoadedShowsInStatus(t *testing.T) {
 	m := p.start("alpha-0")
 	p.node(m, "press/a", certificate)
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
-	other := newAuthority(t, "other")
-	other.write(t, p.directory, p.authority)
-	authorities := []string{v1alpha1.Fingerprint(p.authority.certificate), v1alpha1.Fingerprint(other.certificate)}
+	other := pkitest.NewAuthority("other")
+	mount(p.directory, other, p.authority)
+	authorities := []string{v1alpha1.Fingerprint(p.authority.Certificate), v1alpha1.Fingerprint(other.Certificate)}
 	slices.Sort(authorities)
 	certificateServed := v1alpha1.Fingerprint(served(t, p.directory))
 	cm := p.eventuallyMaster("loaded", func(m *v1alpha1.ClusterMaster) bool {
@@ -298,13 +300,13 @@ func TestNewUpstreamsAndAnotherCertificateTakeEffectInALivingMaster(t *testing.T
 	})
 
 	// Another authority: the session of the old one's certificate ends, and one of the new one's is let in.
-	other := newAuthority(t, "other")
-	other.write(t, p.directory)
+	other := pkitest.NewAuthority("other")
+	mount(p.directory, other)
 	p.eventually("press", "denied", func(r *v1alpha1.Refinery) bool {
 		return len(r.Status.Nodes) > 0 && r.Status.Nodes[0].Reason == v1alpha1.ReasonWrongAuthority
 	})
 	p.authority = other
-	renewed := other.forRefinery(t, "alpha", p.namespace, "press")
+	renewed := admittest.IssueFor(other, "alpha", p.namespace, "press")
 	p.list("press", renewed)
 	p.node(m, "press/a", renewed)
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))

@@ -7,6 +7,7 @@ import (
 	"k8s.io/client-go/tools/events"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
 // announce records an event for each state a person should hear of into which nodes came between two reports: one for
@@ -36,6 +37,6 @@ func announce(recorder events.EventRecorder, refinery *v1alpha1.Refinery, before
 			subject = fmt.Sprintf("%s and %d more", first.ID, others)
 		}
 		recorder.Eventf(refinery, nil, corev1.EventTypeWarning, string(state), "Authenticate", "%s: %s: %s",
-			subject, first.Reason, truncate(first.Message, 512))
+			subject, first.Reason, admit.Truncate(first.Message, 512))
 	}
 }

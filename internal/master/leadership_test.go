@@ -244,7 +244,7 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	for _, key := range []string{"press", totalsKey} {
 		deposed := false
 		registry := NewRegistry(m.clock, func(string, time.Duration) {})
-		r := NewReporter(m.client, m.directory, registry, m.certificates.Trust, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
+		r := NewReporter(m.client, m.directory, registry, m.certificates.Loaded, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
 		defer r.queue.ShutDown()
 		write := r.reportRefinery
 		if key == totalsKey {

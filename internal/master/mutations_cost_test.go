@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -38,12 +40,12 @@ func TestAttacker(t *testing.T) {
 		t.Skip("started by another test")
 	}
 	say := os.NewFile(3, "answers")
-	m := newMint(t)
+	m := admittest.NewMint()
 	var certificates []tls.Certificate
-	for _, mutation := range mutations() {
-		certificates = append(certificates, mutation.make(m))
+	for _, mutation := range admittest.Mutations() {
+		certificates = append(certificates, mutation.Make(m))
 	}
-	_, _ = fmt.Fprintln(say, hex.EncodeToString(m.trusted.certificate.Raw))
+	_, _ = fmt.Fprintln(say, hex.EncodeToString(m.Trusted.Certificate.Raw))
 	for {
 		var index int
 		if _, err := fmt.Scanln(&index); err != nil {
@@ -187,14 +189,17 @@ func median[T cmp.Ordered](all []T) T {
 func TestNoCertificateCostsMoreThan10TimesTheRightOneOr1MiB(t *testing.T) {
 	f := newFloor(t)
 	attacker, der := startAttacker(t, f.address)
-	trust := trusting(&authority{certificate: (&mint{TB: t}).parsed(der)})
-	f.trust.Roots, f.trust.anchors, f.trust.authorities = trust.Roots, trust.anchors, trust.authorities
+	authority, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.trust = f.trust.WithAnchors([]*x509.Certificate{authority})
 	f.setRefinery("press", func(*v1alpha1.Refinery) {})
-	tried := mutations()
-	right := slices.IndexFunc(tried, func(m mutation) bool { return m.name == "the right one" })
+	tried := admittest.Mutations()
+	right := slices.IndexFunc(tried, func(m admittest.Mutation) bool { return m.Name == "the right one" })
 	var all []cost
 	for index, mutation := range tried {
-		c := attacker.costOf(index, mutation.name, right)
+		c := attacker.costOf(index, mutation.Name, right)
 		if c.times > maxTimesTheRightOne || c.bytes > maxAttemptBytes {
 			t.Errorf("too dear:%v", c)
 		}

@@ -10,6 +10,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -117,7 +118,7 @@ func TestANodeHasOnePlaceFromItsFirstGrantUntilItsLastSessionEnds(t *testing.T) 
 		{"a session that has ended gives its place back, once", func(l *ledger) []string {
 			a, _ := l.grant(1, "press/a")
 			l.Authenticated(a)
-			l.Ended(a, &Denial{Reason: v1alpha1.ReasonSuspended})
+			l.Ended(a, &admit.Denial{Reason: v1alpha1.ReasonSuspended})
 			l.Ended(a, protocol.ErrPeerClosed)
 			_, b := l.grant(1, "press/b")
 			_, c := l.grant(1, "press/c")
@@ -144,7 +145,7 @@ func TestANodeHasOnePlaceFromItsFirstGrantUntilItsLastSessionEnds(t *testing.T) 
 		}, []string{"in", "in", masterIsFull, "in"}},
 		{"a grant that ended before it was acknowledged authenticates nobody", func(l *ledger) []string {
 			a, first := l.grant(1, "press/a")
-			l.Ended(a, &Denial{Reason: v1alpha1.ReasonSuspended})
+			l.Ended(a, &admit.Denial{Reason: v1alpha1.ReasonSuspended})
 			l.Authenticated(a)
 			_, b := l.grant(1, "press/b")
 			return []string{first, b, fmt.Sprint(l.Count())}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -44,7 +45,7 @@ type Connection interface {
 // Attempt is one connection, from conn:establish to its end. What is in it belongs to the Registry that took it.
 type Attempt struct {
 	Connection Connection
-	Announced  Announced
+	Announced  admit.Announced
 	// Address is the peer's, without the port.
 	Address string
 	// Fingerprint of the TLS peer's certificate, "" without one.
@@ -54,8 +55,8 @@ type Attempt struct {
 
 	state   v1alpha1.NodeState
 	since   time.Time
-	grant   *Grant
-	offered Upstream // last one sent; settled when acknowledged
+	grant   *admit.Grant
+	offered admit.Upstream // last one sent; settled when acknowledged
 }
 
 // node is what is remembered of one node id.
@@ -216,7 +217,7 @@ func (r *Registry) progress(a *Attempt, state v1alpha1.NodeState) {
 // Grant lets an attempt in, or says why there is no place for it. A node has one place, from its first grant until its
 // last session has ended: a session that replaces another of the same id needs no further one. From here on the attempt
 // is among Sessions.
-func (r *Registry) Grant(a *Attempt, grant *Grant, offered Upstream) *Denial {
+func (r *Registry) Grant(a *Attempt, grant *admit.Grant, offered admit.Upstream) *admit.Denial {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g, id := r.group(grant.Refinery), a.Announced.ID
@@ -236,14 +237,14 @@ func (r *Registry) Grant(a *Attempt, grant *Grant, offered Upstream) *Denial {
 		a.since = r.clock.Now()
 	}
 	a.state = v1alpha1.NodeAuthenticating
-	a.Announced.Proof = Proof{} // an idle session keeps no certificates
+	a.Announced.Proof = admit.Proof{} // an idle session keeps no certificates
 	g.attempts[a] = struct{}{}
 	return nil
 }
 
 // full says why there is no place for one more node, or nil. One Refinery does not get those of all others: it has twice
 // the nodes that it wants, for a rolling update, and a few.
-func (r *Registry) full(g *group, grant *Grant) *Denial {
+func (r *Registry) full(g *group, grant *admit.Grant) *admit.Denial {
 	message := ""
 	switch {
 	case r.places >= grant.Policy.MaxSessions:
@@ -253,7 +254,7 @@ func (r *Registry) full(g *group, grant *Grant) *Denial {
 	default:
 		return nil
 	}
-	return &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonTooManySessions, Message: message}
+	return &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonTooManySessions, Message: message}
 }
 
 // holds reports whether a node has its place.
@@ -311,7 +312,7 @@ func (r *Registry) Authenticated(a *Attempt) Connection {
 }
 
 // Offered is told that another upstream was sent in a live session, or that the one it has got another name.
-func (r *Registry) Offered(a *Attempt, u Upstream) {
+func (r *Registry) Offered(a *Attempt, u admit.Upstream) {
 	r.mu.Lock()
 	same := a.offered.Address == u.Address
 	a.offered = u
@@ -341,7 +342,7 @@ func (r *Registry) Acknowledged(a *Attempt, address string) {
 // Refused is told that conn:close or auth:dec answered the attempt. What it may move in status is little: it never takes
 // the place of a live session, nothing but the Refinery's own nodes shows while all wanted ones are authenticated, and few
 // are remembered.
-func (r *Registry) Refused(a *Attempt, d *Denial) {
+func (r *Registry) Refused(a *Attempt, d *admit.Denial) {
 	r.mu.Lock()
 	if g := r.groups[a.Refinery]; g != nil {
 		delete(g.attempts, a)
@@ -356,12 +357,12 @@ func (r *Registry) Refused(a *Attempt, d *Denial) {
 }
 
 // refuse remembers a refused attempt, and reports whether it did.
-func (g *group) refuse(a *Attempt, d *Denial, now time.Time) bool {
+func (g *group) refuse(a *Attempt, d *admit.Denial, now time.Time) bool {
 	if !d.Own && g.authenticated() >= g.wanted {
 		return false
 	}
 	id := a.Announced.ID
-	if !belongs(d.Refinery, id) {
+	if !admit.OwnsID(d.Refinery, id) {
 		id = d.Refinery // what a node claims to be is not shown where it does not belong
 	}
 	n := g.nodes[id]
@@ -434,13 +435,13 @@ func (r *Registry) end(a *Attempt, cause error) bool {
 
 func (r *Registry) leave(n *node, state v1alpha1.NodeState, reason, message string) {
 	n.seen = r.clock.Now()
-	n.State, n.Reason, n.Message, n.Upstream = state, reason, truncate(message, 1024), ""
+	n.State, n.Reason, n.Message, n.Upstream = state, reason, admit.Truncate(message, 1024), ""
 	n.LastTransitionTime = metav1.NewTime(n.seen)
 }
 
 // ending says what the end of an authenticated session is called.
 func ending(cause error) (v1alpha1.NodeState, string, string) {
-	if denial, ok := errors.AsType[*Denial](cause); ok {
+	if denial, ok := errors.AsType[*admit.Denial](cause); ok {
 		return v1alpha1.NodeClosed, denial.Reason, denial.Message
 	}
 	switch {
@@ -463,8 +464,8 @@ func ending(cause error) (v1alpha1.NodeState, string, string) {
 
 // Live is a session that holds a grant, and what it was last sent.
 type Live struct {
-	Grant   *Grant
-	Offered Upstream
+	Grant   *admit.Grant
+	Offered admit.Upstream
 	// Acknowledged reports whether the node is authenticated; false while its first auth:ack is awaited.
 	Acknowledged bool
 }
@@ -500,8 +501,8 @@ func (r *Registry) Sessions(refinery string) []*Attempt {
 
 func (a *Attempt) status(state v1alpha1.NodeState, reason, message string, since metav1.Time) v1alpha1.NodeStatus {
 	return v1alpha1.NodeStatus{
-		ID: a.Announced.ID, State: state, Reason: reason, Message: truncate(message, 1024),
-		Version: truncate(a.Announced.Version, 64), Type: truncate(a.Announced.Type, 64), Address: truncate(a.Address, 64),
+		ID: a.Announced.ID, State: state, Reason: reason, Message: admit.Truncate(message, 1024),
+		Version: admit.Truncate(a.Announced.Version, 64), Type: admit.Truncate(a.Announced.Type, 64), Address: admit.Truncate(a.Address, 64),
 		Certificate: a.Fingerprint, LastTransitionTime: since,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -55,16 +56,16 @@ func (r *Registry) Count() (count int) {
 }
 
 // grantFor lets nodes of a Refinery into a master that holds at most so many sessions.
-func grantFor(refinery string, maxSessions int) *Grant {
-	return &Grant{Refinery: refinery, Policy: &Policy{MaxSessions: maxSessions}}
+func grantFor(refinery string, maxSessions int) *admit.Grant {
+	return &admit.Grant{Refinery: refinery, Policy: &admit.Policy{MaxSessions: maxSessions}}
 }
 
 func attemptOf(id, refinery string) *Attempt {
-	return &Attempt{Connection: &connection{}, Announced: Announced{ID: id, Version: "0.1.0", Type: "refinery"}, Address: "10.0.0.1",
+	return &Attempt{Connection: &connection{}, Announced: admit.Announced{ID: id, Version: "0.1.0", Type: "refinery"}, Address: "10.0.0.1",
 		Fingerprint: "f00d", Refinery: refinery}
 }
 
-var eastUpstream = Upstream{Name: "east", Address: "east:1"}
+var eastUpstream = admit.Upstream{Name: "east", Address: "east:1"}
 
 // enter authenticates a node of press.
 func (l *ledger) enter(id string) (*Attempt, Connection) {
@@ -81,7 +82,7 @@ func (l *ledger) enter(id string) (*Attempt, Connection) {
 func (l *ledger) refuse(id string) {
 	a := attemptOf(id, "press")
 	l.Establishing(a)
-	d := &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"}
+	d := &admit.Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"}
 	l.Refused(a, d)
 	l.Ended(a, d)
 }
@@ -115,7 +116,7 @@ func TestWhatASessionShowsFromBeginningToEnd(t *testing.T) {
 		{protocol.ErrAckTimeout, "press/a: Lost/Silent"},
 		{errors.New("read: connection reset"), "press/a: Lost/ConnectionBroken"},
 		{&protocol.ProtocolError{Rule: "R-4.1"}, "press/a: Lost/ConnectionBroken"},
-		{&Denial{Reason: v1alpha1.ReasonSuspended, Message: "suspended"}, "press/a: Closed/Suspended"},
+		{&admit.Denial{Reason: v1alpha1.ReasonSuspended, Message: "suspended"}, "press/a: Closed/Suspended"},
 	}
 	for _, test := range tests {
 		t.Run(test.want, func(t *testing.T) {
@@ -179,7 +180,7 @@ func TestStrangersMoveNothingWhileAllWantedNodesAreAuthenticated(t *testing.T) {
 	was := l.changed["press"]
 	for i := range 20 {
 		a := attemptOf(fmt.Sprintf("press/x%d", i), "press")
-		l.Refused(a, &Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+		l.Refused(a, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
 	}
 	l.want("press/a: Authenticated/Authenticated")
 	if l.changed["press"] != was {
@@ -194,7 +195,7 @@ func TestARefusalThatComesAgainChangesNothing(t *testing.T) {
 	l.clock.Step(time.Minute)
 	again := attemptOf("press/a", "press")
 	again.Address = "10.0.0.2"
-	l.Refused(again, &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"})
+	l.Refused(again, &admit.Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"})
 	if diff := gocmp.Diff(before, l.Snapshot("press").Nodes); diff != "" || l.changed["press"] != was {
 		t.Errorf("%d changes were announced (-before +after):\n%s", l.changed["press"]-was, diff)
 	}
@@ -204,7 +205,7 @@ func TestARefusalThatComesAgainChangesNothing(t *testing.T) {
 
 func TestANodeAheadOfTheListingOfItsCertificateIsNotShownAsDenied(t *testing.T) {
 	l := newLedger(t, 2)
-	unlisted := &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonCertificateNotListed, Refinery: "press"}
+	unlisted := &admit.Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonCertificateNotListed, Refinery: "press"}
 	l.Refused(attemptOf("press/a", "press"), unlisted)
 	l.Refused(attemptOf("press/b", "press"), unlisted)
 	l.want()
@@ -221,7 +222,7 @@ func TestANodeAheadOfTheListingOfItsCertificateIsNotShownAsDenied(t *testing.T) 
 func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
 	l := newLedger(t, 1)
 	for i := range 1000 {
-		l.Refused(attemptOf(fmt.Sprintf("press/x%d", i), "press"), &Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+		l.Refused(attemptOf(fmt.Sprintf("press/x%d", i), "press"), &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
 	}
 	if changes := l.changed["press"]; changes != maxRefused {
 		t.Errorf("%d changes were announced at once", changes)
@@ -229,7 +230,7 @@ func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
 	was := l.changed["press"]
 	l.clock.Step(refusalInterval)
 	for i := range 1000 {
-		l.Refused(attemptOf(fmt.Sprintf("press/y%d", i), "press"), &Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+		l.Refused(attemptOf(fmt.Sprintf("press/y%d", i), "press"), &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
 	}
 	if changes := l.changed["press"] - was; changes != 1 {
 		t.Errorf("%d changes were announced in the next interval", changes)
@@ -240,7 +241,7 @@ func TestAnOwnNodeThatIsRefusedShowsBesideAllWantedNodes(t *testing.T) {
 	l := newLedger(t, 1)
 	l.enter("press/old")
 	rolledOut := attemptOf("press/new", "press")
-	l.Refused(rolledOut, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonVersionMismatch, Refinery: "press", Own: true})
+	l.Refused(rolledOut, &admit.Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonVersionMismatch, Refinery: "press", Own: true})
 	l.want("press/new: VersionMismatch/VersionMismatch", "press/old: Authenticated/Authenticated")
 	l.SetWanted("press", 1)
 	l.want("press/new: VersionMismatch/VersionMismatch", "press/old: Authenticated/Authenticated")
@@ -252,11 +253,11 @@ func TestStrangersThatNothingAttributesAreNotRemembered(t *testing.T) {
 	l := newLedger(t, 1)
 	a := attemptOf("press/a", "")
 	l.Establishing(a)
-	l.Refused(a, &Denial{State: v1alpha1.NodeDenied})
+	l.Refused(a, &admit.Denial{State: v1alpha1.NodeDenied})
 	l.Ended(a, protocol.ErrPeerClosed)
 	ghost := attemptOf("ghost/a", "ghost")
 	l.Establishing(ghost)
-	l.Refused(ghost, &Denial{State: v1alpha1.NodeDenied, Refinery: "ghost"})
+	l.Refused(ghost, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "ghost"})
 	l.want()
 	if len(l.groups) != 1 || len(l.changed) != 0 {
 		t.Errorf("%d groups, changes %v", len(l.groups), l.changed)
@@ -307,7 +308,7 @@ func TestAnUpstreamIsShownOnceItIsAcknowledged(t *testing.T) {
 	l := newLedger(t, 1)
 	a, _ := l.enter("press/a")
 	upstream := func() string { return l.Snapshot("press").Nodes[0].Upstream }
-	l.Offered(a, Upstream{Name: "west", Address: "west:1"})
+	l.Offered(a, admit.Upstream{Name: "west", Address: "west:1"})
 	if upstream() != "east" {
 		t.Error("shown before it was acknowledged")
 	}
@@ -319,7 +320,7 @@ func TestAnUpstreamIsShownOnceItIsAcknowledged(t *testing.T) {
 	if upstream() != "west" {
 		t.Error("not shown when it was acknowledged")
 	}
-	l.Offered(a, Upstream{Name: "occident", Address: "west:1"}) // another name for the same: nothing to tell the node
+	l.Offered(a, admit.Upstream{Name: "occident", Address: "west:1"}) // another name for the same: nothing to tell the node
 	if upstream() != "occident" {
 		t.Error("a new name is not shown")
 	}
@@ -376,7 +377,7 @@ func TestARefineryIsForgottenOnlyWhenItsSessionsAreClosed(t *testing.T) {
 	if got := l.Sessions("press"); len(got) != 1 || got[0] != a {
 		t.Fatalf("sessions %v", got)
 	}
-	l.Ended(a, &Denial{})
+	l.Ended(a, &admit.Denial{})
 	l.Forget("press")
 	if len(l.groups) != 0 || l.Count() != 0 {
 		t.Errorf("%d groups, %d sessions", len(l.groups), l.Count())

@@ -38,7 +38,7 @@ type Reporter struct {
 	client    client.Client
 	directory *Directory
 	registry  *Registry
-	trust     func() *Trust
+	loaded    func() Loaded
 	term      Term
 	events    events.EventRecorder
 	metrics   *Metrics
@@ -66,12 +66,12 @@ type writtenTotals struct {
 }
 
 // NewReporter makes one for a term. Run must run for anything to be written.
-func NewReporter(c client.Client, d *Directory, registry *Registry, trust func() *Trust, term Term, e events.EventRecorder, m *Metrics,
+func NewReporter(c client.Client, d *Directory, registry *Registry, loaded func() Loaded, term Term, e events.EventRecorder, m *Metrics,
 	clk clock.WithTicker, log logr.Logger, deposed func(),
 ) *Reporter {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, 30*time.Second)
 	return &Reporter{
-		client: c, directory: d, registry: registry, trust: trust, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
+		client: c, directory: d, registry: registry, loaded: loaded, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
 		queue:   workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[string]{Clock: clk}),
 		written: map[string]written{},
 	}
@@ -173,7 +173,7 @@ func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 		r.queue.AddAfter(totalsKey, coalesceTotals)
 		return nil
 	}
-	loaded := r.trust().loaded()
+	loaded := r.loaded()
 	if standing := r.standingTotals(m); totals.Equal(standing.totals) && loaded.Equal(standing.loaded) {
 		return nil
 	}

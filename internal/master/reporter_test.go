@@ -69,7 +69,7 @@ func TestTransitionsAreGatheredIntoOneWrite(t *testing.T) {
 				directory.SetRefinery(refineryOf(3))
 				var reporter *Reporter
 				ledger := &ledger{T: t, Registry: NewRegistry(clock.RealClock{}, func(name string, after time.Duration) { reporter.Changed(name, after) })}
-				reporter = NewReporter(writes, directory, ledger.Registry, func() *Trust { return &Trust{} }, Term{Pod: "alpha-0", Epoch: 1}, nil,
+				reporter = NewReporter(writes, directory, ledger.Registry, func() Loaded { return Loaded{} }, Term{Pod: "alpha-0", Epoch: 1}, nil,
 					NewMetrics(), clock.RealClock{}, logr.Discard(), func() { t.Error("deposed") })
 				ctx, cancel := context.WithCancel(t.Context())
 				var running sync.WaitGroup

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -21,7 +22,7 @@ import (
 type Sessions struct {
 	directory     *Directory
 	registry      *Registry
-	authenticator *Authenticator
+	authenticator *admit.Authenticator
 	metrics       *Metrics
 	clock         clock.WithTicker
 	log           logr.Logger
@@ -32,7 +33,7 @@ type Sessions struct {
 }
 
 // NewSessions makes one. Run must run for sessions to be reviewed.
-func NewSessions(d *Directory, r *Registry, a *Authenticator, m *Metrics, c clock.WithTicker, log logr.Logger) *Sessions {
+func NewSessions(d *Directory, r *Registry, a *admit.Authenticator, m *Metrics, c clock.WithTicker, log logr.Logger) *Sessions {
 	return &Sessions{
 		directory: d, registry: r, authenticator: a, metrics: m, clock: c, log: log,
 		strangers: rate.NewLimiter(rate.Every(time.Second), 20),
@@ -46,13 +47,13 @@ func (s *Sessions) Establish(_ context.Context, session *protocol.Session) error
 	a := &Attempt{
 		Connection: session,
 		Address:    host(session.RemoteAddr()),
-		Announced: Announced{ID: session.ID(), Version: session.Version(), Type: session.Type(), TLS: session.TLS(),
+		Announced: admit.Announced{ID: session.ID(), Version: session.Version(), Type: session.Type(), TLS: session.TLS(),
 			Proof: s.authenticator.Prove(session.PeerCertificates())},
 	}
 	a.Fingerprint = a.Announced.Proof.Fingerprint
 	a.Refinery = s.authenticator.Attribute(a.Announced)
 	session.SetTag(a)
-	own := s.authenticator.own(a.Announced) // a stranger's handshake shows nowhere, however long it takes
+	own := s.authenticator.Own(a.Announced) // a stranger's handshake shows nowhere, however long it takes
 	if own {
 		s.registry.Establishing(a)
 	}
@@ -74,7 +75,7 @@ func (s *Sessions) Authenticate(_ context.Context, session *protocol.Session, ce
 	}
 	upstream, err := s.place(a.Announced, grant)
 	if err != nil {
-		return "", s.refuse(a, &Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
+		return "", s.refuse(a, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
 	}
 	if denial := s.registry.Grant(a, grant, upstream); denial != nil {
 		return "", s.refuse(a, denial)
@@ -107,7 +108,7 @@ func (s *Sessions) Closed(session *protocol.Session, cause error) {
 		return
 	}
 	s.registry.Ended(a, cause)
-	_, denied := errors.AsType[*Denial](cause)
+	_, denied := errors.AsType[*admit.Denial](cause)
 	switch {
 	case a.state == v1alpha1.NodeAuthenticated:
 		_, reason, _ := ending(cause)
@@ -119,7 +120,7 @@ func (s *Sessions) Closed(session *protocol.Session, cause error) {
 }
 
 // refuse counts, remembers and logs a refusal, and returns it.
-func (s *Sessions) refuse(a *Attempt, d *Denial) error {
+func (s *Sessions) refuse(a *Attempt, d *admit.Denial) error {
 	s.registry.Refused(a, d)
 	s.metrics.handshakes.WithLabelValues(d.Reason).Inc()
 	limit := s.refusals
@@ -127,13 +128,13 @@ func (s *Sessions) refuse(a *Attempt, d *Denial) error {
 		limit = s.strangers
 	}
 	if limit.AllowN(s.clock.Now(), 1) {
-		s.log.Info("node refused", "id", truncate(a.Announced.ID, maxID), "address", a.Address, "reason", d.Reason,
-			"message", truncate(d.Message, 512), "refinery", d.Refinery)
+		s.log.Info("node refused", "id", admit.Truncate(a.Announced.ID, admit.MaxIDBytes), "address", a.Address, "reason", d.Reason,
+			"message", admit.Truncate(d.Message, 512), "refinery", d.Refinery)
 	}
 	return d
 }
 
-func (s *Sessions) place(n Announced, g *Grant) (Upstream, error) {
+func (s *Sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, error) {
 	pin := ""
 	if r := s.directory.Refinery(g.Refinery); r != nil {
 		pin = r.Spec.Upstream

@@ -13,11 +13,53 @@ import (
 	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
+
+// scene is a Directory with Refineries press and pump, both of master plant/alpha, and their certificates.
+type scene struct {
+	*testing.T
+	directory   *Directory
+	trust       *admit.Trust
+	clock       *clocktesting.FakeClock
+	authority   *pkitest.Authority
+	press, pump tls.Certificate
+	generation  int64 // of the ClusterMaster
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{T: t, directory: NewDirectory(), clock: clocktesting.NewFakeClock(time.Now()), authority: pkitest.NewAuthority("plant")}
+	s.trusting(s.authority)
+	s.press, s.pump = admittest.Issue(s.authority, "press"), admittest.Issue(s.authority, "pump")
+	s.setMaster(func(*v1alpha1.ClusterMaster) {})
+	s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.press)
+	s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.pump)
+	return s
+}
+
+func (s *scene) trusting(a *pkitest.Authority) {
+	s.trust = s.trust.WithAnchors([]*x509.Certificate{a.Certificate})
+}
+
+// setMaster changes the ClusterMaster's spec.
+func (s *scene) setMaster(edit func(*v1alpha1.ClusterMaster)) {
+	s.generation++
+	m := admittest.ClusterMaster(edit)
+	m.Generation = s.generation
+	s.directory.SetMaster(m)
+}
+
+func (s *scene) setRefinery(name string, edit func(*v1alpha1.Refinery), listed ...tls.Certificate) {
+	s.directory.SetRefinery(admittest.Refinery(name, edit, listed...))
+}
 
 // floor is a scene whose Sessions serve nodes over real sockets. It is its Directory's Listener.
 type floor struct {
@@ -45,18 +87,14 @@ func newFloor(t *testing.T) *floor {
 	leaks := goleak.IgnoreCurrent()
 	f := &floor{scene: newScene(t), changed: make(chan string, 1000), entered: make(chan string, 1000)}
 	f.registry = NewRegistry(f.clock, func(name string, _ time.Duration) { f.changed <- name })
-	f.sessions = NewSessions(f.directory, f.registry, f.authenticator(), NewMetrics(), f.clock, logr.Discard())
+	f.sessions = NewSessions(f.directory, f.registry, &admit.Authenticator{Directory: f.directory, Trust: func() *admit.Trust { return f.trust }, Clock: f.clock}, NewMetrics(), f.clock, logr.Discard())
 	for _, name := range []string{"press", "pump"} {
 		f.registry.SetWanted(name, 10)
 	}
 	f.directory.Listen(f)
-	served := f.authority.issue(t, nil, func(c *x509.Certificate) {
-		c.DNSNames = []string{"localhost"}
-		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
-	f.trust.Served = &served
+	served := f.authority.Issue(pkitest.Server("localhost"))
 	certificates := &Certificates{Log: logr.Discard()}
-	certificates.current.Store(f.trust)
+	certificates.current.Store(&inForce{served: &served})
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = certificates.ServerConfig(v1alpha1.TransportMutualTLS)
 	server, err := protocol.NewServer(door{f.sessions, f.entered}, o)
@@ -103,14 +141,12 @@ type member struct {
 func (f *floor) join(certificate tls.Certificate, id string, edit ...func(*protocol.ClientOptions)) (*member, error) {
 	f.Helper()
 	m := &member{floor: f, id: id, upstreams: make(chan string, 10), ended: make(chan error, 1)}
-	roots := x509.NewCertPool()
-	roots.AddCert(f.authority.certificate)
-	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"}
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pkitest.Pool(f.authority), ServerName: "localhost"}
 	o := protocol.DefaultClientOptions()
 	o.ID, o.Version, o.Type, o.Certificate = id, "0.1.0", "refinery", "none"
 	if certificate.Leaf != nil {
 		config.Certificates = []tls.Certificate{certificate}
-		o.Certificate = pemOf(certificate.Leaf)
+		o.Certificate = admittest.PEM(certificate.Leaf)
 	}
 	o.OnUpstream = func(u string) error { m.upstreams <- u; return nil }
 	for _, e := range edit {
@@ -216,17 +252,17 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 			return err
 		}, protocol.ErrDenied, ""},
 		{"another Refinery's certificate in auth:start", func(f *floor) error {
-			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Certificate = pemOf(f.pump.Leaf) })
+			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Certificate = admittest.PEM(f.pump.Leaf) })
 			return err
 		}, protocol.ErrDenied, "Denied/CertificateMismatch"},
 		{"a fingerprint that is not listed", func(f *floor) error {
-			_, err := f.join(f.authority.forRefinery(f.T, "alpha", "plant", "press"), "press/a")
+			_, err := f.join(admittest.Issue(f.authority, "press"), "press/a")
 			f.clock.Step(listingGrace)
 			return err
 		}, protocol.ErrDenied, "Denied/CertificateNotListed"},
 		{"two URI SANs", func(f *floor) error {
 			uri := f.press.Leaf.URIs[0].String()
-			_, err := f.join(f.authority.issue(f.T, []string{uri, uri + "2"}), "press/a")
+			_, err := f.join(f.authority.Issue(pkitest.Client(uri, uri+"2")), "press/a")
 			return err
 		}, protocol.ErrDenied, ""},
 		{"no certificate", func(f *floor) error {

@@ -6,6 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
 // Snapshot is what the Registry knows of one Refinery's nodes at one moment.
@@ -73,7 +74,7 @@ func (g *group) addHandshakes(s *Snapshot, refinery string, now time.Time) {
 			continue
 		}
 		id := a.Announced.ID
-		if !belongs(refinery, id) {
+		if !admit.OwnsID(refinery, id) {
 			id = refinery
 		}
 		if shown[id] || added == maxRefused {

@@ -10,7 +10,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// The rules of the protocol that bind the program around it are kept, and tested, in this package.
+// The rules of the protocol that bind the program around it are kept, and tested, in this package and in internal/admit.
 func TestEveryRuleOfTheProgramIsCitedByCodeAndTest(t *testing.T) {
 	spec, err := os.ReadFile("../../protocol/spec.md")
 	if err != nil {
@@ -18,7 +18,8 @@ func TestEveryRuleOfTheProgramIsCitedByCodeAndTest(t *testing.T) {
 	}
 	cited := map[bool]string{}        // by whether it is a test
 	files, _ := filepath.Glob("*.go") // The pattern is good.
-	for _, name := range files {
+	admission, _ := filepath.Glob("../admit/*.go")
+	for _, name := range append(files, admission...) {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -39,7 +40,7 @@ type activeTerm struct {
 	deposed  context.CancelFunc
 
 	mu     sync.Mutex
-	policy *Policy // that the server is configured by
+	policy *admit.Policy // that the server is configured by
 }
 
 // lead is one term of being active. It returns when ctx is done or a newer master is active; an error is fatal.
@@ -49,7 +50,7 @@ func (m *Master) lead(ctx context.Context) error {
 		return nil
 	}
 	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
-	term, err := Claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.certificates.Trust().loaded(), m.clock)
+	term, err := Claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.certificates.Loaded(), m.clock)
 	if err != nil {
 		m.log.Error(err, "the Lease is won, but not the epoch; standing by again")
 		return nil
@@ -74,14 +75,14 @@ func (m *Master) lead(ctx context.Context) error {
 	return err
 }
 
-func (m *Master) newTerm(term Term, policy *Policy, deposed context.CancelFunc) (*activeTerm, error) {
+func (m *Master) newTerm(term Term, policy *admit.Policy, deposed context.CancelFunc) (*activeTerm, error) {
 	log := m.log.WithValues("epoch", term.Epoch)
 	t := &activeTerm{master: m, term: term, log: log, deposed: deposed, policy: policy,
 		refusals: rate.NewLimiter(rate.Every(time.Second), 5)}
 	t.registry = NewRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
-	t.reporter = NewReporter(m.client, m.directory, t.registry, m.certificates.Trust, term, m.events, m.metrics, m.clock, log, deposed)
+	t.reporter = NewReporter(m.client, m.directory, t.registry, m.certificates.Loaded, term, m.events, m.metrics, m.clock, log, deposed)
 	t.sessions = NewSessions(m.directory, t.registry,
-		&Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, m.metrics, m.clock, log)
+		&admit.Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, m.metrics, m.clock, log)
 	server, err := protocol.NewServer(t.sessions, t.serverOptions(policy))
 	if err != nil {
 		return nil, fmt.Errorf("spec.protocol: %w", err)
@@ -201,7 +202,7 @@ func (t *activeTerm) MasterChanged() {
 }
 
 // serverOptions are what a policy asks of the protocol's server.
-func (t *activeTerm) serverOptions(p *Policy) protocol.ServerOptions {
+func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
 	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
@@ -221,6 +222,6 @@ func (t *activeTerm) connectionRefused(remote net.Addr, cause error) {
 		return // probes and load balancers look whether the port is open
 	}
 	if t.refusals.AllowN(t.master.clock.Now(), 1) {
-		t.log.Info("connection refused", "address", host(remote), "cause", truncate(cause.Error(), 256))
+		t.log.Info("connection refused", "address", host(remote), "cause", admit.Truncate(cause.Error(), 256))
 	}
 }

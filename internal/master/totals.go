@@ -1,7 +1,6 @@
 package master
 
 import (
-	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -21,20 +20,6 @@ type Loaded struct {
 // Equal reports whether there is nothing to write.
 func (l Loaded) Equal(other Loaded) bool {
 	return l.Certificate == other.Certificate && slices.Equal(l.Authorities, other.Authorities)
-}
-
-// loaded is what a master shows of this; of nil, nothing.
-func (t *Trust) loaded() (l Loaded) {
-	if t == nil || t.Served == nil {
-		return l
-	}
-	l.Certificate = v1alpha1.Fingerprint(t.Served.Leaf)
-	for authority := range t.authorities {
-		l.Authorities = append(l.Authorities, hex.EncodeToString(authority[:]))
-	}
-	slices.Sort(l.Authorities)
-	l.Authorities = l.Authorities[:min(len(l.Authorities), v1alpha1.MaxActiveAuthorities)]
-	return l
 }
 
 // reportedLoaded is what stands in a ClusterMaster's status.

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/master"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -23,7 +23,7 @@ type foretelling struct {
 	// files and flags of the question.
 	args []string
 	// want is what the answer has to be.
-	want map[string]master.When
+	want map[string]admit.When
 	// make it, and wait until the master goes by it.
 	make func()
 }
@@ -38,11 +38,11 @@ func (p *plant) comesTrue(clusterMaster string, nodes []*live, f foretelling) {
 	}
 	f.make()
 	for _, n := range nodes {
-		if told[n.id] == master.AtOnce {
+		if told[n.id] == admit.AtOnce {
 			p.until("the session of "+n.id+" ended", n.over)
 		}
 	}
-	became := map[string]master.When{}
+	became := map[string]admit.When{}
 	for _, n := range nodes {
 		if fate := n.fate(); fate != "" {
 			became[n.id] = fate
@@ -93,7 +93,7 @@ func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 			})
 		}
 	}
-	refused := map[string]master.When{"press/a": master.OnReturn}
+	refused := map[string]admit.When{"press/a": admit.OnReturn}
 	without := pki.PEMPair{Certificate: second.Certificate}
 	for _, f := range []foretelling{
 		{"the operator's own authority gives way to one that is brought", []string{"-f", p.edited("alpha", named)}, nil, func() {
@@ -155,7 +155,7 @@ func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
 			p.edit("beta", func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.MaxSessions = 100 }) // the pass that observes this has read the Secret
 			p.loaded("beta", func(s *v1alpha1.ClusterMasterStatus) bool { return len(s.Active.Authorities) == 2 })
 		}},
-		{"an authority is taken out of the bundle", []string{"-f", p.manifest(less)}, map[string]master.When{"pump": master.AtOnce}, func() {
+		{"an authority is taken out of the bundle", []string{"-f", p.manifest(less)}, map[string]admit.When{"pump": admit.AtOnce}, func() {
 			p.must(api.Update(t.Context(), less))
 			p.loaded("beta", func(s *v1alpha1.ClusterMasterStatus) bool { return len(s.Active.Authorities) == 1 })
 		}},

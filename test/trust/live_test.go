@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/kubectl"
-	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
@@ -80,7 +80,7 @@ func (n *live) over() bool {
 
 // fate is what a change has done to a node: whether its session ended, or it is refused when it connects anew.
 // "" means that it is let in as before.
-func (n *live) fate() master.When {
+func (n *live) fate() admit.When {
 	n.Helper()
 	over := n.over()
 	err := n.connect()
@@ -90,27 +90,27 @@ func (n *live) fate() master.When {
 	switch {
 	case over && err == nil:
 		n.Errorf("the session of %s ended, and it is let in again", n.id)
-		return master.AtOnce
+		return admit.AtOnce
 	case over:
-		return master.AtOnce
+		return admit.AtOnce
 	case err != nil:
-		return master.OnReturn
+		return admit.OnReturn
 	default:
 		return ""
 	}
 }
 
 // foretold asks the preview what a change would do to the nodes, by id, without those that it does nothing to.
-func (p *plant) foretold(clusterMaster string, args ...string) map[string]master.When {
+func (p *plant) foretold(clusterMaster string, args ...string) map[string]admit.When {
 	p.Helper()
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"preview", clusterMaster, "--kubeconfig=" + kubeconfig, "-n", p.namespace, "-o", "json"}, args...)
 	if code := kubectl.Main(p.Context(), args, nil, &stdout, &stderr); code == 2 {
 		p.Fatal(stderr.String())
 	}
-	var refusals []master.Refusal
+	var refusals []admit.Refusal
 	p.must(json.Unmarshal(stdout.Bytes(), &refusals))
-	told := map[string]master.When{}
+	told := map[string]admit.When{}
 	for _, r := range refusals {
 		told[r.Node] = r.When
 	}

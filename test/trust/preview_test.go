@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/kubectl"
-	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -140,10 +140,10 @@ func TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession(t *testing.T)
 			m.Spec.Certificates = &v1alpha1.CertificatesSpec{Shared: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: name}}}
 		})
 	}
-	ended := map[string]master.When{"press/a": master.AtOnce}
+	ended := map[string]admit.When{"press/a": admit.AtOnce}
 	for name, test := range map[string]struct {
 		args []string
-		want map[string]master.When
+		want map[string]admit.When
 	}{
 		"another name, the same content": {[]string{"-f", named("same")}, nil},
 		"another name and content":       {[]string{"-f", named("other"), "-f", p.manifest(shared("other", []byte("x")))}, ended},
@@ -169,7 +169,7 @@ func TestAPreviewDoesNotKnowABundleThatNoBroughtAuthoritySigned(t *testing.T) {
 		m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 	})
 	told := p.foretold("alpha", "-f", p.edited("alpha", func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil }))
-	if diff := cmp.Diff(map[string]master.When{"press/a": master.Unknown}, told); diff != "" {
+	if diff := cmp.Diff(map[string]admit.When{"press/a": admit.Unknown}, told); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -1,16 +1,16 @@
-package master
+package admit
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
-	"math/big"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
 //
@@ -29,7 +29,7 @@ func TestSharedCertificate(t *testing.T) {
 		{"none", v1alpha1.TransportServerTLS, func(*scene) attempt { return bare("press", "") },
 			verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSharedCertificateMismatch, ""}},
 		{"none is loaded and none is sent", v1alpha1.TransportPlaintext, func(s *scene) attempt {
-			s.trust.Shared, s.trust.HasShared = sha256.Sum256(nil), false
+			s.trust = trusting(s.authority)
 			return bare("press", "")
 		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSharedCertificateMismatch, ""}},
 		{"a name that does not exist", v1alpha1.TransportPlaintext, func(*scene) attempt { return bare("nobody/a", secret) },
@@ -41,7 +41,7 @@ func TestSharedCertificate(t *testing.T) {
 			return bare("press", secret)
 		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSuspended, "press"}},
 		{"under mutual TLS a certificate of the authority is needed too", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			a := with(newAuthority(s.T, "x").forRefinery(s.T, "alpha", "plant", "press"), "press")
+			a := with(admittest.Issue(pkitest.NewAuthority("x"), "press"), "press")
 			a.presented = secret
 			return a
 		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonWrongAuthority, ""}},
@@ -108,27 +108,28 @@ func TestWhatEndsALiveSession(t *testing.T) {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Labels = map[string]string{"a": "b"} }, s.press)
 		}, ""},
 		{"narrower versions do not", all(issued, shared, bare), func(s *scene) {
-			security := s.directory.Master().Spec.Security
+			was := s.directory.policy
 			s.setMaster(func(m *v1alpha1.ClusterMaster) {
-				m.Spec.Security, m.Spec.Protocol.AcceptedVersions = security, ">=5.0.0"
+				m.Spec.Security = v1alpha1.SecuritySpec{Transport: was.Transport, Authentication: was.Authentication}
+				m.Spec.Protocol.AcceptedVersions = ">=5.0.0"
 			})
 		}, ""},
 		{"suspended", all(issued, shared, bare), func(s *scene) {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, s.press)
 		}, v1alpha1.ReasonSuspended},
-		{"deleted", all(issued, shared, bare), func(s *scene) { s.directory.DeleteRefinery("press") }, v1alpha1.ReasonDenied},
+		{"deleted", all(issued, shared, bare), func(s *scene) { delete(s.directory.refineries, "press") }, v1alpha1.ReasonDenied},
 		{"its fingerprint is gone", all(issued, shared), func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.pump) }, v1alpha1.ReasonCertificateNotListed},
 		{"no fingerprint is needed without TLS", all(bare), func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}) }, ""},
 		{"its certificate expired", all(issued, shared), func(s *scene) { s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second)) }, v1alpha1.ReasonExpired},
-		{"its authority is gone", all(issued, shared), func(s *scene) { s.retrust(newAuthority(s.T, "new")) }, v1alpha1.ReasonWrongAuthority},
-		{"its authority stays beside a new one", all(issued, shared), func(s *scene) { s.retrust(newAuthority(s.T, "new"), s.authority) }, ""},
+		{"its authority is gone", all(issued, shared), func(s *scene) { s.retrust(pkitest.NewAuthority("new")) }, v1alpha1.ReasonWrongAuthority},
+		{"its authority stays beside a new one", all(issued, shared), func(s *scene) { s.retrust(pkitest.NewAuthority("new"), s.authority) }, ""},
 		{"the transport changed", all(issued, shared, bare), func(s *scene) {
 			s.setMaster(func(m *v1alpha1.ClusterMaster) {
 				m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 			})
 		}, v1alpha1.ReasonDenied},
 		{"another shared certificate", all(shared, bare), func(s *scene) { s.share("two") }, v1alpha1.ReasonSharedCertificateMismatch},
-		{"the ClusterMaster is gone", all(issued, shared, bare), func(s *scene) { s.directory.SetMaster(nil) }, v1alpha1.ReasonDenied},
+		{"the ClusterMaster is gone", all(issued, shared, bare), func(s *scene) { s.directory.policy = nil }, v1alpha1.ReasonDenied},
 	}
 	for _, test := range tests {
 		for _, security := range test.security {
@@ -166,10 +167,8 @@ func TestWhatEndsALiveSession(t *testing.T) {
 func all(s ...v1alpha1.SecuritySpec) []v1alpha1.SecuritySpec { return s }
 
 // retrust has the master trust other authorities, and leaves the shared certificate alone.
-func (s *scene) retrust(authorities ...*authority) {
-	trust := trusting(authorities...)
-	trust.Shared, trust.HasShared = s.trust.Shared, s.trust.HasShared
-	s.trust = trust
+func (s *scene) retrust(authorities ...*pkitest.Authority) {
+	s.trust = s.trust.WithAnchors(anchors(authorities...))
 }
 
 // chained is a certificate of press with its intermediate, of which one, or the authority, ends before the others.
@@ -225,32 +224,24 @@ func (s *scene) chain(lives chained) attempt {
 	ends := func(in time.Duration) func(*x509.Certificate) {
 		return func(c *x509.Certificate) { c.NotAfter = s.clock.Now().Add(in) }
 	}
-	top := &authority{key: newKey(s.T)}
-	template := *s.authority.certificate
-	ends(lives.authority)(&template)
-	template.PublicKey = nil // it is another key's
-	top.certificate = sign(s.T, &template, &template, &top.key.PublicKey, top.key)
-	middle := top.middle(s.T, ends(lives.middle))
-	leaf := middle.forRefinery(s.T, "alpha", "plant", "press", ends(lives.leaf))
+	top := pkitest.NewAuthority("plant", ends(lives.authority))
+	middle := top.Intermediate("middle", ends(lives.middle))
+	leaf := admittest.Issue(middle, "press", ends(lives.leaf))
 	s.retrust(top)
 	s.setRefinery("press", func(*v1alpha1.Refinery) {}, leaf)
 	at := with(leaf, "press/a")
-	at.peer = append(at.peer, middle.certificate)
+	at.peer = append(at.peer, middle.Certificate)
 	return at
 }
 
 // An authority that was prolonged with the same key vouches for what it signed before, in either form.
 func TestASessionLastsAsLongAsTheBestChainThatLetsItIn(t *testing.T) {
 	s := newScene(t)
-	prolonged := *s.authority.certificate
-	prolonged.SerialNumber, prolonged.NotAfter = big.NewInt(2), s.clock.Now().Add(100*time.Hour)
-	newer := &authority{key: s.authority.key}
-	newer.certificate = sign(t, &prolonged, &prolonged, &newer.key.PublicKey, newer.key)
-	brief := *s.authority.certificate
-	brief.SerialNumber, brief.NotAfter = big.NewInt(3), s.clock.Now().Add(time.Minute)
-	older := &authority{key: s.authority.key}
-	older.certificate = sign(t, &brief, &brief, &older.key.PublicKey, older.key)
-	for name, bundle := range map[string][]*authority{"older first": {older, newer}, "newer first": {newer, older}} {
+	lasting := func(d time.Duration) *pkitest.Authority {
+		return pkitest.NewAuthorityWithKey("plant", s.authority.Key, pkitest.Valid(s.clock.Now().Add(-time.Hour), s.clock.Now().Add(d)))
+	}
+	newer, older := lasting(100*time.Hour), lasting(time.Minute)
+	for name, bundle := range map[string][]*pkitest.Authority{"older first": {older, newer}, "newer first": {newer, older}} {
 		t.Run(name, func(t *testing.T) {
 			s.retrust(bundle...)
 			grant, denial := s.try(with(s.press, "press/a"))

@@ -1,4 +1,4 @@
-package master
+package admit
 
 import (
 	"bytes"
@@ -12,18 +12,18 @@ import (
 	"testing"
 	"time"
 
-	clocktesting "k8s.io/utils/clock/testing"
-
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
-// exactlyRight tells, without any of the master's code, whether a certificate is one of the Refinery's own, given that
+// exactlyRight reports, without any of the code that it judges, whether a certificate is one of the Refinery's own, given that
 // the authority signed it and nothing was sent beside it.
-func exactlyRight(m *mint, c *x509.Certificate) bool {
+func exactlyRight(m *admittest.Mint, c *x509.Certificate) bool {
 	now := time.Now()
 	sum := sha256.Sum256(c.RawTBSCertificate)
-	key, _ := m.trusted.certificate.PublicKey.(*ecdsa.PublicKey)
-	one := "\x86" + string(rune(len(m.identity))) + m.identity // [6] IA5String, RFC 5280, section 4.2.1.6
+	key, _ := m.Trusted.Certificate.PublicKey.(*ecdsa.PublicKey)
+	one := "\x86" + string(rune(len(m.Identity))) + m.Identity // [6] IA5String, RFC 5280, section 4.2.1.6
 	san := ""
 	for _, e := range c.Extensions {
 		if e.Id.String() == "2.5.29.17" {
@@ -33,7 +33,7 @@ func exactlyRight(m *mint, c *x509.Certificate) bool {
 	usable := len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
 	_, taken := c.PublicKey.(*ecdsa.PublicKey) // changing bytes makes a key of no other kind that TLS takes
-	return taken && ecdsa.VerifyASN1(key, sum[:], c.Signature) && bytes.Equal(c.RawIssuer, m.trusted.certificate.RawSubject) &&
+	return taken && ecdsa.VerifyASN1(key, sum[:], c.Signature) && bytes.Equal(c.RawIssuer, m.Trusted.Certificate.RawSubject) &&
 		len(c.URIs) == 1 && strings.Contains(san, one) && usable && !c.IsCA && c.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) == 0 &&
 		len(c.UnhandledCriticalExtensions) == 0 && !now.Before(c.NotBefore) && !now.After(c.NotAfter)
 }
@@ -41,18 +41,16 @@ func exactlyRight(m *mint, c *x509.Certificate) bool {
 // FuzzAuthenticator changes bytes of the exactly right certificate, which are then signed by the authority, by another of
 // its name, or not at all. What is let in is the right one, or, were it listed, one of the Refinery's own.
 func FuzzAuthenticator(f *testing.F) {
-	m := newMint(f)
-	right := m.leaf(m.trusted)
-	right.Leaf = m.parsed(right.Certificate[0])
+	m := admittest.NewMint()
+	right := m.Leaf(m.Trusted)
 	tbs := right.Leaf.RawTBSCertificate
 	f.Add(byte(0), []byte{})
-	for _, part := range []string{m.identity, "press", "\x55\x1d\x11", "\x55\x1d\x25", "\x55\x1d\x0f"} {
+	for _, part := range []string{m.Identity, "press", "\x55\x1d\x11", "\x55\x1d\x25", "\x55\x1d\x0f"} {
 		at := bytes.Index(tbs, []byte(part))
 		f.Add(byte(0), []byte{byte(at >> 8), byte(at), 'P'})
 		f.Add(byte(1), []byte{byte(at >> 8), byte(at + 1), 0xff, byte(at >> 8), byte(at), 'x'})
 	}
 	f.Fuzz(func(t *testing.T, by byte, edits []byte) {
-		m := &mint{t, m.trusted, m.stranger, m.identity, m.key}
 		edit := func(tbs []byte) {
 			for e := range slices.Chunk(edits[:min(len(edits), 48)], 3) {
 				if len(e) == 3 {
@@ -63,18 +61,17 @@ func FuzzAuthenticator(f *testing.F) {
 		der := bytes.Clone(right.Certificate[0])
 		switch by % 3 {
 		case 0:
-			der = m.resigned(der, m.trusted.key, edit)
+			der = pkitest.Rewrite(der, m.Trusted.Key, edit)
 		case 1:
-			der = m.resigned(der, m.stranger.key, edit)
+			der = pkitest.Rewrite(der, m.Stranger.Key, edit)
 		case 2:
-			der = m.resigned(der, nil, edit)
+			der = pkitest.Rewrite(der, nil, edit)
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
 			return
 		}
-		s := &scene{T: t, directory: NewDirectory(), clock: clocktesting.NewFakeClock(time.Now()), trust: m.trust()}
-		s.setMaster(func(*v1alpha1.ClusterMaster) {})
+		s := emptyScene(t, m.Trusted)
 		s.setRefinery("press", func(*v1alpha1.Refinery) {}, right)
 		if got := decide(s, [][]byte{der}); got == "" && !bytes.Equal(der, right.Certificate[0]) {
 			t.Errorf("let in, and not listed: %x", der)

@@ -1,4 +1,4 @@
-package master
+package admit
 
 import (
 	"crypto/x509"
@@ -11,11 +11,13 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
 func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
-	old, next := newAuthority(t, "old"), newAuthority(t, "next")
-	press, pump := old.forRefinery(t, "alpha", "plant", "press").Leaf, next.forRefinery(t, "alpha", "plant", "pump").Leaf
+	old, next := pkitest.NewAuthority("old"), pkitest.NewAuthority("next")
+	press, pump := admittest.Issue(old, "press").Leaf, admittest.Issue(next, "pump").Leaf
 	node := func(id, version string, c *x509.Certificate) v1alpha1.NodeStatus {
 		return v1alpha1.NodeStatus{ID: id, State: v1alpha1.NodeAuthenticated, Version: version, Type: "refinery", Certificate: v1alpha1.Fingerprint(c)}
 	}
@@ -33,15 +35,15 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 		want   []string // refinery node when reason: message
 	}{
 		"nothing":          {func(*Proposal) {}, nil},
-		"both authorities": {func(p *Proposal) { p.Anchors = []*x509.Certificate{next.certificate, old.certificate} }, nil},
-		"one authority less": {func(p *Proposal) { p.Anchors = []*x509.Certificate{next.certificate} }, []string{
+		"both authorities": {func(p *Proposal) { p.Anchors = []*x509.Certificate{next.Certificate, old.Certificate} }, nil},
+		"one authority less": {func(p *Proposal) { p.Anchors = []*x509.Certificate{next.Certificate} }, []string{
 			"press press/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority",
 			"press press/b AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority",
 		}},
 		"no authority at all": {func(p *Proposal) { p.Anchors, p.Refineries = []*x509.Certificate{}, refineries[1:] }, []string{
 			"pump pump/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority"}},
 		"a certificate that nobody has": {func(p *Proposal) {
-			p.Anchors, p.Chains, p.Refineries = []*x509.Certificate{next.certificate}, nil, refineries[1:]
+			p.Anchors, p.Chains, p.Refineries = []*x509.Certificate{next.Certificate}, nil, refineries[1:]
 		}, []string{fmt.Sprintf("pump pump/a Unknown : its certificate %.12s… is not in the Refinery's Secret, so that nobody knows who signed it", v1alpha1.Fingerprint(pump))}},
 		"narrower versions": {func(p *Proposal) { p.After.Spec.Protocol.AcceptedVersions = ">=0.2.0" }, []string{
 			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`}},
@@ -66,7 +68,7 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`,
 			"press press/b Unknown : ask the issuer", "pump pump/a Unknown : ask the issuer"}},
 		"one authority less, and narrower versions": {func(p *Proposal) {
-			p.Anchors, p.After.Spec.Protocol.AcceptedVersions = []*x509.Certificate{old.certificate}, ">=0.2.0"
+			p.Anchors, p.After.Spec.Protocol.AcceptedVersions = []*x509.Certificate{old.Certificate}, ">=0.2.0"
 		}, []string{
 			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`,
 			"pump pump/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority"}},
@@ -74,7 +76,7 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 			p.After.Spec.Upstreams, p.Refineries = []v1alpha1.Upstream{{Name: "east", Address: "east:1", Types: []string{"smelter"}}}, refineries[1:]
 		}, []string{`pump pump/a OnReturn UnknownUpstream: no upstream of the master takes nodes of type "refinery": give one of east a weight over 0 and this type`}},
 		"more nodes than status lists, with certificates that are not counted": {func(p *Proposal) {
-			p.Anchors, p.Refineries = []*x509.Certificate{next.certificate}, []v1alpha1.Refinery{*refineries[1].DeepCopy()}
+			p.Anchors, p.Refineries = []*x509.Certificate{next.Certificate}, []v1alpha1.Refinery{*refineries[1].DeepCopy()}
 			p.Refineries[0].Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 200, Versions: "0.2.0",
 				Certificates: []v1alpha1.PresentedCertificate{{Fingerprint: v1alpha1.Fingerprint(pump), Nodes: 199}}}
 		}, []string{"pump  Unknown : 199 more nodes are authenticated that status.nodes does not list"}},

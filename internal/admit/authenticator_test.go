@@ -1,7 +1,6 @@
-package master
+package admit
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"net/url"
@@ -11,69 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
-
-// scene is a Directory with Refineries press and pump, both of master alpha in namespace plant, and their certificates.
-type scene struct {
-	*testing.T
-	directory   *Directory
-	trust       *Trust
-	clock       *clocktesting.FakeClock
-	authority   *authority
-	press, pump tls.Certificate
-}
-
-func newScene(t *testing.T) *scene {
-	t.Helper()
-	s := &scene{T: t, directory: NewDirectory(), clock: clocktesting.NewFakeClock(time.Now()), authority: newAuthority(t, "plant")}
-	s.trust = trusting(s.authority)
-	s.press = s.authority.forRefinery(t, "alpha", "plant", "press")
-	s.pump = s.authority.forRefinery(t, "alpha", "plant", "pump")
-	s.setMaster(func(*v1alpha1.ClusterMaster) {})
-	s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.press)
-	s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.pump)
-	return s
-}
-
-func trusting(authorities ...*authority) *Trust {
-	trust := &Trust{Roots: x509.NewCertPool(), authorities: map[[sha256.Size]byte]struct{}{}}
-	for _, a := range authorities {
-		trust.Roots.AddCert(a.certificate)
-		trust.anchors = append(trust.anchors, a.certificate)
-		trust.authorities[sha256.Sum256(a.certificate.Raw)] = struct{}{}
-	}
-	return trust
-}
-
-func (s *scene) share(secret string) {
-	s.trust.Shared, s.trust.HasShared = sha256.Sum256([]byte(secret)), true
-}
-
-func (s *scene) setMaster(edit func(*v1alpha1.ClusterMaster)) {
-	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: types.UID(time.Now().String())}}
-	m.Spec.Protocol.AcceptedVersions = ">=0.1.0 <0.2.0"
-	edit(m)
-	s.directory.SetMaster(m)
-}
-
-func (s *scene) setRefinery(name string, edit func(*v1alpha1.Refinery), listed ...tls.Certificate) {
-	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: name},
-		Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Access: v1alpha1.AccessAllowed}}
-	for _, c := range listed {
-		r.Status.Certificates = append(r.Status.Certificates, v1alpha1.ListedCertificate{
-			Fingerprint: v1alpha1.Fingerprint(c.Leaf), NotAfter: metav1.NewTime(c.Leaf.NotAfter), Use: v1alpha1.CertificateCurrent})
-	}
-	edit(r)
-	s.directory.SetRefinery(r)
-}
-
-func (s *scene) authenticator() *Authenticator {
-	return &Authenticator{Directory: s.directory, Trust: func() *Trust { return s.trust }, Clock: s.clock}
-}
 
 // attempt is what one peer does.
 type attempt struct {
@@ -84,7 +25,7 @@ type attempt struct {
 }
 
 func with(certificate tls.Certificate, id string) attempt {
-	return attempt{id: id, version: "0.1.0", kind: "refinery", peer: []*x509.Certificate{certificate.Leaf}, presented: pemOf(certificate.Leaf)}
+	return attempt{id: id, version: "0.1.0", kind: "refinery", peer: []*x509.Certificate{certificate.Leaf}, presented: admittest.PEM(certificate.Leaf)}
 }
 
 // try runs an attempt through both decisions.
@@ -122,15 +63,15 @@ func TestTheFiveChecks(t *testing.T) {
 			return a
 		}, granted("press"), ""},
 		{"an intermediate of a trusted authority is let in", func(s *scene) attempt {
-			middle := s.authority.middle(s.T)
-			leaf := middle.forRefinery(s.T, "alpha", "plant", "press")
+			middle := s.authority.Intermediate("middle")
+			leaf := admittest.Issue(middle, "press")
 			s.setRefinery("press", func(*v1alpha1.Refinery) {}, leaf)
 			a := with(leaf, "press")
-			a.peer = append(a.peer, middle.certificate)
+			a.peer = append(a.peer, middle.Certificate)
 			return a
 		}, granted("press"), ""},
 		{"the previous certificate is let in while it is listed", func(s *scene) attempt {
-			old := s.authority.forRefinery(s.T, "alpha", "plant", "press")
+			old := admittest.Issue(s.authority, "press")
 			s.setRefinery("press", func(r *v1alpha1.Refinery) {
 				r.Status.Certificates[1].Use = v1alpha1.CertificatePrevious
 				r.Status.Certificates[1].Until = &metav1.Time{Time: s.clock.Now().Add(time.Minute)}
@@ -142,17 +83,17 @@ func TestTheFiveChecks(t *testing.T) {
 			return attempt{id: "press", version: "0.1.0", kind: "refinery"}
 		}, denied(v1alpha1.ReasonDenied, ""), "no certificate"},
 		{"1: another authority", func(s *scene) attempt {
-			return with(newAuthority(s.T, "plant").forRefinery(s.T, "alpha", "plant", "press"), "press")
+			return with(admittest.Issue(pkitest.NewAuthority("plant"), "press"), "press")
 		}, denied(v1alpha1.ReasonWrongAuthority, ""), "not issued by an authority"},
 		{"1: another authority, listed by fingerprint: shown, not let in", func(s *scene) attempt {
-			foreign := newAuthority(s.T, "foreign").forRefinery(s.T, "alpha", "plant", "press")
+			foreign := admittest.Issue(pkitest.NewAuthority("foreign"), "press")
 			s.setRefinery("press", func(*v1alpha1.Refinery) {}, foreign)
 			return with(foreign, "press/a")
 		}, denied(v1alpha1.ReasonWrongAuthority, "press"), "not issued by an authority"},
 		{"1: self-signed", func(s *scene) attempt {
-			self := newAuthority(s.T, "self")
-			self.certificate.URIs = s.press.Leaf.URIs
-			return with(tls.Certificate{Leaf: self.certificate}, "press")
+			self := pkitest.NewAuthority("self")
+			self.Certificate.URIs = s.press.Leaf.URIs
+			return with(tls.Certificate{Leaf: self.Certificate}, "press")
 		}, denied(v1alpha1.ReasonWrongUsage, ""), "that of a certificate authority"},
 		{"1: expired", func(s *scene) attempt {
 			s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second))
@@ -163,7 +104,7 @@ func TestTheFiveChecks(t *testing.T) {
 			return with(s.press, "press")
 		}, denied(v1alpha1.ReasonNotYetValid, "press"), "valid from"},
 		{"1: for servers only", func(s *scene) attempt {
-			c := s.authority.forRefinery(s.T, "alpha", "plant", "press", func(c *x509.Certificate) {
+			c := admittest.Issue(s.authority, "press", func(c *x509.Certificate) {
 				c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 			})
 			s.setRefinery("press", func(*v1alpha1.Refinery) {}, c)
@@ -175,43 +116,43 @@ func TestTheFiveChecks(t *testing.T) {
 		}, denied(v1alpha1.ReasonWrongAuthority, "press"), "no trust bundle"},
 
 		{"2: no URI SAN", func(s *scene) attempt {
-			return with(s.authority.issue(s.T, nil, func(c *x509.Certificate) { c.Subject.CommonName = "press"; c.DNSNames = []string{"press"} }), "press")
+			return with(s.authority.Issue(pkitest.Client(), func(c *x509.Certificate) { c.Subject.CommonName = "press"; c.DNSNames = []string{"press"} }), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), "0 URI SANs"},
 		{"2: two URI SANs", func(s *scene) attempt {
 			identity := s.press.Leaf.URIs[0].String()
-			return with(s.authority.issue(s.T, []string{identity, v1alpha1.RefineryIdentity("alpha", "plant", "pump").String()}), "press")
+			return with(s.authority.Issue(pkitest.Client(identity, v1alpha1.RefineryIdentity("alpha", "plant", "pump").String())), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), "2 URI SANs"},
 		{"2: the same URI SAN twice", func(s *scene) attempt {
 			identity := s.press.Leaf.URIs[0].String()
-			return with(s.authority.issue(s.T, []string{identity, identity}), "press")
+			return with(s.authority.Issue(pkitest.Client(identity, identity)), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), "2 URI SANs"},
 		{"2: another master's Refinery", func(s *scene) attempt {
-			return with(s.authority.forRefinery(s.T, "beta", "plant", "press"), "press")
+			return with(admittest.IssueFor(s.authority, "beta", "plant", "press"), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), "no Refinery of this master"},
 		{"2: another namespace", func(s *scene) attempt {
-			return with(s.authority.forRefinery(s.T, "alpha", "office", "press"), "press")
+			return with(admittest.IssueFor(s.authority, "alpha", "office", "press"), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
 		{"2: another trust domain", func(s *scene) attempt {
-			return with(s.authority.issue(s.T, []string{"spiffe://alpha.plant.cluster.refinery.dev.evil.example/refinery/press"}), "press")
+			return with(s.authority.Issue(pkitest.Client("spiffe://alpha.plant.cluster.refinery.dev.evil.example/refinery/press")), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
 		{"2: a Refinery that does not exist", func(s *scene) attempt {
-			return with(s.authority.forRefinery(s.T, "alpha", "plant", "ghost"), "ghost")
+			return with(admittest.Issue(s.authority, "ghost"), "ghost")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), "no Refinery of this master"},
 		{"2: percent-encoded", func(s *scene) attempt {
-			return with(s.authority.issue(s.T, nil, func(c *x509.Certificate) {
+			return with(s.authority.Issue(pkitest.Client(), func(c *x509.Certificate) {
 				c.URIs = []*url.URL{{Scheme: "spiffe", Host: "alpha.plant.cluster.refinery.dev", Path: "/refinery/press", RawPath: "/refinery/%70ress"}}
 			}), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
 		{"2: with a query", func(s *scene) attempt {
-			return with(s.authority.issue(s.T, []string{s.press.Leaf.URIs[0].String() + "?x"}), "press")
+			return with(s.authority.Issue(pkitest.Client(s.press.Leaf.URIs[0].String()+"?x")), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
 		{"2: with a longer path", func(s *scene) attempt {
-			return with(s.authority.issue(s.T, []string{s.press.Leaf.URIs[0].String() + "/../pump"}), "press")
+			return with(s.authority.Issue(pkitest.Client(s.press.Leaf.URIs[0].String()+"/../pump")), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
 
 		{"3: a stolen certificate sent over one's own TLS session", func(s *scene) attempt {
 			a := with(s.pump, "press")
-			a.presented = pemOf(s.press.Leaf)
+			a.presented = admittest.PEM(s.press.Leaf)
 			return a
 		}, denied(v1alpha1.ReasonCertificateMismatch, "pump"), "another certificate than the TLS session"},
 		{"3: nothing", func(s *scene) attempt {
@@ -221,7 +162,7 @@ func TestTheFiveChecks(t *testing.T) {
 		}, denied(v1alpha1.ReasonCertificateMismatch, "press"), ""},
 		{"3: two certificates", func(s *scene) attempt {
 			a := with(s.press, "press")
-			a.presented += pemOf(s.pump.Leaf)
+			a.presented += admittest.PEM(s.pump.Leaf)
 			return a
 		}, denied(v1alpha1.ReasonCertificateMismatch, "press"), ""},
 		{"3: words ahead of it", func(s *scene) attempt {
@@ -231,10 +172,10 @@ func TestTheFiveChecks(t *testing.T) {
 		}, denied(v1alpha1.ReasonCertificateMismatch, "press"), ""},
 
 		{"4: not listed", func(s *scene) attempt {
-			return with(s.authority.forRefinery(s.T, "alpha", "plant", "press"), "press")
+			return with(admittest.Issue(s.authority, "press"), "press")
 		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), "status.certificates"},
 		{"4: listed by another Refinery", func(s *scene) attempt {
-			stray := s.authority.forRefinery(s.T, "alpha", "plant", "press")
+			stray := admittest.Issue(s.authority, "press")
 			s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.pump, stray)
 			return with(stray, "press")
 		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), ""},
@@ -271,7 +212,7 @@ func TestTheFiveChecks(t *testing.T) {
 		{"5: as long as can be", func(s *scene) attempt { return with(s.press, "press/"+strings.Repeat("a", 247)) }, granted("press"), ""},
 
 		{"the ClusterMaster is gone", func(s *scene) attempt {
-			s.directory.SetMaster(nil)
+			s.directory.policy = nil
 			return with(s.press, "press")
 		}, denied(v1alpha1.ReasonDenied, ""), "no longer exists"},
 		{"a kind of authentication of a later release", func(s *scene) attempt {
@@ -344,7 +285,7 @@ func TestVersionAndType(t *testing.T) {
 	})
 	t.Run("of a stranger is attributed to nobody", func(t *testing.T) {
 		s := newScene(t)
-		at := with(newAuthority(t, "x").forRefinery(t, "alpha", "plant", "press"), "press/a")
+		at := with(admittest.Issue(pkitest.NewAuthority("x"), "press"), "press/a")
 		at.version = "9.0.0"
 		grant, denial := s.try(at)
 		check(t, grant, denial, verdict{v1alpha1.NodeVersionMismatch, v1alpha1.ReasonVersionMismatch, ""}, "")

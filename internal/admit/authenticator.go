@@ -1,10 +1,9 @@
-package master
+package admit
 
 import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
@@ -53,12 +52,22 @@ func (d *Denial) clone() *Denial {
 	return &c
 }
 
-// Authenticator decides who is let in, from the Directory and the certificates alone. It fails closed:
-// what it cannot check it refuses. For the checks and their order see
+// Directory is what the API server says of a ClusterMaster and the Refineries that name it.
+type Directory interface {
+	// Policy is that of the ClusterMaster; nil when it does not exist.
+	Policy() *Policy
+	// Refinery returns the one of that name; nil when it does not exist or names another master.
+	Refinery(name string) *v1alpha1.Refinery
+	// Listing returns the names of the Refineries whose status lists this fingerprint.
+	Listing(fingerprint string) []string
+}
+
+// Authenticator decides who is let in, from the Directory and the certificates in force alone. It fails closed: it denies
+// what it cannot check. For the checks and their order see
 // docs/development/decisions.md#a-certificate-proves-nothing-until-its-key-is-proven.
 type Authenticator struct {
-	Directory *Directory
-	// Trust returns the certificates in force; nil while none are loaded.
+	Directory Directory
+	// Trust returns whom the master trusts now; nil while no certificates are loaded.
 	Trust func() *Trust
 	Clock clock.PassiveClock
 }
@@ -78,13 +87,13 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 	if message == "" {
 		return nil
 	}
-	return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: reason, Message: message, Own: a.own(n)})
+	return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: reason, Message: message, Own: a.Own(n)})
 }
 
-// own reports whether a node that is refused for what it announces would pass every check of its certificate.
-func (a *Authenticator) own(n Announced) bool {
+// Own reports whether a node would pass every check of its certificate, whatever version and type it announces.
+func (a *Authenticator) Own(n Announced) bool {
 	refinery := n.Proof.Refinery
-	return refinery != "" && a.admit(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && belongs(refinery, n.ID)
+	return refinery != "" && a.admit(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && OwnsID(refinery, n.ID)
 }
 
 // Authenticate checks the certificate that auth:start carried: whether the answer is auth:ack.
@@ -158,12 +167,12 @@ func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*
 		grant.Fingerprint, grant.Vouched = n.Proof.Fingerprint, n.Proof.Vouched
 	}
 	trust := a.Trust()
-	if trust == nil || !trust.HasShared {
+	if !trust.HasShared() {
 		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
 			Message: "the master has no shared certificate loaded, so nobody is let in"}
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(presented)))
-	if subtle.ConstantTimeCompare(sum[:], trust.Shared[:]) != 1 {
+	if subtle.ConstantTimeCompare(sum[:], trust.shared[:]) != 1 {
 		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
 			Message: "auth:start carries another certificate than the shared one of this master"}
 	}
@@ -210,7 +219,7 @@ func (a *Authenticator) review(g *Grant) *Denial {
 	}
 	trust := a.Trust()
 	if policy.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		if trust == nil || !trust.HasShared || trust.Shared != g.Shared {
+		if !trust.HasShared() || trust.shared != g.Shared {
 			return &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: "the shared certificate of the master changed"}
 		}
 		if policy.Transport != v1alpha1.TransportMutualTLS {
@@ -220,7 +229,7 @@ func (a *Authenticator) review(g *Grant) *Denial {
 	if a.Clock.Now().After(g.NotAfter) {
 		return g.expired()
 	}
-	if trust == nil || !trust.Vouches(g.Authority) {
+	if !trust.vouches(g.Authority) {
 		return &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the authority that signed the node's certificate is no longer trusted"}
 	}
 	return a.checkListed(g.Refinery, g.Fingerprint)
@@ -248,7 +257,7 @@ func (a *Authenticator) checkListed(refinery, fingerprint string) *Denial {
 		return nil
 	}
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonCertificateNotListed,
-		Message: fmt.Sprintf("its certificate %s… is not, or no longer, in status.certificates; the node must use the certificate in the Refinery's Secret", truncate(fingerprint, 12))}
+		Message: fmt.Sprintf("its certificate %s… is not, or no longer, in status.certificates; the node must use the certificate in the Refinery's Secret", Truncate(fingerprint, 12))}
 }
 
 // listedUntil is the end of the time in which a Refinery lists a fingerprint: its certificate's validity, or the overlap
@@ -279,29 +288,14 @@ func (a *Authenticator) Until(g *Grant) time.Time {
 	return end
 }
 
-// nodePattern is what may follow "<refinery>/" in an id: one name, no path.
-var nodePattern = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-
-// maxID is the length of the longest id, in bytes.
-const maxID = 253
-
 // checkID is check 5.
 func checkID(refinery, id string) *Denial {
-	if belongs(refinery, id) {
+	if OwnsID(refinery, id) {
 		return nil
 	}
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonIDMismatch,
 		Message: fmt.Sprintf("announces id %q; what it proved is that of Refinery %s, so the id must be %q or \"%s/<node>\", where <node> has letters, digits, '-', '_' and '.'",
-			truncate(id, 64), refinery, refinery, refinery)}
-}
-
-// belongs reports whether id is "<refinery>" or "<refinery>/<node>".
-func belongs(refinery, id string) bool {
-	if len(id) > maxID {
-		return false
-	}
-	name, node, hasNode := strings.Cut(id, "/")
-	return name == refinery && (!hasNode || nodePattern.MatchString(node))
+			Truncate(id, 64), refinery, refinery, refinery)}
 }
 
 // attributed names the Refinery in whose status the denial may show: the one whose certificate TLS proved the
@@ -313,12 +307,4 @@ func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
 
 func masterGone() *Denial {
 	return &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied, Message: "the ClusterMaster no longer exists"}
-}
-
-// truncate cuts s after at most n bytes, at the end of a character.
-func truncate(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "")
 }

@@ -1,4 +1,4 @@
-package master
+package admit
 
 import (
 	"bytes"
@@ -91,7 +91,7 @@ func (p *Proof) chainDenial() *Denial {
 
 // verifyChain is check 1. Of several chains that vouch for the leaf it returns the one that lasts longest.
 func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) (Vouched, *Denial) {
-	if trust == nil || trust.Roots == nil {
+	if trust == nil || trust.roots == nil {
 		return Vouched{}, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
 	}
 	if p := pki.AsProblem(pki.CheckClient(peer)); p != nil {
@@ -113,7 +113,7 @@ func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) (Vou
 	for _, c := range above {
 		intermediates.AddCert(c)
 	}
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.Roots, Intermediates: intermediates, CurrentTime: now,
+	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.roots, Intermediates: intermediates, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	if err != nil {
 		return Vouched{}, unverified(err, now)
@@ -136,7 +136,7 @@ func unverified(err error, now time.Time) *Denial {
 		return Vouched{NotAfter: invalid.Cert.NotAfter, Above: true}.expired()
 	}
 	return &Denial{Reason: v1alpha1.ReasonWrongAuthority,
-		Message: "its certificate was not issued by an authority that this master trusts: " + truncate(err.Error(), 256)}
+		Message: "its certificate was not issued by an authority that this master trusts: " + Truncate(err.Error(), 256)}
 }
 
 // identify is check 2: exactly one URI SAN, exactly that of a Refinery of this master.
@@ -156,7 +156,7 @@ func (a *Authenticator) identify(leaf *x509.Certificate) (refinery string, denia
 	r := a.Directory.Refinery(name)
 	if !ok || r == nil || r.Identity().String() != identity {
 		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
-			Message: fmt.Sprintf("its certificate is for %q, which is no Refinery of this master; it must be for %s<name>", truncate(identity, 256), prefix)}
+			Message: fmt.Sprintf("its certificate is for %q, which is no Refinery of this master; it must be for %s<name>", Truncate(identity, 256), prefix)}
 	}
 	return name, nil
 }

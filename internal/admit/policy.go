@@ -1,4 +1,4 @@
-package master
+package admit
 
 import (
 	"fmt"

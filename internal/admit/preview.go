@@ -1,4 +1,4 @@
-package master
+package admit
 
 import (
 	"crypto/x509"
@@ -51,19 +51,21 @@ type Proposal struct {
 // Preview returns who would be refused, in the order of the Refineries and of their nodes. A node is judged by what it
 // announced and presented last, with the code that would judge it: the Policy and the Authenticator.
 func (p *Proposal) Preview() []Refusal {
-	directory := NewDirectory()
-	directory.SetMaster(p.After)
-	trust := &Trust{Roots: x509.NewCertPool(), anchors: p.Anchors}
-	for _, anchor := range p.Anchors {
-		trust.Roots.AddCert(anchor)
-	}
-	judge := &Authenticator{Directory: directory, Trust: func() *Trust { return trust }, Clock: p.Clock}
+	trust := new(Trust).WithAnchors(p.Anchors)
+	judge := &Authenticator{Directory: onlyPolicy{NewPolicy(p.After)}, Trust: func() *Trust { return trust }, Clock: p.Clock}
 	var refusals []Refusal
 	for i := range p.Refineries {
 		refusals = append(refusals, p.refinery(judge, &p.Refineries[i])...)
 	}
 	return refusals
 }
+
+// onlyPolicy is a Directory without Refineries.
+type onlyPolicy struct{ policy *Policy }
+
+func (o onlyPolicy) Policy() *Policy                  { return o.policy }
+func (onlyPolicy) Refinery(string) *v1alpha1.Refinery { return nil }
+func (onlyPolicy) Listing(string) []string            { return nil }
 
 // refinery judges the nodes of one Refinery that are authenticated now.
 func (p *Proposal) refinery(judge *Authenticator, r *v1alpha1.Refinery) (refusals []Refusal) {
@@ -146,7 +148,7 @@ func (p *Proposal) distrusted(judge *Authenticator, fingerprint string) *Refusal
 	chain := p.Chains[fingerprint]
 	if chain == nil {
 		return &Refusal{When: Unknown, Message: fmt.Sprintf(
-			"its certificate %s… is not in the Refinery's Secret, so that nobody knows who signed it", truncate(fingerprint, 12))}
+			"its certificate %s… is not in the Refinery's Secret, so that nobody knows who signed it", Truncate(fingerprint, 12))}
 	}
 	if _, denial := judge.verifyChain(judge.Trust(), chain); denial != nil {
 		return &Refusal{When: AtOnce, Reason: denial.Reason, Message: denial.Message}
