@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -121,20 +122,6 @@ func stringsOf(payload []byte) map[string]string {
 	return nil
 }
 
-// within returns f's result, and fails if it does not come.
-func within[T any](t *testing.T, f func() T) T {
-	t.Helper()
-	result := make(chan T, 1)
-	go func() { result <- f() }()
-	select {
-	case r := <-result:
-		return r
-	case <-time.After(patience):
-		t.Fatal("the session does not end")
-		panic("unreachable")
-	}
-}
-
 // fuzzed is a Handler that lets in whoever has the certificate, and not version "bad".
 type fuzzed struct {
 	seen          []string // id, version, type and certificate
@@ -175,6 +162,8 @@ var (
 // FuzzServerConversation: whatever a refinery sends, the session ends, nothing panics, the master says only what the
 // tables allow, and a refinery is authenticated only if it sent exactly the opening, each message when it was its turn
 // . What it sent is read by a second, independent reader.
+//
+//fuzz:floor 20/s
 func FuzzServerConversation(f *testing.F) {
 	for _, s := range []string{
 		testEstablish + testAuthStart + "auth:ack;;<EOF>conn:alive;;<EOF>conn:alive;;{\"load\":\"0.5\"}<EOF>conn:close;;<EOF>",
@@ -189,47 +178,52 @@ func FuzzServerConversation(f *testing.F) {
 		f.Add([]byte(s), []byte{})
 	}
 	f.Fuzz(func(t *testing.T, script, lengths []byte) {
-		h := &fuzzed{ended: make(chan error, 2)}
-		o := DefaultServerOptions()
-		o.EstablishBytes, o.AuthStartBytes, o.SessionBytes = 256, 512, 128
-		o.OnRefused = func(_ net.Addr, reason error) { h.ended <- reason }
-		o.OnPanic = func(_ *Session, err *PanicError) { t.Errorf("%v\n%s", err, err.Stack) }
-		srv, err := NewServer(h, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer srv.Close()
-		conn := newScripted(script, lengths)
-		srv.arrive(conn)
-		cause := within(t, func() error { return <-h.ended })
-		if !errors.Is(cause, ErrPeerClosed) && !errors.Is(cause, ErrProtocol) && !errors.Is(cause, errRefused) {
-			t.Errorf("closed with %v", cause)
-		}
-		said, each := conn.answers()
-		if !masterSays.MatchString(said) {
-			t.Errorf("the master said %q", said)
-		}
-		if answers, asked := strings.Count(said, "conn:alive"), bytes.Count(script, []byte("conn:alive;;")); answers > asked {
-			t.Errorf("%d answers to %d conn:alive", answers, asked)
-		}
-		sent := refineryOpens.FindSubmatchIndex(script)
-		if !h.authenticated {
-			return
-		}
-		if sent == nil {
-			t.Fatalf("authenticated by %q", script)
-		}
-		establish, start := stringsOf(script[sent[2]:sent[3]]), stringsOf(script[sent[4]:sent[5]])
-		want := []string{establish["id"], establish["version"], establish["type"], start["cert"]}
-		if strings.Join(h.seen, "\x00") != strings.Join(want, "\x00") || start["cert"] != "PEM" {
-			t.Errorf("the program was told %q, sent was %q", h.seen, want)
-		}
-		for i, end := range []int{sent[3] + len(eof), sent[5] + len(eof)} {
-			if each[i].after != end {
-				t.Errorf("%q was sent after %d bytes were read, the message has %d", each[i].text, each[i].after, end)
-			}
-		}
+		synctest.Test(t, func(t *testing.T) { converseWithServer(t, script, lengths) })
 	})
+}
+
+func converseWithServer(t *testing.T, script, lengths []byte) {
+	t.Helper()
+	h := &fuzzed{ended: make(chan error, 2)}
+	o := DefaultServerOptions()
+	o.EstablishBytes, o.AuthStartBytes, o.SessionBytes = 256, 512, 128
+	o.OnRefused = func(_ net.Addr, reason error) { h.ended <- reason }
+	o.OnPanic = func(_ *Session, err *PanicError) { t.Errorf("%v\n%s", err, err.Stack) }
+	srv, err := NewServer(h, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	conn := newScripted(script, lengths)
+	srv.arrive(conn)
+	cause := <-h.ended
+	if !errors.Is(cause, ErrPeerClosed) && !errors.Is(cause, ErrProtocol) && !errors.Is(cause, errRefused) {
+		t.Errorf("closed with %v", cause)
+	}
+	said, each := conn.answers()
+	if !masterSays.MatchString(said) {
+		t.Errorf("the master said %q", said)
+	}
+	if answers, asked := strings.Count(said, "conn:alive"), bytes.Count(script, []byte("conn:alive;;")); answers > asked {
+		t.Errorf("%d answers to %d conn:alive", answers, asked)
+	}
+	sent := refineryOpens.FindSubmatchIndex(script)
+	if !h.authenticated {
+		return
+	}
+	if sent == nil {
+		t.Fatalf("authenticated by %q", script)
+	}
+	establish, start := stringsOf(script[sent[2]:sent[3]]), stringsOf(script[sent[4]:sent[5]])
+	want := []string{establish["id"], establish["version"], establish["type"], start["cert"]}
+	if strings.Join(h.seen, "\x00") != strings.Join(want, "\x00") || start["cert"] != "PEM" {
+		t.Errorf("the program was told %q, sent was %q", h.seen, want)
+	}
+	for i, end := range []int{sent[3] + len(eof), sent[5] + len(eof)} {
+		if each[i].after != end {
+			t.Errorf("%q was sent after %d bytes were read, the message has %d", each[i].text, each[i].after, end)
+		}
+	}
 }
 
 var (
@@ -241,6 +235,8 @@ var (
 // FuzzClientConversation: whatever a master sends, Handshake and Run end, nothing panics, the refinery says only what
 // the tables allow, acknowledges each upstream that it took and no other, and is in session only if the master sent
 // exactly the opening, each message when it was its turn.
+//
+//fuzz:floor 20/s
 func FuzzClientConversation(f *testing.F) {
 	const start = "conn:startAuth;;<EOF>"
 	for _, s := range []string{
@@ -253,57 +249,59 @@ func FuzzClientConversation(f *testing.F) {
 		f.Add([]byte(s), []byte{})
 	}
 	f.Fuzz(func(t *testing.T, script, lengths []byte) {
-		var taken []string
-		o := DefaultClientOptions()
-		o.ID, o.Version, o.Type, o.Certificate, o.MaxMessageBytes = "a", "0.1.0", "refinery", "PEM", 256
-		o.OnUpstream = func(upstream string) error {
-			if upstream == "bad" {
-				return errRefused
-			}
-			taken = append(taken, upstream)
-			return nil
-		}
-		conn := newScripted(script, lengths)
-		var client *Client
-		cause := within(t, func() (err error) {
-			if client, err = Handshake(context.Background(), conn, o); err == nil {
-				err = client.Run(context.Background())
-			}
-			return err
-		})
-		known := false
-		for _, err := range []error{ErrPeerClosed, ErrProtocol, ErrVersionRefused, ErrDenied, errRefused} {
-			known = known || errors.Is(cause, err)
-		}
-		if !known {
-			t.Errorf("ended with %v", cause)
-		}
-		said, each := conn.answers()
-		parts := refinerySays.FindStringSubmatch(said)
-		if parts == nil {
-			t.Fatalf("the refinery said %q", said)
-		}
-		goodbye := errors.Is(cause, ErrDenied) || errors.Is(cause, errRefused)
-		if (parts[4] != "") != goodbye {
-			t.Errorf("the refinery said %q and ended with %v", said, cause)
-		}
-		if got := strings.Count(parts[3], "auth:ack"); client != nil && got != len(taken) {
-			t.Errorf("%d upstreams were acknowledged, %q taken", got, taken)
-		}
-		sent := masterOpens.FindSubmatchIndex(script)
-		if client == nil {
-			return
-		}
-		if sent == nil {
-			t.Fatalf("in session after %q", script)
-		}
-		if want := stringsOf(script[sent[4]:sent[5]])["upstream"]; taken[0] != want {
-			t.Errorf("took upstream %q, sent was %q", taken[0], want)
-		}
-		for i, end := range []int{sent[3] + len(eof), sent[5] + len(eof)} {
-			if each[i+1].after != end {
-				t.Errorf("%q was sent after %d bytes were read, the message has %d", each[i+1].text, each[i+1].after, end)
-			}
-		}
+		synctest.Test(t, func(t *testing.T) { converseWithClient(t, script, lengths) })
 	})
+}
+
+func converseWithClient(t *testing.T, script, lengths []byte) {
+	t.Helper()
+	var taken []string
+	o := DefaultClientOptions()
+	o.ID, o.Version, o.Type, o.Certificate, o.MaxMessageBytes = "a", "0.1.0", "refinery", "PEM", 256
+	o.OnUpstream = func(upstream string) error {
+		if upstream == "bad" {
+			return errRefused
+		}
+		taken = append(taken, upstream)
+		return nil
+	}
+	conn := newScripted(script, lengths)
+	client, cause := Handshake(t.Context(), conn, o)
+	if cause == nil {
+		cause = client.Run(t.Context())
+	}
+	known := false
+	for _, err := range []error{ErrPeerClosed, ErrProtocol, ErrVersionRefused, ErrDenied, errRefused} {
+		known = known || errors.Is(cause, err)
+	}
+	if !known {
+		t.Errorf("ended with %v", cause)
+	}
+	said, each := conn.answers()
+	parts := refinerySays.FindStringSubmatch(said)
+	if parts == nil {
+		t.Fatalf("the refinery said %q", said)
+	}
+	goodbye := errors.Is(cause, ErrDenied) || errors.Is(cause, errRefused)
+	if (parts[4] != "") != goodbye {
+		t.Errorf("the refinery said %q and ended with %v", said, cause)
+	}
+	if got := strings.Count(parts[3], "auth:ack"); client != nil && got != len(taken) {
+		t.Errorf("%d upstreams were acknowledged, %q taken", got, taken)
+	}
+	sent := masterOpens.FindSubmatchIndex(script)
+	if client == nil {
+		return
+	}
+	if sent == nil {
+		t.Fatalf("in session after %q", script)
+	}
+	if want := stringsOf(script[sent[4]:sent[5]])["upstream"]; taken[0] != want {
+		t.Errorf("took upstream %q, sent was %q", taken[0], want)
+	}
+	for i, end := range []int{sent[3] + len(eof), sent[5] + len(eof)} {
+		if each[i+1].after != end {
+			t.Errorf("%q was sent after %d bytes were read, the message has %d", each[i+1].text, each[i+1].after, end)
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 
 // FuzzDecode: the same bytes give the same messages or break the same rule however they are split, and what was read
 // can be written and read again.
+//
+//fuzz:floor 20/s
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		testEstablish + testAuthStart + "auth:ack;;<EOF>conn:alive;;<EOF>conn:close;;<EOF>",
@@ -71,6 +73,8 @@ func (r *splitReader) Read(p []byte) (int, error) {
 // FuzzCertificateField: a certificate that may be sent arrives as it is, whatever it holds, and no mark stands in the
 // message (R-3.8); one that is not valid UTF-8 is refused before anything is sent. A string as a peer may write it means
 // what encoding/json says it means, or is refused (R-3.2).
+//
+//fuzz:floor 20/s
 func FuzzCertificateField(f *testing.F) {
 	for _, s := range []string{
 		"", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "<EOF>", ";;;", `\u003b\/"`, "\xff", "é\u2028😀", "\x00\x1f\x7f",

@@ -40,6 +40,8 @@ func exactlyRight(m *admittest.Mint, c *x509.Certificate) bool {
 
 // FuzzAuthenticator changes bytes of the exactly right certificate, which are then signed by the authority, by another of
 // its name, or not at all. What is let in is the right one, or, were it listed, one of the Refinery's own.
+//
+//fuzz:floor 20/s
 func FuzzAuthenticator(f *testing.F) {
 	m := admittest.NewMint()
 	right := m.Leaf(m.Trusted)
