@@ -8,19 +8,21 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // Every bound: one below it, at it, and one above it.
 
 // padded returns a message of exactly length bytes, made so by a key that is ignored.
 func padded(message string, length int) string {
-	head := strings.TrimSuffix(message, "}"+eof)
+	head := strings.TrimSuffix(message, "}"+wire.EOF)
 	if head == message { // It has no payload.
-		head = strings.TrimSuffix(message, eof) + `{"x":"`
+		head = strings.TrimSuffix(message, wire.EOF) + `{"x":"`
 	} else {
 		head += `,"x":"`
 	}
-	return head + strings.Repeat("x", length-len(head)-len(`"}`+eof)) + `"}` + eof
+	return head + strings.Repeat("x", length-len(head)-len(`"}`+wire.EOF)) + `"}` + wire.EOF
 }
 
 // aroundLimits calls f with a limit that is not the default, and with the default, and a length around each.
@@ -113,7 +115,7 @@ func TestTheBoundOfTheRefinery(t *testing.T) {
 func expectBound(t *testing.T, err error, broken bool) {
 	t.Helper()
 	p, violated := errors.AsType[*ProtocolError](err)
-	if violated != broken || (broken && p.Rule != ruleBound) {
+	if violated != broken || (broken && p.Rule != "R-2.5") {
 		t.Errorf("ended with %v", err)
 	}
 }
@@ -129,12 +131,12 @@ func TestBoundsOfWhatANodeAnnounces(t *testing.T) {
 		for _, length := range []int{0, 1, limit - 1, limit, limit + 1} {
 			for _, value := range []string{"a", "é"} { // Bytes are counted, not characters.
 				id, version, typ := values(key, length, value)
-				var m message
-				if _, err := decode(&m, appendEstablish(nil, id, version, typ), 0, DefaultEstablishBytes); err != nil {
+				var m wire.Message
+				if _, err := wire.Decode(&m, wire.AppendEstablish(nil, id, version, typ), 0, DefaultEstablishBytes); err != nil {
 					t.Fatal(err)
 				}
-				p, refused := errors.AsType[*ProtocolError](m.checkEstablish())
-				if want := length == 0 || length > limit; refused != want || (refused && p.Rule != ruleValues) {
+				p, refused := errors.AsType[*wire.Violation](m.CheckEstablish())
+				if want := length == 0 || length > limit; refused != want || (refused && p.Rule != "R-3.9") {
 					t.Errorf("the master reads %s of %d bytes: %v", key, length, p)
 				}
 				o := DefaultClientOptions()
@@ -155,9 +157,9 @@ func TestBoundsOfUpstreamStatusAndLoad(t *testing.T) {
 		fill  string
 		valid func(string) bool
 	}{
-		{"upstream", 1024, "u", validUpstream[string]},
-		{"status", 256, "s", validStatus[string]},
-		{"load", 16, "0.", validLoad[string]},
+		{"upstream", 1024, "u", wire.ValidUpstream[string]},
+		{"status", 256, "s", wire.ValidStatus[string]},
+		{"load", 16, "0.", wire.ValidLoad[string]},
 	} {
 		for _, length := range []int{tc.limit - 1, tc.limit, tc.limit + 1} {
 			value := tc.fill + strings.Repeat(tc.fill[:1], length-len(tc.fill))
@@ -179,10 +181,10 @@ func TestBoundsOfValuesInASession(t *testing.T) {
 				t.Errorf("SetUpstream with %d bytes returned %v", len(upstream), err)
 			}
 			if over <= 0 {
-				hear(t, c, string(appendGrant(nil, upstream)))
+				hear(t, c, string(wire.AppendGrant(nil, upstream)))
 				say(t, c, "auth:ack;;<EOF>")
 			}
-			say(t, c, string(appendReport(nil, status, "0.5")))
+			say(t, c, string(wire.AppendReport(nil, status, "0.5")))
 			hear(t, c, "conn:alive;;<EOF>")
 			if kept, load := s.Load(); (kept == status) != (over <= 0) || load != "0.5" {
 				t.Errorf("of a status of %d bytes %d are kept, and load %q", len(status), len(kept), load)
@@ -190,53 +192,16 @@ func TestBoundsOfValuesInASession(t *testing.T) {
 		})
 		synctest.Test(t, func(t *testing.T) {
 			_, master, ended := client(t, nil)
-			say(t, master, string(appendGrant(nil, upstream)))
+			say(t, master, string(wire.AppendGrant(nil, upstream)))
 			if over <= 0 {
 				hear(t, master, "auth:ack;;<EOF>")
 				_ = master.Close()
 			}
 			p, refused := errors.AsType[*ProtocolError](<-ended)
-			if refused != (over > 0) || (refused && p.Rule != ruleValues) {
+			if refused != (over > 0) || (refused && p.Rule != "R-3.9") {
 				t.Errorf("an upstream of %d bytes: %v", len(upstream), p)
 			}
 		})
-	}
-}
-
-// R-8.4: a message that never ends takes no more memory than its bound, however it comes.
-func TestAReaderHoldsNoMoreThanTheBound(t *testing.T) {
-	for _, limit := range []int{300, borrowedBytes, borrowedBytes + 1, 20000, DefaultAuthStartBytes, 100 << 10} {
-		for _, piece := range []int{1, 1000, 1 << 20} {
-			endless := strings.NewReader(`auth:start;;{"cert":"` + strings.Repeat("x", limit))
-			here, there := net.Pipe()
-			go func() {
-				for b := make([]byte, piece); ; {
-					n, _ := endless.Read(b)
-					if _, err := there.Write(b[:n]); err != nil || n == 0 {
-						return
-					}
-				}
-			}()
-			in := reader{conn: here, borrows: true}
-			_, err := in.next(limit)
-			if p, ok := errors.AsType[*ProtocolError](err); !ok || p.Rule != ruleBound {
-				t.Errorf("limit %d, pieces of %d: %v", limit, piece, err)
-			}
-			if held := len(in.buf); held > max(limit, borrowedBytes) || int(in.to) < min(limit, held) {
-				t.Errorf("limit %d, pieces of %d: a buffer of %d bytes holds %d", limit, piece, held, in.to)
-			}
-			_ = here.Close()
-		}
-	}
-}
-
-// R-2.2: what cannot begin a message is noticed with its sixteenth byte, or when no code has it as its beginning.
-func TestWhatIsNoCodeIsNoticedWithTheSixteenthByte(t *testing.T) {
-	for _, over := range []int{-1, 0, 1} {
-		var m message
-		if _, err := decode(&m, []byte(strings.Repeat("a", 16+over)), 0, DefaultEstablishBytes); (err != nil) != (over >= 0) {
-			t.Errorf("%d bytes without a separator: %v", 16+over, err)
-		}
 	}
 }
 

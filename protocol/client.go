@@ -10,12 +10,14 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // Client is the refinery's side of one authenticated session. Make one with Handshake, then call Run.
 type Client struct {
 	socket socket
-	in     reader // its conn is the socket, or the TLS connection that this is
+	in     wire.Reader // its Conn is the socket, or the TLS connection that this is
 	o      ClientOptions
 
 	deadline time.Time // of the opening
@@ -43,7 +45,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 		return nil, err
 	}
 	c := &Client{socket: socket{Conn: conn}, o: o, deadline: time.Now().Add(o.HandshakeTimeout)}
-	c.in = reader{conn: &c.socket, borrows: true}
+	c.in = wire.Reader{Conn: &c.socket, Borrows: true}
 	_ = conn.SetDeadline(c.deadline) // A socket that fails here fails at the next read.
 	stop := context.AfterFunc(ctx, func() { _ = closeBelowTLS(conn) })
 	err := c.open()
@@ -54,11 +56,11 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 		err = conn.SetDeadline(time.Time{})
 	}
 	if err != nil {
-		c.in.release()
+		c.in.Release()
 		_ = closeBelowTLS(conn) // It has failed already.
 		return nil, err
 	}
-	c.in.borrows = false
+	c.in.Borrows = false
 	return c, nil
 }
 
@@ -68,31 +70,31 @@ func (c *Client) open() error {
 		if err := over.Handshake(); err != nil {
 			return openingFailure(err, StateNew)
 		}
-		c.in.conn = over
+		c.in.Conn = over
 	}
-	if err := c.turn(appendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
+	if err := c.turn(wire.AppendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
 		return err
 	}
 	m, err := c.take()
 	if err != nil {
 		return err
 	}
-	if m.code == codeClose {
+	if m.Code == wire.CodeClose {
 		return ErrVersionRefused
 	}
 	c.state = StateAuthenticating
-	if err := c.turn(appendAuthStart(nil, c.o.Certificate), StateVerifying); err != nil {
+	if err := c.turn(wire.AppendAuthStart(nil, c.o.Certificate), StateVerifying); err != nil {
 		return err
 	}
 	if m, err = c.take(); err != nil {
 		return err
 	}
-	switch m.code {
-	case codeAuthDec:
+	switch m.Code {
+	case wire.CodeAuthDec:
 		c.state = StateDenied
 		_ = c.goodbye() // The answer stands, whether or not the master hears of it.
 		return ErrDenied
-	case codeClose:
+	case wire.CodeClose:
 		return ErrPeerClosed
 	}
 	c.state = StateAcknowledging
@@ -108,7 +110,7 @@ func (c *Client) open() error {
 	}
 	// The master may speak as soon as it has read this, so the state is set first.
 	c.state = StateAuthenticated
-	return c.sendOpening(authAckBytes)
+	return c.sendOpening(wire.AuthAck)
 }
 
 // turn sends a message of the opening, unless the master did not wait for it.
@@ -123,11 +125,11 @@ func (c *Client) turn(message []byte, next State) error {
 // ahead returns nil unless the master sent something ahead of its turn. TLS has no other way to look at what it
 // holds than a read that must not wait.
 func (c *Client) ahead() error {
-	if _, ok := c.in.conn.(*tls.Conn); ok {
+	if _, ok := c.in.Conn.(*tls.Conn); ok {
 		_ = c.socket.SetReadDeadline(time.Unix(1, 0))
 		defer func() { _ = c.socket.SetReadDeadline(c.deadline) }() // Where that fails, so does the next read.
 	}
-	return c.in.ahead(&c.socket, c.state)
+	return ahead(&c.in, &c.socket, c.state)
 }
 
 func (c *Client) sendOpening(message []byte) error {
@@ -135,7 +137,7 @@ func (c *Client) sendOpening(message []byte) error {
 }
 
 func (c *Client) write(message []byte) error {
-	err := writePackets(&c.socket, message, c.o.PacketBytes)
+	err := wire.WritePackets(&c.socket, message, c.o.PacketBytes)
 	if c.o.OnMessage != nil && err == nil {
 		c.o.OnMessage(traceOf(message))
 	}
@@ -143,29 +145,29 @@ func (c *Client) write(message []byte) error {
 }
 
 // received tells the hook, if there is one, of a message that was read.
-func (c *Client) received(m *message) {
+func (c *Client) received(m *wire.Message) {
 	if c.o.OnMessage != nil {
-		c.o.OnMessage(TracedMessage{Code: m.code.String(), Bytes: int(m.size)})
+		c.o.OnMessage(TracedMessage{Code: m.Code.String(), Bytes: int(m.Size)})
 	}
 }
 
 // take reads the next message of the opening.
-func (c *Client) take() (*message, error) {
-	m, err := c.in.next(c.o.MaxMessageBytes)
+func (c *Client) take() (*wire.Message, error) {
+	m, err := c.in.Next(c.o.MaxMessageBytes)
 	if err != nil {
 		return nil, openingFailure(err, c.state)
 	}
 	c.received(m)
-	return m, refineryTakes.check(c.state, m.code)
+	return m, refineryTakes.check(c.state, m.Code)
 }
 
 // granted takes over the upstream of an auth:ack; acknowledging it is the caller's. After an error of OnUpstream the
 // state is StateClosing, and conn:close is the caller's to send.
-func (c *Client) granted(m *message) error {
-	if err := m.checkGrant(); err != nil {
+func (c *Client) granted(m *wire.Message) error {
+	if err := m.CheckGrant(); err != nil {
 		return err
 	}
-	upstream := string(m.values[fieldUpstream])
+	upstream := string(m.Values[wire.FieldUpstream])
 	if c.o.OnUpstream != nil {
 		if err := c.o.OnUpstream(upstream); err != nil {
 			c.end(err) // From here on nothing but conn:close is sent.
@@ -219,7 +221,7 @@ func (c *Client) Run(ctx context.Context) error {
 		_ = c.goodbye() // The session is over, whether or not the master hears of it.
 	}
 	_ = closeBelowTLS(c.socket.Conn) // It is over either way.
-	c.in.release()
+	c.in.Release()
 	return err
 }
 
@@ -234,8 +236,8 @@ func (c *Client) pause() time.Duration {
 func (c *Client) converse() error {
 	seen := time.Now()
 	for c.await(seen.Add(c.o.AliveTimeout)) {
-		m, err := c.in.next(c.o.MaxMessageBytes)
-		for ; err == nil; m, err = c.in.next(c.o.MaxMessageBytes) {
+		m, err := c.in.Next(c.o.MaxMessageBytes)
+		for ; err == nil; m, err = c.in.Next(c.o.MaxMessageBytes) {
 			seen = time.Now()
 			c.received(m)
 			if err := c.handle(m); err != nil {
@@ -264,14 +266,14 @@ func (c *Client) await(due time.Time) bool {
 }
 
 // handle acts on one message of the session.
-func (c *Client) handle(m *message) error {
-	if err := refineryTakes.check(StateAuthenticated, m.code); err != nil {
+func (c *Client) handle(m *wire.Message) error {
+	if err := refineryTakes.check(StateAuthenticated, m.Code); err != nil {
 		return err
 	}
-	switch m.code {
-	case codeClose:
+	switch m.Code {
+	case wire.CodeClose:
 		return ErrPeerClosed
-	case codeAlive:
+	case wire.CodeAlive:
 		c.mu.Lock()
 		answer := c.unanswered == 0
 		if !answer {
@@ -279,14 +281,14 @@ func (c *Client) handle(m *message) error {
 		}
 		c.mu.Unlock()
 		if answer {
-			return c.send(aliveBytes)
+			return c.send(wire.Alive)
 		}
 		return nil
 	}
 	if err := c.granted(m); err != nil {
 		return readFailure(err, StateAuthenticated)
 	}
-	return c.send(authAckBytes)
+	return c.send(wire.AuthAck)
 }
 
 // heartbeat sends conn:alive and sets the time of the next. A panic of a hook is Run's to return: nobody can recover from
@@ -297,10 +299,10 @@ func (c *Client) heartbeat() {
 			c.fail(&PanicError{Value: v, Stack: debug.Stack()})
 		}
 	}()
-	message := aliveBytes
+	message := wire.Alive
 	if c.o.Load != nil {
-		if status, load, ok := c.o.Load(); ok && validStatus(status) && validLoad(load) {
-			message = appendReport(nil, status, load)
+		if status, load, ok := c.o.Load(); ok && wire.ValidStatus(status) && wire.ValidLoad(load) {
+			message = wire.AppendReport(nil, status, load)
 		}
 	}
 	c.mu.Lock()
@@ -344,12 +346,12 @@ func (c *Client) say(message []byte, last bool) error {
 
 // goodbye sends conn:close and discards what comes until the master has closed, for a moment.
 func (c *Client) goodbye() error {
-	if err := c.say(closeBytes, true); err != nil {
+	if err := c.say(wire.Close, true); err != nil {
 		return err
 	}
 	hangUp(&c.socket)
 	if err := c.socket.SetReadDeadline(time.Now().Add(closeLinger)); err == nil {
-		c.in.drain()
+		c.in.Drain()
 	} // Else the connection is closed already, which is all that there was to wait for.
 	return nil
 }

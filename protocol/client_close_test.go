@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // opened returns a Client that was not told to Run, and its raw master.
@@ -65,7 +67,7 @@ func TestNothingFollowsConnClose(t *testing.T) {
 		go func() { closed <- c.Close() }()
 		hear(t, master, "conn:close;;<EOF>")
 		late := make(chan error, 1)
-		go func() { late <- c.send(aliveBytes) }()
+		go func() { late <- c.send(wire.Alive) }()
 		_ = master.SetReadDeadline(time.Now().Add(closeLinger / 2))
 		if n, err := master.Read(make([]byte, 100)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%d bytes follow conn:close, %v", n, err)

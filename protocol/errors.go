@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // What can end a session or a connection. Errors that come from the network are passed on as they are.
@@ -49,19 +51,11 @@ var (
 	ErrDenied = errors.New("master denied authentication")
 )
 
-// Rules that code and errors cite; see spec.md.
+// Rules that errors cite, beside those of package wire; see spec.md.
 const (
-	ruleCode      = "R-2.2"
-	ruleBound     = "R-2.5"
-	ruleObject    = "R-3.1"
-	ruleString    = "R-3.2"
-	ruleDuplicate = "R-3.3"
-	ruleTrailing  = "R-3.5"
-	ruleKeys      = "R-3.7"
-	ruleValues    = "R-3.9"
-	ruleOrder     = "R-4.1"
-	ruleAhead     = "R-4.2"
-	ruleAck       = "R-5.6"
+	ruleOrder = "R-4.1"
+	ruleAhead = "R-4.2"
+	ruleAck   = "R-5.6"
 )
 
 // ProtocolError says which rule of spec.md the peer broke, and where. It is for this side's program only, and never holds
@@ -80,8 +74,6 @@ func (e *ProtocolError) Error() string {
 
 // Is makes errors.Is(err, ErrProtocol) hold.
 func (e *ProtocolError) Is(target error) bool { return target == ErrProtocol }
-
-func violation(rule, detail string) error { return &ProtocolError{Rule: rule, Detail: detail} }
 
 // PanicError is the cause of a session that ended because a Handler, or a hook in the options, panicked.
 type PanicError struct {
@@ -103,8 +95,8 @@ func readFailure(err error, s State) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrPeerGone
 	}
-	if p, ok := errors.AsType[*ProtocolError](err); ok {
-		p.State = s
+	if v, ok := errors.AsType[*wire.Violation](err); ok {
+		return &ProtocolError{State: s, Rule: v.Rule, Detail: v.Detail}
 	}
 	return err
 }

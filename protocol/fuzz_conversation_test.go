@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // scripted is a connection in memory whose peer has a fixed script: each Read returns the next piece of it, or what
@@ -173,7 +175,7 @@ func FuzzServerConversation(f *testing.F) {
 		`conn:establish;;{"id":"a","version":"bad","type":"t"}<EOF>conn:close;;<EOF>`,
 		`conn:establish;;"{id":"a","version":"1","type":"t"}"<EOF>conn:close;;<EOF>`,
 	} {
-		first := bytes.Index([]byte(s), []byte(eof)) + len(eof) - 1
+		first := bytes.Index([]byte(s), []byte(wire.EOF)) + len(wire.EOF) - 1
 		f.Add([]byte(s), []byte{byte(first), byte(len(testAuthStart) - 1)})
 		f.Add([]byte(s), []byte{})
 	}
@@ -219,7 +221,7 @@ func converseWithServer(t *testing.T, script, lengths []byte) {
 	if strings.Join(h.seen, "\x00") != strings.Join(want, "\x00") || start["cert"] != "PEM" {
 		t.Errorf("the program was told %q, sent was %q", h.seen, want)
 	}
-	for i, end := range []int{sent[3] + len(eof), sent[5] + len(eof)} {
+	for i, end := range []int{sent[3] + len(wire.EOF), sent[5] + len(wire.EOF)} {
 		if each[i].after != end {
 			t.Errorf("%q was sent after %d bytes were read, the message has %d", each[i].text, each[i].after, end)
 		}
@@ -299,7 +301,7 @@ func converseWithClient(t *testing.T, script, lengths []byte) {
 	if want := stringsOf(script[sent[4]:sent[5]])["upstream"]; taken[0] != want {
 		t.Errorf("took upstream %q, sent was %q", taken[0], want)
 	}
-	for i, end := range []int{sent[3] + len(eof), sent[5] + len(eof)} {
+	for i, end := range []int{sent[3] + len(wire.EOF), sent[5] + len(wire.EOF)} {
 		if each[i+1].after != end {
 			t.Errorf("%q was sent after %d bytes were read, the message has %d", each[i+1].text, each[i+1].after, end)
 		}

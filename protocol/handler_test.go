@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 func TestAPanicEndsItsSessionOnly(t *testing.T) {
@@ -65,7 +67,7 @@ func TestAPanicEndsItsSessionOnly(t *testing.T) {
 
 func enterAs(t *testing.T, c net.Conn, id string) {
 	t.Helper()
-	say(t, c, string(appendEstablish(nil, id, "0.1.0", "refinery")))
+	say(t, c, string(wire.AppendEstablish(nil, id, "0.1.0", "refinery")))
 	hear(t, c, "conn:startAuth;;<EOF>")
 	say(t, c, testAuthStart)
 	hear(t, c, testGrant)

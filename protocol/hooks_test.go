@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // trail writes down what an OnMessage is told.
@@ -154,9 +156,9 @@ func TestOnMessageAllocatesNothing(t *testing.T) {
 		serve(t, l, h, o)
 		c := l.dial()
 		enter(t, c)
-		answer := make([]byte, len(aliveBytes))
+		answer := make([]byte, len(wire.Alive))
 		beat := func() {
-			if _, err := c.Write(aliveBytes); err != nil {
+			if _, err := c.Write(wire.Alive); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := c.Read(answer); err != nil {
@@ -168,7 +170,7 @@ func TestOnMessageAllocatesNothing(t *testing.T) {
 		}
 		_ = c.Close()
 		h.cause(t)
-		if traced != (bytes > 1000*len(aliveBytes)) {
+		if traced != (bytes > 1000*len(wire.Alive)) {
 			t.Errorf("traced %v: %d bytes", traced, bytes)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // masterModel is the master of spec.md.
@@ -38,7 +40,7 @@ func (m *masterModel) end(cause error) {
 }
 
 // read takes messages that arrive in one read.
-func (m *masterModel) read(cs []code) {
+func (m *masterModel) read(cs []wire.Code) {
 	for i, c := range cs {
 		if m.state == StateClosed {
 			return
@@ -80,7 +82,7 @@ func (m *masterModel) read(cs []code) {
 	}
 }
 
-func (m *masterModel) answer(rest []code, message string, next State) {
+func (m *masterModel) answer(rest []wire.Code, message string, next State) {
 	if err := m.ahead(rest); err != nil {
 		m.end(err)
 		return
@@ -107,7 +109,7 @@ func (m *masterModel) offer(upstream string) {
 		return
 	}
 	m.offered, m.waiting, m.offeredAt = upstream, "", m.now
-	m.say(string(appendGrant(nil, upstream)))
+	m.say(string(wire.AppendGrant(nil, upstream)))
 }
 
 // pass lets time pass, and whatever falls due.
@@ -160,21 +162,21 @@ func (m *masterModel) apply(s step) outcome {
 		m.read(cs)
 	default:
 		for _, c := range cs {
-			m.read([]code{c})
+			m.read([]wire.Code{c})
 		}
 	}
 	return m.outcome(s, passed)
 }
 
 // refineryWrites are messages as a refinery, or one that is mistaken, writes them.
-func refineryWrites(c code) string {
+func refineryWrites(c wire.Code) string {
 	switch c {
-	case codeEstablish:
+	case wire.CodeEstablish:
 		return testEstablish
-	case codeAuthStart:
+	case wire.CodeAuthStart:
 		return testAuthStart
 	}
-	return c.String() + separator + eof
+	return c.String() + wire.Separator + wire.EOF
 }
 
 func drawMasterStep(t *rapid.T, m *masterModel) (s step) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // refineryModel is the refinery of spec.md. It takes no upstream "bad".
@@ -20,7 +22,7 @@ type refineryModel struct {
 	unanswered int  // the conn:alive that it sent
 }
 
-func newRefineryModel(cells map[string]map[code]string) *refineryModel {
+func newRefineryModel(cells map[string]map[wire.Code]string) *refineryModel {
 	m := &refineryModel{course: course{cells: cells, state: StateEstablishing}}
 	m.say(testEstablish)
 	return m
@@ -80,7 +82,7 @@ func (m *refineryModel) read(messages []string) {
 	}
 }
 
-func (m *refineryModel) turn(rest []code, message string, next State) {
+func (m *refineryModel) turn(rest []wire.Code, message string, next State) {
 	if err := m.ahead(rest); err != nil {
 		m.end(err)
 		return
@@ -149,8 +151,8 @@ func drawRefineryStep(t *rapid.T, m *refineryModel) (s step) {
 	}).Draw(t, "verb")
 	switch s.verb {
 	case "say":
-		drawMessages(t, &s, m.cells[m.state.String()], func(c code) string {
-			if c != codeAuthAck {
+		drawMessages(t, &s, m.cells[m.state.String()], func(c wire.Code) string {
+			if c != wire.CodeAuthAck {
 				return refineryWrites(c)
 			}
 			return rapid.SampledFrom([]string{testGrant, testGrant, testGrant, testGrant, refusedGrant}).Draw(t, "grant")

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // The reference models follow the state tables of spec.md, cell by cell, as the tests read them from there. rapid draws
@@ -48,7 +50,7 @@ type outcome struct {
 
 // course is what both models have in common.
 type course struct {
-	cells  map[string]map[code]string
+	cells  map[string]map[wire.Code]string
 	state  State
 	said   []string
 	told   []string
@@ -66,7 +68,7 @@ func (c *course) blame(rule, detail string) error {
 }
 
 // ahead judges what arrived along with a message that is to be answered. It returns nil if nothing did.
-func (c *course) ahead(rest []code) error {
+func (c *course) ahead(rest []wire.Code) error {
 	if len(rest) == 0 {
 		return nil
 	}
@@ -93,9 +95,9 @@ func (c *course) outcome(s step, passed string) outcome {
 }
 
 // drawCode draws a message, mostly one that is expected.
-func drawCode(t *rapid.T, cells map[code]string) code {
-	all := []code{codeEstablish, codeStartAuth, codeAuthStart, codeAuthAck, codeAuthDec, codeClose, codeAlive}
-	likely := slices.DeleteFunc(slices.Clone(all), func(c code) bool { return cells[c] == "V" || c == codeClose })
+func drawCode(t *rapid.T, cells map[wire.Code]string) wire.Code {
+	all := []wire.Code{wire.CodeEstablish, wire.CodeStartAuth, wire.CodeAuthStart, wire.CodeAuthAck, wire.CodeAuthDec, wire.CodeClose, wire.CodeAlive}
+	likely := slices.DeleteFunc(slices.Clone(all), func(c wire.Code) bool { return cells[c] == "V" || c == wire.CodeClose })
 	if len(likely) > 0 && rapid.IntRange(0, 9).Draw(t, "surprise") > 0 {
 		return rapid.SampledFrom(likely).Draw(t, "expected")
 	}
@@ -163,7 +165,7 @@ func drain[T any](c chan T) (all []T) {
 }
 
 // drawMessages draws what a step says in a state.
-func drawMessages(t *rapid.T, s *step, cells map[code]string, write func(code) string) {
+func drawMessages(t *rapid.T, s *step, cells map[wire.Code]string, write func(wire.Code) string) {
 	for range rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 2, 3}).Draw(t, "messages") {
 		s.messages = append(s.messages, write(drawCode(t, cells)))
 	}
@@ -188,10 +190,10 @@ func drawPause(t *rapid.T) time.Duration {
 }
 
 // codesOf returns the codes of a step's messages.
-func codesOf(s step) (cs []code) {
+func codesOf(s step) (cs []wire.Code) {
 	for _, m := range s.messages {
-		name, _, _ := strings.Cut(m, separator)
-		cs = append(cs, parseCode([]byte(name)))
+		name, _, _ := strings.Cut(m, wire.Separator)
+		cs = append(cs, wire.ParseCode([]byte(name)))
 	}
 	return cs
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"time"
 	"unicode/utf8"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // Defaults of every bound and timer.
@@ -213,9 +215,9 @@ func DefaultClientOptions() ClientOptions {
 // Validate returns every option that cannot work, joined into one error. It never quotes the certificate.
 func (o ClientOptions) Validate() error {
 	errs := []error{
-		announced("ID", o.ID, maxIDBytes),
-		announced("Version", o.Version, maxVersionBytes),
-		announced("Type", o.Type, maxTypeBytes),
+		announced("ID", o.ID, wire.MaxIDBytes),
+		announced("Version", o.Version, wire.MaxVersionBytes),
+		announced("Type", o.Type, wire.MaxTypeBytes),
 	}
 	if !utf8.ValidString(o.Certificate) {
 		errs = append(errs, errors.New("the Certificate is not valid UTF-8: it must be PEM, not DER"))
@@ -266,7 +268,7 @@ func announced(name, value string, most int) error {
 		return fmt.Errorf("%s is required", name)
 	case len(value) > most:
 		return fmt.Errorf("%s has %d bytes: at most %d are allowed", name, len(value), most)
-	case !printable(value):
+	case !wire.Printable(value):
 		return fmt.Errorf("%s %q is not printable UTF-8", name, value)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
@@ -114,14 +116,14 @@ func TestStatesHaveNames(t *testing.T) {
 // R-7.2
 func TestErrorsNeverQuoteThePeer(t *testing.T) {
 	secret := "very-secret"
-	for _, wire := range []string{
+	for _, text := range []string{
 		`auth:start;;{"cert":"` + secret + `"}x<EOF>`, `auth:start;;{"cert":"` + secret + `\x"}<EOF>`,
 		`auth:start;;{"` + secret + `":1}<EOF>`, secret + ";;<EOF>", `auth:start;;{"cert":["` + secret + `"]}<EOF>`,
 	} {
-		var m message
-		_, err := decode(&m, []byte(wire), 0, 4096)
+		var m wire.Message
+		_, err := wire.Decode(&m, []byte(text), 0, 4096)
 		if err == nil || strings.Contains(err.Error(), secret) {
-			t.Errorf("%q gives error %v", wire, err)
+			t.Errorf("%q gives error %v", text, err)
 		}
 	}
 }

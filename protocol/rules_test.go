@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // Rules that no transcript can show, each by the behaviour that it asks for.
@@ -318,22 +320,22 @@ func TestWhatAPeerAnnouncesIsSafeToPrint(t *testing.T) {
 	} {
 		value := "a" + hostile + "b"
 		for i, establish := range [][]byte{
-			appendEstablish(nil, value, "1", "t"), appendEstablish(nil, "a", value, "t"), appendEstablish(nil, "a", "1", value),
+			wire.AppendEstablish(nil, value, "1", "t"), wire.AppendEstablish(nil, "a", value, "t"), wire.AppendEstablish(nil, "a", "1", value),
 		} {
-			var m message
-			if _, err := decode(&m, establish, 0, 4096); err != nil {
+			var m wire.Message
+			if _, err := wire.Decode(&m, establish, 0, 4096); err != nil {
 				t.Fatal(err)
 			}
-			p, ok := errors.AsType[*ProtocolError](m.checkEstablish())
-			if !ok || p.Rule != ruleValues {
+			p, ok := errors.AsType[*wire.Violation](m.CheckEstablish())
+			if !ok || p.Rule != "R-3.9" {
 				t.Errorf("key %d: %q is taken", i+1, value)
 			}
 		}
-		if validStatus(value) {
+		if wire.ValidStatus(value) {
 			t.Errorf("status %q is taken", value)
 		}
 	}
-	if s := "é 漢字 😀 ünïcode; <b>"; !printable(s) {
+	if s := "é 漢字 😀 ünïcode; <b>"; !wire.Printable(s) {
 		t.Errorf("%q is refused", s)
 	}
 }
@@ -378,7 +380,7 @@ func TestVersionsAreTheProgramsToJudge(t *testing.T) {
 			serve(t, l, h, DefaultServerOptions())
 			c := l.dial()
 			defer c.Close()
-			say(t, c, string(appendEstablish(nil, "a", version, "t")))
+			say(t, c, string(wire.AppendEstablish(nil, "a", version, "t")))
 			hear(t, c, "conn:startAuth;;<EOF>")
 			h.expect(t, "establish a "+version+" t")
 		})

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // Handler decides who is let in and is told what happens. The calls for one session never overlap and come from the
@@ -265,7 +267,7 @@ func (srv *Server) handshake(a *arrival) {
 		o:       o,
 		opening: &opening{arrival: a, deadline: deadline, cancel: cancel},
 	}
-	s.in = reader{conn: &s.socket, borrows: true}
+	s.in = wire.Reader{Conn: &s.socket, Borrows: true}
 	a.session.Store(s)
 	err := ErrSessionClosed // Stands if a Handler ends the goroutine.
 	defer func() {
@@ -284,8 +286,8 @@ func (srv *Server) handshake(a *arrival) {
 	if err = s.open(ctx, o); err != nil {
 		return
 	}
-	s.in.borrows = s.TLS()
-	s.in.rest()
+	s.in.Borrows = s.TLS()
+	s.in.Rest()
 	go s.run(false)
 }
 

@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // Session is the server's side of one connection. Its methods may be called from any goroutine, a Handler's callbacks
@@ -18,7 +20,7 @@ import (
 type Session struct {
 	server *Server
 	socket socket
-	in     reader // its conn is the socket, or TLS over it
+	in     wire.Reader // its Conn is the socket, or TLS over it
 	o      *ServerOptions
 
 	// Set before the Handler first sees the session, and then never again.
@@ -109,7 +111,7 @@ func (s *Session) Load() (status, load string) {
 
 // TLS reports whether TLS carries the session.
 func (s *Session) TLS() bool {
-	_, over := s.in.conn.(*tls.Conn)
+	_, over := s.in.Conn.(*tls.Conn)
 	return over
 }
 
@@ -143,7 +145,7 @@ func (s *Session) Tag() any {
 // refinery has not acknowledged it the latest of those that follow waits, and the others are dropped.
 // Handler.Acknowledged tells which was acknowledged. Errors: ErrNotAuthenticated, ErrInvalidUpstream.
 func (s *Session) SetUpstream(upstream string) error {
-	if !validUpstream(upstream) {
+	if !wire.ValidUpstream(upstream) {
 		return ErrInvalidUpstream
 	}
 	s.mu.Lock()
@@ -287,14 +289,14 @@ func (s *Session) outgoing() (b []byte, last bool) {
 	defer s.mu.Unlock()
 	switch {
 	case s.out.close:
-		b, last = closeBytes, true
+		b, last = wire.Close, true
 	case s.out.alive > 0:
 		s.out.alive--
-		b = aliveBytes
+		b = wire.Alive
 	case s.out.upstream != nil && s.offered == nil:
 		s.offered = &offer{*s.out.upstream, s.server.live.now()}
 		s.out.upstream = nil
-		b = appendGrant(nil, s.offered.upstream)
+		b = wire.AppendGrant(nil, s.offered.upstream)
 	default:
 		s.writing, s.writeStart = false, 0
 		return nil, false
@@ -305,7 +307,7 @@ func (s *Session) outgoing() (b []byte, last bool) {
 
 // farewell follows conn:close: the reading goroutine discards what comes until the peer closes, for a moment.
 func (s *Session) farewell() {
-	hangUp(s.in.conn)
+	hangUp(s.in.Conn)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writeStart = 0
@@ -321,7 +323,7 @@ func (s *Session) farewell() {
 func (s *Session) write(message []byte) error {
 	l := &s.server.live
 	l.writeBegins()
-	err := writePackets(s.in.conn, message, s.o.PacketBytes)
+	err := wire.WritePackets(s.in.Conn, message, s.o.PacketBytes)
 	l.writeEnds()
 	if hook := s.server.options().OnMessage; hook != nil && err == nil {
 		s.trace(hook, traceOf(message))
@@ -330,9 +332,9 @@ func (s *Session) write(message []byte) error {
 }
 
 // received tells the hook, if there is one, of a message that was read.
-func (s *Session) received(m *message) {
+func (s *Session) received(m *wire.Message) {
 	if hook := s.server.options().OnMessage; hook != nil {
-		s.trace(hook, TracedMessage{Code: m.code.String(), Bytes: int(m.size)})
+		s.trace(hook, TracedMessage{Code: m.Code.String(), Bytes: int(m.Size)})
 	}
 }
 
@@ -348,8 +350,7 @@ func (s *Session) trace(hook func(*Session, TracedMessage), m TracedMessage) {
 
 // traceOf tells of a message that was written.
 func traceOf(message []byte) TracedMessage {
-	c, _, _ := splitCode(message) // This side wrote it.
-	return TracedMessage{Sent: true, Code: c.String(), Bytes: len(message)}
+	return TracedMessage{Sent: true, Code: wire.CodeOf(message).String(), Bytes: len(message)}
 }
 
 // brisk is how long a session over TLS waits on the stack that TLS grew, at least half of it and at most all.
@@ -385,7 +386,7 @@ func (s *Session) converseOverTLS(waits bool) (bool, error) {
 	var until time.Duration // when waiting ends, on a stack that has grown; 0 on a fresh one, where it does not
 	for ; ; waits = true {
 		if waits {
-			err := s.in.await(&s.socket)
+			err := await(&s.in, &s.socket)
 			if until != 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 				s.waitUntil(time.Time{}) // Where that fails, so does the next read.
 				return true, nil
@@ -425,7 +426,7 @@ func (s *Session) converse() error {
 		if err := s.step(); err != nil {
 			return err
 		}
-		if err := s.in.fill(s.o.SessionBytes); err != nil {
+		if err := s.in.Fill(s.o.SessionBytes); err != nil {
 			return readFailure(err, s.State())
 		}
 	}
@@ -438,7 +439,7 @@ func (s *Session) lastWords() {
 	s.mu.Unlock()
 	if closing {
 		s.socket.wait = waits
-		s.in.drain()
+		s.in.Drain()
 	}
 }
 
@@ -460,10 +461,10 @@ func (s *Session) finish(err error, panicked any) {
 	s.mu.Unlock()
 	conn := net.Conn(&s.socket)
 	if errors.Is(cause, ErrPeerClosed) {
-		conn = s.in.conn // TLS answers the end of the peer's side with the end of its own (RFC 8446, section 6.1).
+		conn = s.in.Conn // TLS answers the end of the peer's side with the end of its own (RFC 8446, section 6.1).
 	}
 	_ = conn.Close() // There is no one left to tell.
-	s.in.release()
+	s.in.Release()
 	s.server.live.remove(s)
 	s.server.ended(s, cause)
 }

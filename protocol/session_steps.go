@@ -9,6 +9,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // open is the handshake, from the socket's first byte to the refinery's auth:ack. On success the session is
@@ -47,7 +49,7 @@ func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 		}
 		return fmt.Errorf("%w: %w", ErrTLS, err)
 	}
-	s.in.conn = conn
+	s.in.Conn = conn
 	s.opening.certificates = takeCertificates(conn.ConnectionState())
 	return nil
 }
@@ -69,12 +71,12 @@ func (s *Session) establish(ctx context.Context, o *ServerOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := m.checkEstablish(); err != nil {
+	if err := m.CheckEstablish(); err != nil {
 		return readFailure(err, StateNew)
 	}
-	s.id = string(m.values[fieldID])
-	s.version = string(m.values[fieldVersion])
-	s.typ = string(m.values[fieldType])
+	s.id = string(m.Values[wire.FieldID])
+	s.version = string(m.Values[wire.FieldVersion])
+	s.typ = string(m.Values[wire.FieldType])
 	if err := s.move(StateEstablishing); err != nil {
 		return err
 	}
@@ -85,7 +87,7 @@ func (s *Session) establish(ctx context.Context, o *ServerOptions) error {
 		}
 		return err
 	}
-	return s.answer(startAuthBytes, StateAuthenticating)
+	return s.answer(wire.StartAuth, StateAuthenticating)
 }
 
 // authenticate reads auth:start and answers auth:ack or auth:dec.
@@ -94,10 +96,10 @@ func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := m.checkAuthStart(); err != nil {
+	if err := m.CheckAuthStart(); err != nil {
 		return readFailure(err, StateAuthenticating)
 	}
-	certificate := string(m.values[fieldCert])
+	certificate := string(m.Values[wire.FieldCert])
 	if err := s.move(StateVerifying); err != nil {
 		return err
 	}
@@ -105,18 +107,18 @@ func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
 	s.mu.Lock()
 	s.opening.upstream, s.opening.certificates = upstream, nil
 	s.mu.Unlock()
-	if err = s.decided(ctx, err); err == nil && !validUpstream(upstream) {
+	if err = s.decided(ctx, err); err == nil && !wire.ValidUpstream(upstream) {
 		err = ErrInvalidUpstream
 	}
 	if err != nil {
 		return s.deny(err)
 	}
-	return s.answer(appendGrant(nil, upstream), StateAcknowledging)
+	return s.answer(wire.AppendGrant(nil, upstream), StateAcknowledging)
 }
 
 // deny sends auth:dec and waits for the refinery's conn:close. It returns why.
 func (s *Session) deny(why error) error {
-	if err := s.send(authDecBytes, StateDenied); err != nil {
+	if err := s.send(wire.AuthDec, StateDenied); err != nil {
 		return why
 	}
 	_, _ = s.take(s.o.SessionBytes) // Whatever comes, or does not, the session ends for the same reason.
@@ -159,17 +161,17 @@ func (s *Session) decided(ctx context.Context, err error) error {
 }
 
 // take reads the next message of the handshake.
-func (s *Session) take(limit int) (*message, error) {
-	m, err := s.in.next(limit)
+func (s *Session) take(limit int) (*wire.Message, error) {
+	m, err := s.in.Next(limit)
 	state := s.State()
 	if err != nil {
 		return nil, openingFailure(err, state)
 	}
 	s.received(m)
-	if err := masterTakes.check(state, m.code); err != nil {
+	if err := masterTakes.check(state, m.Code); err != nil {
 		return nil, err
 	}
-	if m.code == codeClose {
+	if m.Code == wire.CodeClose {
 		return nil, ErrPeerClosed
 	}
 	return m, nil
@@ -188,7 +190,7 @@ func (s *Session) move(next State) error {
 
 // answer sends the refinery what gives it the next turn, unless it did not wait for it.
 func (s *Session) answer(message []byte, next State) error {
-	if err := s.in.ahead(&s.socket, s.State()); err != nil {
+	if err := ahead(&s.in, &s.socket, s.State()); err != nil {
 		return err
 	}
 	return s.send(message, next)
@@ -214,7 +216,7 @@ func (s *Session) send(message []byte, next State) error {
 // step handles every message that was read.
 func (s *Session) step() error {
 	for {
-		m, err := s.in.held(s.o.SessionBytes)
+		m, err := s.in.Held(s.o.SessionBytes)
 		if err != nil {
 			return readFailure(err, s.State())
 		}
@@ -228,7 +230,7 @@ func (s *Session) step() error {
 }
 
 // handle acts on one message of an authenticated session.
-func (s *Session) handle(m *message) error {
+func (s *Session) handle(m *wire.Message) error {
 	s.received(m)
 	now := s.server.live.now()
 	s.mu.Lock()
@@ -237,14 +239,14 @@ func (s *Session) handle(m *message) error {
 		s.mu.Unlock()
 		return nil // conn:close is on its way: what still comes is discarded.
 	}
-	if err := masterTakes.check(s.state, m.code); err != nil {
+	if err := masterTakes.check(s.state, m.Code); err != nil {
 		s.mu.Unlock()
 		return err
 	}
-	switch m.code {
-	case codeAlive:
+	switch m.Code {
+	case wire.CodeAlive:
 		return s.alive(m, now)
-	case codeAuthAck:
+	case wire.CodeAuthAck:
 		return s.acknowledged()
 	default:
 		s.mu.Unlock()
@@ -254,8 +256,8 @@ func (s *Session) handle(m *message) error {
 
 // alive keeps the refinery's report and answers. Called with mu held, which it releases. As this is nearly all
 // that a session ever does, it takes the time once: the write begins when the message was read.
-func (s *Session) alive(m *message, now time.Duration) error {
-	if status, load := m.values[fieldStatus], m.values[fieldLoad]; status != nil || load != nil {
+func (s *Session) alive(m *wire.Message, now time.Duration) error {
+	if status, load := m.Values[wire.FieldStatus], m.Values[wire.FieldLoad]; status != nil || load != nil {
 		s.keepReport(status, load)
 	}
 	if !s.takeTurn() {
@@ -265,7 +267,7 @@ func (s *Session) alive(m *message, now time.Duration) error {
 	}
 	s.writeStart = now
 	s.mu.Unlock()
-	if err := s.write(aliveBytes); err != nil {
+	if err := s.write(wire.Alive); err != nil {
 		s.abort(err)
 		return nil // Reading fails next.
 	}
@@ -278,10 +280,10 @@ func (s *Session) keepReport(status, load []byte) {
 	if s.report == nil {
 		s.report = &report{}
 	}
-	if status != nil && string(status) != s.report.status && validStatus(status) {
+	if status != nil && string(status) != s.report.status && wire.ValidStatus(status) {
 		s.report.status = string(status)
 	}
-	if load != nil && string(load) != s.report.load && validLoad(load) {
+	if load != nil && string(load) != s.report.load && wire.ValidLoad(load) {
 		s.report.load = string(load)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // fleet is so many authenticated sessions of raw peers, and when each of them was sent conn:close.
@@ -37,8 +39,8 @@ func newFleet(t *testing.T, size int, o ServerOptions) *fleet {
 	for _, c := range f.conns {
 		go func() {
 			defer c.Close()
-			b := make([]byte, len(closeBytes))
-			if n, _ := c.Read(b); string(b[:n]) == string(closeBytes) {
+			b := make([]byte, len(wire.Close))
+			if n, _ := c.Read(b); string(b[:n]) == string(wire.Close) {
 				f.closed <- time.Since(f.begin)
 			}
 		}()
@@ -229,18 +231,18 @@ func TestSessionsGoOnUntilTheirTurn(t *testing.T) {
 // beatUntilClosed sends conn:alive each interval, and returns whether each was answered until conn:close came.
 func beatUntilClosed(c net.Conn, interval time.Duration) bool {
 	defer c.Close()
-	b := make([]byte, len(aliveBytes))
+	b := make([]byte, len(wire.Alive))
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(interval))
 		if n, _ := c.Read(b); n > 0 {
-			return string(b[:n]) == string(closeBytes)
+			return string(b[:n]) == string(wire.Close)
 		}
 		_ = c.SetReadDeadline(time.Time{})
-		if _, err := c.Write(aliveBytes); err != nil {
+		if _, err := c.Write(wire.Alive); err != nil {
 			return false
 		}
-		if n, _ := c.Read(b); string(b[:n]) != string(aliveBytes) {
-			return string(b[:n]) == string(closeBytes)
+		if n, _ := c.Read(b); string(b[:n]) != string(wire.Alive) {
+			return string(b[:n]) == string(wire.Close)
 		}
 	}
 }

@@ -14,12 +14,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 var (
 	ruleCited   = regexp.MustCompile(`R-\d+\.\d+`)
 	ruleDefined = regexp.MustCompile(`(?m)^- \*\*(R-\d+\.\d+)\*\*( \*\(program\)\*)?`)
 )
+
+// filesOf returns the files that match one of the patterns.
+func filesOf(patterns ...string) (files []string) {
+	for _, pattern := range patterns {
+		matching, _ := filepath.Glob(pattern) // The pattern is good.
+		files = append(files, matching...)
+	}
+	return files
+}
 
 func specification(t *testing.T) string {
 	t.Helper()
@@ -57,22 +68,22 @@ func tableBelow(t *testing.T, spec, line string) (rows [][]string) {
 }
 
 // stateTable returns the cells of a state table of spec.md by state, as State.String has it, and code.
-func stateTable(t *testing.T, spec, heading string) map[string]map[code]string {
+func stateTable(t *testing.T, spec, heading string) map[string]map[wire.Code]string {
 	t.Helper()
 	rows := tableBelow(t, spec, heading)
-	var columns [][]code
+	var columns [][]wire.Code
 	for _, cell := range rows[0][1:] {
-		var column []code
+		var column []wire.Code
 		for name := range strings.SplitSeq(cell, ", ") {
-			column = append(column, parseCode([]byte(strings.Trim(name, "`"))))
+			column = append(column, wire.ParseCode([]byte(strings.Trim(name, "`"))))
 		}
 		columns = append(columns, column)
 	}
-	cells := make(map[string]map[code]string)
+	cells := make(map[string]map[wire.Code]string)
 	for _, row := range rows[1:] {
 		names, _, _ := strings.Cut(row[0], ":")
 		for name := range strings.SplitSeq(names, ", ") {
-			cells[name] = make(map[code]string)
+			cells[name] = make(map[wire.Code]string)
 			for i, cell := range row[1:] {
 				for _, c := range columns[i] {
 					cells[name][c] = cell
@@ -88,12 +99,12 @@ func TestStateTablesAreThoseOfTheSpecification(t *testing.T) {
 	for heading, takes := range map[string]expected{"### 4.1 ": masterTakes, "### 4.2 ": refineryTakes} {
 		cells := stateTable(t, spec, heading)
 		for s := range StateClosed {
-			for c := codeNone + 1; c < codeCount; c++ {
+			for c := wire.CodeNone + 1; c < wire.CodeCount; c++ {
 				cell, known := cells[s.String()][c]
 				if !known || takes[s].has(c) != (cell != "V") {
 					t.Errorf("%s state %v takes %v: %v; spec.md says %q", heading, s, c, takes[s].has(c), cell)
 				}
-				if c == codeClose && (!strings.Contains(cell, "close") || !strings.HasSuffix(cell, "; Closed")) {
+				if c == wire.CodeClose && (!strings.Contains(cell, "close") || !strings.HasSuffix(cell, "; Closed")) {
 					t.Errorf("%s in state %v %v is answered by closing; spec.md says %q", heading, s, c, cell)
 				}
 			}
@@ -149,12 +160,7 @@ func rulesDefined(t *testing.T) map[string]bool {
 
 func TestEveryRuleThatIsCitedIsInTheSpecification(t *testing.T) {
 	rules := rulesDefined(t)
-	files, _ := filepath.Glob("*") // The pattern is good.
-	more, _ := filepath.Glob("testdata/*.*")
-	for _, name := range append(files, more...) {
-		if filepath.Ext(name) == "" {
-			continue
-		}
+	for _, name := range filesOf("*.*", "testdata/*.*", "internal/*/*.go") {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -177,8 +183,7 @@ func testsCiting(t *testing.T) map[string][]string {
 			citing[rule] = append(citing[rule], where)
 		}
 	}
-	files, _ := filepath.Glob("*_test.go") // The pattern is good.
-	for _, name := range files {
+	for _, name := range filesOf("*_test.go", "internal/*/*_test.go") {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -200,8 +205,7 @@ func testsCiting(t *testing.T) map[string][]string {
 			cite(string(content[set.Position(from).Offset:set.Position(f.End()).Offset]), f.Name.Name)
 		}
 	}
-	paths, _ := filepath.Glob("testdata/*.txt")
-	for _, path := range paths {
+	for _, path := range filesOf("testdata/*.txt") {
 		for _, tr := range transcripts(t, path) {
 			cite(tr.name, tr.name)
 		}
@@ -212,8 +216,7 @@ func testsCiting(t *testing.T) map[string][]string {
 // A rule that an implementation can keep has transcripts that show it: one is not enough for what is kept and what is not.
 func TestEveryRuleHasTranscripts(t *testing.T) {
 	shown := make(map[string]int)
-	paths, _ := filepath.Glob("testdata/*.txt") // The pattern is good.
-	for _, path := range paths {
+	for _, path := range filesOf("testdata/*.txt") {
 		for _, tr := range transcripts(t, path) {
 			for _, rule := range ruleCited.FindAllString(tr.name, -1) {
 				shown[rule]++
@@ -230,8 +233,7 @@ func TestEveryRuleHasTranscripts(t *testing.T) {
 // The code that keeps a rule says so. Those of the program are kept elsewhere.
 func TestEveryRuleIsCitedByTheCode(t *testing.T) {
 	cited := make(map[string]bool)
-	files, _ := filepath.Glob("*.go") // The pattern is good.
-	for _, name := range files {
+	for _, name := range filesOf("*.go", "internal/*/*.go") {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}

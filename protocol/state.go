@@ -1,6 +1,10 @@
 package protocol
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
+)
 
 // State is where a session stands, on either side. What may come in each is a table: see spec.md, sections 4.1 and 4.2.
 type State uint8
@@ -38,43 +42,43 @@ type expected [stateCount]codeSet
 
 type codeSet uint16
 
-func codes(cs ...code) (set codeSet) {
+func codes(cs ...wire.Code) (set codeSet) {
 	for _, c := range cs {
 		set |= 1 << c
 	}
 	return set
 }
 
-func (set codeSet) has(c code) bool { return set&(1<<c) != 0 }
+func (set codeSet) has(c wire.Code) bool { return set&(1<<c) != 0 }
 
 const anyCode = ^codeSet(0)
 
 // masterTakes is the master's table, spec.md section 4.1.
 var masterTakes = expected{
-	StateNew:            codes(codeEstablish, codeClose),
-	StateEstablishing:   codes(codeClose),
-	StateAuthenticating: codes(codeAuthStart, codeClose),
-	StateVerifying:      codes(codeClose),
-	StateAcknowledging:  codes(codeAuthAck, codeClose),
-	StateAuthenticated:  codes(codeAlive, codeAuthAck, codeClose),
-	StateDenied:         codes(codeClose),
+	StateNew:            codes(wire.CodeEstablish, wire.CodeClose),
+	StateEstablishing:   codes(wire.CodeClose),
+	StateAuthenticating: codes(wire.CodeAuthStart, wire.CodeClose),
+	StateVerifying:      codes(wire.CodeClose),
+	StateAcknowledging:  codes(wire.CodeAuthAck, wire.CodeClose),
+	StateAuthenticated:  codes(wire.CodeAlive, wire.CodeAuthAck, wire.CodeClose),
+	StateDenied:         codes(wire.CodeClose),
 	StateClosing:        anyCode,
 }
 
 // refineryTakes is the refinery's table, spec.md section 4.2.
 var refineryTakes = expected{
-	StateNew:            codes(codeClose),
-	StateEstablishing:   codes(codeStartAuth, codeClose),
-	StateAuthenticating: codes(codeClose),
-	StateVerifying:      codes(codeAuthAck, codeAuthDec, codeClose),
-	StateAcknowledging:  codes(codeClose),
-	StateAuthenticated:  codes(codeAlive, codeAuthAck, codeClose),
+	StateNew:            codes(wire.CodeClose),
+	StateEstablishing:   codes(wire.CodeStartAuth, wire.CodeClose),
+	StateAuthenticating: codes(wire.CodeClose),
+	StateVerifying:      codes(wire.CodeAuthAck, wire.CodeAuthDec, wire.CodeClose),
+	StateAcknowledging:  codes(wire.CodeClose),
+	StateAuthenticated:  codes(wire.CodeAlive, wire.CodeAuthAck, wire.CodeClose),
 	StateDenied:         anyCode,
 	StateClosing:        anyCode,
 }
 
 // check returns the violation that c is in state s, or nil.
-func (e *expected) check(s State, c code) error {
+func (e *expected) check(s State, c wire.Code) error {
 	if e[s].has(c) {
 		return nil
 	}

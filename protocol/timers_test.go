@@ -373,7 +373,7 @@ func TestRefineryReportsItsLoad(t *testing.T) {
 			{"ok", "0.5", true, `conn:alive;;{"status":"ok","load":"0.5"}<EOF>`},
 			{"ok", "0.5", false, "conn:alive;;<EOF>"},
 			{"ok", "50%", true, "conn:alive;;<EOF>"},
-			{strings.Repeat("x", maxStatusBytes+1), "0.5", true, "conn:alive;;<EOF>"},
+			{strings.Repeat("x", 256+1), "0.5", true, "conn:alive;;<EOF>"},
 		}
 		next := 0
 		_, master, ended := client(t, func(o *ClientOptions) {

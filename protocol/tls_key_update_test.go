@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // rekeyer writes TLS 1.3 records of its own behind those that a tls.Conn has written, as crypto/tls never asks its peer for
@@ -87,7 +89,7 @@ func (r *rekeyer) send(message string) {
 // interrupt asks for new keys while the peer writes its conn:close, takes that and nothing more.
 func (r *rekeyer) interrupt() {
 	r.t.Helper()
-	record := make([]byte, 5+len(closeBytes)+1+16) // header, content, its type, and what authenticates it
+	record := make([]byte, 5+len(wire.Close)+1+16) // header, content, its type, and what authenticates it
 	pipe := r.conn.NetConn()
 	for _, part := range [][]byte{record[:1], record[1:]} {
 		if _, err := io.ReadFull(pipe, part); err != nil {

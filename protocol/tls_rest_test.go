@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // splitting writes so many bytes at a time.
@@ -30,7 +32,7 @@ func (s splitting) Write(p []byte) (n int, err error) {
 // With TLS a session waits below TLS, whose records and the protocol's messages come in any pieces and in any number.
 func TestASessionOverTLSLosesNothingWhileItRests(t *testing.T) {
 	serverConfig, clientConfig := mutual(t)
-	for _, split := range []int{1, 7, 40, idleBytes, 1 << 20} {
+	for _, split := range []int{1, 7, 40, wire.IdleBytes, 1 << 20} {
 		h := newRecorder()
 		o := DefaultServerOptions()
 		o.TLSConfig = serverConfig
@@ -85,7 +87,7 @@ func TestASessionOverTLSRestsBelowTLSAndKeepsNoCertificate(t *testing.T) {
 	hear(t, conn, "conn:alive;;<EOF>")
 	h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
 
-	state := h.last.Load().in.conn.(*tls.Conn).ConnectionState()
+	state := h.last.Load().in.Conn.(*tls.Conn).ConnectionState()
 	for _, certificate := range state.PeerCertificates {
 		if certificate != nil {
 			t.Error("the TLS connection keeps the peer's certificate")

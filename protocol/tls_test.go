@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // selfSigned returns a certificate for both sides.
@@ -300,7 +302,7 @@ func TestASessionOverTLSEndsWithTheAlertThatTLSAsksFor(t *testing.T) {
 		name string
 		by   func(*tls.Conn) error
 	}{
-		{"conn:close", func(c *tls.Conn) error { _, err := c.Write(closeBytes); return err }},
+		{"conn:close", func(c *tls.Conn) error { _, err := c.Write(wire.Close); return err }},
 		{"the end of the peer's side", (*tls.Conn).CloseWrite},
 	} {
 		h, pipe, conn := enterOverTLS(t, nil)

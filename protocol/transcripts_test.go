@@ -289,7 +289,7 @@ func transport(t *testing.T, o *ServerOptions, name string) (l net.Listener, con
 // slow decides only when something that the peer sent ahead of its turn, or the end of the stream, has arrived: along
 // with what was read, or in the kernel.
 func slow(s *Session) error {
-	if s.in.from < s.in.to {
+	if s.in.Buffered() {
 		return nil
 	}
 	raw, err := s.socket.Conn.(*net.TCPConn).SyscallConn()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
 // who waits for a slow master has up to eight turns in all, and keeps others waiting for no longer.
@@ -45,7 +47,7 @@ func TestASlowMasterGivesAHandshakeEightTurnsInAll(t *testing.T) {
 					_, _ = first.Read(make([]byte, 100))
 					_ = first.Close()
 				}()
-				say(t, first, string(appendEstablish(nil, "slow", "0.1.0", "refinery")))
+				say(t, first, string(wire.AppendEstablish(nil, "slow", "0.1.0", "refinery")))
 				if got := beginsAfter(t, second); got != tc.next {
 					t.Errorf("the next handshake began after %v, want %v", got, tc.next)
 				}

@@ -1,4 +1,4 @@
-package protocol
+package wire
 
 import (
 	"bytes"
@@ -29,38 +29,38 @@ func benchmarkBare(b *testing.B, message []byte, mark byte) {
 func BenchmarkAliveBare(b *testing.B) { benchmarkBare(b, []byte("conn:alive;;<EOF>"), '>') }
 
 func BenchmarkAliveEncode(b *testing.B) {
-	target := make([]byte, 0, idleBytes)
-	b.SetBytes(int64(len(aliveBytes)))
+	target := make([]byte, 0, IdleBytes)
+	b.SetBytes(int64(len(Alive)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if len(append(target[:0], aliveBytes...)) == 0 {
+		if len(append(target[:0], Alive...)) == 0 {
 			b.Fatal("not encoded")
 		}
 	}
 }
 
 func BenchmarkAliveDecode(b *testing.B) {
-	var m message
-	b.SetBytes(int64(len(aliveBytes)))
+	var m Message
+	b.SetBytes(int64(len(Alive)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := decode(&m, aliveBytes, 0, DefaultSessionBytes); n != len(aliveBytes) || err != nil || m.code != codeAlive {
+		if n, err := Decode(&m, Alive, 0, 4<<10); n != len(Alive) || err != nil || m.Code != CodeAlive {
 			b.Fatal(n, err)
 		}
 	}
 }
 
 func BenchmarkAuthStartBare(b *testing.B) {
-	benchmarkBare(b, appendAuthStart(nil, benchmarkCertificate(b)), '>')
+	benchmarkBare(b, AppendAuthStart(nil, benchmarkCertificate(b)), '>')
 }
 
 func BenchmarkAuthStartEncode(b *testing.B) {
 	certificate := benchmarkCertificate(b)
-	target := appendAuthStart(nil, certificate)
+	target := AppendAuthStart(nil, certificate)
 	b.SetBytes(int64(len(target)))
 	b.ReportAllocs()
 	for b.Loop() {
-		target = appendAuthStart(target[:0], certificate)
+		target = AppendAuthStart(target[:0], certificate)
 	}
 }
 
@@ -68,18 +68,18 @@ func BenchmarkAuthStartEncode(b *testing.B) {
 // read from a socket does.
 func BenchmarkAuthStartDecode(b *testing.B) {
 	certificate := benchmarkCertificate(b)
-	encoded := appendAuthStart(nil, certificate)
+	encoded := AppendAuthStart(nil, certificate)
 	received := make([]byte, len(encoded))
-	var m message
+	var m Message
 	b.SetBytes(int64(len(encoded)))
 	b.ReportAllocs()
 	var decoded string
 	for b.Loop() {
 		copy(received, encoded)
-		if _, err := decode(&m, received, 0, DefaultAuthStartBytes); err != nil {
+		if _, err := Decode(&m, received, 0, 64<<10); err != nil {
 			b.Fatal(err)
 		}
-		decoded = string(m.values[fieldCert])
+		decoded = string(m.Values[FieldCert])
 	}
 	if decoded != certificate {
 		b.Fatalf("decoded %q", decoded)
@@ -89,8 +89,8 @@ func BenchmarkAuthStartDecode(b *testing.B) {
 // BenchmarkAuthStartJSON is what one would write first: encoding/json reads the payload into a struct. It is given the payload alone.
 func BenchmarkAuthStartJSON(b *testing.B) {
 	certificate := benchmarkCertificate(b)
-	payload := appendAuthStart(nil, certificate)
-	payload = payload[len("auth:start;;") : len(payload)-len(eof)]
+	payload := AppendAuthStart(nil, certificate)
+	payload = payload[len("auth:start;;") : len(payload)-len(EOF)]
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	var decoded struct {

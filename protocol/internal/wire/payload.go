@@ -1,4 +1,4 @@
-package protocol
+package wire
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ type decoder struct {
 }
 
 // decodePayload reads a payload that is not empty into m.
-func decodePayload(m *message, b []byte) error {
+func decodePayload(m *Message, b []byte) error {
 	d := decoder{b: b}
 	d.space()
 	literal := d.take('"')
@@ -47,7 +47,7 @@ func decodePayload(m *message, b []byte) error {
 
 // members reads the object behind its opening brace. In the literal form (R-3.4) the first key's opening quote may have
 // stood before the brace.
-func (d *decoder) members(m *message, literal bool) error {
+func (d *decoder) members(m *Message, literal bool) error {
 	var keys keySet
 	bare := literal && d.pos < len(d.b) && !isSpace(d.b[d.pos]) && d.b[d.pos] != '"' && d.b[d.pos] != '}'
 	if !bare {
@@ -62,11 +62,11 @@ func (d *decoder) members(m *message, literal bool) error {
 			return err
 		}
 		bare = false
-		if f, known := fieldOf(m.code, key); known {
+		if f, known := fieldOf(m.Code, key); known {
 			if !d.take('"') {
 				return violation(ruleKeys, "value of a known key is not a string")
 			}
-			if m.values[f], err = d.text(); err != nil {
+			if m.Values[f], err = d.text(); err != nil {
 				return err
 			}
 		} else if err := d.value(); err != nil {

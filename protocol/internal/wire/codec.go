@@ -1,90 +1,97 @@
-package protocol
+package wire
 
 import (
 	"bytes"
 	"unicode/utf8"
 )
 
+// The marks of a message (R-2.1).
 const (
-	separator = ";;"
-	eof       = "<EOF>"
+	Separator = ";;"
+	EOF       = "<EOF>"
 	// maxCodeBytes is the longest code, conn:establish, with the separator: where no separator stands in the first
 	// maxCodeBytes bytes, no message begins (R-2.2).
-	maxCodeBytes = len("conn:establish") + len(separator)
+	maxCodeBytes = len("conn:establish") + len(Separator)
 )
 
 // Messages without a payload are written from here, never built.
 var (
-	startAuthBytes = []byte("conn:startAuth;;<EOF>")
-	authAckBytes   = []byte("auth:ack;;<EOF>")
-	authDecBytes   = []byte("auth:dec;;<EOF>")
-	closeBytes     = []byte("conn:close;;<EOF>")
-	aliveBytes     = []byte("conn:alive;;<EOF>")
+	StartAuth = []byte("conn:startAuth;;<EOF>")
+	AuthAck   = []byte("auth:ack;;<EOF>")
+	AuthDec   = []byte("auth:dec;;<EOF>")
+	Close     = []byte("conn:close;;<EOF>")
+	Alive     = []byte("conn:alive;;<EOF>")
 )
 
-// decode reads the message that b begins with into m and returns its length, <EOF> included; 0 if b does not hold all
+// Decode reads the message that b begins with into m and returns its length, <EOF> included; 0 if b does not hold all
 // of it yet. The first ;; ends the code and the first <EOF> the message (R-2.1). The first scanned bytes of b are known to
 // hold no <EOF>. A message longer than limit is a violation, as soon as that shows (R-2.5). Escapes are resolved in place:
-// b is overwritten, and m.values lie in it.
+// b is overwritten, and m.Values lie in it.
 //
 // The result does not depend on how the bytes came in: the same bytes give the same message, or break the same rule
 // (R-2.4).
-func decode(m *message, b []byte, scanned, limit int) (int, error) {
-	if bytes.HasPrefix(b, aliveBytes) && len(aliveBytes) <= limit {
-		*m = message{code: codeAlive, size: uint32(len(aliveBytes))} // Nearly all that a server ever reads: recognized whole.
-		return len(aliveBytes), nil
+func Decode(m *Message, b []byte, scanned, limit int) (int, error) {
+	if bytes.HasPrefix(b, Alive) && len(Alive) <= limit {
+		*m = Message{Code: CodeAlive, Size: uint32(len(Alive))} // Nearly all that a server ever reads: recognized whole.
+		return len(Alive), nil
 	}
 	c, start, err := splitCode(b)
-	if err != nil || c == codeNone {
+	if err != nil || c == CodeNone {
 		return 0, err
 	}
-	end := indexEOF(b, max(start, scanned-len(eof)+1))
+	end := indexEOF(b, max(start, scanned-len(EOF)+1))
 	if end < 0 {
 		if len(b) >= limit {
 			return 0, violation(ruleBound, "message is too long")
 		}
 		return 0, nil
 	}
-	if end+len(eof) > limit {
+	if end+len(EOF) > limit {
 		return 0, violation(ruleBound, "message is too long")
 	}
-	*m = message{code: c, size: uint32(end + len(eof))}
+	*m = Message{Code: c, Size: uint32(end + len(EOF))}
 	if start < end {
 		if err := decodePayload(m, b[start:end]); err != nil {
 			return 0, err
 		}
 	}
-	return end + len(eof), nil
+	return end + len(EOF), nil
+}
+
+// CodeOf returns the code of a message that this side wrote.
+func CodeOf(message []byte) Code {
+	c, _, _ := splitCode(message)
+	return c
 }
 
 // splitCode returns the code that b begins with and where its payload starts; codeNone while that cannot be told yet.
-func splitCode(b []byte) (code, int, error) {
+func splitCode(b []byte) (Code, int, error) {
 	head := b[:min(len(b), maxCodeBytes)]
-	i := bytes.IndexByte(head, separator[0])
+	i := bytes.IndexByte(head, Separator[0])
 	switch {
 	case i >= 0 && i+1 < len(head):
 		// No code holds a semicolon, so the first one either begins the separator or shows an unknown code.
-		if c := parseCode(head[:i]); c != codeNone && head[i+1] == separator[1] {
-			return c, i + len(separator), nil
+		if c := ParseCode(head[:i]); c != CodeNone && head[i+1] == Separator[1] {
+			return c, i + len(Separator), nil
 		}
 	case len(head) < maxCodeBytes && indexEOF(head, 0) < 0:
-		return codeNone, 0, nil
+		return CodeNone, 0, nil
 	}
-	return codeNone, 0, violation(ruleCode, codeNone.String())
+	return CodeNone, 0, violation(ruleCode, CodeNone.String())
 }
 
 // indexEOF returns where the first <EOF> at or after from stands in b, or -1.
 func indexEOF(b []byte, from int) int {
 	for from < len(b) {
-		i := bytes.IndexByte(b[from:], eof[0])
+		i := bytes.IndexByte(b[from:], EOF[0])
 		if i < 0 {
 			return -1
 		}
 		from += i
-		if len(b)-from < len(eof) {
+		if len(b)-from < len(EOF) {
 			return -1
 		}
-		if string(b[from:from+len(eof)]) == eof {
+		if string(b[from:from+len(EOF)]) == EOF {
 			return from
 		}
 		from++
@@ -92,8 +99,8 @@ func indexEOF(b []byte, from int) int {
 	return -1
 }
 
-// appendEstablish appends a conn:establish to dst.
-func appendEstablish(dst []byte, id, version, typ string) []byte { //nolint:unparam // Like its siblings.
+// AppendEstablish appends a conn:establish to dst.
+func AppendEstablish(dst []byte, id, version, typ string) []byte { //nolint:unparam // Like its siblings.
 	dst = append(dst, `conn:establish;;{"id":`...)
 	dst = appendString(dst, id)
 	dst = append(dst, `,"version":`...)
@@ -103,22 +110,22 @@ func appendEstablish(dst []byte, id, version, typ string) []byte { //nolint:unpa
 	return append(dst, `}<EOF>`...)
 }
 
-// appendAuthStart appends an auth:start to dst.
-func appendAuthStart(dst []byte, certificate string) []byte {
+// AppendAuthStart appends an auth:start to dst.
+func AppendAuthStart(dst []byte, certificate string) []byte {
 	dst = append(dst, `auth:start;;{"cert":`...)
 	dst = appendString(dst, certificate)
 	return append(dst, `}<EOF>`...)
 }
 
-// appendGrant appends a master's auth:ack, which names an upstream, to dst.
-func appendGrant(dst []byte, upstream string) []byte {
+// AppendGrant appends a master's auth:ack, which names an upstream, to dst.
+func AppendGrant(dst []byte, upstream string) []byte {
 	dst = append(dst, `auth:ack;;{"upstream":`...)
 	dst = appendString(dst, upstream)
 	return append(dst, `}<EOF>`...)
 }
 
-// appendReport appends a conn:alive with the refinery's status and load to dst (R-5.3).
-func appendReport(dst []byte, status, load string) []byte {
+// AppendReport appends a conn:alive with the refinery's status and load to dst (R-5.3).
+func AppendReport(dst []byte, status, load string) []byte {
 	dst = append(dst, `conn:alive;;{"status":`...)
 	dst = appendString(dst, status)
 	dst = append(dst, `,"load":`...)
