@@ -20,7 +20,7 @@ type socket struct {
 	net.Conn
 	wait         waiting
 	flight, left int32 // flight is 0 outside of a TLS handshake
-	// ahead was read before TLS asked for it.
+	// ahead was read by await, before TLS asked for it.
 	ahead []byte
 }
 
@@ -33,7 +33,7 @@ const (
 	// looks reads what the kernel holds and never waits: between a peer's message and the answer to it, to see whether
 	// anything came ahead of its turn.
 	looks
-	// rests reads what was read ahead and nothing else.
+	// rests reads what was read ahead and nothing else: see rest.go.
 	rests
 )
 
@@ -115,17 +115,4 @@ func ahead(in *wire.Reader, s *socket, state State) error {
 		return ErrPeerClosed
 	}
 	return &ProtocolError{State: state, Rule: ruleAhead, Detail: "bytes were sent ahead of their turn"}
-}
-
-// await waits until something comes for TLS to read, on a stack that is small: TLS is not on it.
-func await(in *wire.Reader, s *socket) error {
-	s.wait = waits
-	idle := in.Idle()
-	n, err := s.Read(idle)
-	s.ahead = idle[:n]
-	s.wait = rests
-	if n > 0 {
-		return nil // An error that came along comes again.
-	}
-	return err
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log"
 	"net"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -351,72 +350,6 @@ func (s *Session) trace(hook func(*Session, TracedMessage), m TracedMessage) {
 // traceOf tells of a message that was written.
 func traceOf(message []byte) TracedMessage {
 	return TracedMessage{Sent: true, Code: wire.CodeOf(message).String(), Bytes: len(message)}
-}
-
-// brisk is how long a session over TLS waits on the stack that TLS grew, at least half of it and at most all.
-const brisk = time.Second
-
-// run is the life of an authenticated session. It has a goroutine of its own, so that the stack that the handshake grew
-// is given back. With TLS every message needs such a stack, twice the one of a session that waits: so there the goroutine
-// ends when all that came is handled, and leaves a fresh one to wait, unless messages follow each other briskly.
-func (s *Session) run(waits bool) {
-	var err error
-	rested := false
-	defer func() {
-		if !rested {
-			s.finish(err, recover())
-		}
-	}()
-	if s.TLS() {
-		rested, err = s.converseOverTLS(waits)
-	} else {
-		err = s.converse()
-	}
-	if rested {
-		go s.run(true)
-		return
-	}
-	s.lastWords()
-}
-
-// converseOverTLS waits below TLS, and handles what comes, until the session is to rest on a fresh stack: then it
-// returns true.
-func (s *Session) converseOverTLS(waits bool) (bool, error) {
-	s.socket.wait = rests
-	var until time.Duration // when waiting ends, on a stack that has grown; 0 on a fresh one, where it does not
-	for ; ; waits = true {
-		if waits {
-			err := await(&s.in, &s.socket)
-			if until != 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-				s.waitUntil(time.Time{}) // Where that fails, so does the next read.
-				return true, nil
-			}
-			if err != nil {
-				return false, err
-			}
-		}
-		now := s.server.live.now()
-		gap := now - s.seen // Only this goroutine ever writes it.
-		if err := s.converse(); !errors.Is(err, os.ErrDeadlineExceeded) {
-			return false, err
-		}
-		if until == 0 && (!waits || gap > brisk/2) {
-			return true, nil
-		}
-		if until <= now+brisk/2 { // Or the next message could come as the time is up.
-			if !s.waitUntil(time.Now().Add(brisk)) {
-				return true, nil
-			}
-			until = now + brisk
-		}
-	}
-}
-
-// waitUntil sets the read deadline, if the socket knows such a thing, unless farewell has.
-func (s *Session) waitUntil(t time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.parting || s.socket.SetReadDeadline(t) == nil
 }
 
 // converse handles messages until no more can be read. Whoever waits for a message waits on a stack of which little is
