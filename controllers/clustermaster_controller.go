@@ -70,19 +70,20 @@ type masterScope struct {
 // Reconcile brings what a ClusterMaster owns to what its spec says:
 //
 //  1. read the ClusterMaster and its Deployment
-//  2. go on with a rotation of the certificate authority, or begin one
-//  3. find or make the certificate authority
-//  4. find, verify or issue the certificate that the master serves, or have cert-manager issue it; let one authority take
+//  2. require a name that no Refinery had before it
+//  3. go on with a rotation of the certificate authority, or begin one
+//  4. find or make the certificate authority
+//  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; let one authority take
 //     the place of another where either was brought, and tell of a request for another that is not the operator's to carry out
-//  5. check what the CRD cannot
-//  6. find, make or remove the shared certificate
-//  7. apply the ServiceAccount, Role and RoleBinding
-//  8. apply the Service
-//  9. apply the Deployment
-//  10. look at the Lease of a master that was active
-//  11. write the status if it differs, then the events of what changed
+//  6. check what the CRD cannot
+//  7. find, make or remove the shared certificate
+//  8. apply the ServiceAccount, Role and RoleBinding
+//  9. apply the Service
+//  10. apply the Deployment
+//  11. look at the Lease of a master that was active
+//  12. write the status if it differs, then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 11 only. What its certificates are worth is told there in any case.
+// A paused ClusterMaster gets steps 1 and 12 only. What its certificates are worth is told there in any case.
 func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -92,6 +93,7 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 		err = r.lookAtCertificate(ctx, s)
 	} else {
 		err = runSteps(ctx, s,
+			r.requireOwnName,
 			r.rotateAuthority,
 			r.reconcileAuthority,
 			r.reconcileCertificate,

@@ -52,7 +52,7 @@ type refineryScope struct {
 // Reconcile brings what a Refinery owns to what its spec says:
 //
 //  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
-//  2. require a name that is no ClusterMaster's, and the ClusterMaster that the spec names
+//  2. require a name that no ClusterMaster had before it, and the ClusterMaster that the spec names
 //  3. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it
 //  4. refuse a shared certificate that is not for its nodes to read
 //  5. apply the ServiceAccount

@@ -48,6 +48,7 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Owns(&appsv1.Deployment{}).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
+		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(comesOrGoes())). // it may have the name
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.source("Refinery", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: newBackoff()}).

@@ -10,13 +10,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -56,19 +54,6 @@ func (s *refineryScope) found(leaf *x509.Certificate, reason, message string) {
 // foundWrong records a certificate that is not.
 func (s *refineryScope) foundWrong(leaf *x509.Certificate, reason, message string) {
 	s.certificate = &certificateFound{leaf: leaf, condition: newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionFalse, reason, message)}
-}
-
-// requireOwnName lets a Refinery make nothing under the name of a ClusterMaster: all their objects would have
-// the same names, and whichever was deleted would come back as the other's.
-func (r *RefineryReconciler) requireOwnName(ctx context.Context, s *refineryScope) error {
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.refinery), &v1alpha1.ClusterMaster{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read ClusterMaster %s: %w", s.refinery.Name, err)
-	}
-	return &apply.ConflictError{Kind: "the name", Name: s.refinery.Name, Owner: "ClusterMaster " + s.refinery.Name}
 }
 
 func (r *RefineryReconciler) requireMaster(_ context.Context, s *refineryScope) error {

@@ -52,8 +52,8 @@ const (
 	// ReasonCertificateNotReady: the certificate is missing or not valid. To do: see condition CertificateReady.
 	ReasonCertificateNotReady = "CertificateNotReady"
 	// ReasonNameConflict: an object of a name that the operator needs belongs to someone else. It is not changed. To do:
-	// delete or rename one of the two; the operator looks again every half minute. A Refinery cannot have the name of a
-	// ClusterMaster in its namespace.
+	// delete or rename one of the two; the operator looks again every half minute. Of a ClusterMaster and a Refinery of one
+	// name in a namespace, the one that was created first has the name, and the other waits.
 	ReasonNameConflict = "NameConflict"
 	// ReasonInvalidTemplate: spec.template is not a valid pod template, or uses what belongs to the operator. To do: correct
 	// it as the message says.

@@ -1,0 +1,76 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+)
+
+// requireOwnName lets a Refinery make nothing under a name that a ClusterMaster has.
+func (r *RefineryReconciler) requireOwnName(ctx context.Context, s *refineryScope) error {
+	master := &v1alpha1.ClusterMaster{}
+	return r.requireName(ctx, s.refinery, master, s.refinery.Status.ObservedGeneration == 0, func() bool {
+		return wasFirst(s.refinery, master, s.refinery.Status.ObservedGeneration, master.Status.ObservedGeneration, false)
+	})
+}
+
+// requireOwnName lets a ClusterMaster make nothing under a name that a Refinery has.
+func (r *ClusterMasterReconciler) requireOwnName(ctx context.Context, s *masterScope) error {
+	refinery := &v1alpha1.Refinery{}
+	return r.requireName(ctx, s.master, refinery, s.master.Status.ObservedGeneration == 0, func() bool {
+		return wasFirst(s.master, refinery, s.master.Status.ObservedGeneration, refinery.Status.ObservedGeneration, true)
+	})
+}
+
+// wasFirst reports whether own was made before other. Of two that were made in the same second it is the one that was
+// ever carried out, and while neither was, what otherwise says.
+func wasFirst(own, other metav1.Object, ownObserved, otherObserved int64, otherwise bool) bool {
+	made, otherMade := own.GetCreationTimestamp(), other.GetCreationTimestamp()
+	switch {
+	case !made.Equal(&otherMade):
+		return made.Before(&otherMade)
+	case (ownObserved == 0) != (otherObserved == 0):
+		return ownObserved != 0
+	default:
+		return otherwise
+	}
+}
+
+// requireName refuses the name of own to the second of a ClusterMaster and a Refinery: their objects have the same
+// names, and the pods of one would mount the key of the other. Whoever controls the Secret <name>-tls has the name, and
+// with no such Secret who was made first. other is read; one that the cache may not have yet is looked for at the API
+// server.
+func (r *reconciler) requireName(ctx context.Context, own, other client.Object, isNew bool, first func() bool) error {
+	key := client.ObjectKeyFromObject(own)
+	err := r.Client.Get(ctx, key, other)
+	if apierrors.IsNotFound(err) && isNew {
+		err = r.Live.Get(ctx, key, other)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %T %s: %w", other, key.Name, err)
+	}
+	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
+	secret := &corev1.Secret{}
+	err = r.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: master.CertificateSecretName()}, secret)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read Secret %s: %w", master.CertificateSecretName(), err)
+	}
+	if metav1.IsControlledBy(secret, own) || (!metav1.IsControlledBy(secret, other) && first()) {
+		return nil
+	}
+	kind := kindRefinery
+	if _, isMaster := other.(*v1alpha1.ClusterMaster); isMaster {
+		kind = kindMaster
+	}
+	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
+}
