@@ -40,6 +40,8 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 		Owns(&appsv1.Deployment{}).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(comesOrGoes())). // it may have the name
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted("-ca", issuedSuffix, "-shared")),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.source("ClusterMaster", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: newBackoff()}).

@@ -97,6 +97,9 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 	replaced := &corev1.Secret{}
 	replaced.Namespace, replaced.Name = s.master.Namespace, s.master.AuthoritySecretName()
 	found, err := r.apply.Read(ctx, s.master, replaced)
+	if err == nil && !found {
+		err = r.requireUnmounted(ctx, s.master, replaced.Name)
+	}
 	if err != nil {
 		return err
 	}
@@ -155,7 +158,10 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		return r.verifyBrought(ctx, s)
 	}
 	secret := r.issuedSecret(s)
-	_, current, v, err := r.read(ctx, r.apply, secret)
+	found, current, v, err := r.read(ctx, r.apply, secret)
+	if err == nil && !found {
+		err = r.requireUnmounted(ctx, s.master, secret.name)
+	}
 	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
 		s.foundWrong(v1alpha1.ReasonNameConflict, taken.Error())
 	}
@@ -270,7 +276,11 @@ func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *master
 }
 
 func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope, own *corev1.Secret) error {
-	if _, err := r.apply.Read(ctx, s.master, own); err != nil {
+	found, err := r.apply.Read(ctx, s.master, own)
+	if err == nil && !found {
+		err = r.requireUnmounted(ctx, s.master, own.Name)
+	}
+	if err != nil {
 		return err
 	}
 	certificate := own.Data[v1alpha1.SharedCertificateKey]

@@ -104,6 +104,10 @@ var _ = Describe("A provided authority with a constraint that its certificates w
 				Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal(refused))
 				Expect(f.secret("alpha-tls").Data).To(Equal(served.Data))
 			} else {
+				Eventually(condition(f, m, v1alpha1.ConditionCertificateAuthorityRotating)).Should(HavePrefix("True/"))
+				settled()
+				operatorClock.Step(2 * time.Minute) // the nodes of a fleet do not all get a new one at once
+				wake(f, r)
 				Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal(refused))
 			}
 			atRest()

@@ -3,14 +3,20 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // requireOwnName lets a Refinery make nothing under a name that a ClusterMaster has.
@@ -73,4 +79,37 @@ func (r *reconciler) requireName(ctx context.Context, own, other client.Object, 
 		kind = kindMaster
 	}
 	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
+}
+
+// requireUnmounted waits with a Secret that is still to be made while pods of someone else mount its name: the key would
+// land in them. Their Refinery removes them as soon as it sees owner.
+func (e *Environment) requireUnmounted(ctx context.Context, owner client.Object, secret string) error {
+	list := &appsv1.DeploymentList{}
+	if err := e.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy,
+		client.MatchingLabels{resource.LabelManagedBy: resource.ManagedBy}); err != nil {
+		return fmt.Errorf("list Deployments: %w", err)
+	}
+	for i := range list.Items {
+		d := &list.Items[i]
+		if !metav1.IsControlledBy(d, owner) && slices.Contains(resource.PodSecrets(&d.Spec.Template.Spec), secret) {
+			return &waitError{v1alpha1.ReasonNameConflict, fmt.Sprintf(
+				"the pods of Deployment %s mount Secret %s, which is to hold a key that is not for them: it is made when they are gone", d.Name, secret), e.Recheck}
+		}
+	}
+	return nil
+}
+
+// ofMounted are the ClusterMasters or Refineries whose Secrets, named by one of the suffixes, a Deployment mounts.
+func ofMounted(suffixes ...string) handler.MapFunc {
+	return func(_ context.Context, o client.Object) []reconcile.Request {
+		var requests []reconcile.Request
+		for _, secret := range resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec) {
+			for _, suffix := range suffixes {
+				if name, ok := strings.CutSuffix(secret, suffix); ok {
+					requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}})
+				}
+			}
+		}
+		return requests
+	}
 }

@@ -1,6 +1,8 @@
 package controllers_test
 
 import (
+	"errors"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -10,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -73,5 +76,129 @@ var _ = Describe("A name that a ClusterMaster and a Refinery have", func() {
 		f.collect(m)
 		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(BeEmpty())
 		Eventually(func() bool { return metav1.IsControlledBy(f.secret("press-tls"), r) }).Should(BeTrue())
+	})
+})
+
+// withTemplate is a Refinery whose spec.template is YAML.
+func (f fixture) withTemplate(name, template string) *v1alpha1.Refinery {
+	GinkgoHelper()
+	r := f.refinery(name, `{}`)
+	raw, err := yaml.YAMLToJSON([]byte(template))
+	must(err)
+	r.Spec.Template = &runtime.RawExtension{Raw: raw}
+	return r
+}
+
+// podsGone does what the garbage collector does once the pods of a Deployment are gone that is deleted in the foreground.
+func podsGone(f fixture, name string) {
+	GinkgoHelper()
+	d := &appsv1.Deployment{}
+	Eventually(func() error {
+		if err := f.get(d, name); err != nil {
+			return err
+		}
+		if d.DeletionTimestamp.IsZero() {
+			return errors.New("it is not deleted")
+		}
+		return nil
+	}).Should(Succeed())
+	change(f, d, func(d *appsv1.Deployment) { d.Finalizers = nil })
+}
+
+var _ = Describe("A Secret that is not there yet and that pods mount already", func() {
+	DescribeTable("is made once these pods are gone, which its coming ends",
+		func(ctx SpecContext, secret, template string, make func(fixture) client.Object) {
+			f := newFixture(ctx)
+			r := f.withTemplate("press", template)
+			f.create(f.master("alpha", `{}`), r)
+			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+			settled()
+
+			f.create(make(f))
+			Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
+			Expect(message(f, r, v1alpha1.ConditionReady)()).To(And(
+				HavePrefix("spec.template brings Secret "+secret+" into its pods: it is for "), HaveSuffix("; no pods run until this is put right")))
+			Consistently(func() error { return f.get(&corev1.Secret{}, secret) }).ShouldNot(Succeed())
+			podsGone(f, "press")
+			Eventually(exists(f, &corev1.Secret{}, secret)).Should(Succeed())
+			Consistently(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
+			Expect(f.get(&corev1.Secret{}, "press-tls")).To(Succeed())
+
+			change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Template = nil })
+			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		},
+		Entry("of another ClusterMaster's authority", "beta-ca", `{spec: {volumes: [{name: v, secret: {secretName: beta-ca, optional: true}}]}}`,
+			func(f fixture) client.Object { return f.master("beta", `{}`) }),
+		Entry("of what another ClusterMaster serves", "beta-tls", `{spec: {imagePullSecrets: [{name: beta-tls}]}}`,
+			func(f fixture) client.Object { return f.master("beta", `{}`) }),
+		Entry("of another ClusterMaster's shared certificate", "beta-shared",
+			`{spec: {containers: [{name: app, image: a, envFrom: [{secretRef: {name: beta-shared, optional: true}}]}]}}`,
+			func(f fixture) client.Object {
+				return f.master("beta", `{security: {transport: Plaintext, authentication: SharedCertificate}}`)
+			}),
+		Entry("of another Refinery", "mill-tls", `{spec: {volumes: [{name: v, projected: {sources: [{secret: {name: mill-tls, optional: true}}]}}]}}`,
+			func(f fixture) client.Object { return f.refinery("mill", `{}`) }),
+	)
+
+	DescribeTable("is never mounted where whom it is for came first",
+		func(ctx SpecContext, template, words string) {
+			f := newFixture(ctx)
+			mill := f.refinery("mill", `{certificateSecretRef: {name: mill-own}}`)
+			f.create(f.master("alpha", `{}`), f.master("beta", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`), mill)
+			r := f.withTemplate("press", template)
+			f.create(r)
+			Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
+			Expect(message(f, r, v1alpha1.ConditionReady)()).To(ContainSubstring(words))
+			Expect(f.get(&appsv1.Deployment{}, "press")).NotTo(Succeed())
+		},
+		Entry("a provided authority", `{spec: {volumes: [{name: v, secret: {secretName: plant-ca}}]}}`, "it is for the certificate authority of ClusterMaster beta"),
+		Entry("the authority that would be made", `{spec: {volumes: [{name: v, secret: {secretName: beta-ca}}]}}`, "it is for the certificate authority of ClusterMaster beta"),
+		Entry("another Refinery's", `{spec: {volumes: [{name: v, secret: {secretName: mill-tls}}]}}`, "it is for the certificate of Refinery mill"),
+		Entry("another master's shared certificate", `{spec: {volumes: [{name: v, secret: {secretName: beta-shared}}]}}`, "it is for the shared certificate of ClusterMaster beta"),
+	)
+})
+
+var _ = Describe("A Secret that a user made, and that pods mount", func() {
+	It("stays mounted when a Refinery comes that would have its name, which has to do without", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		r, mill := f.withTemplate("press", `{spec: {volumes: [{name: v, secret: {secretName: mill-tls}}]}}`), f.refinery("mill", `{}`)
+		f.create(f.master("alpha", `{}`), foreignSecret(f, "mill-tls"), r)
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		f.create(mill)
+		Eventually(condition(f, mill, v1alpha1.ConditionStalled)).Should(Equal("True/NameConflict"))
+		wake(f, r)
+		settled()
+		Expect(condition(f, r, v1alpha1.ConditionStalled)()).To(BeEmpty())
+		d := &appsv1.Deployment{}
+		Expect(f.get(d, "press")).To(Succeed())
+		Expect(d.DeletionTimestamp).To(BeNil())
+	})
+
+	It("ends the pods when a ClusterMaster names it as its authority, and they come back when it no longer does", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		r, beta := f.withTemplate("press", `{spec: {volumes: [{name: v, secret: {secretName: plant-ca}}]}}`), f.master("beta", `{}`)
+		f.create(f.master("alpha", `{}`), f.tlsSecret("plant-ca", otherAuthorityPair()), beta, r)
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		settled()
+		change(f, beta, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
+		})
+		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
+		podsGone(f, "press")
+		Eventually(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
+		change(f, beta, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil })
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+	})
+
+	It("is refused as the certificate of a Refinery where it is the authority of another ClusterMaster, also once pods run", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		r := f.refinery("press", `{certificateSecretRef: {name: plant-ca}}`)
+		f.create(f.master("alpha", `{}`), f.tlsSecret("plant-ca", otherAuthorityPair()), r)
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		settled()
+		f.create(f.master("beta", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`))
+		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
+		podsGone(f, "press")
+		Eventually(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
 	})
 })

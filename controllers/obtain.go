@@ -59,6 +59,11 @@ func (e *Environment) obtain(ctx context.Context, a *apply.Applier, owner client
 		o.problem = notInstalled(want.Spec.IssuerRef)
 		return o, nil
 	}
+	if o.secret == nil {
+		if err := e.requireUnmounted(ctx, owner, *want.Name); err != nil {
+			return o, err
+		}
+	}
 	if err := handOver(ctx, a, owner, o.secret, own); err != nil {
 		return o, err
 	}

@@ -52,16 +52,17 @@ type refineryScope struct {
 // Reconcile brings what a Refinery owns to what its spec says:
 //
 //  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
-//  2. require a name that no ClusterMaster had before it, and the ClusterMaster that the spec names
-//  3. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it
-//  4. refuse a shared certificate that is not for its nodes to read
-//  5. apply the ServiceAccount
-//  6. wait until status lists the certificate, so that no node starts that would be denied
-//  7. apply the Service over spec.ports, or remove it
-//  8. apply the Deployment, or remove it with placement External
-//  9. write the status if it differs, then the events of what changed
+//  2. remove pods that read what was not someone else's when they were made, and is now
+//  3. require a name that no ClusterMaster had before it, and the ClusterMaster that the spec names
+//  4. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it
+//  5. refuse a shared certificate that is not for its nodes to read
+//  6. apply the ServiceAccount
+//  7. wait until status lists the certificate, so that no node starts that would be denied
+//  8. apply the Service over spec.ports, or remove it
+//  9. apply the Deployment, or remove it with placement External
+//  10. write the status if it differs, then the events of what changed
 //
-// A paused Refinery gets steps 1 and 9 only. What its certificate is worth is told there in any case.
+// A paused Refinery gets steps 1 and 10 only. What its certificate is worth is told there in any case.
 func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -69,6 +70,7 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	}
 	if err = r.lookAtLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
 		err = runSteps(ctx, s,
+			r.removeForbiddenPods,
 			r.requireOwnName,
 			r.requireMaster,
 			r.checkCertificateReference,

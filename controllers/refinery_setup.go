@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // Indexes by what a CR refers to.
@@ -40,6 +41,11 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 			return fmt.Errorf("index Refineries by %s: %w", field, err)
 		}
 	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &appsv1.Deployment{}, secretIndex, func(o client.Object) []string {
+		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
+	}); err != nil {
+		return fmt.Errorf("index Deployments by %s: %w", secretIndex, err)
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Refinery{}).
 		Owns(&corev1.Secret{}).
@@ -49,15 +55,41 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
 		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(comesOrGoes())). // it may have the name
+		Watches(&v1alpha1.Refinery{}, handler.EnqueueRequestsFromMapFunc(r.ofNeighbour), builder.WithPredicates(comesOrGoes())).
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted(issuedSuffix)),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.source("Refinery", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: newBackoff()}).
 		Complete(r)
 }
 
-// ofMaster are the Refineries that name a ClusterMaster.
+// ofMaster are the Refineries that name a ClusterMaster, and those whose pods read what is its own.
 func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []reconcile.Request {
-	return r.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName())
+	return append(r.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName()),
+		r.reading(ctx, master.GetNamespace(), secretsOfMaster(master)...)...)
+}
+
+// ofNeighbour are the Refineries whose pods read the certificate of another.
+func (r *RefineryReconciler) ofNeighbour(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.reading(ctx, o.GetNamespace(), o.(*v1alpha1.Refinery).IssuedSecretName())
+}
+
+// reading are the Refineries whose Deployments read Secrets.
+func (r *RefineryReconciler) reading(ctx context.Context, namespace string, secrets ...string) []reconcile.Request {
+	var requests []reconcile.Request
+	for _, secret := range secrets {
+		list := &appsv1.DeploymentList{}
+		if err := r.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{secretIndex: secret}); err != nil {
+			return nil // the cache is stopping
+		}
+		for i := range list.Items {
+			if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == kindRefinery {
+				requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: owner.Name}})
+			}
+		}
+	}
+	return requests
 }
 
 // ofOwnAuthority are the Refineries whose certificates an authority of the operator signs. The event comes
@@ -77,7 +109,7 @@ func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.O
 // ofSecret are the Refineries that use a Secret, themselves or through their master's authority, which is, with an
 // issuer, in the Secret of what the master serves.
 func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	requests := r.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name)
+	requests := append(r.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name), r.reading(ctx, secret.Namespace, secret.Name)...)
 	for _, master := range r.mastersBySecret(ctx, secret) {
 		name, named := master.NamedAuthority()
 		if (named && name == secret.Name) || (master.Issuer() != nil && master.CertificateSecretName() == secret.Name) {

@@ -179,6 +179,12 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return nil
 	case v.renew:
+		if !found {
+			if err := r.requireUnmounted(ctx, s.refinery, secret.name); err != nil {
+				s.foundWrong(nil, v1alpha1.ReasonNameConflict, err.Error())
+				return err
+			}
+		}
 		inUse := current.leaf()
 		if current, v, next, err = r.renew(s, secret, current, v); pki.AsProblem(err) != nil {
 			s.refuseIssued(inUse, pki.AsProblem(err))

@@ -159,8 +159,9 @@ func (a *Applier) Written(owner client.Object, kind, name string) int64 {
 	return a.memoryOf(owner).objects[reference{kind, name}].generation
 }
 
-// Delete deletes the object if owner controls it, and leaves it alone otherwise.
-func (a *Applier) Delete(ctx context.Context, owner, object client.Object) error {
+// Delete deletes the object if owner controls it, and leaves it alone otherwise. What it controls itself goes after it,
+// unless options say otherwise.
+func (a *Applier) Delete(ctx context.Context, owner, object client.Object, options ...client.DeleteOption) error {
 	// What is not in the cache does not carry the operator's label, and so is not the operator's.
 	if err := a.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 		return client.IgnoreNotFound(err)
@@ -169,7 +170,8 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object) error
 		return nil
 	}
 	uid := object.GetUID()
-	err := a.client.Delete(ctx, object, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	options = append([]client.DeleteOption{client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground)}, options...)
+	err := a.client.Delete(ctx, object, options...)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

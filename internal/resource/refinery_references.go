@@ -1,58 +1,126 @@
 package resource
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
-	v1 "k8s.io/client-go/applyconfigurations/core/v1"
-	"k8s.io/utils/ptr"
 )
 
 // WorkloadSecrets are the names of the Secrets, sorted and each once, that the user's template brings into
-// the pods of a Refinery: as volumes, in projected volumes, as variables.
-func WorkloadSecrets(d *appsv1ac.DeploymentApplyConfiguration) []string {
+// the pods of a Refinery: in volumes of any kind, as variables, to pull images.
+func WorkloadSecrets(d *appsv1ac.DeploymentApplyConfiguration) ([]string, error) {
+	raw, err := json.Marshal(d.Spec.Template.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode the pods of Deployment %s: %w", *d.Name, err)
+	}
+	spec := &corev1.PodSpec{}
+	if err := json.Unmarshal(raw, spec); err != nil {
+		return nil, fmt.Errorf("decode the pods of Deployment %s: %w", *d.Name, err)
+	}
+	return podSecrets(spec, false), nil
+}
+
+// PodSecrets are the names of the Secrets, sorted and each once, that bring pods what is in them: those of the user's
+// template, and those whose private key is in a volume of the operator's.
+func PodSecrets(spec *corev1.PodSpec) []string { return podSecrets(spec, true) }
+
+func podSecrets(spec *corev1.PodSpec, own bool) []string {
 	var names []string
-	add := func(name *string) {
-		if name != nil {
-			names = append(names, *name)
+	for i := range spec.Volumes {
+		if volume := &spec.Volumes[i]; !strings.HasPrefix(volume.Name, ownVolumes) {
+			names = append(names, volumeSecrets(volume, nil)...)
+		} else if own {
+			names = append(names, volumeSecrets(volume, bringsKey)...)
 		}
 	}
-	spec := d.Spec.Template.Spec
-	for _, volume := range spec.Volumes {
-		if strings.HasPrefix(ptr.Deref(volume.Name, ""), ownVolumes) {
-			continue
-		}
-		if volume.Secret != nil {
-			add(volume.Secret.SecretName)
-		}
-		if volume.Projected == nil {
-			continue
-		}
+	for _, ref := range spec.ImagePullSecrets {
+		names = append(names, ref.Name)
+	}
+	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
+		names = append(names, variableSecrets(container.EnvFrom, container.Env)...)
+	}
+	for _, container := range spec.EphemeralContainers {
+		names = append(names, variableSecrets(container.EnvFrom, container.Env)...)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
+}
+
+// bringsKey reports whether the private key is among the keys of a Secret that a volume brings.
+func bringsKey(items []corev1.KeyToPath) bool {
+	return len(items) == 0 || slices.ContainsFunc(items, func(item corev1.KeyToPath) bool { return item.Key == corev1.TLSPrivateKeyKey })
+}
+
+// volumeSecrets also names the Secrets by which a driver mounts something else. only, if not nil, chooses by the keys.
+func volumeSecrets(volume *corev1.Volume, only func([]corev1.KeyToPath) bool) []string {
+	var names []string
+	if source := volume.Secret; source != nil && (only == nil || only(source.Items)) {
+		names = append(names, source.SecretName)
+	}
+	if volume.Projected != nil {
 		for _, source := range volume.Projected.Sources {
-			if source.Secret != nil {
-				add(source.Secret.Name)
+			if source.Secret != nil && (only == nil || only(source.Secret.Items)) {
+				names = append(names, source.Secret.Name)
 			}
 		}
 	}
-	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
-		addVariables(container, add)
+	if volume.AzureFile != nil {
+		names = append(names, volume.AzureFile.SecretName)
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	for _, ref := range driverSecrets(volume) {
+		if ref != nil {
+			names = append(names, ref.Name)
+		}
+	}
+	return names
 }
 
-func addVariables(container v1.ContainerApplyConfiguration, add func(*string)) {
-	for _, source := range container.EnvFrom {
+func driverSecrets(volume *corev1.Volume) []*corev1.LocalObjectReference {
+	var refs []*corev1.LocalObjectReference
+	if volume.CSI != nil {
+		refs = append(refs, volume.CSI.NodePublishSecretRef)
+	}
+	if volume.FlexVolume != nil {
+		refs = append(refs, volume.FlexVolume.SecretRef)
+	}
+	if volume.ISCSI != nil {
+		refs = append(refs, volume.ISCSI.SecretRef)
+	}
+	if volume.RBD != nil {
+		refs = append(refs, volume.RBD.SecretRef)
+	}
+	if volume.CephFS != nil {
+		refs = append(refs, volume.CephFS.SecretRef)
+	}
+	if volume.Cinder != nil {
+		refs = append(refs, volume.Cinder.SecretRef)
+	}
+	if volume.ScaleIO != nil {
+		refs = append(refs, volume.ScaleIO.SecretRef)
+	}
+	if volume.StorageOS != nil {
+		refs = append(refs, volume.StorageOS.SecretRef)
+	}
+	return refs
+}
+
+func variableSecrets(all []corev1.EnvFromSource, each []corev1.EnvVar) []string {
+	var names []string
+	for _, source := range all {
 		if source.SecretRef != nil {
-			add(source.SecretRef.Name)
+			names = append(names, source.SecretRef.Name)
 		}
 	}
-	for _, variable := range container.Env {
+	for _, variable := range each {
 		if source := variable.ValueFrom; source != nil && source.SecretKeyRef != nil {
-			add(source.SecretKeyRef.Name)
+			names = append(names, source.SecretKeyRef.Name)
 		}
 	}
+	return names
 }
 
 // WorkloadServiceAccounts are the names of the ServiceAccounts that a pod may run as: the field's, and
