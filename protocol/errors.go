@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/refinery-operator/refinery-operator/protocol/internal/admission"
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
@@ -29,7 +30,7 @@ var (
 	// ErrSessionClosed: this side closed the session and gave no other reason.
 	ErrSessionClosed = errors.New("session closed")
 	// ErrServerClosed is returned by Serve after Shutdown or Close, and the cause of every session these ended.
-	ErrServerClosed = errors.New("server closed")
+	ErrServerClosed = admission.ErrClosed
 	// ErrNotAuthenticated: the session is not, or no longer, authenticated.
 	ErrNotAuthenticated = errors.New("session is not authenticated")
 	// ErrInvalidUpstream: an upstream longer than 1024 bytes or with characters that are not printable.
@@ -38,12 +39,12 @@ var (
 	ErrTLS = errors.New("TLS handshake failed")
 
 	// ErrTooManySessions: MaxSessions connections are open already.
-	ErrTooManySessions = errors.New("too many sessions")
+	ErrTooManySessions = admission.ErrTooManySessions
 	// ErrTooManyHandshakes: MaxWaiting connections wait already; or this one waited for too long, or its place was given to
 	// another, as its source has the most of them.
-	ErrTooManyHandshakes = errors.New("too many connections waiting for authentication")
+	ErrTooManyHandshakes = admission.ErrTooManyHandshakes
 	// ErrTooManyFromSource: MaxHandshakesPerSource connections from this address wait for authentication already.
-	ErrTooManyFromSource = errors.New("too many connections from this address waiting for authentication")
+	ErrTooManyFromSource = admission.ErrTooManyFromSource
 
 	// ErrVersionRefused is what a refinery gets when the master answers conn:establish with conn:close.
 	ErrVersionRefused = errors.New("master refused the version, type or id of this node")

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/protocol/internal/ranking"
 )
 
 // wakeGap is the least time between two looks at the sessions, so that many timeouts that fall close together cost one
@@ -24,17 +26,17 @@ type liveness struct {
 	watching atomic.Bool  // a look at them is due
 
 	mu    sync.Mutex
-	queue ranking[*Session]
+	queue ranking.Ranking[*Session]
 	timer *time.Timer
 	wake  time.Duration // when the timer fires; 0 if it is not set
 	last  time.Duration // when it last found a session whose time had come
 }
 
 // checkQueue is an empty queue of sessions, by when each is to be looked at.
-func checkQueue() ranking[*Session] {
-	return ranking[*Session]{
-		before: func(a, b *Session) bool { return a.checkAt < b.checkAt },
-		place:  func(s *Session) *int32 { return &s.queueIndex },
+func checkQueue() ranking.Ranking[*Session] {
+	return ranking.Ranking[*Session]{
+		Before: func(a, b *Session) bool { return a.checkAt < b.checkAt },
+		Place:  func(s *Session) *int32 { return &s.queueIndex },
 	}
 }
 
@@ -47,7 +49,7 @@ func (l *liveness) configure(o *ServerOptions) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	for _, s := range l.queue.members {
+	for _, s := range l.queue.Members {
 		s.checkAt = now
 	}
 	l.schedule(now)
@@ -58,14 +60,14 @@ func (l *liveness) add(s *Session) {
 	defer l.mu.Unlock()
 	now := l.now()
 	s.checkAt, _ = s.overdue(now)
-	l.queue.rank(s)
+	l.queue.Rank(s)
 	l.schedule(now)
 }
 
 func (l *liveness) remove(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.queue.drop(s)
+	l.queue.Drop(s)
 	if l.queue.Len() == 0 && l.timer != nil {
 		l.timer.Stop()
 		l.wake = 0
@@ -99,7 +101,7 @@ func (l *liveness) schedule(now time.Duration) {
 	if l.queue.Len() == 0 {
 		return
 	}
-	at := l.queue.first().checkAt
+	at := l.queue.First().checkAt
 	if l.watching.Load() {
 		at = min(at, now+time.Duration(l.write.Load())/4)
 	}
@@ -125,21 +127,21 @@ func (l *liveness) check() {
 	l.mu.Lock()
 	now := l.now()
 	l.wake = 0
-	if l.queue.Len() > 0 && l.queue.first().checkAt <= now {
+	if l.queue.Len() > 0 && l.queue.First().checkAt <= now {
 		l.last = now
 	}
 	l.watching.Store(false) // First: a write that begins after the next line asks for a look of its own.
 	if l.writing.Load() > 0 {
 		l.watching.Store(true)
-		for _, s := range l.queue.members {
+		for _, s := range l.queue.Members {
 			if s.writes() {
 				s.checkAt = now
 			}
 		}
 		heap.Init(&l.queue)
 	}
-	for l.queue.Len() > 0 && l.queue.first().checkAt <= now {
-		s := l.queue.first()
+	for l.queue.Len() > 0 && l.queue.First().checkAt <= now {
+		s := l.queue.First()
 		at, cause := s.overdue(now)
 		if cause != nil {
 			// It stays in the queue: the conn:close that it may be sent can hang as well.
@@ -147,7 +149,7 @@ func (l *liveness) check() {
 			at = now + time.Duration(l.write.Load())
 		}
 		s.checkAt = at
-		l.queue.rank(s)
+		l.queue.Rank(s)
 	}
 	l.schedule(now)
 	l.mu.Unlock()

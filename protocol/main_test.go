@@ -103,12 +103,15 @@ func (r *recorder) cause(t *testing.T) error {
 	}
 }
 
-// serve runs a server on l until the test ends, which fails if it does not drain.
-func serve(t *testing.T, l net.Listener, h Handler, o ServerOptions) *Server {
+// serve runs a server on l, once it is prepared, until the test ends, which fails if it does not drain.
+func serve(t *testing.T, l net.Listener, h Handler, o ServerOptions, prepare ...func(*Server)) *Server {
 	t.Helper()
 	srv, err := NewServer(h, o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range prepare {
+		f(srv)
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/refinery-operator/refinery-operator/protocol/internal/admission"
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
@@ -41,8 +42,9 @@ type Server struct {
 	current atomic.Pointer[ServerOptions]
 	ctx     context.Context // of every Handler call
 	stop    context.CancelCauseFunc
-	door    admission
+	door    *admission.Door
 	live    liveness
+	silent  func(net.Conn) bool // whether the peer of a connection sent nothing that is not read yet
 
 	applying sync.Mutex // one set of options at a time
 
@@ -75,13 +77,14 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 	}
 	srv := &Server{
 		handler:   h,
+		silent:    silent,
 		live:      liveness{epoch: time.Now().Add(-1), queue: checkQueue()},
 		listeners: make(map[*net.Listener]struct{}),
 		sessions:  make(map[*Session]struct{}),
 		closing:   make(chan struct{}),
 		drained:   make(chan struct{}),
 	}
-	srv.door.again, srv.door.silent = srv.startNext, silent
+	srv.door = admission.NewDoor(srv.startNext)
 	srv.ctx, srv.stop = context.WithCancelCause(context.Background())
 	srv.apply(&o)
 	return srv, nil
@@ -93,7 +96,10 @@ func (srv *Server) apply(o *ServerOptions) {
 	srv.applying.Lock()
 	defer srv.applying.Unlock()
 	srv.current.Store(o)
-	srv.door.configure(o)
+	srv.door.Configure(admission.Limits{
+		Sessions: o.MaxSessions, Handshakes: o.MaxHandshakes, Slow: o.MaxSlowHandshakes, Waiting: o.MaxWaiting,
+		PerSource: o.MaxHandshakesPerSource, Turn: min(o.HandshakeTurn, o.HandshakeTimeout/8), Patience: o.HandshakeTimeout / 2,
+	})
 	srv.live.configure(o)
 }
 
@@ -110,7 +116,7 @@ func (srv *Server) Reconfigure(o ServerOptions) error {
 
 // Stats returns counts; they may be apart by what happens meanwhile.
 func (srv *Server) Stats() Stats {
-	handshaking, waiting := srv.door.counts()
+	handshaking, waiting := srv.door.Counts()
 	return Stats{
 		Sessions:      srv.live.count(),
 		Handshaking:   handshaking,
@@ -196,11 +202,23 @@ func (srv *Server) isClosing() bool {
 	}
 }
 
+// arrival is an accepted connection until it is authenticated.
+type arrival struct {
+	net.Conn
+	silent  func(net.Conn) bool
+	place   admission.Arrival
+	session atomic.Pointer[Session]
+}
+
+// Silent is for admission.
+func (a *arrival) Silent() bool { return a.silent(a.Conn) }
+
 // arrive lets a new connection stand in line, or refuses it.
 func (srv *Server) arrive(conn net.Conn) {
 	srv.accepted.Add(1)
-	a := &arrival{conn: conn, came: time.Now()}
-	displaced, err := srv.door.admit(a)
+	a := &arrival{Conn: conn, silent: srv.silent}
+	a.place = admission.Arrival{Peer: a, Came: time.Now()}
+	displaced, err := srv.door.Admit(&a.place)
 	if err != nil {
 		srv.turnAway(conn, err)
 		return
@@ -212,16 +230,17 @@ func (srv *Server) arrive(conn net.Conn) {
 }
 
 // displace closes a connection that lost its place, or waited for it too long.
-func (srv *Server) displace(a *arrival) {
+func (srv *Server) displace(place *admission.Arrival) {
+	a := place.Peer.(*arrival)
 	if s := a.session.Load(); s != nil {
 		s.abort(ErrTooManyHandshakes)
 		return
 	}
-	if a.begun.IsZero() {
-		srv.turnAway(a.conn, ErrTooManyHandshakes)
+	if !place.Began() {
+		srv.turnAway(a.Conn, ErrTooManyHandshakes)
 		return
 	}
-	_ = a.conn.Close() // Its handshake ends with that, and is counted then.
+	_ = a.Conn.Close() // Its handshake ends with that, and is counted then.
 }
 
 // turnAway closes a connection whose handshake has not begun.
@@ -245,25 +264,25 @@ func (srv *Server) tellRefused(remote net.Addr, reason error) {
 // startNext begins every handshake whose turn it is.
 func (srv *Server) startNext() {
 	for {
-		a, gone := srv.door.next()
+		next, gone := srv.door.Next()
 		for _, g := range gone {
 			srv.displace(g)
 		}
-		if a == nil {
+		if next == nil {
 			return
 		}
-		go srv.handshake(a)
+		go srv.handshake(next.Peer.(*arrival))
 	}
 }
 
 // handshake opens a session and, once it is authenticated, hands it to a fresh goroutine.
 func (srv *Server) handshake(a *arrival) {
 	o := srv.options()
-	deadline := a.came.Add(o.HandshakeTimeout)
+	deadline := a.place.Came.Add(o.HandshakeTimeout)
 	ctx, cancel := context.WithDeadlineCause(srv.ctx, deadline, ErrHandshakeTimeout)
 	s := &Session{
 		server:  srv,
-		socket:  socket{Conn: a.conn},
+		socket:  socket{Conn: a.Conn},
 		o:       o,
 		opening: &opening{arrival: a, deadline: deadline, cancel: cancel},
 	}
@@ -282,7 +301,7 @@ func (srv *Server) handshake(a *arrival) {
 		err = ErrServerClosed
 		return
 	}
-	_ = a.conn.SetDeadline(deadline) // A socket that fails here fails at the next read.
+	_ = a.Conn.SetDeadline(deadline) // A socket that fails here fails at the next read.
 	if err = s.open(ctx, o); err != nil {
 		return
 	}
@@ -293,7 +312,7 @@ func (srv *Server) handshake(a *arrival) {
 
 // opened gives back the place of a handshake that is over. It returns false if it had none any more.
 func (srv *Server) opened(a *arrival, completed bool) bool {
-	had := srv.door.opened(a, completed)
+	had := srv.door.Opened(&a.place, completed)
 	if had {
 		srv.startNext()
 	}
@@ -314,7 +333,7 @@ func (srv *Server) track(s *Session) bool {
 // ended tells whoever is to know that s is closed.
 func (srv *Server) ended(s *Session, cause error) {
 	defer srv.forget(s) // Even if a Handler ends the goroutine.
-	srv.door.ended()
+	srv.door.Ended()
 	if s.establishing {
 		srv.tellClosed(s, cause)
 	} else {

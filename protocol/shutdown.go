@@ -126,8 +126,8 @@ func (srv *Server) beginShutdown() []*Session {
 	for _, l := range listeners {
 		_ = l.Close() // Serve closes it again, and returns ErrServerClosed whatever this says.
 	}
-	for _, a := range srv.door.close() {
-		srv.turnAway(a.conn, ErrServerClosed)
+	for _, waiting := range srv.door.Close() {
+		srv.turnAway(waiting.Peer.(*arrival).Conn, ErrServerClosed)
 	}
 	return srv.open()
 }

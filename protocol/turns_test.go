@@ -38,10 +38,9 @@ func TestASlowMasterGivesAHandshakeEightTurnsInAll(t *testing.T) {
 				o := DefaultServerOptions()
 				o.MaxHandshakes = 1
 				l := newPipeListener()
-				srv := serve(t, l, h, o)
-				srv.door.mu.Lock()
-				srv.door.silent = func(net.Conn) bool { return false } // What the peer sent is not read yet.
-				srv.door.mu.Unlock()
+				serve(t, l, h, o, func(srv *Server) {
+					srv.silent = func(net.Conn) bool { return false } // What the peer sent is not read yet.
+				})
 				first, second := l.dialFrom("10.0.0.1"), l.dialFrom("10.0.0.2")
 				go func() { // Closes on conn:close, or whatever else comes.
 					_, _ = first.Read(make([]byte, 100))

@@ -1,4 +1,4 @@
-package protocol
+package admission
 
 import (
 	"cmp"
@@ -14,18 +14,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// come is a connection that only has an address.
-type come struct {
-	net.Conn
-	from   net.Addr
-	caller *caller
-}
-
-func (c *come) RemoteAddr() net.Addr { return c.from }
-
 // doorModel is what admission has to do, found by looking at everyone. Time passes only where a script says so.
 type doorModel struct {
-	door     admission
+	door     *Door
 	elapsed  time.Duration
 	waiting  []*caller       // in the order in which they came
 	flying   []*caller       // in the order in which their turns began
@@ -39,7 +30,7 @@ type doorModel struct {
 
 // caller is a connection as the model knows it.
 type caller struct {
-	*arrival
+	*Arrival
 	caller int // stands for its address; 0 is a transport without any
 	source string
 	since  time.Duration // when it came, or its turn began
@@ -47,7 +38,11 @@ type caller struct {
 	number int           // in the order of arrivals and turns
 	past   bool          // its turn is over
 	silent bool          // it is the peer that is slow
+	remote net.Addr
 }
+
+func (c *caller) RemoteAddr() net.Addr { return c.remote }
+func (c *caller) Silent() bool         { return c.silent }
 
 const (
 	modelTurn     = time.Hour
@@ -100,7 +95,8 @@ func (m *doorModel) arrive(t *rapid.T) {
 	case n > 4:
 		addr, c.source = &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("2001:db8::%d", n))}, "a network"
 	}
-	c.arrival = &arrival{conn: &come{from: addr, caller: c}, came: time.Now()}
+	c.remote = addr
+	c.Arrival = &Arrival{Peer: c, Came: time.Now()}
 	l := m.door.limits
 	var want error
 	var most int // of the sources from which someone waits, as many arrivals as that has that has most
@@ -109,18 +105,18 @@ func (m *doorModel) arrive(t *rapid.T) {
 	}
 	full := false
 	switch from := m.arrivalsFrom(c.source); {
-	case n > 0 && m.callersAt(n) >= l.perSource:
+	case n > 0 && m.callersAt(n) >= l.PerSource:
 		want = ErrTooManyFromSource
-	case len(m.waiting)+len(m.flying)+len(m.lost)+m.open >= l.sessions:
+	case len(m.waiting)+len(m.flying)+len(m.lost)+m.open >= l.Sessions:
 		if full = most >= from+2; !full {
 			want = ErrTooManySessions
 		}
-	case len(m.waiting) >= l.waiting:
+	case len(m.waiting) >= l.Waiting:
 		if full = most >= from+2; !full {
 			want = ErrTooManyHandshakes
 		}
 	}
-	displaced, err := m.door.admit(c.arrival)
+	displaced, err := m.door.Admit(c.Arrival)
 	if !errors.Is(err, want) || (displaced != nil) != full {
 		t.Fatalf("from %s: displaces %v, %v; want %t, %v", c.source, displaced, err, full, want)
 	}
@@ -134,9 +130,9 @@ func (m *doorModel) arrive(t *rapid.T) {
 }
 
 // displacedBy removes who lost its place in line: of any source that had as many arrivals, the one that came last.
-func (m *doorModel) displacedBy(t *rapid.T, displaced *arrival, arrivals int) {
+func (m *doorModel) displacedBy(t *rapid.T, displaced *Arrival, arrivals int) {
 	for i, w := range slices.Backward(m.waiting) {
-		if w.arrival != displaced {
+		if w.Arrival != displaced {
 			continue
 		}
 		if n := m.arrivalsFrom(w.source); n != arrivals {
@@ -153,10 +149,10 @@ func (m *doorModel) displacedBy(t *rapid.T, displaced *arrival, arrivals int) {
 	t.Fatal("displaced is one that does not wait")
 }
 
-// next is admission.next.
-func (m *doorModel) next() (next *caller, gone []*arrival) {
+// next is Door.Next.
+func (m *doorModel) next() (next *caller, gone []*Arrival) {
 	for len(m.waiting) > 0 && m.elapsed-m.waiting[0].since >= modelPatience {
-		gone = append(gone, m.waiting[0].arrival)
+		gone = append(gone, m.waiting[0].Arrival)
 		m.waiting = m.waiting[1:]
 		m.outcomes["waited too long"] = true
 	}
@@ -180,7 +176,7 @@ func (m *doorModel) next() (next *caller, gone []*arrival) {
 				turns = append(turns, f)
 			}
 		}
-		if len(turns) < m.door.limits.handshakes {
+		if len(turns) < m.door.limits.Handshakes {
 			return next, gone
 		}
 		longest := turns[0]
@@ -198,13 +194,13 @@ func (m *doorModel) next() (next *caller, gone []*arrival) {
 			return nil, gone
 		case ours:
 			again("another turn, as it waits for this side")
-		case past < m.door.limits.slow:
+		case past < m.door.limits.Slow:
 			longest.past = true
 			m.outcomes["turn over"] = true
 		case slow == nil:
 			again("another turn, as there is no other place")
 		default:
-			gone = append(gone, slow.arrival)
+			gone = append(gone, slow.Arrival)
 			drop(slow)
 			m.lost = append(m.lost, slow)
 			longest.past = longest != slow
@@ -213,7 +209,7 @@ func (m *doorModel) next() (next *caller, gone []*arrival) {
 	}
 }
 
-// turn is admission.turn.
+// turn is Door.turn.
 func (m *doorModel) turn() time.Duration {
 	lately := 0
 	for _, at := range m.done {
@@ -228,7 +224,7 @@ func (m *doorModel) turn() time.Duration {
 	return modelTurn
 }
 
-// slowest is admission.slowest.
+// slowest is Door.slowest.
 func (m *doorModel) slowest(longest *caller, source string) (slow *caller) {
 	most := m.flyingFrom(source) + 1
 	for _, f := range m.flying {
@@ -242,14 +238,14 @@ func (m *doorModel) slowest(longest *caller, source string) (slow *caller) {
 func (m *doorModel) begin(t *rapid.T) {
 	for {
 		want, wantGone := m.next()
-		got, gone := m.door.next()
+		got, gone := m.door.Next()
 		if !slices.Equal(gone, wantGone) {
 			t.Fatalf("%d have to go, want %d", len(gone), len(wantGone))
 		}
 		if want == nil && got == nil {
 			return
 		}
-		if want == nil || got != want.arrival {
+		if want == nil || got != want.Arrival {
 			t.Fatalf("the turn is of %v, want %v", got, want)
 		}
 		m.waiting = slices.DeleteFunc(m.waiting, func(c *caller) bool { return c == want })
@@ -270,7 +266,7 @@ func (m *doorModel) finish(t *rapid.T) {
 	had := slices.ContainsFunc(m.flying, isIt)
 	m.flying, m.lost = slices.DeleteFunc(m.flying, isIt), slices.DeleteFunc(m.lost, isIt)
 	completed := rapid.Bool().Draw(t, "completed")
-	if m.door.opened(c.arrival, completed) != had {
+	if m.door.Opened(c.Arrival, completed) != had {
 		t.Fatalf("that it had a place is not %t", had)
 	}
 	if had && completed {
@@ -278,7 +274,7 @@ func (m *doorModel) finish(t *rapid.T) {
 		m.open++
 		return
 	}
-	m.door.ended()
+	m.door.Ended()
 }
 
 // pass lets time pass, by making everyone older.
@@ -288,13 +284,13 @@ func (m *doorModel) pass(d time.Duration) {
 		m.door.done[i] = m.door.done[i].Add(-d)
 	}
 	for _, c := range slices.Concat(m.waiting, m.flying) {
-		c.came, c.arrival.begun, c.arrival.since = c.came.Add(-d), c.arrival.begun.Add(-d), c.arrival.since.Add(-d)
+		c.Came, c.Arrival.begun, c.Arrival.since = c.Came.Add(-d), c.Arrival.begun.Add(-d), c.Arrival.since.Add(-d)
 	}
 }
 
 // check compares the books.
 func (m *doorModel) check(t *rapid.T) {
-	handshaking, waiting := m.door.counts()
+	handshaking, waiting := m.door.Counts()
 	want := fmt.Sprint(len(m.waiting)+len(m.flying)+len(m.lost)+m.open, len(m.flying), len(m.waiting))
 	if got := fmt.Sprint(m.door.sessions, handshaking, waiting); got != want {
 		t.Fatalf("sessions, handshaking, waiting: %s, want %s", got, want)
@@ -319,7 +315,7 @@ func (m *doorModel) check(t *rapid.T) {
 	if len(m.door.sources) != len(addressed) {
 		t.Fatalf("%d sources are remembered, %d have connections", len(m.door.sources), len(addressed))
 	}
-	if l := m.door.limits; waiting > l.waiting || m.door.now.Len() > l.handshakes || m.door.past.Len() > l.slow {
+	if l := m.door.limits; waiting > l.Waiting || m.door.now.Len() > l.Handshakes || m.door.past.Len() > l.Slow {
 		t.Fatalf("over a limit: %d wait, %d have the turn, %d had it", waiting, m.door.now.Len(), m.door.past.Len())
 	}
 }
@@ -329,13 +325,13 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 	outcomes := make(map[string]bool)
 	script := func(t *rapid.T) {
 		m := &doorModel{outcomes: outcomes, served: make(map[string]int)}
-		o := DefaultServerOptions()
-		o.MaxHandshakes, o.MaxSlowHandshakes = rapid.IntRange(1, 3).Draw(t, "handshakes"), rapid.IntRange(0, 4).Draw(t, "slow")
-		o.MaxWaiting = rapid.IntRange(1, 6).Draw(t, "waiting")
-		o.MaxSessions, o.MaxHandshakesPerSource = rapid.IntRange(1, 16).Draw(t, "sessions"), rapid.IntRange(1, 6).Draw(t, "per source")
-		o.HandshakeTurn, o.HandshakeTimeout = modelTurn, 2*modelPatience
-		m.door.again, m.door.silent = func() {}, func(c net.Conn) bool { return c.(*come).caller.silent }
-		m.door.configure(&o)
+		m.door = NewDoor(func() {})
+		m.door.Configure(Limits{
+			Handshakes: rapid.IntRange(1, 3).Draw(t, "handshakes"), Slow: rapid.IntRange(0, 4).Draw(t, "slow"),
+			Waiting:  rapid.IntRange(1, 6).Draw(t, "waiting"),
+			Sessions: rapid.IntRange(1, 16).Draw(t, "sessions"), PerSource: rapid.IntRange(1, 6).Draw(t, "per source"),
+			Turn: modelTurn, Patience: modelPatience,
+		})
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0:
@@ -345,7 +341,7 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 			case 2:
 				if m.open > 0 {
 					m.open--
-					m.door.ended()
+					m.door.Ended()
 				}
 			default:
 				m.arrive(t)
@@ -353,7 +349,7 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 			m.begin(t)
 			m.check(t)
 		}
-		if line := m.door.close(); len(line) != len(m.waiting) {
+		if line := m.door.Close(); len(line) != len(m.waiting) {
 			t.Fatalf("%d stood in line, want %d", len(line), len(m.waiting))
 		}
 		m.waiting = nil
