@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Why a connection is refused or sent away.
+// Why a connection is refused, or closed before it is authenticated.
 var (
 	ErrClosed            = errors.New("server closed")
 	ErrTooManySessions   = errors.New("too many sessions")
@@ -18,94 +18,95 @@ var (
 	ErrTooManyFromSource = errors.New("too many connections from this address waiting for authentication")
 )
 
-// Arrival is an accepted connection that is not authenticated yet.
+// Arrival is an accepted connection until it is authenticated. Its maker sets the exported fields.
 type Arrival struct {
 	Peer Peer
 	Came time.Time
 
-	address netip.Addr // invalid on a transport without any
-	from    *source
-	begun   time.Time // when its handshake began; zero while it waits
-	since   time.Time // when its turn began
-	turn    turn
-	number  uint64        // in the order in which they came
-	place   *list.Element // in the list of its turn
+	address netip.Addr // not valid on a transport without IP addresses
+	source  *source
+	stage   stage
+	began   time.Time     // when its handshake began; zero while it waits
+	since   time.Time     // when its turn began; a handshake can have several turns, one after the other
+	number  uint64        // counts arrivals and turns, so that they can be put in order
+	place   *list.Element // in the list of its stage
 }
 
 // Peer is the other side of a connection.
 type Peer interface {
 	RemoteAddr() net.Addr
-	// Silent reports whether the peer sent nothing that is not read yet. It must not block.
+	// Silent reports whether everything that the peer sent is read. It must not block.
 	Silent() bool
 }
 
 // Began reports whether Next has returned c.
-func (c *Arrival) Began() bool { return !c.begun.IsZero() }
+func (c *Arrival) Began() bool { return !c.began.IsZero() }
 
-// turn is what an arrival has of the handshakes that may be in flight.
-type turn uint8
+// stage is how far an arrival is. It never goes back.
+type stage uint8
 
 const (
-	turnAhead turn = iota // it waits in line, and nothing is read from it
-	turnNow               // its handshake is one of MaxHandshakes
-	turnPast              // its handshake is one of MaxSlowHandshakes, and keeps nobody waiting
-	turnOver              // it is authenticated, closed, or about to be
+	waits   stage = iota // nothing is read from it
+	hasTurn              // its handshake is one of Limits.Handshakes
+	isSlow               // its turn is over: its handshake is one of Limits.Slow, and keeps nobody waiting
+	isOver               // it is authenticated, closed, or about to be closed
 )
 
 // Door decides, before anything is spent on a connection, whether it is refused, waits or may begin its handshake
 // . Annex A of spec.md has the same as pseudo-code.
 type Door struct {
-	mu       sync.Mutex
-	closed   bool
-	limits   Limits
-	sessions int // connections open: waiting, handshaking or authenticated
-	sources  map[netip.Addr]*source
-	callers  map[netip.Addr]int // by address, those that are not authenticated
-	line     waitingLine        // turnAhead
-	now      list.List          // turnNow, in the order in which their turns began
-	past     list.List          // turnPast, in the order in which their turns ended
-	done     []time.Time        // when handshakes were completed lately, in order; no more than can be in flight, and one
-	again    func()             // called when time has changed who is next, or who has to go; wake is its timer
-	wake     *time.Timer
+	mu         sync.Mutex
+	closed     bool
+	limits     Limits
+	sessions   int // open connections, in whatever stage, and those that are authenticated
+	sources    map[netip.Addr]*source
+	perAddress map[netip.Addr]int // connections that are not authenticated
+	line       waitingLine        // of those that wait
+	turns      list.List          // of those that have a turn, in the order in which these turns began
+	slow       list.List          // of those that are slow, in the order in which they lost their turn
+	completed  []time.Time        // when the last handshakes were completed, oldest first; one more than can be in flight at most
+	changed    func()             // called when time alone has changed what Next returns
+	wake       *time.Timer        // calls changed
 }
 
-// NewDoor returns a door without limits: Configure comes first. again is called, on a goroutine of its own, when time
-// has changed what Next returns.
-func NewDoor(again func()) *Door {
-	return &Door{sources: make(map[netip.Addr]*source), callers: make(map[netip.Addr]int), line: newWaitingLine(), again: again}
+// NewDoor returns a door without limits: call Configure first. changed is called on a goroutine of its own when time
+// alone has changed what Next returns.
+func NewDoor(changed func()) *Door {
+	return &Door{sources: make(map[netip.Addr]*source), perAddress: make(map[netip.Addr]int), line: newWaitingLine(), changed: changed}
 }
 
-// maxTurns is how many whole turns a handshake has at most that waits for this side.
+// maxTurns is the most turns that a handshake gets because the master is slow.
 const maxTurns = 8
 
-// A turn is a part of a whole one, one of quickTurns, while fewer handshakes are in flight than were completed within
-// lateTurns whole ones: then it is the way to the peers that takes time, and to wait for them would keep a fleet far away
-// from coming back as soon as it could. A server that is slow completes fewer than it has in flight.
+// A turn is short, a quickTurns-th of a whole one, while fewer handshakes are in flight than were completed within the
+// last lateTurns whole turns. Then the network is what takes time, and to wait for it would keep a distant fleet from
+// coming back as soon as it could. A master that is slow itself completes fewer than it has in flight.
 const (
 	quickTurns = 5
 	lateTurns  = 4
 )
 
-// networkBits is how much of a global IPv6 address tells sources apart: the rest a host chooses as it likes (RFC 4291, section
-// 2.5.1). Private addresses are those of a cluster, whose nodes share a network and are given their addresses.
+// networkBits is how many bits of a global IPv6 address tell sources apart: a host can choose the others as it likes
+// (RFC 4291, section 2.5.1). Private addresses count whole: nodes of a cluster share a network, and do not choose.
 const networkBits = 64
 
-// Limits are those of a master's options.
+// Limits of a Door. The counts are a server's options MaxSessions, MaxHandshakes, MaxSlowHandshakes, MaxWaiting and
+// MaxHandshakesPerSource.
 type Limits struct {
 	Sessions, Handshakes, Slow, Waiting, PerSource int
-	// Turn is for how long a handshake keeps others waiting at most, Patience for how long a connection waits for its turn.
-	Turn, Patience time.Duration
+	Turn                                           time.Duration // the longest that a turn lasts while others wait
+	Patience                                       time.Duration // the longest that a connection waits for its turn
 }
 
-// Configure sets the limits. What is over a new limit already stays.
+// Configure sets the limits. Connections over a new limit stay.
 func (d *Door) Configure(l Limits) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.limits = l
 }
 
-// Admit puts c in line or returns why it is refused. displaced, if there is one, had its place and has to go. Whoever
-// called it then starts whatever Next returns.
+// Admit lets c wait for its turn, or returns why it is refused. The caller closes displaced, if that is not nil: c has its
+// place. Then it calls Next.
 func (d *Door) Admit(c *Arrival) (displaced *Arrival, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -114,7 +115,7 @@ func (d *Door) Admit(c *Arrival) (displaced *Arrival, err error) {
 	switch {
 	case d.closed:
 		return nil, ErrClosed
-	case d.callers[c.address] >= d.limits.PerSource:
+	case d.perAddress[c.address] >= d.limits.PerSource:
 		return nil, ErrTooManyFromSource
 	case d.sessions >= d.limits.Sessions:
 		err = ErrTooManySessions
@@ -129,16 +130,16 @@ func (d *Door) Admit(c *Arrival) (displaced *Arrival, err error) {
 	}
 	if c.address.IsValid() {
 		d.sources[from.network] = from
-		d.callers[c.address]++
+		d.perAddress[c.address]++
 	}
-	c.from = from
+	c.source = from
 	d.sessions++
 	d.line.push(c)
 	return displaced, nil
 }
 
-// Next returns the connection whose turn it is, or nil, and those that have to go: they waited for too long, or lost
-// their place to one whose turn it is.
+// Next returns the connection whose handshake begins now, or nil. The caller closes those in gone: they have waited for
+// too long, or lost their place to another.
 func (d *Door) Next() (c *Arrival, gone []*Arrival) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,29 +151,29 @@ func (d *Door) Next() (c *Arrival, gone []*Arrival) {
 	if c = d.line.first(); c == nil {
 		return nil, gone
 	}
-	displaced, free := d.freeTurn(now, c.from)
+	displaced, free := d.makeRoom(now, c.source)
 	gone = append(gone, displaced...)
 	if !free {
 		d.wakeAt(now)
 		return nil, gone
 	}
 	d.line.serve(c)
-	c.begun, c.since = now, now
-	c.turn, c.place = turnNow, d.now.PushBack(c)
+	c.began, c.since = now, now
+	c.stage, c.place = hasTurn, d.turns.PushBack(c)
 	return c, gone
 }
 
-// freeTurn makes sure that a turn is free for a connection from there, if one can be: it ends turns that have lasted for
-// long enough. Where no place is left for one more such handshake, another of them is displaced.
-func (d *Door) freeTurn(now time.Time, from *source) (displaced []*Arrival, free bool) {
-	for d.now.Len() >= d.limits.Handshakes {
-		longest := d.now.Front().Value.(*Arrival)
-		if now.Sub(longest.since) < d.turn(now) {
+// makeRoom ends turns that have lasted long enough, until one is free for a connection from that source, and reports
+// whether one is. Where there is no place for one more slow handshake, one is displaced.
+func (d *Door) makeRoom(now time.Time, from *source) (displaced []*Arrival, free bool) {
+	for d.turns.Len() >= d.limits.Handshakes {
+		longest := d.turns.Front().Value.(*Arrival)
+		if now.Sub(longest.since) < d.turnLength(now) {
 			return displaced, false
 		}
-		keeps := d.keepsTurn(now, longest, from)
-		if !keeps && d.past.Len() >= d.limits.Slow {
-			if slow := d.slowest(longest, from); slow != nil {
+		keeps := d.masterIsSlow(now, longest, from)
+		if !keeps && d.slow.Len() >= d.limits.Slow {
+			if slow := d.mostOf(longest, from); slow != nil {
 				d.leave(slow)
 				displaced = append(displaced, slow)
 			} else {
@@ -182,135 +183,135 @@ func (d *Door) freeTurn(now time.Time, from *source) (displaced []*Arrival, free
 		switch {
 		case keeps:
 			longest.since = now
-			d.now.MoveToBack(longest.place)
-		case longest.turn == turnNow:
-			d.now.Remove(longest.place)
-			longest.turn, longest.place = turnPast, d.past.PushBack(longest)
+			d.turns.MoveToBack(longest.place)
+		case longest.stage == hasTurn:
+			d.turns.Remove(longest.place)
+			longest.stage, longest.place = isSlow, d.slow.PushBack(longest)
 		}
 	}
 	return displaced, true
 }
 
-// turn returns for how long a handshake keeps others waiting just now.
-func (d *Door) turn(now time.Time) time.Duration {
-	for len(d.done) > 0 && now.Sub(d.done[0]) >= lateTurns*d.limits.Turn {
-		d.done = d.done[1:]
+// turnLength returns for how long a handshake keeps others waiting just now.
+func (d *Door) turnLength(now time.Time) time.Duration {
+	for len(d.completed) > 0 && now.Sub(d.completed[0]) >= lateTurns*d.limits.Turn {
+		d.completed = d.completed[1:]
 	}
-	if d.now.Len()+d.past.Len() < len(d.done) {
+	if d.turns.Len()+d.slow.Len() < len(d.completed) {
 		return d.limits.Turn / quickTurns
 	}
 	return d.limits.Turn
 }
 
-// keepsTurn reports whether a handshake whose turn is over has another one, as it waits for this side: to begin more
-// handshakes instead would end in none of them being done in time. Nobody can keep a turn for long by sending what is not
-// read, nor for more connections than the source has that waits.
-func (d *Door) keepsTurn(now time.Time, c *Arrival, from *source) bool {
-	return now.Sub(c.begun) < maxTurns*d.limits.Turn && c.from.begun <= from.begun+1 && !c.Peer.Silent()
+// masterIsSlow reports whether c, whose turn is over, waits for this side and so gets another turn: a slow master that
+// began more handshakes instead would finish none in time. A peer that sends what is never read gains maxTurns at most,
+// and for no more connections than the source that waits has, and one.
+func (d *Door) masterIsSlow(now time.Time, c *Arrival, from *source) bool {
+	return now.Sub(c.began) < maxTurns*d.limits.Turn && c.source.inFlight <= from.inFlight+1 && !c.Peer.Silent()
 }
 
-// slowest returns, of the handshakes whose turn is over, longest among them, the first one of the source that has most
-// handshakes in flight, if that has at least two more than from. Who comes alone is never displaced.
-func (d *Door) slowest(longest *Arrival, from *source) (slow *Arrival) {
-	most := from.begun + 1
-	for e := d.past.Front(); e != nil; e = e.Next() {
-		if c := e.Value.(*Arrival); c.from.begun > most {
-			slow, most = c, c.from.begun
+// mostOf returns the handshake to displace for one from that source, or nil. Of the slow ones, and longest, it is the first
+// of the source with the most in flight, if that has at least two more than from: so a single one is never displaced.
+func (d *Door) mostOf(longest *Arrival, from *source) (slow *Arrival) {
+	most := from.inFlight + 1
+	for e := d.slow.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*Arrival); c.source.inFlight > most {
+			slow, most = c, c.source.inFlight
 		}
 	}
-	if longest.from.begun > most {
+	if longest.source.inFlight > most {
 		return longest
 	}
 	return slow
 }
 
-// wakeAt sets the timer to when a turn is over, or a connection has waited for too long, whichever is first.
+// wakeAt sets the timer to when the oldest turn ends, or the oldest connection has waited for too long.
 func (d *Door) wakeAt(now time.Time) {
 	wait := min(
 		d.line.oldest().Came.Add(d.limits.Patience).Sub(now),
-		d.now.Front().Value.(*Arrival).since.Add(d.turn(now)).Sub(now),
+		d.turns.Front().Value.(*Arrival).since.Add(d.turnLength(now)).Sub(now),
 	)
 	if d.wake == nil {
-		d.wake = time.AfterFunc(wait, d.again)
+		d.wake = time.AfterFunc(wait, d.changed)
 		return
 	}
 	d.wake.Reset(wait)
 }
 
-// Opened is called for each connection that Next returned: its handshake is over, and may have been completed. It returns
-// false if it had lost its place before.
+// Opened is called when the handshake of a connection that Next returned is over, completed or not. It returns false if
+// the connection had lost its place before.
 func (d *Door) Opened(c *Arrival, completed bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	had := c.turn != turnOver
+	had := c.stage != isOver
 	d.leave(c)
 	if had && completed {
-		if len(d.done) > d.limits.Handshakes+d.limits.Slow {
-			d.done = d.done[1:]
+		if len(d.completed) > d.limits.Handshakes+d.limits.Slow {
+			d.completed = d.completed[1:]
 		}
-		d.done = append(d.done, time.Now())
+		d.completed = append(d.completed, time.Now())
 	}
 	return had
 }
 
-// sendAway takes out of line a connection that is to be closed.
+// sendAway removes a connection that waits and is to be closed. Called with mu held.
 func (d *Door) sendAway(c *Arrival) {
 	d.sessions--
 	d.leave(c)
 }
 
-// leave takes c out of what is not authenticated, unless it is out already. Called with mu held.
+// leave ends that c counts as not authenticated. It may be called again. Called with mu held.
 func (d *Door) leave(c *Arrival) {
-	switch c.turn {
-	case turnOver:
+	switch c.stage {
+	case isOver:
 		return
-	case turnAhead:
+	case waits:
 		d.line.remove(c)
-	case turnNow:
-		d.now.Remove(c.place)
-	case turnPast:
-		d.past.Remove(c.place)
+	case hasTurn:
+		d.turns.Remove(c.place)
+	case isSlow:
+		d.slow.Remove(c.place)
 	}
-	if c.turn != turnAhead {
-		c.from.begun--
-		d.line.rank(c.from)
+	if c.stage != waits {
+		c.source.inFlight--
+		d.line.rank(c.source)
 	}
-	c.turn, c.place = turnOver, nil
-	if c.from.arrivals() == 0 {
-		delete(d.sources, c.from.network)
+	c.stage, c.place = isOver, nil
+	if c.source.arrivals() == 0 {
+		delete(d.sources, c.source.network)
 	}
-	if d.callers[c.address]--; d.callers[c.address] <= 0 {
-		delete(d.callers, c.address)
+	if d.perAddress[c.address]--; d.perAddress[c.address] <= 0 {
+		delete(d.perAddress, c.address)
 	}
 }
 
-// Ended is called once for each connection that Next returned: it is closed.
+// Ended is called once for each connection that Next returned, when it is closed.
 func (d *Door) Ended() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sessions--
 }
 
-// Close refuses everyone from now on and returns those who stood in line.
-func (d *Door) Close() (line []*Arrival) {
+// Close refuses every connection from now on, and returns those that wait.
+func (d *Door) Close() (waiting []*Arrival) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
 	for c := d.line.oldest(); c != nil; c = d.line.oldest() {
 		d.sendAway(c)
-		line = append(line, c)
+		waiting = append(waiting, c)
 	}
 	if d.wake != nil {
 		d.wake.Stop()
 	}
-	return line
+	return waiting
 }
 
 // Counts returns how many handshakes are in flight, and how many connections wait.
 func (d *Door) Counts() (handshaking, waiting int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.now.Len() + d.past.Len(), d.line.len()
+	return d.turns.Len() + d.slow.Len(), d.line.len()
 }
 
 // sourceOf returns the source that an address belongs to; called with mu held.
@@ -326,7 +327,7 @@ func (d *Door) sourceOf(address netip.Addr) *source {
 	return &source{network: network}
 }
 
-// addressOf returns the IP address of a peer, however it is written, or an invalid one.
+// addressOf returns the IP address of a peer, in one form of several, or one that is not valid if it has none.
 func addressOf(remote net.Addr) netip.Addr {
 	if r, ok := remote.(interface{ AddrPort() netip.AddrPort }); ok {
 		return r.AddrPort().Addr().Unmap().WithZone("")

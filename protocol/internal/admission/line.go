@@ -7,25 +7,25 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol/internal/ranking"
 )
 
-// source is where arrivals come from: an IP address, the network of a global IPv6 address, or, on a transport without any,
-// one connection.
+// source is where arrivals come from: an IP address, the network of a global IPv6 address, or, on a transport without IP
+// addresses, one connection.
 type source struct {
 	network        netip.Addr
 	waiting        []*Arrival // in the order in which they came
-	begun          int        // handshakes in flight
-	served         uint64     // what the line had counted when it last gave a turn to one of them
-	inNext, inMost int32      // its places in the rankings of the line
+	inFlight       int        // handshakes in flight
+	served         uint64     // the number of the last turn that one of them was given; 0 if none
+	inNext, inMost int32      // its places in the rankings of waitingLine
 }
 
 // arrivals counts what came from the source and is not authenticated yet.
-func (s *source) arrivals() int { return len(s.waiting) + s.begun }
+func (s *source) arrivals() int { return len(s.waiting) + s.inFlight }
 
-// waitingLine is where connections wait for their turn. Whatever is asked of it takes a time that hardly grows with its length:
-// a fleet that comes back fills it.
+// waitingLine holds the connections that wait for their turn. No method takes more than logarithmic time: a fleet that
+// comes back fills the line.
 type waitingLine struct {
-	all  list.List // in the order in which they came
-	came uint64    // counts those who came, and turns
-	// next and most rank the sources from which someone waits: by who is next, and by who has most to give away.
+	all   list.List // in the order in which they came
+	count uint64    // of arrivals and turns
+	// next and most rank the sources from which connections wait: by whose turn is next, and by who has the most arrivals.
 	next, most ranking.Ranking[*source]
 }
 
@@ -33,8 +33,8 @@ func newWaitingLine() waitingLine {
 	return waitingLine{
 		next: ranking.Ranking[*source]{
 			Before: func(a, b *source) bool {
-				if a.begun != b.begun {
-					return a.begun < b.begun
+				if a.inFlight != b.inFlight {
+					return a.inFlight < b.inFlight
 				}
 				return max(a.served, a.waiting[0].number) < max(b.served, b.waiting[0].number)
 			},
@@ -57,9 +57,9 @@ func (l *waitingLine) oldest() *Arrival {
 	return nil
 }
 
-// first returns the connection whose turn is next, or nil: it is of a source with the fewest handshakes in flight, and
-// of these the one whose last turn, if it had one since, or whose first connection is longest ago. So a source that has many
-// keeps only itself waiting, however soon it gives its turns back.
+// first returns the connection whose turn is next, or nil. It is the oldest of the source with the fewest handshakes in
+// flight; of several such sources, of the one for which the last turn, or the arrival of its oldest connection if that is
+// later, is longest ago. So a source with many connections keeps only itself waiting, however short its turns are.
 func (l *waitingLine) first() *Arrival {
 	if s := l.next.First(); s != nil {
 		return s.waiting[0]
@@ -67,8 +67,8 @@ func (l *waitingLine) first() *Arrival {
 	return nil
 }
 
-// spare returns the connection that came last of the source that has most arrivals, if that has at least two more than
-// from. Who comes alone is nobody's spare.
+// spare returns the connection to displace for one from that source, or nil. It is the last to come of the source with
+// the most arrivals, if that has at least two more than from: so a single one is never displaced.
 func (l *waitingLine) spare(from *source) *Arrival {
 	if s := l.most.First(); s != nil && s.arrivals() >= from.arrivals()+2 {
 		return s.waiting[len(s.waiting)-1]
@@ -77,25 +77,25 @@ func (l *waitingLine) spare(from *source) *Arrival {
 }
 
 func (l *waitingLine) push(c *Arrival) {
-	l.came++
-	c.number, c.place = l.came, l.all.PushBack(c)
-	c.from.waiting = append(c.from.waiting, c)
-	l.rank(c.from)
+	l.count++
+	c.number, c.place = l.count, l.all.PushBack(c)
+	c.source.waiting = append(c.source.waiting, c)
+	l.rank(c.source)
 }
 
-// serve takes out the first connection of a source, which begins its handshake.
+// serve removes the oldest connection of a source, whose handshake begins.
 func (l *waitingLine) serve(c *Arrival) {
-	l.came++
-	c.from.served = l.came
-	c.from.begun++
+	l.count++
+	c.source.served = l.count
+	c.source.inFlight++
 	l.remove(c)
 }
 
-// remove takes out the first or the last connection of a source.
+// remove removes the oldest or the last connection of a source.
 func (l *waitingLine) remove(c *Arrival) {
 	l.all.Remove(c.place)
 	c.place = nil
-	if s := c.from; s.waiting[0] == c {
+	if s := c.source; s.waiting[0] == c {
 		s.waiting[0] = nil
 		s.waiting = s.waiting[1:]
 	} else {
@@ -103,10 +103,10 @@ func (l *waitingLine) remove(c *Arrival) {
 		s.waiting[last] = nil
 		s.waiting = s.waiting[:last]
 	}
-	l.rank(c.from)
+	l.rank(c.source)
 }
 
-// rank is called when what s is ranked by has changed.
+// rank updates both rankings after s has changed.
 func (l *waitingLine) rank(s *source) {
 	for _, r := range [...]*ranking.Ranking[*source]{&l.next, &l.most} {
 		if len(s.waiting) > 0 {

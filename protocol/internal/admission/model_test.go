@@ -209,7 +209,7 @@ func (m *doorModel) next() (next *caller, gone []*Arrival) {
 	}
 }
 
-// turn is Door.turn.
+// turn is Door.turnLength.
 func (m *doorModel) turn() time.Duration {
 	lately := 0
 	for _, at := range m.done {
@@ -224,7 +224,7 @@ func (m *doorModel) turn() time.Duration {
 	return modelTurn
 }
 
-// slowest is Door.slowest.
+// slowest is Door.mostOf.
 func (m *doorModel) slowest(longest *caller, source string) (slow *caller) {
 	most := m.flyingFrom(source) + 1
 	for _, f := range m.flying {
@@ -280,11 +280,11 @@ func (m *doorModel) finish(t *rapid.T) {
 // pass lets time pass, by making everyone older.
 func (m *doorModel) pass(d time.Duration) {
 	m.elapsed += d
-	for i := range m.door.done {
-		m.door.done[i] = m.door.done[i].Add(-d)
+	for i := range m.door.completed {
+		m.door.completed[i] = m.door.completed[i].Add(-d)
 	}
 	for _, c := range slices.Concat(m.waiting, m.flying) {
-		c.Came, c.Arrival.begun, c.Arrival.since = c.Came.Add(-d), c.Arrival.begun.Add(-d), c.Arrival.since.Add(-d)
+		c.Came, c.Arrival.began, c.Arrival.since = c.Came.Add(-d), c.Arrival.began.Add(-d), c.Arrival.since.Add(-d)
 	}
 }
 
@@ -297,10 +297,10 @@ func (m *doorModel) check(t *rapid.T) {
 	}
 	addressed, callers := make(map[string]bool), make(map[netip.Addr]int)
 	for _, c := range slices.Concat(m.waiting, m.flying) {
-		s := c.from
-		if s.arrivals() != m.arrivalsFrom(c.source) || s.begun != m.flyingFrom(c.source) {
+		s := c.Arrival.source
+		if s.arrivals() != m.arrivalsFrom(c.source) || s.inFlight != m.flyingFrom(c.source) {
 			t.Fatalf("the books of %v: %d and %d, want %d and %d",
-				c.source, s.arrivals(), s.begun, m.arrivalsFrom(c.source), m.flyingFrom(c.source))
+				c.source, s.arrivals(), s.inFlight, m.arrivalsFrom(c.source), m.flyingFrom(c.source))
 		}
 		if s.network.IsValid() {
 			if addressed[c.source] = true; m.door.sources[s.network] != s {
@@ -309,14 +309,14 @@ func (m *doorModel) check(t *rapid.T) {
 			callers[c.address] = m.callersAt(c.caller)
 		}
 	}
-	if !maps.Equal(m.door.callers, callers) {
-		t.Fatalf("from each address: %v, want %v", m.door.callers, callers)
+	if !maps.Equal(m.door.perAddress, callers) {
+		t.Fatalf("from each address: %v, want %v", m.door.perAddress, callers)
 	}
 	if len(m.door.sources) != len(addressed) {
 		t.Fatalf("%d sources are remembered, %d have connections", len(m.door.sources), len(addressed))
 	}
-	if l := m.door.limits; waiting > l.Waiting || m.door.now.Len() > l.Handshakes || m.door.past.Len() > l.Slow {
-		t.Fatalf("over a limit: %d wait, %d have the turn, %d had it", waiting, m.door.now.Len(), m.door.past.Len())
+	if l := m.door.limits; waiting > l.Waiting || m.door.turns.Len() > l.Handshakes || m.door.slow.Len() > l.Slow {
+		t.Fatalf("over a limit: %d wait, %d have the turn, %d had it", waiting, m.door.turns.Len(), m.door.slow.Len())
 	}
 }
 
