@@ -17,27 +17,27 @@ import (
 // Client is the refinery's side of one authenticated session. Make one with Handshake, then call Run.
 type Client struct {
 	socket socket
-	in     wire.Reader // its Conn is the socket, or the TLS connection that this is
+	in     wire.Reader // its Conn is the socket, or the TLS connection that the socket wraps
 	o      ClientOptions
 
 	deadline time.Time // of the opening
 
-	// writeMu makes one message at a time leave, whole.
+	// writeMu is held while a message is written, so that messages do not mix.
 	writeMu sync.Mutex
-	parted  bool // guarded by it: conn:close was sent
+	parted  bool // conn:close was sent; guarded by writeMu
 
 	mu       sync.Mutex
 	state    State
 	upstream string
-	cause    error // why this side ended the session, if it did
+	cause    error // why the session ended, or is ending; nil until then
 	running  bool
-	// unanswered counts the conn:alive sent and not answered: what comes beyond answers is the master's own.
+	// unanswered counts the conn:alive sent and not answered yet. One that comes when it is 0 is the master's own.
 	unanswered int
 	beat       *time.Timer
 }
 
-// Handshake runs the opening of the protocol over conn, which is dialed already and wrapped in TLS if that is wanted,
-// until the first upstream is granted and acknowledged. It closes conn on any error: ErrVersionRefused, ErrDenied,
+// Handshake runs the opening of the protocol over conn, which is dialed already and wrapped in TLS if that is wanted.
+// It returns once the first upstream is granted and acknowledged. It closes conn on any error: ErrVersionRefused, ErrDenied,
 // ErrPeerClosed, ErrHandshakeTimeout, a *ProtocolError, the error of OnUpstream, the cause of ctx, or the network's.
 func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, error) {
 	if err := o.Validate(); err != nil {
@@ -46,7 +46,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 	}
 	c := &Client{socket: socket{Conn: conn}, o: o, deadline: time.Now().Add(o.HandshakeTimeout)}
 	c.in = wire.Reader{Conn: &c.socket, Borrows: true}
-	_ = conn.SetDeadline(c.deadline) // A socket that fails here fails at the next read.
+	_ = conn.SetDeadline(c.deadline) // If this fails, so does the next read.
 	stop := context.AfterFunc(ctx, func() { _ = closeBelowTLS(conn) })
 	err := c.open()
 	if !stop() {
@@ -64,7 +64,7 @@ func Handshake(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, er
 	return c, nil
 }
 
-// open is the refinery's part of.
+// open does the refinery's part of the opening.
 func (c *Client) open() error {
 	if over, ok := c.socket.Conn.(*tls.Conn); ok {
 		if err := over.Handshake(); err != nil {
@@ -72,7 +72,7 @@ func (c *Client) open() error {
 		}
 		c.in.Conn = over
 	}
-	if err := c.turn(wire.AppendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
+	if err := c.sendInTurn(wire.AppendEstablish(nil, c.o.ID, c.o.Version, c.o.Type), StateEstablishing); err != nil {
 		return err
 	}
 	m, err := c.take()
@@ -83,7 +83,7 @@ func (c *Client) open() error {
 		return ErrVersionRefused
 	}
 	c.state = StateAuthenticating
-	if err := c.turn(wire.AppendAuthStart(nil, c.o.Certificate), StateVerifying); err != nil {
+	if err := c.sendInTurn(wire.AppendAuthStart(nil, c.o.Certificate), StateVerifying); err != nil {
 		return err
 	}
 	if m, err = c.take(); err != nil {
@@ -113,8 +113,8 @@ func (c *Client) open() error {
 	return c.sendOpening(wire.AuthAck)
 }
 
-// turn sends a message of the opening, unless the master did not wait for it.
-func (c *Client) turn(message []byte, next State) error {
+// sendInTurn enters the next state and sends a message of the opening. It fails if the master sent something before it.
+func (c *Client) sendInTurn(message []byte, next State) error {
 	if err := c.ahead(); err != nil {
 		return err
 	}
@@ -122,12 +122,12 @@ func (c *Client) turn(message []byte, next State) error {
 	return c.sendOpening(message)
 }
 
-// ahead returns nil unless the master sent something ahead of its turn. TLS has no other way to look at what it
-// holds than a read that must not wait.
+// ahead returns an error if the master sent something ahead of its turn. With TLS the only way to see what it
+// buffers is a read whose deadline has passed.
 func (c *Client) ahead() error {
 	if _, ok := c.in.Conn.(*tls.Conn); ok {
 		_ = c.socket.SetReadDeadline(time.Unix(1, 0))
-		defer func() { _ = c.socket.SetReadDeadline(c.deadline) }() // Where that fails, so does the next read.
+		defer func() { _ = c.socket.SetReadDeadline(c.deadline) }() // If this fails, so does the next read.
 	}
 	return ahead(&c.in, &c.socket, c.state)
 }
@@ -144,7 +144,7 @@ func (c *Client) write(message []byte) error {
 	return err
 }
 
-// received tells the hook, if there is one, of a message that was read.
+// received passes a message that was read to the OnMessage hook, if there is one.
 func (c *Client) received(m *wire.Message) {
 	if c.o.OnMessage != nil {
 		c.o.OnMessage(TracedMessage{Code: m.Code.String(), Bytes: int(m.Size)})
@@ -161,8 +161,8 @@ func (c *Client) take() (*wire.Message, error) {
 	return m, refineryTakes.check(c.state, m.Code)
 }
 
-// granted takes over the upstream of an auth:ack; acknowledging it is the caller's. After an error of OnUpstream the
-// state is StateClosing, and conn:close is the caller's to send.
+// granted takes over the upstream of an auth:ack. The caller then acknowledges it; after an error of OnUpstream the state
+// is StateClosing, and the caller sends conn:close instead.
 func (c *Client) granted(m *wire.Message) error {
 	if err := m.CheckGrant(); err != nil {
 		return err
@@ -189,8 +189,8 @@ func (c *Client) Upstream() string {
 
 // Run keeps the session alive and follows new upstreams until the session ends, and returns why: ErrPeerClosed,
 // ErrAliveTimeout, ErrSessionClosed after Close, a *ProtocolError, the error of OnUpstream, a *PanicError if Load or
-// OnMessage panicked at a heartbeat, or the network's. When ctx
-// ends it sends conn:close and returns ctx's cause. The connection is closed when it returns. It may be called once.
+// OnMessage panicked at a heartbeat, or the network's. When ctx ends it sends conn:close and returns ctx's cause. It closes
+// the connection before it returns. It may be called once.
 func (c *Client) Run(ctx context.Context) error {
 	c.mu.Lock()
 	if c.running {
@@ -231,11 +231,11 @@ func (c *Client) pause() time.Duration {
 	return c.o.AliveInterval - j + rand.N(2*j+1)
 }
 
-// converse reads and handles messages until the session ends. The read deadline is moved only when it has passed, not
-// with every message.
+// converse reads and handles messages until the session ends. The read deadline is moved once it
+// has passed, not with every message.
 func (c *Client) converse() error {
 	seen := time.Now()
-	for c.await(seen.Add(c.o.AliveTimeout)) {
+	for c.setReadDeadline(seen.Add(c.o.AliveTimeout)) {
 		m, err := c.in.Next(c.o.MaxMessageBytes)
 		for ; err == nil; m, err = c.in.Next(c.o.MaxMessageBytes) {
 			seen = time.Now()
@@ -254,14 +254,14 @@ func (c *Client) converse() error {
 	return nil
 }
 
-// await sets the read deadline; false if this side is ending the session.
-func (c *Client) await(due time.Time) bool {
+// setReadDeadline returns false if this side is ending the session.
+func (c *Client) setReadDeadline(due time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
 		return false
 	}
-	_ = c.socket.SetReadDeadline(due) // A socket that fails here fails at the next read.
+	_ = c.socket.SetReadDeadline(due) // If this fails, so does the next read.
 	return true
 }
 
@@ -291,8 +291,8 @@ func (c *Client) handle(m *wire.Message) error {
 	return c.send(wire.AuthAck)
 }
 
-// heartbeat sends conn:alive and sets the time of the next. A panic of a hook is Run's to return: nobody can recover from
-// it on the goroutine of a timer.
+// heartbeat sends conn:alive and sets the time of the next. Run returns a panic of a hook: on the
+// goroutine of a timer the program could not recover from it.
 func (c *Client) heartbeat() {
 	defer func() {
 		if v := recover(); v != nil {
@@ -323,8 +323,8 @@ func (c *Client) heartbeat() {
 	}
 }
 
-// send writes a message of the session, bounded by WriteTimeout. After conn:close it does nothing: conn:alive may
-// have been due before that.
+// send writes a message of the session, bounded by WriteTimeout. After conn:close it does nothing, as a
+// conn:alive may still be due.
 func (c *Client) send(message []byte) error { return c.say(message, false) }
 
 func (c *Client) say(message []byte, last bool) error {
@@ -334,17 +334,17 @@ func (c *Client) say(message []byte, last bool) error {
 		return nil
 	}
 	c.parted = last
-	_ = c.socket.SetWriteDeadline(time.Now().Add(c.o.WriteTimeout)) // A socket that fails here fails at the write.
+	_ = c.socket.SetWriteDeadline(time.Now().Add(c.o.WriteTimeout)) // If this fails, so does the write.
 	err := c.write(message)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrWriteTimeout
 	}
-	// TLS answers a request for new keys while it reads: with a deadline that has passed that would end the connection.
-	_ = c.socket.SetWriteDeadline(time.Time{}) // A socket that fails here fails at the next write.
+	// TLS answers a request for new keys while it reads; a write deadline that has passed would then end the connection.
+	_ = c.socket.SetWriteDeadline(time.Time{}) // If this fails, so does the next write.
 	return err
 }
 
-// goodbye sends conn:close and discards what comes until the master has closed, for a moment.
+// goodbye sends conn:close and discards what comes until the master closes, for closeLinger at most.
 func (c *Client) goodbye() error {
 	if err := c.say(wire.Close, true); err != nil {
 		return err
@@ -352,23 +352,23 @@ func (c *Client) goodbye() error {
 	hangUp(&c.socket)
 	if err := c.socket.SetReadDeadline(time.Now().Add(closeLinger)); err == nil {
 		c.in.Drain()
-	} // Else the connection is closed already, which is all that there was to wait for.
+	} // Else the connection is closed already, and there is nothing to wait for.
 	return nil
 }
 
-// end makes Run say conn:close and return cause. It returns false if that is the caller's to say: there is no Run.
-func (c *Client) end(cause error) (told bool) {
+// end makes Run send conn:close and return cause. It returns false if Run was not called: then the caller sends conn:close.
+func (c *Client) end(cause error) (running bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil {
 		return true
 	}
 	c.cause, c.state = cause, StateClosing
-	_ = c.socket.SetReadDeadline(time.Unix(1, 0)) // Wakes the reader; a closed socket needs no waking.
+	_ = c.socket.SetReadDeadline(time.Unix(1, 0)) // Wakes the reader. If this fails the socket is closed, which woke it.
 	return c.running
 }
 
-// fail makes Run return cause without another word.
+// fail makes Run return cause, without sending conn:close.
 func (c *Client) fail(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,24 +14,24 @@ import (
 // a reset.
 const closeLinger = time.Second
 
-// socket is the connection below TLS, or without TLS the connection itself. During a TLS handshake no more than flight
-// bytes are read between two writes.
+// socket is the connection below TLS, or the connection itself without TLS. During a TLS handshake it reads at most flight
+// bytes between two writes.
 type socket struct {
 	net.Conn
 	wait         waiting
-	flight, left int32 // flight is 0 outside of a TLS handshake
+	flight, left int32 // the bound, 0 outside of a TLS handshake, and how much of it is left
 	// ahead was read by await, before TLS asked for it.
 	ahead []byte
 }
 
-// waiting is what a read does when nothing has come.
+// waiting is what a read does when there is nothing to read.
 type waiting uint8
 
 const (
-	// waits is what sockets do.
+	// waits until something comes, as sockets do.
 	waits waiting = iota
-	// looks reads what the kernel holds and never waits: between a peer's message and the answer to it, to see whether
-	// anything came ahead of its turn.
+	// looks reads what the kernel holds and never waits. It serves to see, before a message is answered, whether anything
+	// came ahead of its turn.
 	looks
 	// rests reads what was read ahead and nothing else: see rest.go.
 	rests
@@ -40,7 +40,7 @@ const (
 // errFlight ends a TLS handshake whose peer sends more than ServerOptions.TLSFlightBytes at a time.
 var errFlight = errors.New("the peer sends more than TLSFlightBytes")
 
-// Read reads, or fails with os.ErrDeadlineExceeded where it would have to wait and must not: TLS can go on after that.
+// Read fails with os.ErrDeadlineExceeded where it would have to wait and must not. A tls.Conn can be read again after that.
 func (s *socket) Read(p []byte) (int, error) {
 	if len(s.ahead) > 0 {
 		n := copy(p, s.ahead)
@@ -71,15 +71,15 @@ func (s *socket) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// hangUp tells the peer that nothing more will come, where the transport can. Over TLS it closes the socket after closeLinger:
-// TLS would wait for five seconds for a peer that does not read, and for as long as that likes if the peer asked for new keys,
-// which are answered while reading.
+// hangUp closes this side's direction of the stream, where the transport can. Over TLS it also closes the socket after
+// closeLinger: TLS would wait for five seconds for a peer that does not read, and without end for one that asked for new
+// keys, which it answers while it reads.
 func hangUp(conn net.Conn) {
 	if s, ok := conn.(*socket); ok {
 		conn = s.Conn
 	}
 	if over, ok := conn.(*tls.Conn); ok {
-		below := over.NetConn() // Of over nothing is kept for so long.
+		below := over.NetConn() // So that the timer does not keep the TLS connection in memory.
 		time.AfterFunc(closeLinger, func() { _ = below.Close() })
 		go func() { _ = over.CloseWrite() }()
 		return
@@ -89,7 +89,7 @@ func hangUp(conn net.Conn) {
 	}
 }
 
-// closeBelowTLS closes the socket without a word of TLS, which would wait as hangUp says.
+// closeBelowTLS closes the socket without the closing message of TLS, for which TLS could wait as long as hangUp says.
 func closeBelowTLS(conn net.Conn) error {
 	if over, ok := conn.(*tls.Conn); ok {
 		conn = over.NetConn()
@@ -97,7 +97,7 @@ func closeBelowTLS(conn net.Conn) error {
 	return conn.Close()
 }
 
-// ahead returns nil if the peer has sent nothing but what was read. It looks at what is buffered here and, without
+// ahead returns an error if the peer has sent more than was read. It looks at what is buffered here and, without
 // waiting, at what the transport holds. Bytes ahead of their turn are a violation, unless they are conn:close.
 func ahead(in *wire.Reader, s *socket, state State) error {
 	if !in.Buffered() {

@@ -11,9 +11,9 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
-// What can end a session or a connection. Errors that come from the network are passed on as they are.
+// Why a session or a connection ended. Errors of the network are passed on unchanged.
 var (
-	// ErrProtocol holds (errors.Is) for every *ProtocolError.
+	// ErrProtocol matches every *ProtocolError (errors.Is).
 	ErrProtocol = errors.New("protocol violation")
 	// ErrPeerClosed: the peer sent conn:close, or closed its socket.
 	ErrPeerClosed = errors.New("closed by the peer")
@@ -35,7 +35,7 @@ var (
 	ErrNotAuthenticated = errors.New("session is not authenticated")
 	// ErrInvalidUpstream: an upstream longer than 1024 bytes or with characters that are not printable.
 	ErrInvalidUpstream = errors.New("upstream is longer than 1024 bytes or not printable")
-	// ErrTLS: the TLS handshake failed; it is wrapped together with the reason.
+	// ErrTLS: the TLS handshake failed. The error that wraps it wraps the reason too.
 	ErrTLS = errors.New("TLS handshake failed")
 
 	// ErrTooManySessions: MaxSessions connections are open already.
@@ -73,7 +73,7 @@ func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("%v in state %v: %s (%s)", ErrProtocol, e.State, e.Detail, e.Rule)
 }
 
-// Is makes errors.Is(err, ErrProtocol) hold.
+// Is makes errors.Is(err, ErrProtocol) true.
 func (e *ProtocolError) Is(target error) bool { return target == ErrProtocol }
 
 // PanicError is the cause of a session that ended because a Handler, or a hook in the options, panicked.
@@ -90,8 +90,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// readFailure turns the error of a read into what callers are promised: the end of the stream is the peer's closing,
-// wherever in a message it falls, and a violation says in which state it was noticed.
+// readFailure turns the error of a read into what callers are promised. The end of the stream, even within a message, means
+// that the peer closed it. A violation becomes a *ProtocolError, with the state in which it was noticed.
 func readFailure(err error, s State) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrPeerGone
@@ -102,7 +102,7 @@ func readFailure(err error, s State) error {
 	return err
 }
 
-// openingFailure is readFailure while the handshake's deadline holds.
+// openingFailure is readFailure during the handshake, whose deadline has its own error.
 func openingFailure(err error, s State) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrHandshakeTimeout

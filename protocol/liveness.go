@@ -9,30 +9,30 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol/internal/ranking"
 )
 
-// wakeGap is the least time between two looks at the sessions, so that many timeouts that fall close together cost one
-// wake-up. A timeout is noticed late by this much at most, never early.
+// wakeGap is the least time between two checks, so that many timeouts close together cost one wake-up. A timeout is
+// noticed this much late at most, and never early.
 const wakeGap = 50 * time.Millisecond
 
-// liveness ends the sessions of a server whose peers are silent, do not acknowledge or do not read: one timer for all of
-// them. A message read or written only stores a time. Each session stands in a queue under the earliest time at which
-// it could be overdue; when that time comes it is looked at, and mostly stands in line again.
+// liveness ends the sessions of a server whose peers are silent, do not acknowledge or do not read. It has one timer for
+// all of them: reading or writing a message only stores a time. Each session is queued by the earliest time at which it
+// could be overdue. At that time it is checked, and usually queued again.
 //
-// Times are durations since epoch, which is before the first of them: 0 means never.
+// Times are durations since epoch, which is before the first of them; 0 means never.
 type liveness struct {
 	epoch    time.Time
 	alive    atomic.Int64 // AliveTimeout, nanoseconds
 	write    atomic.Int64 // WriteTimeout, nanoseconds
 	writing  atomic.Int64 // writes in flight, over all sessions
-	watching atomic.Bool  // a look at them is due
+	watching atomic.Bool  // a check of the writes is scheduled
 
 	mu    sync.Mutex
 	queue ranking.Ranking[*Session]
 	timer *time.Timer
 	wake  time.Duration // when the timer fires; 0 if it is not set
-	last  time.Duration // when it last found a session whose time had come
+	last  time.Duration // when a session was last checked
 }
 
-// checkQueue is an empty queue of sessions, by when each is to be looked at.
+// checkQueue returns an empty queue of sessions, by when each is to be checked.
 func checkQueue() ranking.Ranking[*Session] {
 	return ranking.Ranking[*Session]{
 		Before: func(a, b *Session) bool { return a.checkAt < b.checkAt },
@@ -42,7 +42,7 @@ func checkQueue() ranking.Ranking[*Session] {
 
 func (l *liveness) now() time.Duration { return time.Since(l.epoch) }
 
-// configure sets the timeouts, for sessions that are already there too.
+// configure sets the timeouts, also for the sessions that there are.
 func (l *liveness) configure(o *ServerOptions) {
 	l.alive.Store(int64(o.AliveTimeout))
 	l.write.Store(int64(o.WriteTimeout))
@@ -81,8 +81,8 @@ func (l *liveness) count() int {
 	return l.queue.Len()
 }
 
-// writeBegins makes sure that someone looks at a write that may hang, within a fraction of its timeout. Writes
-// that follow each other share a look, and where there are none nothing wakes.
+// writeBegins makes sure that a write is checked for hanging, within a fraction of its timeout. Writes close
+// together share a check, and while there are no writes the timer does not fire for them.
 func (l *liveness) writeBegins() {
 	l.writing.Add(1)
 	if l.watching.Load() {
@@ -117,7 +117,7 @@ func (l *liveness) schedule(now time.Duration) {
 	l.timer.Reset(at - now)
 }
 
-// check looks at every session whose time has come, and at all of them while writes are in flight.
+// check checks every session whose time has come, and all that write.
 func (l *liveness) check() {
 	type verdict struct {
 		session *Session
@@ -130,7 +130,7 @@ func (l *liveness) check() {
 	if l.queue.Len() > 0 && l.queue.First().checkAt <= now {
 		l.last = now
 	}
-	l.watching.Store(false) // First: a write that begins after the next line asks for a look of its own.
+	l.watching.Store(false) // First: a write that begins after the next line then schedules a check of its own.
 	if l.writing.Load() > 0 {
 		l.watching.Store(true)
 		for _, s := range l.queue.Members {

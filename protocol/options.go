@@ -33,7 +33,7 @@ const (
 	DefaultMaxMessageBytes        = 64 << 10
 )
 
-// What the options may be at least and at most.
+// Least and greatest values of the options.
 const (
 	minPacketBytes  = 16
 	maxPacketBytes  = 1 << 20
@@ -52,42 +52,42 @@ type ServerOptions struct {
 	// HandshakeTimeout bounds everything from accepting a connection to the refinery's auth:ack: waiting for a turn,
 	// TLS, the protocol's handshake and the Handler's decisions. It is absolute, not per read.
 	HandshakeTimeout time.Duration
-	// HandshakeTurn is for how long a handshake in flight counts against MaxHandshakes. After it the handshake goes on, but
-	// keeps nobody waiting: peers that stall cost one of the MaxSlowHandshakes, and no turn. A handshake that is slow because
-	// the server is has another turn; one that is slow although the server is quick, as its peer is far away, has a fifth of it
-	// . It is an eighth of HandshakeTimeout at most.
+	// HandshakeTurn is how long a handshake counts against MaxHandshakes while other connections wait. After it the handshake
+	// goes on as one of MaxSlowHandshakes, so that a peer that stalls keeps nobody waiting. A handshake that waits for a slow
+	// server gets another turn. While the server is quick and its peers are far away, turns last a fifth of this. At
+	// most an eighth of HandshakeTimeout is used.
 	HandshakeTurn time.Duration
-	// AliveInterval is how often refineries are expected to send conn:alive. The refinery drives; the server uses it to
-	// check that AliveTimeout is longer.
+	// AliveInterval is how often refineries are expected to send conn:alive. The server only checks that
+	// AliveTimeout is longer.
 	AliveInterval time.Duration
 	// AliveTimeout is how long a refinery may be silent, and how long it may take to acknowledge a new upstream.
 	AliveTimeout time.Duration
 	// WriteTimeout bounds one write to an authenticated refinery.
 	WriteTimeout time.Duration
-	// DrainWindow is over how long Shutdown spreads the conn:close of many sessions, so that a fleet does not come back in
-	// one instant; 0 is at once.
+	// DrainWindow is the time over which Shutdown spreads the conn:close of many sessions, so that a fleet does not come back
+	// in one instant; 0 sends them all at once.
 	DrainWindow time.Duration
 
-	// MaxSessions bounds the connections open at a time, those waiting and handshaking included: for so many that are
-	// authenticated, add MaxWaiting, MaxHandshakes and MaxSlowHandshakes.
+	// MaxSessions bounds the open connections, including those that wait or are handshaking. To allow a number of authenticated
+	// sessions at all times, add MaxWaiting, MaxHandshakes and MaxSlowHandshakes to it.
 	MaxSessions int
-	// MaxHandshakes bounds the handshakes that have their turn. More connections wait before anything is read from them,
-	// so that a storm finishes the handshakes that it began. The source with the fewest handshakes in flight is next.
+	// MaxHandshakes bounds the handshakes that have a turn. Further connections wait, and nothing is read from them: so in a
+	// storm the handshakes that have begun are finished. The next turn goes to the source with the fewest handshakes in flight.
 	MaxHandshakes int
-	// MaxSlowHandshakes bounds the handshakes that go on after their turn. When there are as many, turns end no more; but a
-	// source that has several handshakes in flight makes room for another that has fewer.
+	// MaxSlowHandshakes bounds the handshakes that go on after their turn. When there are that many, turns do not end any
+	// more, unless a source with several handshakes in flight makes room for one with fewer.
 	MaxSlowHandshakes int
-	// MaxWaiting bounds the connections that wait for their turn. They cost little, unless what they send is left to the
-	// system to hold (SocketBytes): a fleet that comes back in one moment should fit. One more is closed at once, so that its
-	// refinery knows it must come back later; so is one that has waited for half of HandshakeTimeout. But a source
-	// that has several makes room for another that has fewer.
+	// MaxWaiting bounds the connections that wait for their turn. They cost little beyond what the system buffers for them
+	// (SocketBytes), so a whole fleet that comes back at once should fit. One connection more is closed at once, unless a
+	// source with several makes room for one with fewer; one that has waited for half of HandshakeTimeout is closed
+	// too. The refinery then knows that it must come back later.
 	MaxWaiting int
 	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking.
 	MaxHandshakesPerSource int
 
-	// SocketBytes bounds what the operating system holds of one TCP connection in each direction, so that a peer that
-	// sends and does not read is noticed soon, and costs little; 0 leaves it to the system, which may hold megabytes. Serve
-	// sets it on its listener, whose connections inherit it. Linux takes twice as much, for its own books.
+	// SocketBytes bounds what the operating system buffers of one TCP connection in each direction, so that a peer that sends
+	// and does not read is noticed soon and costs little. 0 leaves it to the system, which may buffer megabytes. Serve sets
+	// it on its listener, whose connections inherit it. Linux doubles it, for its own bookkeeping.
 	SocketBytes int
 	// PacketBytes is the most that one write, and with TLS one record, holds of a message.
 	PacketBytes int
@@ -98,21 +98,21 @@ type ServerOptions struct {
 	// auth:start, and after it.
 	EstablishBytes, AuthStartBytes, SessionBytes int
 
-	// OnRefused, if set, is told of every connection that ended before Handler.Establish was called for it: limits, TLS
-	// failures, violations, timeouts, peers that only looked whether the port is open. remote is nil for an Accept that
-	// failed and is tried again. It must not block.
+	// OnRefused, if set, is called for every connection that ended before Handler.Establish was called for it: limits, TLS
+	// failures, violations, timeouts, port scans and health checks. remote is nil for an Accept that failed and is tried
+	// again. It must not block.
 	OnRefused func(remote net.Addr, reason error)
-	// OnPanic, if set, is told of every panic of the Handler and of the hooks, whose session it ended. s is nil where there
-	// is none. Without it a panic is the cause given to Handler.Closed, and one of Handler.Closed itself or of OnRefused
-	// goes to the log package; so does one of OnPanic.
+	// OnPanic, if set, is called for every panic of the Handler and of the hooks. s is the session that it ended, or nil. Set
+	// or not, the panic is the cause given to Handler.Closed. Without OnPanic, a panic of Handler.Closed itself or of OnRefused
+	// goes to the log package; a panic of OnPanic always does.
 	OnPanic func(s *Session, err *PanicError)
-	// OnMessage, if set, is told of every message that was read or written whole, for tracing and metrics; before the
-	// message is checked, so that s has no ID yet when conn:establish is read. It must not block, and may be called from
-	// several goroutines, for one session too.
+	// OnMessage, if set, is called for every message that was read or written whole, for tracing and metrics. It is called
+	// before the message is checked, so s has no ID yet when conn:establish is read. It must not block. Several goroutines
+	// may call it at the same time, even for one session.
 	OnMessage func(s *Session, m TracedMessage)
 }
 
-// TracedMessage is what an OnMessage hook is told of a message: nothing of its payload.
+// TracedMessage describes a message to an OnMessage hook, without its payload.
 type TracedMessage struct {
 	Sent  bool   // by this side; else received
 	Code  string // as "conn:alive"
@@ -177,7 +177,7 @@ type ClientOptions struct {
 
 	// HandshakeTimeout bounds Handshake, the master's decisions included.
 	HandshakeTimeout time.Duration
-	// AliveInterval is the time between two conn:alive, give or take ten in a hundred.
+	// AliveInterval is the time between two conn:alive, with a jitter of 10 % either way.
 	AliveInterval time.Duration
 	// AliveTimeout is how long the master may be silent.
 	AliveTimeout time.Duration
@@ -189,14 +189,14 @@ type ClientOptions struct {
 	// MaxMessageBytes bounds a message of the master, <EOF> included.
 	MaxMessageBytes int
 
-	// OnUpstream, if set, is called with every upstream granted, the first included, before it is acknowledged. An error
-	// is not acknowledged but ends the session, and is what Handshake or Run returns.
+	// OnUpstream, if set, is called with every upstream granted, including the first, before it is acknowledged. If it returns
+	// an error, the upstream is not acknowledged: the session ends, and Handshake or Run returns the error.
 	OnUpstream func(upstream string) error
-	// Load, if set, is asked before each conn:alive for the status (at most 256 printable bytes) and the load (a decimal
-	// number from 0 to 1) to report; with ok false, or with values that are neither, conn:alive carries none.
+	// Load, if set, is called before each conn:alive. It returns the status (at most 256 printable bytes) and the load (a
+	// decimal number from 0 to 1) to report. If ok is false or a value is not valid, conn:alive reports nothing.
 	Load func() (status, load string, ok bool)
-	// OnMessage, if set, is told of every message that was read or written whole, for tracing and metrics. It must not
-	// block, and may be called from several goroutines.
+	// OnMessage, if set, is called for every message that was read or written whole, for tracing and metrics. It must not
+	// block. Several goroutines may call it at the same time.
 	OnMessage func(m TracedMessage)
 }
 
@@ -229,7 +229,7 @@ func (o ClientOptions) Validate() error {
 	)...)
 }
 
-// longestTimer bounds every timer, so that a point in time and some of them can be added up.
+// longestTimer bounds every timer, so that sums of some of them and a point in time do not overflow.
 const longestTimer = 365 * 24 * time.Hour
 
 func timer(name string, value time.Duration) error {
@@ -252,7 +252,7 @@ func timers(handshake, interval, timeout, write time.Duration) error {
 	return errors.Join(errs...)
 }
 
-// jitter is by how much an interval may be shorter or longer.
+// jitter returns by how much an interval may be shorter or longer.
 func jitter(interval time.Duration) time.Duration { return interval / 10 }
 
 func between(name string, value, least, most int) error {

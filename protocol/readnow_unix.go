@@ -38,9 +38,8 @@ func readNow(c net.Conn, p []byte) (n int, err error) {
 	return n, nil
 }
 
-// silent reports whether the kernel holds nothing of c that is not read yet, not even its end. It may be called while
-// another goroutine reads, to whom an error that this finds, a reset, then is the end. Of what is not a plain socket it
-// assumes that.
+// silent reports whether the kernel holds nothing of c to be read, not even the end of the stream. It may be called while
+// another goroutine reads. If c is not a plain socket it returns true.
 func silent(c net.Conn) bool {
 	raw, err := plainSocket(c)
 	if err != nil {
@@ -53,7 +52,7 @@ func silent(c net.Conn) bool {
 	return err == nil && failure == syscall.EAGAIN
 }
 
-// plainSocket returns what is below c, or os.ErrDeadlineExceeded if that is not just a socket.
+// plainSocket returns the socket of c, or os.ErrDeadlineExceeded if c is more than a socket.
 func plainSocket(c net.Conn) (syscall.RawConn, error) {
 	switch c := c.(type) {
 	// Only these: a type that embeds one of them may do more in its Read than the socket does.

@@ -96,7 +96,7 @@ func await(in *wire.Reader, s *socket) error {
 	s.ahead = idle[:n]
 	s.wait = rests
 	if n > 0 {
-		return nil // An error that came along comes again.
+		return nil // An error that came with it comes again.
 	}
 	return err
 }

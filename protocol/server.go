@@ -15,23 +15,23 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
-// Handler decides who is let in and is told what happens. The calls for one session never overlap and come from the
-// goroutine that reads it, so that a callback that blocks delays that session's heartbeats; calls for different
-// sessions do overlap. The context ends with the handshake's deadline, or with the session. A panic ends the session,
-// with a *PanicError as its cause. Whatever an error says, nothing of it reaches the peer.
+// Handler decides which nodes are let in, and learns what happens to them. The calls for one session never overlap. They
+// come from the goroutine that reads the session, so a call that blocks delays the heartbeats of that session; calls for
+// different sessions do overlap. The context ends with the handshake's deadline, or with the session. A panic ends the
+// session, with a *PanicError as its cause. The text of an error never reaches the peer.
 type Handler interface {
-	// Establish is asked when conn:establish was read. nil is answered with conn:startAuth, an error with conn:close. Which
-	// versions are accepted is for it to say.
+	// Establish is called when conn:establish was read. The server answers conn:startAuth if it returns nil, and conn:close
+	// if it returns an error. It decides which versions are accepted.
 	Establish(ctx context.Context, s *Session) error
-	// Authenticate is asked when auth:start was read. nil is answered with auth:ack and the upstream (at most 1024
-	// printable bytes), an error with auth:dec.
+	// Authenticate is called when auth:start was read. The server answers auth:ack with the upstream (at most 1024 printable
+	// bytes) if it returns nil, and auth:dec if it returns an error.
 	Authenticate(ctx context.Context, s *Session, certificate string) (upstream string, err error)
-	// Authenticated is told when the refinery acknowledged: only now is the session authenticated.
+	// Authenticated is called when the refinery has acknowledged its first upstream: only now is the session authenticated.
 	Authenticated(s *Session)
-	// Acknowledged is told when the refinery acknowledged a later upstream (Session.SetUpstream).
+	// Acknowledged is called when the refinery has acknowledged a later upstream (Session.SetUpstream).
 	Acknowledged(s *Session, upstream string)
-	// Closed is told exactly once for each session for which Establish was called. cause is the error of Establish or
-	// Authenticate, that given to Session.Close, ErrPeerClosed, ErrAliveTimeout, ErrAckTimeout, ErrWriteTimeout,
+	// Closed is called exactly once for each session for which Establish was called. cause is the error of Establish or
+	// Authenticate, that passed to Session.Close, ErrPeerClosed, ErrAliveTimeout, ErrAckTimeout, ErrWriteTimeout,
 	// ErrHandshakeTimeout, ErrServerClosed, ErrTooManyHandshakes, a *ProtocolError, a *PanicError, or the network's error.
 	Closed(s *Session, cause error)
 }
@@ -57,17 +57,17 @@ type Server struct {
 	drained   chan struct{}         // closed when the last session ended after that
 }
 
-// Stats is what a Server has now, and has seen since it was made.
+// Stats counts what a Server has now, and has seen since it was made.
 type Stats struct {
 	Sessions      int    // authenticated, or closing after it
 	Handshaking   int    // handshakes in flight
-	Waiting       int    // connections waiting for their turn
+	Waiting       int    // connections that wait for their handshake to begin
 	Accepted      uint64 // connections accepted
 	Authenticated uint64 // sessions that became authenticated
 	Refused       uint64 // connections that ended before Handler.Establish was called
 }
 
-// NewServer returns a server that asks h. It starts nothing: see Serve.
+// NewServer returns a server that lets h decide. It starts nothing: see Serve.
 func NewServer(h Handler, o ServerOptions) (*Server, error) {
 	if h == nil {
 		return nil, errors.New("a Handler is required")
@@ -103,8 +103,8 @@ func (srv *Server) apply(o *ServerOptions) {
 	srv.live.configure(o)
 }
 
-// Reconfigure replaces the options. AliveTimeout and WriteTimeout hold for live sessions at once; everything else for
-// connections whose handshake begins after it. Connections over a new limit stay. An error changes nothing.
+// Reconfigure replaces the options. AliveTimeout and WriteTimeout apply to live sessions at once, all others to connections
+// whose handshake begins later. Connections over a new limit stay. If it returns an error, nothing has changed.
 func (srv *Server) Reconfigure(o ServerOptions) error {
 	if err := o.Validate(); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (srv *Server) Reconfigure(o ServerOptions) error {
 	return nil
 }
 
-// Stats returns counts; they may be apart by what happens meanwhile.
+// Stats returns the counts. They are not taken at one instant, so they may differ by what happens meanwhile.
 func (srv *Server) Stats() Stats {
 	handshaking, waiting := srv.door.Counts()
 	return Stats{
@@ -127,10 +127,11 @@ func (srv *Server) Stats() Stats {
 	}
 }
 
-// Serve accepts connections from l until Shutdown or Close, and then returns ErrServerClosed. Accept errors that pass
-// (out of descriptors, say) are waited out; any other is returned. It closes l, and may be called for several listeners.
+// Serve accepts connections from l until Shutdown or Close, and then returns ErrServerClosed. After a
+// temporary Accept error, such as too many open files, it waits and tries again; any other error is returned. It closes l,
+// and may be called for several listeners.
 func (srv *Server) Serve(l net.Listener) error {
-	defer func() { _ = l.Close() }() // Nothing is accepted any more, whatever it says.
+	defer func() { _ = l.Close() }() // Nothing is accepted any more, whether or not it fails.
 	if !srv.listen(&l, true) {
 		return ErrServerClosed
 	}
@@ -152,7 +153,7 @@ func (srv *Server) Serve(l net.Listener) error {
 		if srv.isClosing() {
 			return ErrServerClosed
 		}
-		if !passing(err) {
+		if !temporary(err) {
 			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
 		}
 		srv.tellRefused(nil, err)
@@ -165,8 +166,8 @@ func (srv *Server) Serve(l net.Listener) error {
 	}
 }
 
-// passing reports whether an Accept may succeed later.
-func passing(err error) bool {
+// temporary reports whether Accept may succeed later.
+func temporary(err error) bool {
 	for _, e := range [...]error{
 		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET,
 	} {
@@ -178,7 +179,7 @@ func passing(err error) bool {
 	return ok && timeout.Timeout()
 }
 
-// listen adds l to, or removes it from, what Close closes. It returns false if the server is closing.
+// listen adds l to the listeners that Close closes, or removes it. It returns false if the server is closing.
 func (srv *Server) listen(l *net.Listener, add bool) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -210,10 +211,10 @@ type arrival struct {
 	session atomic.Pointer[Session]
 }
 
-// Silent is for admission.
+// Silent implements admission.Peer.
 func (a *arrival) Silent() bool { return a.silent(a.Conn) }
 
-// arrive lets a new connection stand in line, or refuses it.
+// arrive lets a new connection wait for its turn, or refuses it.
 func (srv *Server) arrive(conn net.Conn) {
 	srv.accepted.Add(1)
 	a := &arrival{Conn: conn, silent: srv.silent}
@@ -229,7 +230,7 @@ func (srv *Server) arrive(conn net.Conn) {
 	srv.startNext()
 }
 
-// displace closes a connection that lost its place, or waited for it too long.
+// displace closes a connection that lost its place to another, or waited too long for its turn.
 func (srv *Server) displace(place *admission.Arrival) {
 	a := place.Peer.(*arrival)
 	if s := a.session.Load(); s != nil {
@@ -240,7 +241,7 @@ func (srv *Server) displace(place *admission.Arrival) {
 		srv.turnAway(a.Conn, ErrTooManyHandshakes)
 		return
 	}
-	_ = a.Conn.Close() // Its handshake ends with that, and is counted then.
+	_ = a.Conn.Close() // This ends its handshake, which then counts it as refused.
 }
 
 // turnAway closes a connection whose handshake has not begun.
@@ -275,7 +276,7 @@ func (srv *Server) startNext() {
 	}
 }
 
-// handshake opens a session and, once it is authenticated, hands it to a fresh goroutine.
+// handshake opens a session and, once it is authenticated, starts a goroutine for the rest of its life.
 func (srv *Server) handshake(a *arrival) {
 	o := srv.options()
 	deadline := a.place.Came.Add(o.HandshakeTimeout)
@@ -288,7 +289,7 @@ func (srv *Server) handshake(a *arrival) {
 	}
 	s.in = wire.Reader{Conn: &s.socket, Borrows: true}
 	a.session.Store(s)
-	err := ErrSessionClosed // Stands if a Handler ends the goroutine.
+	err := ErrSessionClosed // Remains if a Handler ends the goroutine with runtime.Goexit.
 	defer func() {
 		panicked := recover()
 		cancel()
@@ -301,7 +302,7 @@ func (srv *Server) handshake(a *arrival) {
 		err = ErrServerClosed
 		return
 	}
-	_ = a.Conn.SetDeadline(deadline) // A socket that fails here fails at the next read.
+	_ = a.Conn.SetDeadline(deadline) // If this fails, so does the next read.
 	if err = s.open(ctx, o); err != nil {
 		return
 	}
@@ -310,7 +311,7 @@ func (srv *Server) handshake(a *arrival) {
 	go s.run(false)
 }
 
-// opened gives back the place of a handshake that is over. It returns false if it had none any more.
+// opened frees the place of a handshake that is over. It returns false if another connection was given it before.
 func (srv *Server) opened(a *arrival, completed bool) bool {
 	had := srv.door.Opened(&a.place, completed)
 	if had {
@@ -319,7 +320,7 @@ func (srv *Server) opened(a *arrival, completed bool) bool {
 	return had
 }
 
-// track adds s to what Shutdown ends. It returns false if that was called already.
+// track adds s to the sessions that Shutdown ends. It returns false if Shutdown or Close was called before.
 func (srv *Server) track(s *Session) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -330,9 +331,9 @@ func (srv *Server) track(s *Session) bool {
 	return true
 }
 
-// ended tells whoever is to know that s is closed.
+// ended is called once s is closed: it frees its place, and tells the Handler or OnRefused.
 func (srv *Server) ended(s *Session, cause error) {
-	defer srv.forget(s) // Even if a Handler ends the goroutine.
+	defer srv.forget(s) // Even if a Handler ends the goroutine with runtime.Goexit.
 	srv.door.Ended()
 	if s.establishing {
 		srv.tellClosed(s, cause)
@@ -341,7 +342,7 @@ func (srv *Server) ended(s *Session, cause error) {
 	}
 }
 
-// forget takes s out of what Shutdown waits for.
+// forget removes s from the sessions that Shutdown waits for.
 func (srv *Server) forget(s *Session) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -354,7 +355,7 @@ func (srv *Server) tellClosed(s *Session, cause error) {
 	srv.handler.Closed(s, cause)
 }
 
-// outlive, deferred, goes on after a panic of what was called, which is no session's cause any more.
+// outlive, deferred, recovers from a panic of a callback for which there is no session left to end.
 func (srv *Server) outlive(s *Session, called string) {
 	v := recover()
 	if v == nil {
@@ -366,7 +367,7 @@ func (srv *Server) outlive(s *Session, called string) {
 	}
 }
 
-// checkDrained is called with mu held.
+// checkDrained tells Shutdown when the last session has ended. Called with mu held.
 func (srv *Server) checkDrained() {
 	if len(srv.sessions) > 0 || !srv.isClosing() {
 		return

@@ -22,16 +22,16 @@ type Session struct {
 	in     wire.Reader // its Conn is the socket, or TLS over it
 	o      *ServerOptions
 
-	// Set before the Handler first sees the session, and then never again.
+	// Set before the Handler first sees the session, and never changed.
 	id, version, typ string
 
-	// Small fields stand together: a session has 480 bytes, for which the heap has a size.
+	// Field order keeps this struct at 480 bytes, an allocator size class. The next one has 512.
 	queueIndex   int32         // with checkAt guarded by liveness.mu
-	establishing bool          // as id: Establish was called, so Closed must be
-	state        State         // with what follows mu guarded by it
-	writing      bool          // the same; someone has the turn to write
-	parting      bool          // the same; conn:close was written, and the read deadline is the last
-	checkAt      time.Duration // when liveness looks at it next
+	establishing bool          // set once, as id: Establish was called, so Closed must be
+	state        State         // guarded by mu, as are the next two
+	writing      bool          // a goroutine is the writer: see becomeWriter
+	parting      bool          // conn:close was written, and the read deadline must not be moved again
+	checkAt      time.Duration // when liveness checks it next
 
 	mu         sync.Mutex
 	seen       time.Duration // when the last message was read
@@ -45,7 +45,7 @@ type Session struct {
 	tag        any
 }
 
-// opening is what a session needs during its handshake only.
+// opening holds what a session needs during its handshake only.
 type opening struct {
 	arrival      *arrival
 	deadline     time.Time
@@ -54,10 +54,10 @@ type opening struct {
 	certificates []*x509.Certificate // of the TLS peer; nil once the Handler has decided
 }
 
-// outbox holds what is to be written by whoever has the turn.
+// outbox holds what the writer has to write.
 type outbox struct {
 	upstream *string
-	alive    uint32 // answers owed
+	alive    uint32 // how many conn:alive are to be answered
 	close    bool
 }
 
@@ -67,7 +67,7 @@ type offer struct {
 	at       time.Duration
 }
 
-// report is what the refinery last said of itself with conn:alive.
+// report is what the refinery last reported with conn:alive.
 type report struct{ status, load string }
 
 // ID returns the node's id as announced: 1 to 253 bytes, printable. It is a claim, not an identity, until the Handler
@@ -126,23 +126,23 @@ func (s *Session) PeerCertificates() []*x509.Certificate {
 	return s.opening.certificates
 }
 
-// SetTag keeps a value of the Handler's with the session; Tag returns it.
+// SetTag stores a value of the Handler's choice with the session; Tag returns it.
 func (s *Session) SetTag(v any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tag = v
 }
 
-// Tag returns what SetTag was last given.
+// Tag returns the value of the last SetTag, or nil.
 func (s *Session) Tag() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tag
 }
 
-// SetUpstream sends the refinery a new upstream, of at most 1024 printable bytes. One is sent at a time: while the
-// refinery has not acknowledged it the latest of those that follow waits, and the others are dropped.
-// Handler.Acknowledged tells which was acknowledged. Errors: ErrNotAuthenticated, ErrInvalidUpstream.
+// SetUpstream sends the refinery a new upstream, of at most 1024 printable bytes. One is sent at a time: of
+// those set before the refinery has acknowledged it, only the latest is sent after it. Handler.Acknowledged is
+// called with each that was acknowledged. Errors: ErrNotAuthenticated, ErrInvalidUpstream.
 func (s *Session) SetUpstream(upstream string) error {
 	if !wire.ValidUpstream(upstream) {
 		return ErrInvalidUpstream
@@ -153,7 +153,7 @@ func (s *Session) SetUpstream(upstream string) error {
 		return ErrNotAuthenticated
 	}
 	s.out.upstream = &upstream
-	mine := s.takeTurn()
+	mine := s.becomeWriter()
 	s.mu.Unlock()
 	if mine {
 		go s.flush()
@@ -161,8 +161,8 @@ func (s *Session) SetUpstream(upstream string) error {
 	return nil
 }
 
-// Close ends the session: conn:close is sent, then the socket closed. It returns at once; Handler.Closed follows with
-// the cause of the first call, or ErrSessionClosed for nil.
+// Close ends the session: it sends conn:close, then closes the socket. It returns at once. Handler.Closed follows with the
+// cause of the first call, or ErrSessionClosed if that is nil.
 func (s *Session) Close(cause error) {
 	if s.beginClose(cause) {
 		go s.flush()
@@ -185,7 +185,7 @@ func (s *Session) beginClose(cause error) bool {
 		s.state = StateClosing
 		s.out = outbox{close: true}
 	}
-	mine := !early && s.takeTurn()
+	mine := !early && s.becomeWriter()
 	s.mu.Unlock()
 	if opening != nil {
 		opening.cancel()
@@ -196,7 +196,7 @@ func (s *Session) beginClose(cause error) bool {
 	return mine
 }
 
-// abort ends the session without a word.
+// abort closes the socket without sending conn:close.
 func (s *Session) abort(cause error) {
 	s.mu.Lock()
 	if s.cause == nil {
@@ -207,10 +207,10 @@ func (s *Session) abort(cause error) {
 	if opening != nil {
 		opening.cancel()
 	}
-	_ = s.socket.Close() // Wakes whoever reads or writes.
+	_ = s.socket.Close() // Ends the reads and writes in flight.
 }
 
-// expire ends a session that is overdue. Who is silent or does not read gets no conn:close.
+// expire ends a session that is overdue. A peer that is silent or does not read is sent no conn:close.
 func (s *Session) expire(cause error) {
 	if errors.Is(cause, ErrAckTimeout) {
 		s.Close(cause)
@@ -219,7 +219,7 @@ func (s *Session) expire(cause error) {
 	s.abort(cause)
 }
 
-// overdue returns when the session is to be looked at again, or why it has to end.
+// overdue returns when the session is to be checked again, or why it has to end.
 func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +233,7 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 		next = min(next, end)
 	}
 	if s.cause != nil {
-		return next, nil // Reading ends by closeLinger, so only a write can hang.
+		return next, nil // Reading ends after closeLinger, so only a write can hang.
 	}
 	if s.offered != nil {
 		if now >= s.offered.at+alive {
@@ -255,8 +255,9 @@ func (s *Session) writes() bool {
 	return s.writeStart != 0
 }
 
-// takeTurn makes the caller the one who writes, unless someone is. Called with mu held.
-func (s *Session) takeTurn() bool {
+// becomeWriter makes the caller the writer, and returns false if there is one already. Only the writer writes
+// to the connection, and flush gives that up again. Called with mu held.
+func (s *Session) becomeWriter() bool {
 	if s.writing {
 		return false
 	}
@@ -264,7 +265,7 @@ func (s *Session) takeTurn() bool {
 	return true
 }
 
-// flush writes what is in the outbox and gives the turn back. The caller has the turn.
+// flush writes what is in the outbox, until it is empty. The caller is the writer, and no longer when flush returns.
 func (s *Session) flush() {
 	for {
 		b, last := s.outgoing()
@@ -282,7 +283,8 @@ func (s *Session) flush() {
 	}
 }
 
-// outgoing returns the next message to write, or gives the turn back. After the last one the turn is never given back.
+// outgoing returns the next message to write; if there is none, the caller is the writer no longer. Nobody writes after the
+// last message.
 func (s *Session) outgoing() (b []byte, last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,7 +306,8 @@ func (s *Session) outgoing() (b []byte, last bool) {
 	return b, last
 }
 
-// farewell follows conn:close: the reading goroutine discards what comes until the peer closes, for a moment.
+// farewell is called after conn:close was written. The goroutine that reads then discards what comes until the peer closes,
+// for closeLinger at most.
 func (s *Session) farewell() {
 	hangUp(s.in.Conn)
 	s.mu.Lock()
@@ -315,10 +318,10 @@ func (s *Session) farewell() {
 		until = s.opening.deadline
 	}
 	s.parting = true
-	_ = s.socket.SetReadDeadline(until) // On a closed socket there is nothing to wait for.
+	_ = s.socket.SetReadDeadline(until) // If this fails the socket is closed, and there is nothing to wait for.
 }
 
-// write writes one message. The caller has the turn.
+// write writes one message. The caller is the writer.
 func (s *Session) write(message []byte) error {
 	l := &s.server.live
 	l.writeBegins()
@@ -330,14 +333,14 @@ func (s *Session) write(message []byte) error {
 	return err
 }
 
-// received tells the hook, if there is one, of a message that was read.
+// received passes a message that was read to the OnMessage hook, if there is one.
 func (s *Session) received(m *wire.Message) {
 	if hook := s.server.options().OnMessage; hook != nil {
 		s.trace(hook, TracedMessage{Code: m.Code.String(), Bytes: int(m.Size)})
 	}
 }
 
-// trace calls the hook. If that panics, the session ends; the goroutine, which may be anyone's, goes on.
+// trace calls the hook. If that panics, the session ends; the goroutine goes on, as it may be one of the program's.
 func (s *Session) trace(hook func(*Session, TracedMessage), m TracedMessage) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -347,13 +350,13 @@ func (s *Session) trace(hook func(*Session, TracedMessage), m TracedMessage) {
 	hook(s, m)
 }
 
-// traceOf tells of a message that was written.
+// traceOf describes a message that was written.
 func traceOf(message []byte) TracedMessage {
 	return TracedMessage{Sent: true, Code: wire.CodeOf(message).String(), Bytes: len(message)}
 }
 
-// converse handles messages until no more can be read. Whoever waits for a message waits on a stack of which little is
-// used: a stack twice the size would never be given back.
+// converse handles messages until no more can be read. It waits for a message with few frames on the stack, so that Go can
+// make the stack of a waiting session small.
 func (s *Session) converse() error {
 	for {
 		if err := s.step(); err != nil {
@@ -376,8 +379,8 @@ func (s *Session) lastWords() {
 	}
 }
 
-// finish closes the socket, without a word where a violation ended the session, gives everything back and tells
-// the Handler. panicked is what recover returned.
+// finish closes the socket, without a message if a violation ended the session, frees everything the session holds
+// and tells the Handler. panicked is what recover returned.
 func (s *Session) finish(err error, panicked any) {
 	if panicked != nil {
 		err = s.server.panicked(s, panicked)
@@ -385,7 +388,7 @@ func (s *Session) finish(err error, panicked any) {
 	s.mu.Lock()
 	if s.cause == nil {
 		if s.cause = err; err == nil {
-			s.cause = ErrSessionClosed // A Handler ended the goroutine.
+			s.cause = ErrSessionClosed // A Handler ended the goroutine with runtime.Goexit.
 		}
 	}
 	cause := s.cause
@@ -396,13 +399,14 @@ func (s *Session) finish(err error, panicked any) {
 	if errors.Is(cause, ErrPeerClosed) {
 		conn = s.in.Conn // TLS answers the end of the peer's side with the end of its own (RFC 8446, section 6.1).
 	}
-	_ = conn.Close() // There is no one left to tell.
+	_ = conn.Close() // The session is over, whether or not this fails.
 	s.in.Release()
 	s.server.live.remove(s)
 	s.server.ended(s, cause)
 }
 
-// panicked makes a PanicError of what was recovered. It must be called while the stack still shows where.
+// panicked makes a PanicError of what was recovered. It must be called by the deferred function, while the stack still shows
+// where the panic was.
 func (srv *Server) panicked(s *Session, value any) *PanicError {
 	err := &PanicError{Value: value, Stack: debug.Stack()}
 	if hook := srv.options().OnPanic; hook != nil {
@@ -411,11 +415,11 @@ func (srv *Server) panicked(s *Session, value any) *PanicError {
 	return err
 }
 
-// tellPanic calls the hook. A panic of that has nobody left to be told but the log.
+// tellPanic calls the hook. If that panics too, only the log is left to say so.
 func tellPanic(hook func(*Session, *PanicError), s *Session, err *PanicError) {
 	defer func() {
 		if v := recover(); v != nil {
-			log.Printf("protocol: OnPanic: %v\n%s\nwhen it was told of: %v\n%s", v, debug.Stack(), err, err.Stack)
+			log.Printf("protocol: OnPanic panicked: %v\n%s\nwhen called with: %v\n%s", v, debug.Stack(), err, err.Stack)
 		}
 	}()
 	hook(s, err)

@@ -28,8 +28,8 @@ func (s *Session) open(ctx context.Context, o *ServerOptions) error {
 	return nil
 }
 
-// secure puts TLS over the socket, if that is what is configured: nothing later adds or takes it. What a client's
-// certificates cost, TLS pays before it has proven anything of them: hence the bound.
+// secure puts TLS over the socket, if that is configured: nothing later adds or removes it. TLS parses a client's
+// certificates before it has verified anything about them, so their size is bounded.
 func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	if o.TLSConfig == nil {
 		return nil
@@ -40,7 +40,7 @@ func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	err := conn.HandshakeContext(ctx)
 	s.socket.flight = 0
 	if err != nil {
-		// Else it failed by itself, whatever has ended meanwhile.
+		// Otherwise it failed by itself, even if ctx has ended meanwhile.
 		if ctx.Err() != nil && (isContextError(err) || errors.Is(err, net.ErrClosed)) {
 			return context.Cause(ctx)
 		}
@@ -54,8 +54,8 @@ func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	return nil
 }
 
-// takeCertificates returns the certificates of the TLS peer and makes its connection, which would keep them, several
-// kilobytes, for as long as it lives, forget them: the slices of its state are its own.
+// takeCertificates returns the certificates of the TLS peer and clears them in the connection, which would keep several
+// kilobytes for as long as it lives. That works as the slices in a ConnectionState are those of the connection.
 func takeCertificates(state tls.ConnectionState) []*x509.Certificate {
 	certificates := slices.Clone(state.PeerCertificates)
 	clear(state.PeerCertificates)
@@ -121,12 +121,12 @@ func (s *Session) deny(why error) error {
 	if err := s.send(wire.AuthDec, StateDenied); err != nil {
 		return why
 	}
-	_, _ = s.take(s.o.SessionBytes) // Whatever comes, or does not, the session ends for the same reason.
+	_, _ = s.take(s.o.SessionBytes) // Whatever comes, the session ends for the same reason.
 	return why
 }
 
-// acknowledge reads the refinery's auth:ack: from then on it is authenticated, and gives its place back before anyone can
-// take it for one that is not.
+// acknowledge reads the refinery's auth:ack, which makes the session authenticated. It frees the place among handshakes
+// first, so that the session cannot be displaced any more.
 func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	if _, err := s.take(s.o.SessionBytes); err != nil {
 		return err
@@ -151,8 +151,7 @@ func (s *Session) acknowledge(context.Context, *ServerOptions) error {
 	return nil
 }
 
-// decided returns what counts of a Handler's decision: its own error, else that the time was up or the session closed
-// while it decided.
+// decided returns the outcome of a Handler's decision: its own error, or why the context ended while it decided.
 func (s *Session) decided(ctx context.Context, err error) error {
 	if ctx.Err() == nil || (err != nil && !isContextError(err)) {
 		return err
@@ -177,7 +176,7 @@ func (s *Session) take(limit int) (*wire.Message, error) {
 	return m, nil
 }
 
-// move goes on to the next state unless the session is being closed.
+// move enters the next state, unless the session is being closed.
 func (s *Session) move(next State) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,7 +187,7 @@ func (s *Session) move(next State) error {
 	return nil
 }
 
-// answer sends the refinery what gives it the next turn, unless it did not wait for it.
+// answer sends the refinery the message it waits for. It fails if the refinery sent something before it.
 func (s *Session) answer(message []byte, next State) error {
 	if err := ahead(&s.in, &s.socket, s.State()); err != nil {
 		return err
@@ -196,7 +195,7 @@ func (s *Session) answer(message []byte, next State) error {
 	return s.send(message, next)
 }
 
-// send writes a message of the handshake and moves on.
+// send enters the next state and writes a message of the handshake.
 func (s *Session) send(message []byte, next State) error {
 	s.mu.Lock()
 	if s.cause != nil {
@@ -204,7 +203,7 @@ func (s *Session) send(message []byte, next State) error {
 		return s.cause
 	}
 	s.state = next
-	s.takeTurn() // Only a closing session writes otherwise.
+	s.becomeWriter() // Nobody else writes during a handshake, unless the session is closing.
 	s.mu.Unlock()
 	if err := s.write(message); err != nil {
 		return openingFailure(err, next)
@@ -213,7 +212,7 @@ func (s *Session) send(message []byte, next State) error {
 	return nil
 }
 
-// step handles every message that was read.
+// step handles every message that is buffered.
 func (s *Session) step() error {
 	for {
 		m, err := s.in.Held(s.o.SessionBytes)
@@ -237,7 +236,7 @@ func (s *Session) handle(m *wire.Message) error {
 	s.seen = now
 	if s.state != StateAuthenticated {
 		s.mu.Unlock()
-		return nil // conn:close is on its way: what still comes is discarded.
+		return nil // conn:close was sent: what still comes is discarded.
 	}
 	if err := masterTakes.check(s.state, m.Code); err != nil {
 		s.mu.Unlock()
@@ -255,12 +254,12 @@ func (s *Session) handle(m *wire.Message) error {
 }
 
 // alive keeps the refinery's report and answers. Called with mu held, which it releases. As this is nearly all
-// that a session ever does, it takes the time once: the write begins when the message was read.
+// that a session ever does, it reads the clock once: the write counts as begun when the message was read.
 func (s *Session) alive(m *wire.Message, now time.Duration) error {
 	if status, load := m.Values[wire.FieldStatus], m.Values[wire.FieldLoad]; status != nil || load != nil {
 		s.keepReport(status, load)
 	}
-	if !s.takeTurn() {
+	if !s.becomeWriter() {
 		s.out.alive++
 		s.mu.Unlock()
 		return nil
@@ -269,13 +268,13 @@ func (s *Session) alive(m *wire.Message, now time.Duration) error {
 	s.mu.Unlock()
 	if err := s.write(wire.Alive); err != nil {
 		s.abort(err)
-		return nil // Reading fails next.
+		return nil // The next read fails.
 	}
 	s.flush()
 	return nil
 }
 
-// keepReport takes over what was sent and is valid. Called with mu held.
+// keepReport stores the status and the load, each if it was sent and is valid. Called with mu held.
 func (s *Session) keepReport(status, load []byte) {
 	if s.report == nil {
 		s.report = &report{}
@@ -288,7 +287,7 @@ func (s *Session) keepReport(status, load []byte) {
 	}
 }
 
-// acknowledged settles the upstream in flight and sends the one that waits. Called with mu held, which it
+// acknowledged ends the offer of an upstream and sends the next one, if one waits. Called with mu held, which it
 // releases.
 func (s *Session) acknowledged() error {
 	if s.offered == nil {
@@ -300,7 +299,7 @@ func (s *Session) acknowledged() error {
 	s.mu.Unlock()
 	s.server.handler.Acknowledged(s, upstream)
 	s.mu.Lock()
-	mine := s.out.upstream != nil && s.takeTurn()
+	mine := s.out.upstream != nil && s.becomeWriter()
 	s.mu.Unlock()
 	if mine {
 		s.flush()

@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// drainStep is the most that Shutdown waits between two sessions, so that few of them are not kept waiting.
+	// drainStep is the most that Shutdown waits between two sessions, so that a few sessions are closed soon.
 	drainStep = time.Millisecond
-	// lastCall is how long the writing of conn:close may take to the sessions that are left when Shutdown is called off.
+	// lastCall bounds the writing of conn:close to the sessions that are left when the context of Shutdown ends.
 	lastCall = 100 * time.Millisecond
 )
 
 // Shutdown stops accepting, sends conn:close to every session, spread over DrainWindow, and waits until all of them have
-// ended and Handler.Closed has returned for each. With a deadline in ctx the window ends early enough for every session
-// to take its conn:close before it. When ctx ends first, whoever was not sent conn:close is sent it at once, the sockets
-// that are left are closed, and ctx's error is returned. It must not be called from a Handler.
+// ended and Handler.Closed has returned for each. If ctx has a deadline, the window ends early enough for every
+// session to take its conn:close before it. When ctx ends first, the sessions that are left are sent conn:close at once,
+// their sockets are closed, and ctx's error is returned. It must not be called from a Handler.
 func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.dismiss(ctx, srv.beginShutdown())
 	select {
@@ -30,8 +30,8 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// dismiss sends conn:close: at once to who is not authenticated, which grants nothing any more, and paced to the others.
-// When ctx ends, whoever is left is sent it at once, and written to before dismiss returns.
+// dismiss sends conn:close: at once to sessions that are not authenticated, and paced to the others. When ctx ends, the
+// sessions that are left are sent it at once, before dismiss returns.
 func (srv *Server) dismiss(ctx context.Context, sessions []*Session) {
 	var paced []*Session
 	for _, s := range sessions {
@@ -43,7 +43,7 @@ func (srv *Server) dismiss(ctx context.Context, sessions []*Session) {
 	}
 	p := pace{begin: time.Now(), step: min(drainStep, srv.drainWindow(ctx)/time.Duration(max(1, len(paced))))}
 	for len(paced) > 0 && p.wait(ctx.Done(), srv.drained) {
-		// Whoever left meanwhile does not keep the next one waiting.
+		// A session that ended meanwhile does not keep the next one waiting.
 		for len(paced) > 0 && paced[0].State() != StateAuthenticated {
 			paced = paced[1:]
 		}
@@ -56,7 +56,7 @@ func (srv *Server) dismiss(ctx context.Context, sessions []*Session) {
 	for _, s := range paced {
 		if s.beginClose(ErrServerClosed) {
 			leaving.Go(func() {
-				_ = s.socket.SetWriteDeadline(time.Now().Add(lastCall)) // A socket that fails here fails at the write.
+				_ = s.socket.SetWriteDeadline(time.Now().Add(lastCall)) // If this fails, so does the write.
 				s.flush()
 			})
 		}
@@ -64,7 +64,7 @@ func (srv *Server) dismiss(ctx context.Context, sessions []*Session) {
 	leaving.Wait()
 }
 
-// drainWindow is DrainWindow, or what ctx leaves of it if every session is to have the time to take its conn:close.
+// drainWindow is DrainWindow, or less if the deadline of ctx leaves less: each session needs the time to take its conn:close.
 func (srv *Server) drainWindow(ctx context.Context) time.Duration {
 	window := srv.options().DrainWindow
 	if deadline, ok := ctx.Deadline(); ok {
@@ -73,17 +73,17 @@ func (srv *Server) drainWindow(ctx context.Context) time.Duration {
 	return window
 }
 
-// pace lets turns come at multiples of step after begin. A turn that comes late does not delay those after it.
+// pace is a ticker that starts at begin. A tick that comes late does not delay those after it.
 type pace struct {
 	begin time.Time
 	step  time.Duration
-	turns int
+	ticks int
 }
 
-// wait waits for the next turn; false if there is none, because ended or over is closed.
+// wait waits for the next tick. It returns false if ended or over is closed first.
 func (p *pace) wait(ended, over <-chan struct{}) bool {
-	due := time.Until(p.begin.Add(time.Duration(p.turns) * p.step))
-	p.turns++
+	due := time.Until(p.begin.Add(time.Duration(p.ticks) * p.step))
+	p.ticks++
 	if due <= 0 {
 		return true
 	}
@@ -111,7 +111,7 @@ func (srv *Server) abortAll() {
 	}
 }
 
-// beginShutdown ends accepting, sends those away who wait for their turn, and returns the sessions there are.
+// beginShutdown stops accepting, closes the connections that wait for their turn, and returns the sessions.
 func (srv *Server) beginShutdown() []*Session {
 	srv.mu.Lock()
 	if !srv.isClosing() {
@@ -124,7 +124,7 @@ func (srv *Server) beginShutdown() []*Session {
 	srv.checkDrained()
 	srv.mu.Unlock()
 	for _, l := range listeners {
-		_ = l.Close() // Serve closes it again, and returns ErrServerClosed whatever this says.
+		_ = l.Close() // Serve closes it again, and returns ErrServerClosed in any case.
 	}
 	for _, waiting := range srv.door.Close() {
 		srv.turnAway(waiting.Peer.(*arrival).Conn, ErrServerClosed)

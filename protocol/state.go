@@ -6,7 +6,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
-// State is where a session stands, on either side. What may come in each is a table: see spec.md, sections 4.1 and 4.2.
+// State is the state of a session, on either side. The tables in spec.md, sections 4.1 and 4.2, say what may come in each.
 type State uint8
 
 // The states, in the order in which a session goes through them.
@@ -36,7 +36,7 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
-// expected says which codes a side takes in a state. What is not in the table is a violation; conn:close may
+// expected is a table of the codes that a side takes in each state. Any other code is a violation; conn:close may
 // come at any time.
 type expected [stateCount]codeSet
 

@@ -29,8 +29,8 @@ const (
 
 var buffers = sync.Pool{New: func() any { return new([borrowedBytes]byte) }}
 
-// Reader takes messages off a connection. It has no buffer of its own but IdleBytes; a bigger one is borrowed while a
-// message needs it, and grows only with bytes that came in, to the message's bound at most.
+// Reader reads messages from a connection. Its own buffer has only IdleBytes. While a message needs more it borrows a
+// bigger one, which grows only with bytes that came in, to the message's bound at most.
 type Reader struct {
 	Conn     net.Conn
 	buf      []byte
@@ -55,7 +55,7 @@ func (r *Reader) Next(limit int) (*Message, error) {
 	}
 }
 
-// Held returns the next message if all of it was read already, and nil if fill has to read more of it first.
+// Held returns the next message if all of it is buffered, and nil if Fill has to read more first.
 func (r *Reader) Held(limit int) (*Message, error) {
 	if r.from == r.to {
 		r.rewind()
@@ -118,7 +118,7 @@ func (r *Reader) Fill(limit int) error {
 		n, err := r.Conn.Read(r.buf[r.to:])
 		r.to += int32(n)
 		if n > 0 {
-			return nil // An error that came along comes again.
+			return nil // An error that came with it comes again.
 		}
 		if err != nil {
 			return err
