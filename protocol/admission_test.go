@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/refinery-operator/refinery-operator/protocol/internal/admission"
 )
 
@@ -36,16 +34,12 @@ func TestAHandshakeThatStallsLosesItsTurn(t *testing.T) {
 		} {
 			time.Sleep(tc.wait)
 			synctest.Wait()
-			if diff := cmp.Diff(tc.want, srv.Stats()); diff != "" {
-				t.Errorf("stats -want +got:\n%s", diff)
-			}
+			expectStats(t, srv, tc.want)
 		}
 		enter(t, next)
 		enter(t, stalling)
 		synctest.Wait()
-		if diff := cmp.Diff(Stats{Accepted: 2, Sessions: 2, Authenticated: 2}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
+		expectStats(t, srv, Stats{Accepted: 2, Sessions: 2, Authenticated: 2})
 	})
 }
 
@@ -108,9 +102,7 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 					gone = len(tc.first)
 				}
 				expectGone(t, conns, gone)
-				if diff := cmp.Diff(Stats{Accepted: 5, Handshaking: 2, Waiting: 2, Refused: 1}, srv.Stats()); diff != "" {
-					t.Errorf("stats -want +got:\n%s", diff)
-				}
+				expectStats(t, srv, Stats{Accepted: 5, Handshaking: 2, Waiting: 2, Refused: 1})
 			})
 		})
 	}
@@ -176,9 +168,7 @@ func TestASourceWithManySlowHandshakesMakesRoomForOthers(t *testing.T) {
 				} else {
 					want.Refused = 1
 				}
-				if diff := cmp.Diff(want, srv.Stats()); diff != "" {
-					t.Errorf("stats -want +got:\n%s", diff)
-				}
+				expectStats(t, srv, want)
 			})
 		})
 	}
@@ -262,9 +252,7 @@ func TestNobodyWaitsForLongerThanHalfOfTheTimeout(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		refused.expect(t, ErrTooManyHandshakes)
 		expectGone(t, conns[2:], 0)
-		if diff := cmp.Diff(Stats{Accepted: 3, Handshaking: 1, Refused: 2}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
+		expectStats(t, srv, Stats{Accepted: 3, Handshaking: 1, Refused: 2})
 	})
 }
 
@@ -308,9 +296,7 @@ func TestOnlyWhoIsNotAuthenticatedIsDisplaced(t *testing.T) {
 				h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
 				say(t, c, "conn:alive;;<EOF>")
 				hear(t, c, "conn:alive;;<EOF>")
-				if diff := cmp.Diff(Stats{Sessions: 1, Handshaking: 2, Waiting: 1, Accepted: 4, Authenticated: 1}, srv.Stats()); diff != "" {
-					t.Errorf("stats -want +got:\n%s", diff)
-				}
+				expectStats(t, srv, Stats{Sessions: 1, Handshaking: 2, Waiting: 1, Accepted: 4, Authenticated: 1})
 			})
 		})
 	}
@@ -365,8 +351,6 @@ func TestWhoWaitsBeginsAsSoonAsTheLimitAllows(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if diff := cmp.Diff(Stats{Accepted: 2, Handshaking: 2}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
+		expectStats(t, srv, Stats{Accepted: 2, Handshaking: 2})
 	})
 }

@@ -11,26 +11,27 @@ import (
 	"time"
 )
 
-// A millisecond before each timer ends, what it waits for is still in time.
-func TestWhatComesAMillisecondBeforeATimerEndsIsInTime(t *testing.T) {
-	const moment = time.Millisecond
-	begin := func(t *testing.T, o ServerOptions) (*recorder, net.Conn) {
-		h := newRecorder()
-		l := newPipeListener()
-		serve(t, l, h, o)
-		c := l.dial()
-		t.Cleanup(func() { _ = c.Close() })
-		return h, c
+// moment is how long before a timer ends what it waits for is still in time.
+const moment = time.Millisecond
+
+// inTime runs each conversation, which must not end by itself, on virtual time.
+func inTime(t *testing.T, conversations map[string]func(*testing.T)) {
+	t.Helper()
+	for name, talk := range conversations {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, talk) })
 	}
-	for name, talk := range map[string]func(t *testing.T){
+}
+
+func TestAHandshakeAMomentBeforeItsDeadlineIsInTime(t *testing.T) {
+	inTime(t, map[string]func(*testing.T){
 		"R-6.2 conn:establish": func(t *testing.T) {
-			_, c := begin(t, DefaultServerOptions())
+			_, c := arrived(t)
 			time.Sleep(DefaultHandshakeTimeout - moment)
 			say(t, c, testEstablish)
 			hear(t, c, "conn:startAuth;;<EOF>")
 		},
 		"R-6.2 auth:ack": func(t *testing.T) {
-			h, c := begin(t, DefaultServerOptions())
+			h, c := arrived(t)
 			say(t, c, testEstablish)
 			hear(t, c, "conn:startAuth;;<EOF>")
 			say(t, c, testAuthStart)
@@ -42,6 +43,33 @@ func TestWhatComesAMillisecondBeforeATimerEndsIsInTime(t *testing.T) {
 			say(t, c, "conn:alive;;<EOF>")
 			hear(t, c, "conn:alive;;<EOF>")
 		},
+		"R-6.2 the master's auth:ack": func(t *testing.T) {
+			o := testClientOptions()
+			here, there := net.Pipe()
+			defer there.Close()
+			in := make(chan error, 1)
+			go func() {
+				c, err := Handshake(t.Context(), here, o)
+				if err == nil {
+					_ = c.socket.Close()
+				}
+				in <- err
+			}()
+			hear(t, there, testEstablish)
+			say(t, there, "conn:startAuth;;<EOF>")
+			hear(t, there, testAuthStart)
+			time.Sleep(DefaultHandshakeTimeout - moment)
+			say(t, there, testGrant)
+			hear(t, there, "auth:ack;;<EOF>")
+			if err := <-in; err != nil {
+				t.Errorf("Handshake returned %v", err)
+			}
+		},
+	})
+}
+
+func TestAMessageAMomentBeforeATimeoutIsInTime(t *testing.T) {
+	inTime(t, map[string]func(*testing.T){
 		"R-5.4 conn:alive": func(t *testing.T) {
 			_, _, c := session(t, DefaultServerOptions())
 			for range 3 {
@@ -84,32 +112,18 @@ func TestWhatComesAMillisecondBeforeATimerEndsIsInTime(t *testing.T) {
 				say(t, master, "conn:alive;;<EOF>")
 			}
 		},
-		"R-6.2 the master's auth:ack": func(t *testing.T) {
-			o := DefaultClientOptions()
-			o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
-			here, there := net.Pipe()
-			defer there.Close()
-			in := make(chan error, 1)
-			go func() {
-				c, err := Handshake(t.Context(), here, o)
-				if err == nil {
-					_ = c.socket.Close()
-				}
-				in <- err
-			}()
-			hear(t, there, testEstablish)
-			say(t, there, "conn:startAuth;;<EOF>")
-			hear(t, there, testAuthStart)
-			time.Sleep(DefaultHandshakeTimeout - moment)
-			say(t, there, testGrant)
-			hear(t, there, "auth:ack;;<EOF>")
-			if err := <-in; err != nil {
-				t.Errorf("Handshake returned %v", err)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, talk) })
-	}
+	})
+}
+
+// arrived returns a connection to a server, to which nothing was said yet.
+func arrived(t *testing.T) (*recorder, net.Conn) {
+	t.Helper()
+	h := newRecorder()
+	l := newPipeListener()
+	serve(t, l, h, DefaultServerOptions())
+	c := l.dial()
+	t.Cleanup(func() { _ = c.Close() })
+	return h, c
 }
 
 // whoever sent conn:close waits one second for the other side to close, and no longer than the handshake may take.

@@ -91,17 +91,7 @@ func ExampleServerOptions_tls() {
 			fmt.Println(err)
 			return
 		}
-		secure := tls.Client(conn, &tls.Config{
-			MinVersion:         tls.VersionTLS13,
-			Certificates:       []tls.Certificate{who.pair},
-			InsecureSkipVerify: true, // The master is known by its fingerprint, which VerifyConnection looks at.
-			VerifyConnection: func(state tls.ConnectionState) error {
-				if fingerprint(state.PeerCertificates[0]) != fingerprint(masterLeaf) {
-					return errors.New("this is not the master")
-				}
-				return nil
-			},
-		})
+		secure := tls.Client(conn, trusting(masterLeaf, who.pair))
 		node := protocol.DefaultClientOptions()
 		node.ID, node.Version, node.Type, node.Certificate = "press/1", "0.1.0", "refinery", encode(who.leaf)
 		// TLS is the first thing that Handshake does, within its timeout.
@@ -122,6 +112,21 @@ func ExampleServerOptions_tls() {
 	// master: authenticated press/1
 	// node: upstream ingest.example.com:34307
 	// master: press/1 closed by the peer
+}
+
+// trusting is for a node, which knows its master by the fingerprint.
+func trusting(master *x509.Certificate, node tls.Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS13,
+		Certificates:       []tls.Certificate{node},
+		InsecureSkipVerify: true, // VerifyConnection verifies instead.
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if fingerprint(state.PeerCertificates[0]) != fingerprint(master) {
+				return errors.New("this is not the master")
+			}
+			return nil
+		},
+	}
 }
 
 func encode(c *x509.Certificate) string {

@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
 )
 
@@ -123,16 +121,11 @@ func TestUpstreamsFromManyGoroutinesAllSettle(t *testing.T) {
 	h := newRecorder()
 	l := listen(t)
 	serve(t, l, h, DefaultServerOptions())
-	o := DefaultClientOptions()
-	o.ID, o.Version, o.Type = "a", "0.1.0", "refinery"
-	c, err := Handshake(t.Context(), dial(t, l), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := join(t, l)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	h.expect(t, "establish a 0.1.0 refinery", "authenticate ", "authenticated up:1")
+	h.expect(t, "establish a 0.1.0 refinery", "authenticate PEM", "authenticated up:1")
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -251,8 +244,6 @@ func TestAHandlerThatEndsTheGoroutineInClosedKeepsNothing(t *testing.T) {
 		enter(t, c)
 		_ = c.Close()
 		synctest.Wait()
-		if diff := cmp.Diff(Stats{Accepted: 1, Authenticated: 1}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
+		expectStats(t, srv, Stats{Accepted: 1, Authenticated: 1})
 	})
 }

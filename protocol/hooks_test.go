@@ -44,8 +44,7 @@ func TestOnMessageIsToldOfEveryMessage(t *testing.T) {
 		h := newRecorder()
 		l := newPipeListener()
 		serve(t, l, h, o)
-		co := DefaultClientOptions()
-		co.ID, co.Version, co.Type, co.Certificate = "a", "0.1.0", "refinery", "PEM"
+		co := testClientOptions()
 		co.PacketBytes = minPacketBytes // A message in many packets is one message.
 		co.OnMessage = func(m TracedMessage) { refinery.note("", m) }
 		c, err := Handshake(t.Context(), l.dial(), co)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -127,6 +128,30 @@ func serve(t *testing.T, l net.Listener, h Handler, o ServerOptions, prepare ...
 		}
 	})
 	return srv
+}
+
+func expectStats(t *testing.T, srv *Server, want Stats) {
+	t.Helper()
+	if diff := cmp.Diff(want, srv.Stats()); diff != "" {
+		t.Errorf("stats -want +got:\n%s", diff)
+	}
+}
+
+// testClientOptions are those of a refinery that sends testEstablish and testAuthStart.
+func testClientOptions() ClientOptions {
+	o := DefaultClientOptions()
+	o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+	return o
+}
+
+// join returns a client in session with the server on l.
+func join(t *testing.T, l net.Listener) *Client {
+	t.Helper()
+	c, err := Handshake(t.Context(), dial(t, l), testClientOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func listen(t *testing.T) net.Listener {

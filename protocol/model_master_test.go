@@ -59,7 +59,7 @@ func (m *masterModel) read(cs []wire.Code) {
 				m.goodbye(StateClosing, refusal)
 				continue
 			}
-			m.answer(cs[i+1:], "conn:startAuth;;<EOF>", StateAuthenticating)
+			m.answer(cs[i+1:], "conn:startAuth;;<EOF>", StateAuthenticating, m.end)
 		case "check; Verifying":
 			m.state = StateVerifying
 			m.tell("authenticate PEM")
@@ -68,7 +68,7 @@ func (m *masterModel) read(cs []wire.Code) {
 				m.state, m.cause = StateDenied, refusal
 				continue
 			}
-			m.answer(cs[i+1:], testGrant, StateAcknowledging)
+			m.answer(cs[i+1:], testGrant, StateAcknowledging, m.end)
 		case "Authenticated":
 			m.state = StateAuthenticated
 			m.tell("authenticated up:1")
@@ -80,15 +80,6 @@ func (m *masterModel) read(cs []wire.Code) {
 			panic("the model does not know the cell " + cell)
 		}
 	}
-}
-
-func (m *masterModel) answer(rest []wire.Code, message string, next State) {
-	if err := m.ahead(rest); err != nil {
-		m.end(err)
-		return
-	}
-	m.say(message)
-	m.state = next
 }
 
 func (m *masterModel) acknowledged() {

@@ -62,11 +62,11 @@ func (m *refineryModel) read(messages []string) {
 			m.say("auth:ack;;<EOF>")
 		case cell == "Authenticating":
 			m.state = StateAuthenticating
-			m.turn(cs[i+1:], testAuthStart, StateVerifying)
+			m.answer(cs[i+1:], testAuthStart, StateVerifying, m.end)
 		case cell == "take the upstream; Acknowledging":
 			m.tell("upstream up:1")
 			m.state = StateAcknowledging
-			if m.turn(cs[i+1:], "auth:ack;;<EOF>", StateAuthenticated); m.state == StateAuthenticated {
+			if m.answer(cs[i+1:], "auth:ack;;<EOF>", StateAuthenticated, m.end); m.state == StateAuthenticated {
 				m.tell("in session")
 				m.inSession = true
 			}
@@ -80,15 +80,6 @@ func (m *refineryModel) read(messages []string) {
 			panic("the model does not know the cell " + cell)
 		}
 	}
-}
-
-func (m *refineryModel) turn(rest []wire.Code, message string, next State) {
-	if err := m.ahead(rest); err != nil {
-		m.end(err)
-		return
-	}
-	m.say(message)
-	m.state = next
 }
 
 // pass lets time pass, and whatever falls due. beats is how many conn:alive the refinery sent meanwhile: leaves
@@ -196,8 +187,7 @@ func TestRefineryDoesAsItsModel(t *testing.T) {
 func runRefinery(t *testing.T, steps []step) (outcomes []outcome) {
 	synctest.Test(t, func(t *testing.T) {
 		told := make(chan string, 1000)
-		o := DefaultClientOptions()
-		o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+		o := testClientOptions()
 		o.OnUpstream = func(upstream string) error {
 			if upstream == "bad" {
 				return errors.New(refusal)

@@ -78,6 +78,16 @@ func (c *course) ahead(rest []wire.Code) error {
 	return c.blame("R-4.2", "bytes were sent ahead of their turn")
 }
 
+// answer says message and enters the next state, or ends the session if the peer sent more than it should have.
+func (c *course) answer(rest []wire.Code, message string, next State, end func(error)) {
+	if err := c.ahead(rest); err != nil {
+		end(err)
+		return
+	}
+	c.say(message)
+	c.state = next
+}
+
 // goodbye is.
 func (c *course) goodbye(next State, cause string) {
 	if c.cause == "" {

@@ -29,8 +29,7 @@ func roundTrip(t *testing.T, l net.Listener, o ServerOptions, dial func() (net.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	co := DefaultClientOptions()
-	co.ID, co.Version, co.Type, co.Certificate = "a", "0.1.0", "refinery", "PEM"
+	co := testClientOptions()
 	c, err := Handshake(t.Context(), conn, co)
 	if err != nil {
 		t.Fatal(err)
@@ -399,5 +398,20 @@ func TestTheMasterLooksIntoTheSocketForWhatIsAheadOfItsTurn(t *testing.T) {
 	say(t, c, testAuthStart)
 	if err := h.cause(t); !errors.Is(err, ErrProtocol) {
 		t.Errorf("closed with %v", err)
+	}
+}
+
+// R-7.2
+func TestErrorsNeverQuoteThePeer(t *testing.T) {
+	secret := "very-secret"
+	for _, text := range []string{
+		`auth:start;;{"cert":"` + secret + `"}x<EOF>`, `auth:start;;{"cert":"` + secret + `\x"}<EOF>`,
+		`auth:start;;{"` + secret + `":1}<EOF>`, secret + ";;<EOF>", `auth:start;;{"cert":["` + secret + `"]}<EOF>`,
+	} {
+		var m wire.Message
+		_, err := wire.Decode(&m, []byte(text), 0, 4096)
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%q gives error %v", text, err)
+		}
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // refusals is an OnRefused that can be waited for.
@@ -53,151 +51,6 @@ func (l *pipeListener) dialFrom(ip string) net.Conn {
 	here, there := net.Pipe()
 	l.conns <- fromAddr{there, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 1))}
 	return here
-}
-
-func TestLimitsRefuseWhatIsOverThem(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		change func(*ServerOptions)
-		first  []string // addresses of the connections that fit
-		over   string   // the one that does not
-		other  string   // one that fits all the same, from elsewhere
-		want   error
-		stats  Stats
-	}{
-		{
-			"R-6.4 sessions", func(o *ServerOptions) { o.MaxSessions = 2 },
-			[]string{"10.0.0.1", "10.0.0.2"}, "10.0.0.3", "", ErrTooManySessions,
-			Stats{Handshaking: 2, Accepted: 3, Refused: 1},
-		},
-		{
-			"R-6.5 per source", func(o *ServerOptions) { o.MaxHandshakesPerSource = 2 },
-			[]string{"10.0.0.1", "::ffff:10.0.0.1"}, "10.0.0.1", "10.0.0.2", ErrTooManyFromSource,
-			Stats{Handshaking: 3, Accepted: 4, Refused: 1},
-		},
-		{
-			"R-6.5 per source in an IPv6 network", func(o *ServerOptions) { o.MaxHandshakesPerSource = 2 },
-			[]string{"2001:db8::1", "2001:db8::1", "2001:db8::2"}, "2001:db8::1", "2001:db8::2", ErrTooManyFromSource,
-			Stats{Handshaking: 4, Accepted: 5, Refused: 1},
-		},
-		{
-			"R-6.5 per source, by whichever interface", func(o *ServerOptions) { o.MaxHandshakesPerSource = 2 },
-			[]string{"fe80::1%a", "fe80::1%b"}, "fe80::1%a", "fe80::2%a", ErrTooManyFromSource,
-			Stats{Handshaking: 3, Accepted: 4, Refused: 1},
-		},
-		{
-			"R-6.6 waiting for a turn", func(o *ServerOptions) { o.MaxHandshakes, o.MaxWaiting = 2, 1 },
-			[]string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, "10.0.0.4", "", ErrTooManyHandshakes,
-			Stats{Handshaking: 2, Waiting: 1, Accepted: 4, Refused: 1},
-		},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				o := DefaultServerOptions()
-				tc.change(&o)
-				l, srv, refused := serveRefusing(t, o)
-				for _, ip := range tc.first {
-					defer l.dialFrom(ip).Close()
-				}
-				synctest.Wait()
-				if s := srv.Stats(); s.Refused != 0 || s.Handshaking+s.Waiting != len(tc.first) {
-					t.Errorf("within the limit: stats %+v", s)
-				}
-				over := l.dialFrom(tc.over)
-				defer over.Close()
-				if tc.other != "" {
-					defer l.dialFrom(tc.other).Close()
-				}
-				refused.expect(t, tc.want)
-				if _, err := over.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-					t.Errorf("the refused connection reads %v, want EOF", err)
-				}
-				synctest.Wait()
-				if diff := cmp.Diff(tc.stats, srv.Stats()); diff != "" {
-					t.Errorf("stats -want +got:\n%s", diff)
-				}
-			})
-		})
-	}
-}
-
-func TestWaitingConnectionsGetTheirTurnInOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o := DefaultServerOptions()
-		o.MaxHandshakes = 1
-		h := newRecorder()
-		l := newPipeListener()
-		srv := serve(t, l, h, o)
-		var conns []net.Conn
-		for range 20 {
-			conns = append(conns, l.dial())
-		}
-		synctest.Wait()
-		if diff := cmp.Diff(Stats{Handshaking: 1, Waiting: 19, Accepted: 20}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
-		for _, c := range conns {
-			enter(t, c)
-		}
-		synctest.Wait()
-		if diff := cmp.Diff(Stats{Sessions: 20, Accepted: 20, Authenticated: 20}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		synctest.Wait()
-		if diff := cmp.Diff(Stats{Accepted: 20, Authenticated: 20}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
-	})
-}
-
-func TestAPlaceIsGivenBackOnceAuthenticatedOrRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o := DefaultServerOptions()
-		o.MaxHandshakesPerSource = 1
-		l, srv, refused := serveRefusing(t, o)
-		for range 3 {
-			c := l.dialFrom("10.0.0.1")
-			defer c.Close()
-			enter(t, c)
-			synctest.Wait()
-			bad := l.dialFrom("10.0.0.1")
-			say(t, bad, "GET / HTTP/1.1\r\n")
-			refused.expect(t, ErrProtocol)
-		}
-		synctest.Wait()
-		want := Stats{Sessions: 3, Accepted: 6, Authenticated: 3, Refused: 3}
-		if diff := cmp.Diff(want, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
-	})
-}
-
-func TestConnectionsThatNeverSpeakDoNotKeepTheirPlaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		refused := make(refusals, 100)
-		o := DefaultServerOptions()
-		o.MaxHandshakes, o.OnRefused = 2, refused.hook
-		h := newRecorder()
-		l := newPipeListener()
-		srv := serve(t, l, h, o)
-		for range 10 {
-			defer l.dial().Close()
-		}
-		time.Sleep(DefaultHandshakeTimeout)
-		for range 10 {
-			refused.expect(t, ErrHandshakeTimeout)
-		}
-		c := l.dial()
-		defer c.Close()
-		enter(t, c)
-		synctest.Wait()
-		if diff := cmp.Diff(Stats{Sessions: 1, Accepted: 11, Authenticated: 1, Refused: 10}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
-	})
 }
 
 func TestReconfigureHoldsForNewConnections(t *testing.T) {
@@ -311,74 +164,6 @@ func TestServeThatIsClosedAsItBeginsSaysSo(t *testing.T) {
 	}
 }
 
-func TestShutdownSaysGoodbyeAndWaitsForHandlers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newRecorder()
-		release := make(chan struct{})
-		h.onEvent = func(event string, _ *Session) {
-			if strings.HasPrefix(event, "closed") {
-				<-release
-			}
-		}
-		l := newPipeListener()
-		refused := make(refusals, 10)
-		o := DefaultServerOptions()
-		o.OnRefused, o.MaxHandshakes = refused.hook, 1
-		srv := serve(t, l, h, o)
-		in := l.dial()
-		enter(t, in)
-		synctest.Wait()
-		handshaking, waiting := l.dial(), l.dial()
-		synctest.Wait()
-		down := make(chan error, 1)
-		go func() { down <- srv.Shutdown(t.Context()) }()
-		hear(t, in, "conn:close;;<EOF>")
-		_ = in.Close()
-		for _, c := range []net.Conn{handshaking, waiting} {
-			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-				t.Errorf("a connection that has said nothing reads %v, want EOF", err)
-			}
-		}
-		refused.expect(t, ErrServerClosed)
-		refused.expect(t, ErrServerClosed)
-		synctest.Wait()
-		select {
-		case err := <-down:
-			t.Fatalf("Shutdown returned %v while a Handler was still told", err)
-		default:
-		}
-		close(release)
-		if err := <-down; err != nil {
-			t.Errorf("Shutdown returned %v", err)
-		}
-		if err := h.cause(t); !errors.Is(err, ErrServerClosed) {
-			t.Errorf("closed with %v", err)
-		}
-		if err := srv.Serve(newPipeListener()); !errors.Is(err, ErrServerClosed) {
-			t.Errorf("Serve after Shutdown returned %v", err)
-		}
-	})
-}
-
-func TestShutdownForcesWhenItsContextEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, srv, _ := session(t, DefaultServerOptions())
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		begin := time.Now()
-		// The peer does not read, so conn:close hangs.
-		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Shutdown returned %v", err)
-		}
-		if took := time.Since(begin); took != time.Second {
-			t.Errorf("Shutdown took %v", took)
-		}
-		if err := h.cause(t); !errors.Is(err, ErrServerClosed) {
-			t.Errorf("closed with %v", err)
-		}
-	})
-}
-
 // Who lost its place is no session, however long its Handler takes to notice.
 func TestStatsCountNoSessionThatWasNeverAuthenticated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -398,9 +183,7 @@ func TestStatsCountNoSessionThatWasNeverAuthenticated(t *testing.T) {
 		defer l.dialFrom("10.0.0.2").Close()
 		time.Sleep(DefaultHandshakeTurn)
 		synctest.Wait()
-		if diff := cmp.Diff(Stats{Accepted: 3, Handshaking: 2}, srv.Stats()); diff != "" {
-			t.Errorf("stats -want +got:\n%s", diff)
-		}
+		expectStats(t, srv, Stats{Accepted: 3, Handshaking: 2})
 		close(decide)
 	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -245,4 +247,72 @@ func beatUntilClosed(c net.Conn, interval time.Duration) bool {
 			return string(b[:n]) == string(wire.Close)
 		}
 	}
+}
+
+func TestShutdownSaysGoodbyeAndWaitsForHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newRecorder()
+		release := make(chan struct{})
+		h.onEvent = func(event string, _ *Session) {
+			if strings.HasPrefix(event, "closed") {
+				<-release
+			}
+		}
+		l := newPipeListener()
+		refused := make(refusals, 10)
+		o := DefaultServerOptions()
+		o.OnRefused, o.MaxHandshakes = refused.hook, 1
+		srv := serve(t, l, h, o)
+		in := l.dial()
+		enter(t, in)
+		synctest.Wait()
+		handshaking, waiting := l.dial(), l.dial()
+		synctest.Wait()
+		down := make(chan error, 1)
+		go func() { down <- srv.Shutdown(t.Context()) }()
+		hear(t, in, "conn:close;;<EOF>")
+		_ = in.Close()
+		for _, c := range []net.Conn{handshaking, waiting} {
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+				t.Errorf("a connection that has said nothing reads %v, want EOF", err)
+			}
+		}
+		refused.expect(t, ErrServerClosed)
+		refused.expect(t, ErrServerClosed)
+		synctest.Wait()
+		select {
+		case err := <-down:
+			t.Fatalf("Shutdown returned %v while a Handler was still told", err)
+		default:
+		}
+		close(release)
+		if err := <-down; err != nil {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		if err := h.cause(t); !errors.Is(err, ErrServerClosed) {
+			t.Errorf("closed with %v", err)
+		}
+		if err := srv.Serve(newPipeListener()); !errors.Is(err, ErrServerClosed) {
+			t.Errorf("Serve after Shutdown returned %v", err)
+		}
+	})
+}
+
+func TestShutdownForcesWhenItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, srv, _ := session(t, DefaultServerOptions())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		// The peer does not read, so conn:close hangs.
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		if took := time.Since(begin); took != time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		if err := h.cause(t); !errors.Is(err, ErrServerClosed) {
+			t.Errorf("closed with %v", err)
+		}
+	})
 }

@@ -261,3 +261,14 @@ func TestEveryRuleIsCitedByATest(t *testing.T) {
 		}
 	}
 }
+
+func TestStatesHaveNames(t *testing.T) {
+	for s := range stateCount {
+		if s.String() == "" || strings.HasPrefix(s.String(), "State(") {
+			t.Errorf("state %d has no name", uint8(s))
+		}
+	}
+	if got := stateCount.String(); got != "State(9)" {
+		t.Errorf("a state that is none is %q", got)
+	}
+}

@@ -264,8 +264,7 @@ func TestAHandlerThatDecidesTooLateGrantsNothing(t *testing.T) {
 // client begins an authenticated session of a Client with a raw master.
 func client(t *testing.T, change func(*ClientOptions)) (*Client, net.Conn, chan error) {
 	t.Helper()
-	o := DefaultClientOptions()
-	o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+	o := testClientOptions()
 	if change != nil {
 		change(&o)
 	}

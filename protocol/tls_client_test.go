@@ -17,8 +17,7 @@ func clientOverTLS(ctx context.Context, t *testing.T, change func(*tls.Config, *
 	serverConfig, clientConfig := mutual(t)
 	here, there := net.Pipe()
 	t.Cleanup(func() { _ = there.Close() })
-	o := DefaultClientOptions()
-	o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+	o := testClientOptions()
 	if change != nil {
 		change(serverConfig, &o)
 	}

@@ -153,6 +153,39 @@ func eachTranscript(t *testing.T, pattern string, run func(t *testing.T, tr tran
 	}
 }
 
+// insert replaces CERTIFICATE in what is told, and in what is said, where a line break is escaped.
+func (tr *transcript) insert(certificate string, told []string) {
+	for i := range told {
+		told[i] = strings.ReplaceAll(told[i], "CERTIFICATE", certificate)
+	}
+	for i := range tr.lines {
+		tr.lines[i].text = strings.ReplaceAll(tr.lines[i].text, "CERTIFICATE", strings.ReplaceAll(certificate, "\n", `\n`))
+	}
+}
+
+// decide makes the Handler decide as a transcript says.
+func (r *recorder) decide(t *testing.T, text string) {
+	t.Helper()
+	switch text {
+	case "establish refused":
+		r.establish = func(context.Context, *Session) error { return errors.New("refused by the handler") }
+	case "authenticate refused":
+		r.authenticate = func(context.Context, *Session, string) (string, error) {
+			return "", errors.New("refused by the handler")
+		}
+	case "authenticate compares with TLS":
+		r.authenticate = func(_ context.Context, s *Session, certificate string) (string, error) {
+			return "up:1", proven(s, certificate)
+		}
+	case "establish waits for bytes":
+		r.establish = func(_ context.Context, s *Session) error { return slow(s) }
+	case "authenticate waits for bytes":
+		r.authenticate = func(_ context.Context, s *Session, _ string) (string, error) { return "up:1", slow(s) }
+	default:
+		t.Fatalf("unknown decision %q", text)
+	}
+}
+
 // TestMasterTranscripts plays refineries against a Server over a socket.
 func TestMasterTranscripts(t *testing.T) {
 	eachTranscript(t, "master-*.txt", func(t *testing.T, tr transcript, byByte bool) {
@@ -164,24 +197,7 @@ func TestMasterTranscripts(t *testing.T) {
 			setField(t, &o, text)
 		}
 		for _, text := range tr.take("decision") {
-			switch text {
-			case "establish refused":
-				h.establish = func(context.Context, *Session) error { return errors.New("refused by the handler") }
-			case "authenticate refused":
-				h.authenticate = func(context.Context, *Session, string) (string, error) {
-					return "", errors.New("refused by the handler")
-				}
-			case "authenticate compares with TLS":
-				h.authenticate = func(_ context.Context, s *Session, certificate string) (string, error) {
-					return "up:1", proven(s, certificate)
-				}
-			case "establish waits for bytes":
-				h.establish = func(_ context.Context, s *Session) error { return slow(s) }
-			case "authenticate waits for bytes":
-				h.authenticate = func(_ context.Context, s *Session, _ string) (string, error) { return "up:1", slow(s) }
-			default:
-				t.Fatalf("unknown decision %q", text)
-			}
+			h.decide(t, text)
 		}
 		session := make(chan *Session, 1)
 		h.onEvent = func(event string, s *Session) {
@@ -191,12 +207,7 @@ func TestMasterTranscripts(t *testing.T) {
 		}
 		l, conn, certificate := transport(t, &o, strings.Join(tr.take("transport"), ""))
 		wanted := tr.take("told")
-		for i := range wanted {
-			wanted[i] = strings.ReplaceAll(wanted[i], "CERTIFICATE", certificate)
-		}
-		for i := range tr.lines {
-			tr.lines[i].text = strings.ReplaceAll(tr.lines[i].text, "CERTIFICATE", strings.ReplaceAll(certificate, "\n", `\n`))
-		}
+		tr.insert(certificate, wanted)
 		serve(t, l, h, o)
 		var s *Session
 		tr.play(t, conn(), "C", "S", byByte, func(l line) {
@@ -308,8 +319,7 @@ func TestRefineryTranscripts(t *testing.T) {
 		l := listen(t)
 		defer l.Close()
 		events := make(chan string, 100)
-		o := DefaultClientOptions()
-		o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+		o := testClientOptions()
 		o.OnUpstream = func(upstream string) error {
 			events <- "upstream " + upstream
 			if upstream == "bad" {

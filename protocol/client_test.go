@@ -78,3 +78,31 @@ func TestNothingFollowsConnClose(t *testing.T) {
 		}
 	})
 }
+
+func TestAClientRunsOnce(t *testing.T) {
+	h := newRecorder()
+	l := listen(t)
+	serve(t, l, h, DefaultServerOptions())
+	c := join(t, l)
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close returned %v", err)
+		}
+	}
+	if err := c.Run(t.Context()); !errors.Is(err, ErrSessionClosed) {
+		t.Errorf("Run after Close returned %v", err)
+	}
+	if err := c.Run(t.Context()); err == nil || errors.Is(err, ErrSessionClosed) {
+		t.Errorf("the second Run returned %v", err)
+	}
+}
+
+func TestHandshakeWithBadOptionsSendsNothingAndCloses(t *testing.T) {
+	here, there := net.Pipe()
+	if _, err := Handshake(t.Context(), here, DefaultClientOptions()); err == nil {
+		t.Fatal("Handshake accepted options without an ID")
+	}
+	if n, err := there.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("read %d bytes, %v; want a closed connection", n, err)
+	}
+}

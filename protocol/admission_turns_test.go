@@ -15,7 +15,6 @@ import (
 
 // who waits for a slow master has up to eight turns in all, and keeps others waiting for no longer.
 func TestASlowMasterGivesAHandshakeEightTurnsInAll(t *testing.T) {
-	const moment = time.Millisecond
 	for _, tc := range []struct {
 		name  string
 		takes time.Duration // the decision about the first connection
@@ -78,7 +77,6 @@ func TestATurnIsAnEighthOfTheHandshakeTimeoutAtMost(t *testing.T) {
 
 // a turn is a fifth of a whole one while fewer handshakes are in flight than were completed within four whole ones.
 func TestTurnsAreShortWhileTheMasterIsQuick(t *testing.T) {
-	const moment = time.Millisecond
 	const short, lately = DefaultHandshakeTurn / 5, 4 * DefaultHandshakeTurn
 	for _, tc := range []struct {
 		name      string

@@ -228,8 +228,7 @@ func TestTimedMasterTranscripts(t *testing.T) {
 func TestTimedRefineryTranscripts(t *testing.T) {
 	eachTimed(t, "timed-refinery.txt", func(t *testing.T, tr transcript) {
 		var told []string
-		o := DefaultClientOptions()
-		o.ID, o.Version, o.Type, o.Certificate = "a", "0.1.0", "refinery", "PEM"
+		o := testClientOptions()
 		for _, text := range tr.take("option") {
 			setField(t, &o, text)
 		}
