@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/preflight"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/scenario"
@@ -138,6 +139,11 @@ func measure(ctx context.Context, o options) error {
 	}
 	if o.reportOnly {
 		return directory.Write(results)
+	}
+	if !o.quick {
+		if err := preflight.Look(os.DirFS("/proc"), preflight.Connect); err != nil {
+			return fmt.Errorf("nothing is measured: %w", err)
+		}
 	}
 	if o.profiles != "" {
 		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
