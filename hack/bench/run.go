@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,15 +28,15 @@ report. Server and load are processes of their own, each on a core of its own, o
 Usage: make bench, or go -C hack/bench run . [FLAG...]
 
   --only NAMES     only these scenarios, separated by commas; the report keeps what was measured of the others before
-  --repeats N      how often each is measured; the report shows medians and ranges (default 3, with --quick 1)
+  --budget TIME    how long to measure, such as 2m (default: as long as the scenarios need, 14m for all of them)
   --quick          few sessions and short windows, to see that everything works: the numbers mean nothing
   --report-only    measure nothing: write the report again from the samples that are there
   --profiles DIRECTORY
                    write CPU and heap profiles of the server processes, which costs them time (go tool pprof reads them)
   --out DIRECTORY  where performance.md and the folder performance go (default: docs of the repository)
 
-A comparison whose floor differs by more than 10 % between repeats is measured once more, and if it does so again it is not
-printed. Exit code 1 if that happened or something failed, 2 for wrong flags.
+Exit code 1 if a goal is missed, if something could not be measured, or if it does not measure as the machine is busy with
+something else; 2 for wrong flags. A goal that the measurements cannot decide is no failure.
 
 Scenarios:
 `
@@ -44,13 +46,10 @@ type usageError string
 
 func (e usageError) Error() string { return "bench: " + string(e) + " (see --help)" }
 
-// errWithheld says that not everything is in the report.
-var errWithheld = errors.New("not every comparison was printed: the machine was not quiet")
-
 // options are the flags.
 type options struct {
 	only       []string
-	repeats    int
+	budget     time.Duration
 	quick      bool
 	reportOnly bool
 	profiles   string
@@ -80,27 +79,18 @@ func run(ctx context.Context, args []string) error {
 	return measure(ctx, o)
 }
 
-// defaultRepeats is what a median with a range needs, and drift to show.
-const defaultRepeats = 3
-
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	only := flags.String("only", "", "")
-	flags.IntVar(&o.repeats, "repeats", 0, "")
+	flags.DurationVar(&o.budget, "budget", 0, "")
 	flags.BoolVar(&o.quick, "quick", false, "")
 	flags.BoolVar(&o.reportOnly, "report-only", false, "")
 	flags.StringVar(&o.profiles, "profiles", "", "")
 	flags.StringVar(&o.out, "out", "", "")
 	if err := flags.Parse(args); err != nil {
 		return o, err
-	}
-	switch {
-	case o.repeats == 0 && o.quick:
-		o.repeats = 1
-	case o.repeats == 0:
-		o.repeats = defaultRepeats
 	}
 	if *only != "" {
 		o.only = strings.Split(*only, ",")
@@ -111,15 +101,15 @@ func parse(args []string) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
-	case o.repeats < 1:
-		return o, fmt.Errorf("--repeats=%d: write a number from 1", o.repeats)
-	case o.out == "" && !o.reportOnly && o.repeats < defaultRepeats:
-		return o, fmt.Errorf("fewer than %d repeats need --out: such numbers must not replace those of the repository", defaultRepeats)
+	case o.budget < 0:
+		return o, fmt.Errorf("--budget=%v is not a valid time: write one such as 2m", o.budget)
+	case o.out == "" && (o.budget > 0 || o.quick):
+		return o, errors.New("--budget and --quick need --out: such numbers must not replace those of the repository")
 	}
 	return o, nil
 }
 
-// measure runs the scenarios and writes the report after each, so that a run that is interrupted keeps what it has.
+// measure runs the scenarios and writes the report after each comparison, so that a run that is interrupted keeps what it has.
 func measure(ctx context.Context, o options) error {
 	root, err := repository(ctx)
 	if err != nil {
@@ -128,10 +118,6 @@ func measure(ctx context.Context, o options) error {
 	directory := report.Directory(o.out)
 	if o.out == "" {
 		directory = report.Directory(filepath.Join(root, "docs"))
-	}
-	machine, err := report.ThisMachine()
-	if err != nil {
-		return err
 	}
 	results, err := directory.Load()
 	if err != nil {
@@ -145,37 +131,26 @@ func measure(ctx context.Context, o options) error {
 			return fmt.Errorf("nothing is measured: %w", err)
 		}
 	}
-	if o.profiles != "" {
-		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
-			return err
-		}
-	}
-	credentials, err := subject.NewCredentials()
+	bench, machine, err := prepare(o, root)
 	if err != nil {
 		return err
 	}
-	b := &scenario.Bench{
-		Repeats: o.repeats, Quick: o.quick, Credentials: credentials, Root: root, Profiles: o.profiles,
-		Printf: func(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) },
-	}
+	defer func() { _ = os.RemoveAll(bench.Scratch) }() // The system empties its temporary folder in the end.
 	scenarios, err := scenario.Select(o.only)
 	if err != nil {
 		return err
 	}
 	revision := revisionOf(ctx, root)
-	begun, withheld := time.Now(), false
-	for _, s := range scenarios {
-		measured, failure := s.Run(ctx, b)
-		dated := make([]report.Dated, len(measured))
-		for i, c := range measured {
-			dated[i] = report.Dated{Date: time.Now().UTC().Format(time.DateOnly), Revision: revision, Comparison: c}
-			withheld = withheld || c.Drifted()
-			c.Summarize(os.Stdout)
-		}
-		results = results.Merge(machine, dated)
-		if err := errors.Join(failure, directory.Write(results)); err != nil {
-			return err
-		}
+	begun := time.Now()
+	measured := map[string]report.Comparison{}
+	err = bench.Run(ctx, scenarios, func(c report.Comparison) error {
+		c.Summarize(os.Stdout)
+		measured[c.Name] = c
+		results = results.Merge(machine, report.Dated{Date: time.Now().UTC().Format(time.DateOnly), Revision: revision, Comparison: c})
+		return directory.Write(results)
+	})
+	if err != nil {
+		return err
 	}
 	if len(o.only) == 0 {
 		results.Took = time.Since(begun)
@@ -183,10 +158,38 @@ func measure(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if withheld {
-		return errWithheld
+	return report.Outcome(slices.Collect(maps.Values(measured)))
+}
+
+// prepare makes what the scenarios need, and says on which machine they run. The caller removes the Scratch folder.
+func prepare(o options, root string) (*scenario.Bench, report.Machine, error) {
+	machine, err := report.ThisMachine()
+	if err != nil {
+		return nil, machine, err
 	}
-	return nil
+	b := &scenario.Bench{
+		Quick: o.quick, Budget: o.budget, Root: root, Profiles: o.profiles, Now: time.Now,
+		Printf: func(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) },
+	}
+	for _, event := range process.Events() {
+		how := "counted"
+		if reason := event.Countable(); reason != nil {
+			how = fmt.Sprintf("not counted on this machine (%v)", reason)
+		} else {
+			b.Counted = append(b.Counted, event)
+		}
+		machine.Counts = append(machine.Counts, report.Count{What: string(event), How: how})
+	}
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return nil, machine, err
+		}
+	}
+	if b.Credentials, err = subject.NewCredentials(); err != nil {
+		return nil, machine, err
+	}
+	b.Scratch, err = os.MkdirTemp("", "bench-")
+	return b, machine, err
 }
 
 // repository is the folder of the root module: the module that this one replaces.
@@ -198,7 +201,7 @@ func repository(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// revisionOf says which sources were measured. The report itself is none of them.
+// revisionOf says which sources were measured. The report itself is not one of them.
 func revisionOf(ctx context.Context, root string) string {
 	out, err := exec.CommandContext(ctx, "git", "-C", root, "describe", "--always").Output()
 	if err != nil {

@@ -47,14 +47,14 @@ func TestEveryScenarioRunsAndIsReported(t *testing.T) {
 			t.Error(err)
 		}
 		for _, g := range c.Goals {
-			if _, measured := c.Ratio(g); !measured {
+			if _, measured := c.Estimate(g); !measured {
 				t.Errorf("%s: a goal is about %v and %v, which were not measured", c.Name, g.Of, g.To)
 			}
 		}
 		for _, row := range c.Rows {
 			for i, samples := range row.Samples {
-				if len(samples) != 1 {
-					t.Errorf("%s, %s, %s: %d samples", c.Name, row.Subject, c.Metrics[i].Name, len(samples))
+				if len(samples) != 1 || len(samples[0]) == 0 {
+					t.Errorf("%s, %s, %s: %v is not the turns of one repeat", c.Name, row.Subject, c.Metrics[i].Name, samples)
 				}
 			}
 		}
@@ -62,9 +62,11 @@ func TestEveryScenarioRunsAndIsReported(t *testing.T) {
 }
 
 func TestWrongFlagsAreAUsageError(t *testing.T) {
-	for _, args := range [][]string{{"--repeats=-1"}, {"--only=speed"}, {"--quick"}, {"--repeats=2"}, {"now"}, {"--unknown"}} {
+	for _, args := range [][]string{
+		{"--budget=-1s"}, {"--budget=long"}, {"--only=speed"}, {"--quick"}, {"--budget=2m"}, {"now"}, {"--unknown"},
+	} {
 		if _, is := run(context.Background(), args).(usageError); !is { //nolint:errorlint // Nothing wraps it.
-			t.Errorf("%q is no usage error", args)
+			t.Errorf("%q is not a usage error", args)
 		}
 	}
 }

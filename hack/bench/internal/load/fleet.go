@@ -48,7 +48,7 @@ func (l *Load) Fleet(nodes int, _ *Nothing) error {
 	return err
 }
 
-// Kill says that the server is killed next.
+// Kill announces that the server is killed next.
 func (l *Load) Kill(Nothing, *Nothing) error {
 	l.fleet.killed.Store(true)
 	return nil

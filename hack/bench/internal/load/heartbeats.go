@@ -10,14 +10,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
-// Beaten is how many heartbeats were answered, in which time.
-type Beaten struct {
-	Count   int
-	Elapsed time.Duration
-}
-
-// Beat sends heartbeats over all sessions for a time, on each the next as soon as the last is answered.
-func (l *Load) Beat(duration time.Duration, done *Beaten) error {
+// Beat sends heartbeats over all sessions for a time, on each the next as soon as the last is answered. Done counts the answers.
+func (l *Load) Beat(duration time.Duration, done *Done) error {
 	request, length := l.dialect.Heartbeat()
 	var count atomic.Int64
 	began := time.Now()
@@ -33,7 +27,7 @@ func (l *Load) Beat(duration time.Duration, done *Beaten) error {
 		count.Add(int64(mine))
 		return nil
 	})
-	*done = Beaten{Count: int(count.Load()), Elapsed: time.Since(began)}
+	*done = Done{Count: int(count.Load()), Elapsed: time.Since(began)}
 	return err
 }
 
@@ -44,7 +38,7 @@ type Pace struct{ Interval, For time.Duration }
 const paceTick = time.Millisecond
 
 // Pace sends heartbeats over all sessions, evenly spread over the interval, and waits until all of them are answered.
-func (l *Load) Pace(p Pace, done *Beaten) error {
+func (l *Load) Pace(p Pace, done *Done) error {
 	request, length := l.dialect.Heartbeat()
 	began := time.Now()
 	total := int(int64(len(l.sessions)) * int64(p.For) / int64(p.Interval))
@@ -69,7 +63,7 @@ func (l *Load) Pace(p Pace, done *Beaten) error {
 			return err
 		}
 	}
-	*done = Beaten{Count: total, Elapsed: time.Since(began)}
+	*done = Done{Count: total, Elapsed: time.Since(began)}
 	return nil
 }
 

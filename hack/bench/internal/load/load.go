@@ -18,8 +18,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
-// patience bounds every single exchange: a scenario fails rather than hangs.
-const patience = 60 * time.Second
+// patience bounds every single exchange: a contender fails rather than hangs.
+const patience = 20 * time.Second
 
 // Load is the receiver of the load process. Target comes first; the rest works on what Open opened.
 type Load struct {
@@ -55,10 +55,16 @@ func (l *Load) Target(t Target, _ *Nothing) (err error) {
 	return err
 }
 
-// Usage replies with what the load process uses.
-func (l *Load) Usage(settled bool, u *process.Usage) (err error) {
-	*u, err = process.Own(settled)
+// CPU replies with the processor time that the load process has used.
+func (l *Load) CPU(_ Nothing, used *time.Duration) (err error) {
+	*used, err = process.CPU()
 	return err
+}
+
+// Done is how often something was done, in which time.
+type Done struct {
+	Count   int
+	Elapsed time.Duration
 }
 
 // sources is how many addresses of loopback connections come from, in turn. A connection that was closed keeps its port for
@@ -101,14 +107,8 @@ type Handshakes struct {
 	For     time.Duration
 }
 
-// Handshaken is how many there were, in which time.
-type Handshaken struct {
-	Count   int
-	Elapsed time.Duration
-}
-
 // Handshakes opens and closes sessions for a time.
-func (l *Load) Handshakes(h Handshakes, done *Handshaken) error {
+func (l *Load) Handshakes(h Handshakes, done *Done) error {
 	var count atomic.Int64
 	began := time.Now()
 	err := inParallel(h.Workers, func(int) error {
@@ -124,7 +124,7 @@ func (l *Load) Handshakes(h Handshakes, done *Handshaken) error {
 		}
 		return nil
 	})
-	*done = Handshaken{Count: int(count.Load()), Elapsed: time.Since(began)}
+	*done = Done{Count: int(count.Load()), Elapsed: time.Since(began)}
 	return err
 }
 

@@ -29,7 +29,7 @@ func TestALoadDoesWhatItIsAskedForAndLeavesNothingRunning(t *testing.T) {
 				var l Load
 				must(t, l.Target(Target{Subject: name, Setting: setting, Address: address}, nil))
 				must(t, l.Open(sessions, nil))
-				var beaten Beaten
+				var beaten Done
 				if must(t, l.Beat(10*time.Millisecond, &beaten)); beaten.Count < sessions || beaten.Elapsed < 10*time.Millisecond {
 					t.Errorf("%d heartbeats in %v", beaten.Count, beaten.Elapsed)
 				}
@@ -37,7 +37,7 @@ func TestALoadDoesWhatItIsAskedForAndLeavesNothingRunning(t *testing.T) {
 					t.Errorf("%d heartbeats, want 5 of each session", beaten.Count)
 				}
 				must(t, l.Part(Nothing{}, nil))
-				var shaken Handshaken
+				var shaken Done
 				if must(t, l.Handshakes(Handshakes{Workers: 2, For: 10 * time.Millisecond}, &shaken)); shaken.Count < 2 {
 					t.Errorf("%d handshakes", shaken.Count)
 				}

@@ -38,6 +38,7 @@ type Process struct {
 	role   Role
 	cmd    *exec.Cmd
 	client *rpc.Client
+	killed bool
 }
 
 // Start runs this executable again, as role, on the core that the role has: the first for the load, the last for the server. It is
@@ -105,20 +106,28 @@ func (p *Process) Call(method string, arguments, reply any) error {
 	return nil
 }
 
-// PID is the child's process id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+// closeTimeout is how long a child may take to end by itself.
+const closeTimeout = 5 * time.Second
 
-// Close ends the child by closing its pipe, and waits for it.
+// Close ends the child by closing its pipe, and waits for it. A child that does not end, as a call hangs in it, is killed. One that Kill
+// has ended is left alone.
 func (p *Process) Close() error {
+	if p.killed {
+		return nil
+	}
 	_ = p.client.Close() // The child's exit says more.
+	// Killing fails where the child has ended.
+	kill := time.AfterFunc(closeTimeout, func() { _ = p.cmd.Process.Kill() })
+	defer kill.Stop()
 	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("%s process: %w", p.role, err)
+		return fmt.Errorf("the %s process: %w", p.role, err)
 	}
 	return nil
 }
 
 // Kill ends the child with SIGKILL, and waits for it.
 func (p *Process) Kill() error {
+	p.killed = true
 	if err := p.cmd.Process.Kill(); err != nil {
 		return err
 	}
@@ -137,12 +146,4 @@ func Serve(name Role, receiver any) error {
 	}
 	server.ServeConn(calls)
 	return nil
-}
-
-// Usage is what a process has used, or uses now.
-type Usage struct {
-	CPU      time.Duration // since it started: in user mode and in the kernel
-	Resident uint64        // bytes of memory in RAM
-	Heap     uint64        // bytes of it in spans of the Go heap
-	Stack    uint64        // bytes of it in goroutine stacks
 }

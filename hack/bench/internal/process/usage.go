@@ -12,9 +12,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Own returns what this process uses. Settled first collects garbage, which shrinks stacks, and gives the memory that is free back to
-// the system, as the runtime would in a few minutes.
-func Own(settled bool) (Usage, error) {
+// CPU returns the processor time that this process has used since it started, in user mode and in the kernel.
+func CPU() (time.Duration, error) {
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		return 0, err
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
+}
+
+// Memory is what a process occupies, in bytes.
+type Memory struct {
+	Resident uint64 // in RAM
+	Heap     uint64 // of it in spans of the Go heap
+	Stack    uint64 // of it in goroutine stacks
+}
+
+// OwnMemory returns the memory of this process. Settled first collects garbage, which shrinks stacks, and returns free memory to the
+// system, as the runtime would within a few minutes.
+func OwnMemory(settled bool) (Memory, error) {
 	if settled {
 		// What one collection moves to a pool's victims the next frees; a stack shrinks by half each time.
 		for range 4 {
@@ -22,25 +38,16 @@ func Own(settled bool) (Usage, error) {
 		}
 		debug.FreeOSMemory()
 	}
-	var r unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
-		return Usage{}, err
-	}
 	resident, err := readKilobytes("/proc/self/smaps_rollup", "Rss:")
 	if err != nil {
-		return Usage{}, err
+		return Memory{}, err
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return Usage{
-		CPU:      time.Duration(r.Utime.Nano() + r.Stime.Nano()),
-		Resident: resident,
-		Heap:     m.HeapInuse,
-		Stack:    m.StackInuse,
-	}, nil
+	return Memory{Resident: resident, Heap: m.HeapInuse, Stack: m.StackInuse}, nil
 }
 
-// KernelMemory is the memory in bytes that the kernel holds in its slabs, for the whole machine. It tells what sockets cost, both ends
+// KernelMemory is the memory in bytes that the kernel holds in its slabs, for the whole machine. It shows what sockets cost, both ends
 // of them.
 func KernelMemory() (uint64, error) { return readKilobytes("/proc/meminfo", "Slab:") }
 

@@ -2,13 +2,10 @@
 package report
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
-
-// maxDrift is by how much the floor may differ between repeats, as a part of its median. Where it differs by more the machine was not
-// quiet, and no comparison is printed.
-const maxDrift = 0.10
 
 // Metric is a column of a comparison.
 type Metric struct {
@@ -19,8 +16,10 @@ type Metric struct {
 // Row is what was measured of one subject.
 type Row struct {
 	Subject string
-	// Samples are by metric, then by repeat. A metric that the subject does not have has none.
-	Samples [][]float64
+	// Samples are by metric, then by repeat, then by turn. The turns of one round have the same place in all rows.
+	Samples [][][]float64
+	// Failure says why nothing was measured; empty: something was.
+	Failure string `json:",omitempty"`
 }
 
 // Value names one cell of a comparison.
@@ -37,14 +36,12 @@ type Goal struct {
 type Comparison struct {
 	Name, Title string
 	// Text says what is compared, and how.
-	Text    string
+	Text string
+	// Floor is the subject that does the least that can be done; empty: there is none.
+	Floor   string
 	Metrics []Metric
 	Rows    []Row
 	Goals   []Goal
-	// Steady must not drift.
-	Steady Value
-	// Attempts is how often it was measured: again if the floor drifted.
-	Attempts int
 }
 
 // Row returns the row of a subject, which it adds if there is none.
@@ -54,19 +51,57 @@ func (c *Comparison) Row(subject string) *Row {
 			return &c.Rows[i]
 		}
 	}
-	c.Rows = append(c.Rows, Row{Subject: subject, Samples: make([][]float64, len(c.Metrics))})
+	c.Rows = append(c.Rows, Row{Subject: subject, Samples: make([][][]float64, len(c.Metrics))})
 	return &c.Rows[len(c.Rows)-1]
 }
 
-// Add adds one sample of each metric, in their order.
-func (r *Row) Add(values []float64) {
-	for i, v := range values {
-		r.Samples[i] = append(r.Samples[i], v)
+// Add adds one repeat: its turns, each with a value of each metric, in the order of the metrics. The last metrics are those that are
+// measured once a repeat, and not in turns.
+func (r *Row) Add(turns [][]float64, once []float64) {
+	timed := len(r.Samples) - len(once)
+	for metric := range r.Samples {
+		var repeat []float64
+		if metric < timed {
+			for _, turn := range turns {
+				repeat = append(repeat, round(turn[metric]))
+			}
+		} else {
+			repeat = []float64{round(once[metric-timed])}
+		}
+		r.Samples[metric] = append(r.Samples[metric], repeat)
 	}
 }
 
-// samples of a cell; none if it was not measured.
-func (c *Comparison) samples(v Value) []float64 {
+// round leaves the five digits that mean something.
+func round(value float64) float64 {
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 5, 64), 64) // It has just been formatted.
+	return rounded
+}
+
+// Fail records that nothing can be measured of the subject. What was measured of it goes: half of it would compare with nothing.
+func (r *Row) Fail(err error) {
+	r.Failure = strings.Join(strings.Fields(err.Error()), " ") // on one line
+	clear(r.Samples)
+}
+
+// Failed returns the rows that say why nothing was measured.
+func (c *Comparison) Failed() []Row {
+	return slices.DeleteFunc(slices.Clone(c.Rows), func(r Row) bool { return r.Failure == "" })
+}
+
+// Repeats is how often the comparison was measured.
+func (c *Comparison) Repeats() int {
+	repeats := 0
+	for _, r := range c.Rows {
+		for _, samples := range r.Samples {
+			repeats = max(repeats, len(samples))
+		}
+	}
+	return repeats
+}
+
+// samples of a cell, by repeat, then by turn; none if it was not measured.
+func (c *Comparison) samples(v Value) [][]float64 {
 	column := slices.IndexFunc(c.Metrics, func(m Metric) bool { return m.Name == v.Metric })
 	for _, r := range c.Rows {
 		if r.Subject == v.Subject && column >= 0 {
@@ -76,64 +111,52 @@ func (c *Comparison) samples(v Value) []float64 {
 	return nil
 }
 
-// median of a cell; false if it was not measured.
-func (c *Comparison) median(v Value) (float64, bool) {
-	samples := c.samples(v)
-	if len(samples) == 0 {
-		return 0, false
+// estimateRepeats is estimate of the medians of repeats; false if there are none.
+func estimateRepeats(repeats [][]float64) (Estimate, bool) {
+	if len(repeats) == 0 {
+		return Estimate{}, false
 	}
-	return median(samples), true
+	medians := make([]float64, len(repeats))
+	for i, turns := range repeats {
+		medians[i] = median(turns)
+	}
+	return estimate(medians), true
 }
 
-func median(samples []float64) float64 {
-	sorted := slices.Sorted(slices.Values(samples))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
+// Estimate is what the goal bounds; false if it was not measured. A ratio is taken turn by turn, of two turns that stood beside each
+// other; the ratio of a repeat is the median of those. Repeats are independent of each other, as each starts fresh processes, and turns
+// of one repeat are not: so the interval is over repeats.
+func (c *Comparison) Estimate(g Goal) (Estimate, bool) {
+	of := c.samples(g.Of)
+	if g.To == (Value{}) {
+		return estimateRepeats(of)
 	}
-	return (sorted[middle-1] + sorted[middle]) / 2
+	to := c.samples(g.To)
+	if len(of) != len(to) {
+		return Estimate{}, false
+	}
+	ratios := make([][]float64, len(of))
+	for repeat := range of {
+		if len(of[repeat]) != len(to[repeat]) || slices.Contains(to[repeat], 0) {
+			return Estimate{}, false
+		}
+		for turn := range of[repeat] {
+			ratios[repeat] = append(ratios[repeat], of[repeat][turn]/to[repeat][turn])
+		}
+	}
+	return estimateRepeats(ratios)
 }
 
-// Drift is how far the repeats of the floor are apart, as a part of their median.
-func (c *Comparison) Drift() float64 {
-	samples := c.samples(c.Steady)
-	if len(samples) == 0 {
-		return 0
+// Judge says whether the goal is reached.
+func (c *Comparison) Judge(g Goal) Verdict {
+	e, measured := c.Estimate(g)
+	if !measured {
+		return NotMeasured
 	}
-	middle := median(samples)
-	if middle == 0 {
-		return 0
-	}
-	return (slices.Max(samples) - slices.Min(samples)) / middle
+	return g.judge(e)
 }
 
-// Drifted reports whether the floor was so unsteady that nothing can be compared with it.
-func (c *Comparison) Drifted() bool { return c.Drift() > maxDrift }
-
-// Withheld says why the comparison is not printed.
-func (c *Comparison) Withheld() string {
-	return fmt.Sprintf("%s of %s drifted by %.0f %% between the repeats, more than %.0f %%: run again on a quieter machine",
-		c.Steady.Metric, c.Steady.Subject, 100*c.Drift(), 100*maxDrift)
-}
-
-// Ratio is what the goal bounds; false if it was not measured.
-func (c *Comparison) Ratio(g Goal) (float64, bool) {
-	of, measured := c.median(g.Of)
-	if !measured || g.To == (Value{}) {
-		return of, measured
-	}
-	to, measured := c.median(g.To)
-	if !measured || to == 0 {
-		return 0, false
-	}
-	return of / to, true
-}
-
-// Reached reports whether the goal is.
-func (c *Comparison) Reached(g Goal) bool {
-	ratio, measured := c.Ratio(g)
-	if g.AtLeast {
-		return measured && ratio >= g.Bound
-	}
-	return measured && ratio <= g.Bound
+// Has reports whether a goal of the comparison has the verdict.
+func (c *Comparison) Has(v Verdict) bool {
+	return slices.ContainsFunc(c.Goals, func(g Goal) bool { return c.Judge(g) == v })
 }

@@ -1,76 +1,173 @@
 package report
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// compare is a comparison of two subjects by one metric, of which the second is the floor.
-func compare(own, floor []float64) Comparison {
+// compare is a comparison of two subjects by one metric, by repeat and turn.
+func compare(own, floor [][]float64) Comparison {
 	return Comparison{
-		Name: "speed", Title: "Speed, plain", Text: "How fast it is.", Attempts: 1,
+		Name: "speed", Title: "Speed, plain", Text: "How fast it is.", Floor: "floor",
 		Metrics: []Metric{{Name: "rate", Unit: "1/s"}},
-		Rows:    []Row{{Subject: "refinery", Samples: [][]float64{own}}, {Subject: "floor", Samples: [][]float64{floor}}},
+		Rows:    []Row{{Subject: "refinery", Samples: [][][]float64{own}}, {Subject: "floor", Samples: [][][]float64{floor}}},
 		Goals:   []Goal{{Of: Value{"refinery", "rate"}, To: Value{"floor", "rate"}, Bound: 0.9, AtLeast: true}},
-		Steady:  Value{"floor", "rate"},
 	}
 }
 
-func TestGoalsAreRatiosOfMedians(t *testing.T) {
-	for _, test := range []struct {
-		name       string
-		own, floor []float64
-		ratio      float64
-		reached    bool
-	}{
-		{"odd", []float64{1, 90, 1000}, []float64{100, 95, 105}, 0.9, true},
-		{"even", []float64{80, 90}, []float64{100, 100}, 0.85, false},
+// times is so many repeats of the same turns.
+func times(n int, turns ...float64) [][]float64 {
+	return slices.Repeat([][]float64{turns}, n)
+}
+
+// The machine gets three times as fast from one turn to the next, and from one repeat to the next: the pairs do not notice.
+func TestRatiosAreTakenPairByPair(t *testing.T) {
+	c := compare(
+		[][]float64{{95, 285, 880}, {285, 855, 10}, {900, 10, 2700}, {95, 95, 95}, {95, 95, 95}, {95, 95, 95}},
+		[][]float64{{100, 300, 800}, {300, 900, 20}, {1000, 20, 3000}, {100, 100, 100}, {100, 100, 100}, {100, 100, 100}},
+	)
+	got, measured := c.Estimate(c.Goals[0])
+	want := Estimate{Median: 0.95, Low: 0.9, High: 0.95, Confidence: 1 - 2.0/64}
+	if !measured || got != want {
+		t.Errorf("%+v, measured %v, want %+v", got, measured, want)
+	}
+	if verdict := c.Judge(c.Goals[0]); verdict != Reached {
+		t.Error(verdict)
+	}
+}
+
+func TestAGoalOfOneCellIsItsMedian(t *testing.T) {
+	c := compare(times(6, 1, 3, 1), times(6, 1))
+	g := Goal{Of: Value{"refinery", "rate"}, Bound: 1}
+	if e, measured := c.Estimate(g); !measured || e.Median != 1 || c.Judge(g) != Reached {
+		t.Errorf("%+v, %v, %s", e, measured, c.Judge(g))
+	}
+}
+
+func TestWhatHasNoPairsIsNotMeasured(t *testing.T) {
+	for name, c := range map[string]Comparison{
+		"nothing of one":       compare(nil, times(6, 100)),
+		"nothing of either":    compare(nil, nil),
+		"fewer repeats of one": compare(times(5, 100), times(6, 100)),
+		"fewer turns of one":   compare(times(6, 100), times(6, 100, 100)),
+		"a ratio to nothing":   compare(times(6, 100), times(6, 0)),
 	} {
-		c := compare(test.own, test.floor)
-		if ratio, measured := c.Ratio(c.Goals[0]); !measured || ratio != test.ratio || c.Reached(c.Goals[0]) != test.reached {
-			t.Errorf("%s: ratio %v, measured %v, reached %v", test.name, ratio, measured, c.Reached(c.Goals[0]))
+		if verdict := c.Judge(c.Goals[0]); verdict != NotMeasured {
+			t.Errorf("%s: %s", name, verdict)
 		}
 	}
-	unmeasured := compare(nil, []float64{100})
-	if _, measured := unmeasured.Ratio(unmeasured.Goals[0]); measured || unmeasured.Reached(unmeasured.Goals[0]) {
-		t.Error("a goal is reached that was not measured")
+}
+
+func TestAGoalIsJudgedByItsInterval(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		ratios  []float64
+		atLeast bool
+		want    Verdict
+	}{
+		{"all of it above", []float64{91, 92, 93, 94, 95, 96}, true, Reached},
+		{"all of it above, at most", []float64{91, 92, 93, 94, 95, 96}, false, Missed},
+		{"all of it below", []float64{89, 80, 81, 82, 83, 84}, true, Missed},
+		{"all of it below, at most", []float64{89, 80, 81, 82, 83, 84}, false, Reached},
+		{"on the bound", []float64{90, 90, 90, 90, 90, 90}, true, Reached},
+		{"on the bound, at most", []float64{90, 90, 90, 90, 90, 90}, false, Reached},
+		{"around the bound", []float64{89, 91, 92, 93, 94, 95}, true, Undecided},
+		{"around the bound, at most", []float64{91, 89, 80, 81, 82, 83}, false, Undecided},
+		{"too few repeats", []float64{95, 95, 95, 95, 95}, true, Undecided},
+		{"one of nine is an outlier", []float64{10, 91, 92, 93, 94, 95, 96, 97, 98}, true, Reached},
+		{"two of nine are outliers", []float64{10, 10, 92, 93, 94, 95, 96, 97, 98}, true, Undecided},
+	} {
+		var own [][]float64
+		for _, r := range test.ratios {
+			own = append(own, []float64{r})
+		}
+		c := compare(own, times(len(own), 100))
+		c.Goals[0].AtLeast = test.atLeast
+		if got := c.Judge(c.Goals[0]); got != test.want || !c.Has(test.want) {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
 	}
 }
 
-func TestNothingIsComparedWithAFloorThatDrifted(t *testing.T) {
+func TestOnlyWhatIsMissedOrFailedIsAnError(t *testing.T) {
+	reached, missed, undecided := compare(times(6, 95), times(6, 100)), compare(times(6, 80), times(6, 100)), compare(times(5, 95), times(5, 100))
+	failed := compare(times(6, 95), times(6, 100))
+	failed.Row("nats-server").Fail(errors.New("no answer"))
+	unmeasured := compare(nil, times(6, 100))
 	for _, test := range []struct {
-		name    string
-		floor   []float64
-		drifted bool
+		name           string
+		comparisons    []Comparison
+		missed, failed bool
 	}{
-		{"10 %", []float64{95, 100, 105}, false},
-		{"more", []float64{95, 100, 105.1}, true},
+		{"reached and undecided", []Comparison{reached, undecided}, false, false},
+		{"missed", []Comparison{reached, missed}, true, false},
+		{"failed", []Comparison{failed, reached}, false, true},
+		{"a goal of what was not measured", []Comparison{unmeasured}, false, true},
+		{"both", []Comparison{failed, missed}, true, true},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			directory := Directory(t.TempDir())
-			c := compare([]float64{7654, 7654, 7654}, test.floor)
-			run := Run{Machine: Machine{Cores: 2}, Comparisons: []Dated{{Comparison: c}}}
-			if err := directory.Write(run); err != nil {
-				t.Fatal(err)
-			}
-			text, err := os.ReadFile(filepath.Join(string(directory), "performance.md"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, missing := os.Stat(filepath.Join(string(directory), "performance", "speed.svg"))
-			if printed := strings.Contains(string(text), "7,654"); printed == test.drifted || (missing == nil) == test.drifted {
-				t.Errorf("the numbers are printed: %v, plotted: %v", printed, missing == nil)
-			}
-			if withheld := strings.Contains(string(text), "**Withheld:** rate of floor drifted"); withheld != test.drifted {
-				t.Errorf("the report says that they are withheld: %v", withheld)
-			}
-			again, err := directory.Load()
-			if err != nil || again.Comparisons[0].Drift() != c.Drift() {
-				t.Errorf("the samples were not kept: %v, %v", again, err)
-			}
-		})
+		err := Outcome(test.comparisons)
+		if errors.Is(err, ErrMissed) != test.missed || errors.Is(err, ErrFailed) != test.failed || (err == nil) == (test.missed || test.failed) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+func TestARepeatHasTurnsAndWhatIsMeasuredOnce(t *testing.T) {
+	c := Comparison{Metrics: []Metric{{Name: "rate"}, {Name: "CPU"}, {Name: "system calls"}}}
+	c.Row("refinery").Add([][]float64{{1, 2.000001}, {3, 4}}, []float64{9})
+	c.Row("refinery").Add([][]float64{{5, 123456}, {7, 8}}, []float64{9})
+	want := [][][]float64{{{1, 3}, {5, 7}}, {{2, 4}, {123460, 8}}, {{9}, {9}}}
+	if got := c.Rows[0].Samples; !reflect.DeepEqual(got, want) || c.Repeats() != 2 {
+		t.Errorf("%v, %d repeats, want %v", got, c.Repeats(), want)
+	}
+}
+
+// written is performance.md and results.json of a run, which is what it was when it is read again.
+func written(t *testing.T, run Run) (page, samples string) {
+	t.Helper()
+	directory := Directory(t.TempDir())
+	if err := directory.Write(run); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := directory.Load(); err != nil || !reflect.DeepEqual(again, run) {
+		t.Errorf("%v: read %+v, wrote %+v", err, again, run)
+	}
+	text, err := os.ReadFile(filepath.Join(string(directory), "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers, err := os.ReadFile(directory.samples())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), string(numbers)
+}
+
+func TestThePageShowsIntervalsVerdictsAndFailures(t *testing.T) {
+	c := compare([][]float64{{9500}, {9600}, {9700}, {9800}, {9900}, {9950}}, times(6, 10000))
+	c.Row("nats-server").Fail(errors.New("dial tcp:\ni/o timeout"))
+	c.Goals = append(c.Goals, Goal{Of: Value{"refinery", "rate"}, To: Value{"nats-server", "rate"}, Bound: 1, AtLeast: true})
+	machine := Machine{Cores: 2, Counts: []Count{{"instructions", "not counted on this machine"}}}
+	text, samples := written(t, Run{Machine: machine, Comparisons: []Dated{{Date: "2026-01-02", Revision: "abc", Comparison: c}}})
+	for _, part := range []string{
+		"| instructions | not counted on this machine |\n",
+		"rate of refinery ÷ floor | ≥ 0.9 | 0.97 (0.95–0.99) | reached |\n",
+		"rate of refinery ÷ nats-server | ≥ 1 | – | not measured |\n",
+		"| refinery | 9,750 (9,500–9,950) |\n| floor | 10,000 |\n| nats-server | – |\n",
+		"\n**nats-server failed**, so that nothing was measured of it: `dial tcp: i/o timeout`\n",
+		"\n2026-01-02, revision abc; repeats: 6.\n",
+	} {
+		if !strings.Contains(text, part) {
+			t.Errorf("performance.md does not contain %q:\n%s", part, text)
+		}
+	}
+	if !strings.Contains(samples, "[9500],\n") {
+		t.Errorf("a repeat is not on one line:\n%s", samples)
 	}
 }
 
@@ -85,11 +182,11 @@ func TestAnotherMachineReplacesEverything(t *testing.T) {
 		}
 		return text
 	}
-	run := Run{}.Merge(here, []Dated{first, second})
-	if got := dates(run.Merge(here, []Dated{newer})); got != "32" {
+	run := Run{}.Merge(here, first).Merge(here, second)
+	if got := dates(run.Merge(here, newer)); got != "32" {
 		t.Errorf("on the same machine: %s", got)
 	}
-	if got := dates(run.Merge(there, []Dated{newer})); got != "3" {
+	if got := dates(run.Merge(there, newer)); got != "3" {
 		t.Errorf("on another machine: %s", got)
 	}
 }

@@ -18,7 +18,11 @@ type Machine struct {
 	Go              string
 	Descriptors     uint64 // that a process may have open
 	TransparentHuge string // whether the kernel uses huge pages by itself
+	Counts          []Count
 }
+
+// Count says how something is counted, or why it is not.
+type Count struct{ What, How string }
 
 // ThisMachine looks at where it runs. Go raises the soft limit of descriptors to the hard one, in every process.
 func ThisMachine() (Machine, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +25,9 @@ func (r Run) markdown() []byte {
 	m := r.Machine
 	fmt.Fprintf(&b, "| processor | %d cores, %s |\n| memory | %d GiB; transparent huge pages: %s |\n| kernel | %s |\n| Go | %s |\n| open descriptors | %d a process |\n",
 		m.Cores, m.CPU, m.MemoryGiB, m.TransparentHuge, m.Kernel, m.Go, m.Descriptors)
+	for _, counted := range m.Counts {
+		fmt.Fprintf(&b, "| %s | %s |\n", counted.What, counted.How)
+	}
 	if r.Took > 0 {
 		fmt.Fprintf(&b, "| the whole benchmark | %s |\n", r.Took.Round(time.Second))
 	}
@@ -39,22 +41,16 @@ func (r Run) markdown() []byte {
 
 // writeGoals writes every goal of every comparison, and whether it is reached.
 func (r Run) writeGoals(b *bytes.Buffer) {
-	b.WriteString("\n## Goals\n\nEach is a ratio of two medians of one run, or a count.\n\n| what | goal | measured | |\n|---|---|---|---|\n")
+	b.WriteString("\n## Goals\n\nEach is a ratio or a count: the median and its interval. A goal is reached when all of the interval is on its good side, missed when\n" +
+		"all of it is on the other side, and undecided when the interval contains the bound, or rests on fewer than " + strconv.Itoa(leastRepeats) + " repeats.\n\n" +
+		"| what | goal | measured | |\n|---|---|---|---|\n")
 	for _, c := range r.Comparisons {
 		for _, g := range c.Goals {
-			if c.Drifted() {
-				fmt.Fprintf(b, "| %s | %s | withheld | |\n", c.describe(g), g.bound())
-				continue
+			verdict := c.verdict(g)
+			if verdict == string(Missed) {
+				verdict = "**missed**"
 			}
-			ratio, measured := c.Ratio(g)
-			figure, verdict := "not measured", ""
-			if measured {
-				figure, verdict = strconv.FormatFloat(ratio, 'f', 2, 64), "**missed**"
-				if c.Reached(g) {
-					verdict = "reached"
-				}
-			}
-			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", c.describe(g), g.bound(), figure, verdict)
+			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", c.describe(g), g.bound(), c.measured(g), verdict)
 		}
 	}
 }
@@ -99,12 +95,7 @@ func (g Goal) bound() string {
 
 // write writes a comparison's section.
 func (d Dated) write(b *bytes.Buffer) {
-	fmt.Fprintf(b, "\n## %s\n\n%s\n", d.Title, d.Text)
-	if d.Drifted() {
-		fmt.Fprintf(b, "\n**Withheld:** %s.\n", d.Withheld())
-		return
-	}
-	fmt.Fprintf(b, "\n![%s](performance/%s.svg)\n\n|", d.Title, d.Name)
+	fmt.Fprintf(b, "\n## %s\n\n%s\n\n![%s](performance/%s.svg)\n\n|", d.Title, d.Text, d.Title, d.Name)
 	for _, m := range d.Metrics {
 		fmt.Fprintf(b, " | %s", m.heading())
 	}
@@ -116,11 +107,10 @@ func (d Dated) write(b *bytes.Buffer) {
 		}
 		b.WriteString(" |\n")
 	}
-	fmt.Fprintf(b, "\n%s, revision %s; %s differed by %.1f %% between repeats", d.Date, d.Revision, d.Steady.Subject, 100*d.Drift())
-	if d.Attempts > 1 {
-		b.WriteString(", the second time: the first was discarded, as it had drifted")
+	for _, row := range d.Failed() {
+		fmt.Fprintf(b, "\n**%s failed**, so that nothing was measured of it: `%s`\n", row.Subject, strings.ReplaceAll(row.Failure, "`", "'"))
 	}
-	b.WriteString(".\n")
+	fmt.Fprintf(b, "\n%s, revision %s; repeats: %d.\n", d.Date, d.Revision, d.Repeats())
 }
 
 func (m Metric) heading() string {
@@ -130,16 +120,13 @@ func (m Metric) heading() string {
 	return m.Name + ", " + m.Unit
 }
 
-// cell is the median, with the range in parentheses if there is one to show.
-func (m Metric) cell(samples []float64) string {
-	if len(samples) == 0 {
+// cell is the median of the repeats and its interval.
+func (m Metric) cell(repeats [][]float64) string {
+	e, measured := estimateRepeats(repeats)
+	if !measured {
 		return "–"
 	}
-	middle, low, high := m.figure(median(samples)), m.figure(slices.Min(samples)), m.figure(slices.Max(samples))
-	if low == high {
-		return middle
-	}
-	return fmt.Sprintf("%s (%s–%s)", middle, low, high)
+	return e.format(m.figure)
 }
 
 // Format is a number with the metric's digits and its unit.

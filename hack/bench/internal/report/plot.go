@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -26,13 +25,18 @@ const (
 	colorText  = "#7d8590"
 )
 
-// plot draws the first metric: a bar for the median of each row, a line over it from the lowest to the highest sample.
+// plot draws the first metric: a bar for the median of each row, a line over it for the interval.
 func (c *Comparison) plot() []byte {
 	m := c.Metrics[0]
-	rows := slices.DeleteFunc(slices.Clone(c.Rows), func(r Row) bool { return len(r.Samples[0]) == 0 })
-	highest := 0.0
-	for _, r := range rows {
-		highest = max(highest, slices.Max(r.Samples[0]))
+	var (
+		rows      []Row
+		estimates []Estimate
+		highest   float64
+	)
+	for _, r := range c.Rows {
+		if e, measured := estimateRepeats(r.Samples[0]); measured {
+			rows, estimates, highest = append(rows, r), append(estimates, e), max(highest, e.High)
+		}
 	}
 	scale := 0.0
 	if highest > 0 {
@@ -44,25 +48,25 @@ func (c *Comparison) plot() []byte {
 		plotWidth, height, plotWidth, height)
 	fmt.Fprintf(&b, `<text x="0" y="20" font-size="15" font-weight="bold" fill="%s">%s: %s</text>`+"\n", colorText, escape(c.Title), escape(m.heading()))
 	for i, r := range rows {
-		samples, y := r.Samples[0], plotTop+i*(barHeight+barGap)
-		middle, low, high := scale*median(samples), scale*slices.Min(samples), scale*slices.Max(samples)
+		e, y := estimates[i], plotTop+i*(barHeight+barGap)
+		middle, low, high := scale*e.Median, scale*e.Low, scale*e.High
 		line := float64(y) + barHeight/2
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" fill="%s">%s</text>`+"\n", labelWidth-10, y+16, colorText, escape(r.Subject))
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", labelWidth, y, middle, barHeight, c.color(r.Subject))
 		fmt.Fprintf(&b, `<path d="M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10" stroke="#57606a" stroke-width="1.5" fill="none"/>`+"\n",
 			labelWidth+low, line, labelWidth+high, labelWidth+low, line-5, labelWidth+high, line-5)
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" fill="%s">%s</text>`+"\n", labelWidth+high+8, y+16, colorText, escape(m.figure(median(samples))))
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" fill="%s">%s</text>`+"\n", labelWidth+high+8, y+16, colorText, escape(m.figure(e.Median)))
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
 }
 
-// color tells one's own rows and the floor from the peers.
+// color sets one's own rows and the floor apart from the peers.
 func (c *Comparison) color(subject string) string {
 	switch {
 	case strings.HasPrefix(subject, "refinery"):
 		return colorOwn
-	case subject == c.Steady.Subject:
+	case subject == c.Floor:
 		return colorFloor
 	}
 	return colorPeer

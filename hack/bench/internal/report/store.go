@@ -1,11 +1,14 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"time"
 )
 
@@ -43,22 +46,18 @@ func (d Directory) Load() (Run, error) {
 	return run, nil
 }
 
-// Merge replaces what was measured before under the same name, and adds the rest. What another machine measured goes.
-func (r Run) Merge(machine Machine, measured []Dated) Run {
-	if r.Machine != machine {
-		return Run{Machine: machine, Comparisons: measured}
+// Merge replaces what was measured before under the same name, or adds it. What another machine measured goes.
+func (r Run) Merge(machine Machine, measured Dated) Run {
+	if !reflect.DeepEqual(r.Machine, machine) {
+		return Run{Machine: machine, Comparisons: []Dated{measured}}
 	}
-	for _, m := range measured {
-		found := false
-		for i := range r.Comparisons {
-			if r.Comparisons[i].Name == m.Name {
-				r.Comparisons[i], found = m, true
-			}
-		}
-		if !found {
-			r.Comparisons = append(r.Comparisons, m)
+	for i := range r.Comparisons {
+		if r.Comparisons[i].Name == measured.Name {
+			r.Comparisons[i] = measured
+			return r
 		}
 	}
+	r.Comparisons = append(r.Comparisons, measured)
 	return r
 }
 
@@ -71,20 +70,23 @@ func (d Directory) Write(r Run) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(d.samples(), append(content, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(d.samples(), append(joinNumbers(content), '\n'), 0o644); err != nil {
 		return err
 	}
 	for _, c := range r.Comparisons {
-		path := filepath.Join(string(d), "performance", c.Name+".svg")
-		if c.Drifted() {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-			continue
-		}
-		if err := os.WriteFile(path, c.plot(), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(string(d), "performance", c.Name+".svg"), c.plot(), 0o644); err != nil {
 			return err
 		}
 	}
 	return os.WriteFile(filepath.Join(string(d), "performance.md"), r.markdown(), 0o644)
+}
+
+// numbers is a JSON array of numbers alone, over several lines.
+var numbers = regexp.MustCompile(`\[\n[-+.,\deE\s]+\]`)
+
+// joinNumbers writes each array of numbers on one line, so that the samples of a repeat stand beside each other.
+func joinNumbers(content []byte) []byte {
+	return numbers.ReplaceAllFunc(content, func(array []byte) []byte {
+		return bytes.ReplaceAll(bytes.Join(bytes.Fields(array), nil), []byte(","), []byte(", "))
+	})
 }

@@ -1,15 +1,14 @@
 package scenario
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 )
@@ -29,38 +28,6 @@ const (
 	redconDecode         = "redcon, decode"
 )
 
-// runCodec runs the benchmarks of two test binaries: the library's own, and those of the peers.
-func runCodec(ctx context.Context, b *Bench) ([]report.Comparison, error) {
-	folder, err := os.MkdirTemp("", "bench-codec-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(folder) }() // The system empties its temporary folder in the end.
-	own, peers := filepath.Join(folder, "own.test"), filepath.Join(folder, "peers.test")
-	for binary, source := range map[string][2]string{
-		own:   {b.Root, "./protocol"},
-		peers: {filepath.Join(b.Root, "hack", "bench"), "./internal/codec"},
-	} {
-		build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, source[1])
-		build.Dir = source[0]
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build the benchmarks of %s: %w\n%s", source[1], err, out)
-		}
-	}
-	contests := codecContests()
-	for i := range contests {
-		benchmarks := codecBenchmarks[contests[i].Name]
-		contests[i].measure = func(ctx context.Context, contender string) ([]float64, error) {
-			binary := own
-			if contender == redconDecode {
-				binary = peers
-			}
-			return b.runBenchmark(ctx, binary, benchmarks[contender])
-		}
-	}
-	return b.holdAll(ctx, contests)
-}
-
 // codecBenchmarks are the benchmarks by comparison and contender.
 var codecBenchmarks = map[string]map[string]string{
 	"codec-alive": {encode: "AliveEncode", decode: "AliveDecode", bare: "AliveBare"},
@@ -69,59 +36,78 @@ var codecBenchmarks = map[string]map[string]string{
 	},
 }
 
-func codecContests() []contest {
-	time, allocations := "time", "allocations"
+func codecContests(b *Bench) []*contest {
+	took, allocations := "time", "allocations"
 	metrics := []report.Metric{
-		{Name: time, Unit: "ns each", Digits: 1}, {Name: allocations, Unit: "each"}, {Name: "allocated", Unit: "bytes each"}, {Name: "throughput", Unit: "MB/s"},
+		{Name: took, Unit: "ns each", Digits: 1}, {Name: allocations, Unit: "each"}, {Name: "allocated", Unit: "bytes each"}, {Name: "throughput", Unit: "MB/s"},
 	}
-	steady := report.Value{Subject: bare, Metric: time}
-	return []contest{{
+	contests := []*contest{{
 		Comparison: report.Comparison{
-			Name: "codec-alive", Title: "Codec, conn:alive", Text: codecAliveText, Metrics: metrics, Steady: steady,
+			Name: "codec-alive", Title: "Codec, conn:alive", Text: codecAliveText, Metrics: metrics,
 			Goals: []report.Goal{
-				ratio(encode, bare, time, 1.5, false), ratio(decode, bare, time, 1.5, false),
+				ratio(encode, bare, took, 1.5, false), ratio(decode, bare, took, 1.5, false),
 				count(encode, allocations, 0), count(decode, allocations, 0),
 			},
 		},
-		contenders: []string{encode, decode, bare},
+		contenders: []string{encode, decode, bare}, share: 12 * time.Second,
 	}, {
 		Comparison: report.Comparison{
-			Name: "codec-certificate", Title: "Codec, auth:start with a certificate", Text: codecAuthStartText, Metrics: metrics, Steady: steady,
+			Name: "codec-certificate", Title: "Codec, auth:start with a certificate", Text: codecAuthStartText, Metrics: metrics,
 			Goals: []report.Goal{
-				{Of: report.Value{Subject: jsonDecode, Metric: time}, To: report.Value{Subject: decode, Metric: time}, Bound: 4, AtLeast: true},
+				{Of: report.Value{Subject: jsonDecode, Metric: took}, To: report.Value{Subject: decode, Metric: took}, Bound: 4, AtLeast: true},
 				count(decode, allocations, 2),
 			},
 		},
-		contenders: []string{encode, decode, bare, jsonDecode, redconDecode},
+		contenders: []string{encode, decode, bare, jsonDecode, redconDecode}, share: 22 * time.Second,
 	}}
+	// The binaries are built for the first contender that needs them.
+	binaries := map[bool]func() (string, error){
+		false: sync.OnceValues(func() (string, error) { return b.buildBenchmarks("own.test", b.Root, "./protocol") }),
+		true: sync.OnceValues(func() (string, error) {
+			return b.buildBenchmarks("peers.test", filepath.Join(b.Root, "hack", "bench"), "./internal/codec")
+		}),
+	}
+	for _, c := range contests {
+		c.Floor, c.rounds = bare, 2
+		c.start = func(ctx context.Context, name string) (*contender, error) {
+			binary, err := binaries[name == redconDecode]()
+			if err != nil {
+				return nil, err
+			}
+			benchmark := codecBenchmarks[c.Name][name]
+			return &contender{turn: func() ([]float64, error) { return b.runBenchmark(ctx, binary, benchmark) }}, nil
+		}
+	}
+	return contests
 }
 
-// codecRuns is how often a benchmark is run for one sample, its fastest: others' work on the machine only ever makes it slower.
-const codecRuns = 5
+// buildBenchmarks builds the test binary of a package, and returns where it is.
+func (b *Bench) buildBenchmarks(name, module, source string) (string, error) {
+	binary := filepath.Join(b.Scratch, name)
+	build := exec.Command("go", "test", "-c", "-o", binary, source)
+	build.Dir = module
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the benchmarks of %s: %w\n%s", source, err, out)
+	}
+	return binary, nil
+}
 
 func (b *Bench) runBenchmark(ctx context.Context, binary, name string) ([]float64, error) {
-	duration, runs := "100ms", codecRuns
+	duration := "100ms"
 	if b.Quick {
-		duration, runs = "1ms", 1
+		duration = "1ms"
 	}
-	command := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^Benchmark"+name+"$", "-test.benchtime="+duration,
-		"-test.count="+strconv.Itoa(runs), "-test.cpu=1")
+	command := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^Benchmark"+name+"$", "-test.benchtime="+duration, "-test.cpu=1")
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("benchmark %s: %w\n%s", name, err, out)
 	}
-	var fastest []float64
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	for lines.Scan() {
-		values := parseBenchmark(lines.Text())
-		if values != nil && (fastest == nil || values[0] < fastest[0]) {
-			fastest = values
+	for line := range strings.Lines(string(out)) {
+		if values := parseBenchmark(line); values != nil {
+			return values, nil
 		}
 	}
-	if fastest == nil {
-		return nil, fmt.Errorf("benchmark %s printed no result:\n%s", name, out)
-	}
-	return fastest, nil
+	return nil, fmt.Errorf("benchmark %s printed no result:\n%s", name, out)
 }
 
 // parseBenchmark returns nanoseconds, allocations, allocated bytes and MB/s of one line that a benchmark prints; nil if it is none.

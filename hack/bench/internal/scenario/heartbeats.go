@@ -2,28 +2,27 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
 const (
 	heartbeatSessions = 1_000
-	heartbeatWarmUp   = 500 * time.Millisecond
-	heartbeatWindow   = 2 * time.Second // of each turn
+	heartbeatWarmUp   = 300 * time.Millisecond
 
 	heartbeatsText = `Heartbeats answered a second over 1,000 sessions on %s, each of which sends
-the next as soon as the last is answered. The floor echoes what it reads. nats-server answers PING with PONG, mochi-mqtt PINGREQ with PINGRESP.
-Each beats for 4 s in all: the refinery and the floor in two turns each, side by side, as the machine's noise is as large as what is between them.`
+the next as soon as the last is answered. The floor echoes what it reads. nats-server answers PING with PONG, mochi-mqtt PINGREQ with PINGRESP.`
 )
 
-func runHeartbeats(ctx context.Context, b *Bench) ([]report.Comparison, error) {
+func heartbeatContests(b *Bench) []*contest {
+	timing := timing{leadIn: beat, lead: 100 * time.Millisecond, work: beat, window: 500 * time.Millisecond, count: 200 * time.Millisecond}
 	own := string(subject.Refinery)
-	var contests []contest
+	var contests []*contest
 	for _, variant := range []struct {
 		name, title string
 		transport   subject.Transport
@@ -37,44 +36,41 @@ func runHeartbeats(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 		for _, peer := range variant.subjects[2:] {
 			goals = append(goals, ratio(own, string(peer), "heartbeats", 1, true))
 		}
-		contests = append(contests, contest{
+		contests = append(contests, &contest{
 			Comparison: report.Comparison{
 				Name: variant.name, Title: variant.title, Text: fmt.Sprintf(heartbeatsText, carried(setting)), Goals: goals,
-				Metrics: []report.Metric{
+				Floor: string(subject.Floor),
+				Metrics: append([]report.Metric{
 					{Name: "heartbeats", Unit: "1/s"}, {Name: "server CPU", Unit: "µs each", Digits: 1},
 					{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "server resident", Unit: "MB", Digits: 1},
-				},
-				Steady: report.Value{Subject: string(subject.Floor), Metric: "heartbeats"},
+				}, b.countMetrics()...),
 			},
-			contenders:  names(variant.subjects...),
-			measure:     b.alone(setting, func(pairs []*pair) ([][]float64, error) { return b.measureHeartbeats(pairs, 0, 0) }),
-			measureBoth: b.sideBySide(setting, func(pairs []*pair) ([][]float64, error) { return b.measureHeartbeats(pairs, 0, 1, 1, 0) }),
+			contenders: subjects(variant.subjects...), rounds: 2, share: 75 * time.Second,
+			start: func(ctx context.Context, name string) (*contender, error) {
+				return b.startHeartbeats(ctx, subject.Name(name), setting, timing)
+			},
 		})
 	}
-	return b.holdAll(ctx, contests)
+	return contests
 }
 
-func (b *Bench) measureHeartbeats(pairs []*pair, turns ...int) ([][]float64, error) {
-	values := make([][]float64, len(pairs))
-	beat := func(window time.Duration) func(*pair, *load.Beaten) error {
-		return func(p *pair, done *load.Beaten) error { return p.load.Call("load.Beat", b.window(window), done) }
+func (b *Bench) startHeartbeats(ctx context.Context, name subject.Name, setting subject.Setting, t timing) (*contender, error) {
+	r, err := b.startRig(ctx, name, setting, "")
+	if err != nil {
+		return nil, err
 	}
-	for _, p := range pairs {
-		if err := p.open(b.sessions(heartbeatSessions)); err != nil {
-			return values, err
-		}
-		if err := beat(heartbeatWarmUp)(p, &load.Beaten{}); err != nil {
-			return values, err
-		}
+	if err := r.open(b.sessions(heartbeatSessions)); err != nil {
+		return nil, r.abandon(err)
 	}
-	beaten, spent, err := inTurns(pairs, turns, beat(heartbeatWindow))
-	for i, p := range pairs {
-		used, failure := p.usage(false)
-		err = errors.Join(err, failure)
-		values[i] = []float64{
-			perSecond(beaten[i].Count, beaten[i].Elapsed), each(spent[i].server, beaten[i].Count), each(spent[i].load, beaten[i].Count),
-			megabytes(used.Resident),
-		}
+	if _, err := beat(r, b.window(heartbeatWarmUp)); err != nil {
+		return nil, r.abandon(err)
 	}
-	return values, err
+	return b.worker(r, t, func(done load.Done, spent cost, memory process.Memory) []float64 {
+		return []float64{perSecond(done), each(spent.server, done.Count), each(spent.load, done.Count), megabytes(memory.Resident)}
+	}), nil
+}
+
+func beat(r *rig, duration time.Duration) (done load.Done, err error) {
+	err = r.load.Call("load.Beat", duration, &done)
+	return done, err
 }

@@ -2,10 +2,10 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
@@ -15,50 +15,60 @@ const (
 	idleInterval = 10 * time.Second
 
 	idleText = `What a full master does all day: 15,000 plain sessions, each with a heartbeat every 10 s, evenly spread, so 1,500 a second. The rate is given; what
-counts is the server's CPU time for each heartbeat, everything included that goes on beside it. The floor echoes the same messages. What lies between
-it and the refinery is less than what lies between two minutes of one machine: so in each repeat the sessions of both are open, and beat for 10 s in
-turns, of one, of the other, of the other, of the one.`
+counts is the server's CPU time for each heartbeat, everything included that goes on beside it. The floor echoes the same messages. The sessions of all contenders
+are open, and beat for 2 s in turns. Each turn begins with one heartbeat of every session, which is not measured, so that no session is silent for too long.`
 )
 
-func runIdle(ctx context.Context, b *Bench) ([]report.Comparison, error) {
+func idleContests(b *Bench) []*contest {
 	setting := subject.Setting{Transport: subject.Plaintext, Credentials: b.Credentials}
-	return b.holdAll(ctx, []contest{{
+	return []*contest{{
 		Comparison: report.Comparison{
-			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText,
-			Metrics: []report.Metric{
+			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText, Floor: string(subject.Floor),
+			Metrics: append([]report.Metric{
 				{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
 				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
-			},
-			Goals:  []report.Goal{ratio(string(subject.Refinery), string(subject.Floor), "server CPU", 1.15, false)},
-			Steady: report.Value{Subject: string(subject.Floor), Metric: "server CPU"},
+			}, b.countMetrics()...),
+			Goals: []report.Goal{ratio(string(subject.Refinery), string(subject.Floor), "server CPU", 1.15, false)},
 		},
-		contenders:  names(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi),
-		measure:     b.alone(setting, func(pairs []*pair) ([][]float64, error) { return b.measureIdle(pairs, 0) }),
-		measureBoth: b.sideBySide(setting, func(pairs []*pair) ([][]float64, error) { return b.measureIdle(pairs, 0, 1, 1, 0) }),
-	}})
+		contenders: subjects(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi), rounds: 2, share: 180 * time.Second,
+		start: func(ctx context.Context, name string) (*contender, error) {
+			return b.startIdle(ctx, subject.Name(name), setting)
+		},
+	}}
 }
 
-// measureIdle lets the sessions of pairs beat in turns. All that a server spends counts, while it idles too.
-func (b *Bench) measureIdle(pairs []*pair, turns ...int) ([][]float64, error) {
-	values := make([][]float64, len(pairs))
-	for _, p := range pairs {
-		if err := p.open(b.sessions(idleSessions)); err != nil {
-			return values, err
-		}
-		// The garbage of opening is collected now, not while heartbeats are measured.
-		if _, err := p.usage(true); err != nil {
-			return values, err
-		}
+func (b *Bench) startIdle(ctx context.Context, name subject.Name, setting subject.Setting) (*contender, error) {
+	r, err := b.startRig(ctx, name, setting, "")
+	if err != nil {
+		return nil, err
 	}
-	pace := load.Pace{Interval: b.window(idleInterval), For: b.window(idleInterval)}
-	beaten, spent, err := inTurns(pairs, turns, func(p *pair, done *load.Beaten) error { return p.load.Call("load.Pace", pace, done) })
-	for i, p := range pairs {
-		used, failure := p.usage(false)
-		err = errors.Join(err, failure)
-		values[i] = []float64{
-			each(spent[i].server, beaten[i].Count), 100 * spent[i].server.Seconds() / beaten[i].Elapsed.Seconds(),
-			each(spent[i].load, beaten[i].Count), perSecond(beaten[i].Count, beaten[i].Elapsed), megabytes(used.Resident),
-		}
+	if err := r.open(b.sessions(idleSessions)); err != nil {
+		return nil, r.abandon(err)
 	}
-	return values, err
+	// The garbage of opening is collected now, not while heartbeats are measured.
+	if _, err := r.memory(true); err != nil {
+		return nil, r.abandon(err)
+	}
+	t := timing{
+		leadIn: func(r *rig, duration time.Duration) (load.Done, error) {
+			return pace(r, load.Pace{Interval: duration, For: duration})
+		},
+		lead: 250 * time.Millisecond,
+		work: func(r *rig, duration time.Duration) (load.Done, error) {
+			return pace(r, load.Pace{Interval: b.window(idleInterval), For: duration})
+		},
+		window: 2 * time.Second,
+		count:  500 * time.Millisecond,
+	}
+	return b.worker(r, t, func(done load.Done, spent cost, memory process.Memory) []float64 {
+		return []float64{
+			each(spent.server, done.Count), 100 * spent.server.Seconds() / done.Elapsed.Seconds(), each(spent.load, done.Count),
+			perSecond(done), megabytes(memory.Resident),
+		}
+	}), nil
+}
+
+func pace(r *rig, p load.Pace) (done load.Done, err error) {
+	err = r.load.Call("load.Pace", p, &done)
+	return done, err
 }

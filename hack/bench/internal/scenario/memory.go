@@ -3,7 +3,9 @@ package scenario
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
@@ -21,27 +23,28 @@ back. Stacks and heap are the parts of it that the Go runtime counts; the kernel
 of each connection. The floor is naive: a goroutine a connection, from accepting to closing, that keeps the stack which its handshake grew.`
 )
 
-func runMemory(ctx context.Context, b *Bench) ([]report.Comparison, error) {
-	var contests []contest
+func memoryContests(b *Bench) []*contest {
+	var contests []*contest
 	for _, variant := range []struct {
 		name, title string
 		transport   subject.Transport
 		subjects    []subject.Name
 		sessions    int
 		bound       float64
+		share       time.Duration
 	}{
 		{"memory-plain", "Memory for each idle session, plain", subject.Plaintext,
-			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS, subject.Mochi}, memorySessions, 1.25},
+			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS, subject.Mochi}, memorySessions, 1.25, 50 * time.Second},
 		{"memory-tls", "Memory for each idle session, TLS", subject.ServerTLS,
-			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS}, memorySessionsTLS, 0.70},
+			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS}, memorySessionsTLS, 0.70, 55 * time.Second},
 		{"memory-mtls", "Memory for each idle session, mutual TLS", subject.MutualTLS,
-			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS}, memorySessionsTLS, 0.70},
+			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS}, memorySessionsTLS, 0.70, 65 * time.Second},
 	} {
 		setting := subject.Setting{Transport: variant.transport, Credentials: b.Credentials}
 		own := string(subject.Refinery)
-		contests = append(contests, contest{
+		contests = append(contests, &contest{
 			Comparison: report.Comparison{
-				Name: variant.name, Title: variant.title, Text: fmt.Sprintf(memoryText, variant.sessions),
+				Name: variant.name, Title: variant.title, Text: fmt.Sprintf(memoryText, variant.sessions), Floor: string(subject.Floor),
 				Metrics: []report.Metric{
 					{Name: memoryResident, Unit: "KB", Digits: 1}, {Name: "stacks", Unit: "KB", Digits: 1}, {Name: "heap", Unit: "KB", Digits: 1},
 					{Name: "kernel", Unit: "KB", Digits: 1}, {Name: "server CPU to open", Unit: "µs each"},
@@ -50,27 +53,33 @@ func runMemory(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 					ratio(own, string(subject.Floor), memoryResident, variant.bound, false),
 					ratio(own, string(subject.NATS), memoryResident, 0.45, false),
 				},
-				Steady: report.Value{Subject: string(subject.Floor), Metric: memoryResident},
 			},
-			contenders: names(variant.subjects...),
-			measure: func(ctx context.Context, contender string) ([]float64, error) {
-				return b.withPair(ctx, subject.Name(contender), setting, func(p *pair) ([]float64, error) {
-					return p.measureMemory(b.sessions(variant.sessions))
-				})
+			contenders: subjects(variant.subjects...), rounds: 1, share: variant.share,
+			start: func(ctx context.Context, name string) (*contender, error) {
+				return b.startMemory(ctx, subject.Name(name), setting, b.sessions(variant.sessions))
 			},
 		})
 	}
-	return b.holdAll(ctx, contests)
+	return contests
 }
 
-func (p *pair) measureMemory(sessions int) ([]float64, error) {
-	if err := p.open(min(memoryWarmUp, sessions)); err != nil {
+func (b *Bench) startMemory(ctx context.Context, name subject.Name, setting subject.Setting, sessions int) (*contender, error) {
+	r, err := b.startRig(ctx, name, setting, "")
+	if err != nil {
 		return nil, err
 	}
-	if err := p.part(); err != nil {
-		return nil, err
+	err = r.open(min(memoryWarmUp, sessions))
+	if err == nil {
+		err = r.load.Call("load.Part", load.Nothing{}, &load.Nothing{})
 	}
-	before, err := p.usage(true)
+	if err != nil {
+		return nil, r.abandon(err)
+	}
+	return &contender{turn: func() ([]float64, error) { return r.measureMemory(sessions) }, close: r.close}, nil
+}
+
+func (r *rig) measureMemory(sessions int) ([]float64, error) {
+	before, err := r.memory(true)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +87,11 @@ func (p *pair) measureMemory(sessions int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	spent, err := p.spent(func() error { return p.open(sessions) })
+	spent, err := r.spent(func() error { return r.open(sessions) })
 	if err != nil {
 		return nil, err
 	}
-	after, err := p.usage(true)
+	after, err := r.memory(true)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 const (
 	reconnectSessions = 10_000
 	reconnectRate     = 2 * time.Second // how long the handshake rate is measured
-	reconnectPatience = 2 * time.Minute
+	reconnectPatience = time.Minute
 
 	// reconnectSlack: allowed are 1.25 times what the handshakes take one after the other, and a window of jitter.
 	reconnectSlack = 1.25
@@ -29,10 +29,10 @@ same server just before. Allowed are 1.25 × (sessions ÷ handshake rate) and on
 Attempts for each node are more than one as the first finds no server, and some a line that is full.`
 )
 
-func runReconnect(ctx context.Context, b *Bench) ([]report.Comparison, error) {
+func reconnectContests(b *Bench) []*contest {
 	setting := subject.Setting{Transport: subject.MutualTLS, Credentials: b.Credentials}
 	own := string(subject.Refinery)
-	return b.holdAll(ctx, []contest{{
+	return []*contest{{
 		Comparison: report.Comparison{
 			Name: "reconnect", Title: "Reconnecting after the master was killed", Text: reconnectText,
 			Metrics: []report.Metric{
@@ -44,51 +44,57 @@ func runReconnect(ctx context.Context, b *Bench) ([]report.Comparison, error) {
 			Goals: []report.Goal{{
 				Of: report.Value{Subject: own, Metric: "99 % back"}, To: report.Value{Subject: own, Metric: "allowed"}, Bound: 1,
 			}},
-			Steady: report.Value{Subject: own, Metric: "handshakes"},
 		},
-		contenders: names(subject.Refinery),
-		measure: func(ctx context.Context, _ string) ([]float64, error) {
+		contenders: []string{own}, rounds: 1, share: 105 * time.Second,
+		start: func(ctx context.Context, _ string) (*contender, error) {
 			address, err := fixedAddress()
 			if err != nil {
 				return nil, err
 			}
-			return b.withPairAt(ctx, subject.Refinery, setting, address, func(p *pair) ([]float64, error) {
-				return b.measureReconnect(ctx, p)
-			})
+			r, err := b.startRig(ctx, subject.Refinery, setting, address)
+			if err != nil {
+				return nil, err
+			}
+			return &contender{turn: func() ([]float64, error) { return b.measureReconnect(ctx, r) }, close: r.close}, nil
 		},
-	}})
+	}}
 }
 
-func (b *Bench) measureReconnect(ctx context.Context, p *pair) ([]float64, error) {
+func (b *Bench) measureReconnect(ctx context.Context, r *rig) ([]float64, error) {
 	nodes := b.sessions(reconnectSessions)
-	if _, err := p.handshakes(b.window(handshakeWarmUp)); err != nil {
+	if _, err := handshake(r, b.window(handshakeWarmUp)); err != nil {
 		return nil, err
 	}
-	done, err := p.handshakes(b.window(reconnectRate))
+	done, err := handshake(r, b.window(reconnectRate))
 	if err != nil {
 		return nil, err
 	}
-	rate := perSecond(done.Count, done.Elapsed)
-	if err := p.load.Call("load.Fleet", nodes, &load.Nothing{}); err != nil {
+	rate := perSecond(done)
+	if err := r.load.Call("load.Fleet", nodes, &load.Nothing{}); err != nil {
 		return nil, err
 	}
-	if err := p.load.Call("load.Kill", load.Nothing{}, &load.Nothing{}); err != nil {
+	if err := r.load.Call("load.Kill", load.Nothing{}, &load.Nothing{}); err != nil {
 		return nil, err
 	}
 	killed := time.Now()
-	if err := errors.Join(p.server.Kill(), p.startServer(ctx, p.address)); err != nil {
+	r.profile = "" // It is killed with the server.
+	if err := errors.Join(r.server.Kill(), r.startServer(ctx, r.address)); err != nil {
 		return nil, fmt.Errorf("restart: %w", err)
 	}
 	var returned load.Returned
-	if err := p.load.Call("load.Await", load.Await{Since: killed, For: reconnectPatience}, &returned); err != nil {
+	if err := r.load.Call("load.Await", load.Await{Since: killed, For: reconnectPatience}, &returned); err != nil {
 		return nil, err
 	}
-	used, err := p.usage(false)
+	used, err := r.used()
+	if err != nil {
+		return nil, err
+	}
+	memory, err := r.memory(false)
 	back := func(part float64) float64 { return returned.After[min(int(part*float64(nodes)), nodes-1)].Seconds() }
 	oneByOne := float64(nodes) / rate
 	return []float64{
 		back(0.99), (reconnectSlack + reconnectWindow) * oneByOne, reconnectSlack * oneByOne, back(0.5), back(1), rate,
-		float64(returned.Attempts) / float64(nodes), used.CPU.Seconds(), megabytes(used.Resident),
+		float64(returned.Attempts) / float64(nodes), used.server.Seconds(), megabytes(memory.Resident),
 	}, err
 }
 

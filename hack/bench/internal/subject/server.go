@@ -4,12 +4,16 @@ import (
 	"errors"
 	"os"
 	"runtime/pprof"
+	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 )
 
 // Server is the receiver of the server process.
-type Server struct{ profile *os.File }
+type Server struct {
+	profile *os.File
+	counter *process.Counter
+}
 
 // Start says which server to start. Address is where; empty is any free port.
 type Start struct {
@@ -24,9 +28,27 @@ func (*Server) Start(s Start, address *string) (err error) {
 	return err
 }
 
-// Usage replies with what the server process uses.
-func (*Server) Usage(settled bool, u *process.Usage) (err error) {
-	*u, err = process.Own(settled)
+// CPU replies with the processor time that the server process has used.
+func (*Server) CPU(_ struct{}, used *time.Duration) (err error) {
+	*used, err = process.CPU()
+	return err
+}
+
+// Memory replies with the memory of the server process, which settles first if that is asked for.
+func (*Server) Memory(settled bool, memory *process.Memory) (err error) {
+	*memory, err = process.OwnMemory(settled)
+	return err
+}
+
+// Count begins to count events.
+func (s *Server) Count(events []process.Event, _ *struct{}) (err error) {
+	s.counter, err = process.StartCounting(events)
+	return err
+}
+
+// Counted ends counting, and replies with what was counted.
+func (s *Server) Counted(_ struct{}, counts *process.Counts) (err error) {
+	*counts, err = s.counter.Stop()
 	return err
 }
 
