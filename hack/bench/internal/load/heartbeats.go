@@ -10,7 +10,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
-// Beat sends heartbeats over all sessions for a time, on each the next as soon as the last is answered. Done counts the answers.
+// Beat sends heartbeats over all sessions for a time, on each the next as soon as the last is answered, and one at
+// least. Done counts the answers.
 func (l *Load) Beat(duration time.Duration, done *Done) error {
 	request, length := l.dialect.Heartbeat()
 	var count atomic.Int64
@@ -19,7 +20,7 @@ func (l *Load) Beat(duration time.Duration, done *Done) error {
 		conn, answer := l.sessions[i], make([]byte, length)
 		_ = conn.SetDeadline(began.Add(duration + patience)) // A socket that fails here fails at the next read.
 		mine := 0
-		for ; time.Since(began) < duration; mine++ {
+		for ; mine == 0 || time.Since(began) < duration; mine++ {
 			if err := subject.Exchange(conn, request, answer); err != nil {
 				return fmt.Errorf("heartbeat %d of session %d: %w", mine+1, i, err)
 			}

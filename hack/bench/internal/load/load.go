@@ -107,12 +107,12 @@ type Handshakes struct {
 	For     time.Duration
 }
 
-// Handshakes opens and closes sessions for a time.
+// Handshakes opens and closes sessions for a time, one by each worker at least.
 func (l *Load) Handshakes(h Handshakes, done *Done) error {
 	var count atomic.Int64
 	began := time.Now()
 	err := inParallel(h.Workers, func(int) error {
-		for time.Since(began) < h.For {
+		for first := true; first || time.Since(began) < h.For; first = false {
 			session, err := l.connect()
 			if err == nil {
 				err = partOrderly(session)

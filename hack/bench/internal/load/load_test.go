@@ -33,6 +33,9 @@ func TestALoadDoesWhatItIsAskedForAndLeavesNothingRunning(t *testing.T) {
 				if must(t, l.Beat(10*time.Millisecond, &beaten)); beaten.Count < sessions || beaten.Elapsed < 10*time.Millisecond {
 					t.Errorf("%d heartbeats in %v", beaten.Count, beaten.Elapsed)
 				}
+				if must(t, l.Beat(0, &beaten)); beaten.Count != sessions {
+					t.Errorf("%d heartbeats in no time, want 1 of each session", beaten.Count)
+				}
 				if must(t, l.Pace(Pace{Interval: 5 * time.Millisecond, For: 25 * time.Millisecond}, &beaten)); beaten.Count != 5*sessions {
 					t.Errorf("%d heartbeats, want 5 of each session", beaten.Count)
 				}
@@ -40,6 +43,9 @@ func TestALoadDoesWhatItIsAskedForAndLeavesNothingRunning(t *testing.T) {
 				var shaken Done
 				if must(t, l.Handshakes(Handshakes{Workers: 2, For: 10 * time.Millisecond}, &shaken)); shaken.Count < 2 {
 					t.Errorf("%d handshakes", shaken.Count)
+				}
+				if must(t, l.Handshakes(Handshakes{Workers: 2}, &shaken)); shaken.Count != 2 {
+					t.Errorf("%d handshakes in no time, want 1 of each worker", shaken.Count)
 				}
 				must(t, l.Fleet(sessions, nil))
 				var returned Returned

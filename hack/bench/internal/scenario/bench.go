@@ -81,7 +81,7 @@ func (b *Bench) sessions(full int) int {
 // window is how long to measure where a full run takes so long.
 func (b *Bench) window(full time.Duration) time.Duration {
 	if b.Quick {
-		return min(full, 20*time.Millisecond)
+		return min(full, 10*time.Millisecond)
 	}
 	return full
 }
