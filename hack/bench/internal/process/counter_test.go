@@ -2,25 +2,33 @@ package process
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-var sink []byte
+// threads is more than the runtime has started for itself.
+const threads = 20
 
-// work makes so many system calls and allocations, on a thread of its own.
+// work makes so many system calls and allocations, on threads that all live at once and end with it.
 func work(times int) {
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // The thread ends with the goroutine.
-		for range times {
-			unix.Getppid()
-			sink = make([]byte, 64)
-		}
-		close(done)
-	}()
-	<-done
+	var all, done sync.WaitGroup
+	all.Add(threads)
+	for range threads {
+		done.Go(func() {
+			runtime.LockOSThread() // The thread ends with the goroutine.
+			all.Done()
+			all.Wait()
+			var kept []byte
+			for range times / threads {
+				unix.Getppid()
+				kept = make([]byte, 64)
+			}
+			runtime.KeepAlive(&kept)
+		})
+	}
+	done.Wait()
 }
 
 func TestCountsAreOfAllThreadsAndOfNothingBefore(t *testing.T) {
@@ -32,7 +40,7 @@ func TestCountsAreOfAllThreadsAndOfNothingBefore(t *testing.T) {
 			countable = append(countable, event)
 		}
 	}
-	const times = 10_000
+	const times = 100_000
 	work(times)
 	counter, err := StartCounting(countable)
 	if err != nil {

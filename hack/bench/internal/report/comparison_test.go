@@ -28,7 +28,7 @@ func times(n int, turns ...float64) [][]float64 {
 // The machine gets three times as fast from one turn to the next, and from one repeat to the next: the pairs do not notice.
 func TestRatiosAreTakenPairByPair(t *testing.T) {
 	c := compare(
-		[][]float64{{95, 285, 880}, {285, 855, 10}, {900, 10, 2700}, {95, 95, 95}, {95, 95, 95}, {95, 95, 95}},
+		[][]float64{{95, 285, 880}, {285, 855, 10}, {900, 10, 2700}, {9, 95, 95}, {95, 95, 95}, {95, 95, 95}},
 		[][]float64{{100, 300, 800}, {300, 900, 20}, {1000, 20, 3000}, {100, 100, 100}, {100, 100, 100}, {100, 100, 100}},
 	)
 	got, measured := c.Estimate(c.Goals[0])
@@ -124,6 +124,9 @@ func TestARepeatHasTurnsAndWhatIsMeasuredOnce(t *testing.T) {
 	want := [][][]float64{{{1, 3}, {5, 7}}, {{2, 4}, {123460, 8}}, {{9}, {9}}}
 	if got := c.Rows[0].Samples; !reflect.DeepEqual(got, want) || c.Repeats() != 2 {
 		t.Errorf("%v, %d repeats, want %v", got, c.Repeats(), want)
+	}
+	if c.Row("refinery").Fail(errors.New("broken")); c.Repeats() != 0 {
+		t.Errorf("after a failure: %v", c.Rows[0].Samples)
 	}
 }
 
