@@ -42,7 +42,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{t: t, identity: newIdentity(t), bound: memoryBound}
+	s := &scene{t: t, identity: newIdentity(), bound: memoryBound}
 	start(t, "master", masterConfig{s.identity, time.Second}, &s.calm)
 	s.unit = s.measuredUnit()
 	s.master = start(t, "master", masterConfig{s.identity, s.unit}, &s.before)

@@ -2,46 +2,22 @@ package attack
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
-	"testing"
-	"time"
 
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 // identity is a certificate and its key, PEM, that the master and all nodes share.
 type identity struct{ Certificate, Key string }
 
-func newIdentity(t *testing.T) identity {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"master"}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encode := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	return identity{encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)}
+// newIdentity is of an authority that is everybody at once.
+func newIdentity() identity {
+	certificate, key := pkitest.NewAuthority("master", pkitest.Server("master"), pkitest.Client()).PEM()
+	return identity{string(certificate), string(key)}
 }
 
 func (i identity) parts() (tls.Certificate, *x509.CertPool) {
@@ -77,7 +53,7 @@ type node struct {
 
 // dial opens a plain connection.
 func (n node) dial(ctx context.Context) (*net.TCPConn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: n.source}, Timeout: 5 * time.Second}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: n.source}, Timeout: patience}
 	conn, err := d.DialContext(ctx, "tcp", n.address)
 	if err != nil {
 		return nil, err

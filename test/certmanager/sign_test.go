@@ -1,11 +1,10 @@
 package certmanager
 
 import (
-	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
-	"math/big"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -13,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
 // signed is a certificate for the CSR of a CertificateRequest, as status.certificate takes it.
@@ -27,14 +26,11 @@ func signed(request *unstructured.Unstructured) string {
 	csr, err := x509.ParseCertificateRequest(block.Bytes)
 	Expect(err).NotTo(HaveOccurred())
 	data := authorityData("public")
-	authority, err := pki.ParseAuthority(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey], time.Now())
+	pair, err := tls.X509KeyPair(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey])
 	Expect(err).NotTo(HaveOccurred())
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: csr.Subject, DNSNames: csr.DNSNames, URIs: csr.URIs,
-		NotBefore: time.Now(), NotAfter: time.Now().Add(90 * 24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, authority.Certificates[0], csr.PublicKey, authority.Key)
-	Expect(err).NotTo(HaveOccurred())
+	lasting := pkitest.Valid(time.Now(), time.Now().Add(90*24*time.Hour))
+	der := pkitest.AuthorityOf(pair).Sign(csr.PublicKey, pkitest.Server(), lasting, func(c *x509.Certificate) {
+		c.Subject, c.DNSNames, c.URIs = csr.Subject, csr.DNSNames, csr.URIs
+	})
 	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }

@@ -19,7 +19,7 @@ var _ = Describe("A certificate that the user brings", func() {
 		master := newReadyMaster(ctx, ns)
 		trusted := authorityOf(ctx, master)
 		wrong := strangeAuthority(trusted).sign(identity(master, "press"))
-		own := broughtSecret(master, "press-own", wrong, trusted.pem)
+		own := providedSecret(master, "press-own", wrong, trusted.pem)
 		Expect(k8s.Create(ctx, own)).To(Succeed())
 		press := newRefinery(ctx, master, "press", bringing(own.Name))
 
@@ -42,7 +42,7 @@ var _ = Describe("A certificate that the user brings", func() {
 
 		By("putting in a certificate of the right authority")
 		right := trusted.sign(identity(master, "press"))
-		change(ctx, own, func(s *corev1.Secret) { s.Data = broughtSecret(master, own.Name, right, trusted.pem).Data })
+		change(ctx, own, func(s *corev1.Secret) { s.Data = providedSecret(master, own.Name, right, trusted.pem).Data })
 		Eventually(ctx, columnsOf(press)).WithTimeout(propagationTimeout).Should(Equal(authenticated(1)))
 		Expect(conditionOf(press, v1alpha1.ConditionCertificateReady)(ctx)).To(And(
 			HaveField("Status", metav1.ConditionTrue),
@@ -65,7 +65,7 @@ var _ = Describe("A certificate that the user brings", func() {
 		Eventually(ctx, warningsOn(press)).Should(ContainElement(ContainSubstring("press-own")))
 
 		trusted := authorityOf(ctx, master)
-		own := broughtSecret(master, "press-own", trusted.sign(identity(master, "press")), trusted.pem)
+		own := providedSecret(master, "press-own", trusted.sign(identity(master, "press")), trusted.pem)
 		Expect(k8s.Create(ctx, own)).To(Succeed())
 		Eventually(ctx, columnsOf(press)).WithTimeout(propagationTimeout).Should(Equal(authenticated(1)))
 		Eventually(ctx, resourceVersionOf(own)).Should(Equal(own.ResourceVersion), "the user's Secret is never written to")
@@ -90,7 +90,7 @@ var _ = Describe("A certificate that the user brings", func() {
 		}
 		refineries := map[string]*v1alpha1.Refinery{}
 		for _, row := range rows {
-			Expect(k8s.Create(ctx, broughtSecret(master, row.name+"-own", row.given, trusted.pem))).To(Succeed())
+			Expect(k8s.Create(ctx, providedSecret(master, row.name+"-own", row.given, trusted.pem))).To(Succeed())
 			refineries[row.name] = newRefinery(ctx, master, row.name, external, bringing(row.name+"-own"))
 		}
 		for _, row := range rows {

@@ -54,7 +54,7 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		press := &v1alpha1.Refinery{ObjectMeta: objectMeta(ns, "press")}
 		before := refineryPods(ctx, press)
 		uninstallChart(ctx, manager.Namespace)
-		Consistently(ctx, columnsOf(press)).WithTimeout(denialTimeout).Should(Equal(authenticated(3)), "CRDs and Refineries are kept")
+		Consistently(ctx, columnsOf(press)).WithTimeout(moment).Should(Equal(authenticated(3)), "CRDs and Refineries are kept")
 		Expect(refineryPods(ctx, press)).To(Equal(before))
 
 		By("helm install over what was kept")

@@ -74,7 +74,7 @@ var _ = Describe("An intruder", func() {
 		master := newReadyMaster(ctx, ns)
 		ca := authorityOf(ctx, master)
 		first, second := ca.sign(identity(master, "press")), ca.sign(identity(master, "press"))
-		own := broughtSecret(master, "press-own", first, ca.pem)
+		own := providedSecret(master, "press-own", first, ca.pem)
 		Expect(k8s.Create(ctx, own)).To(Succeed())
 		press := newRefinery(ctx, master, "press", external, bringing(own.Name))
 		Eventually(ctx, listedFingerprints(press)).Should(ConsistOf(first.fingerprint()))
@@ -88,7 +88,7 @@ var _ = Describe("An intruder", func() {
 		Expect(k8s.Delete(ctx, own)).To(Succeed())
 		Expect(session.closed()).To(Succeed())
 		Eventually(ctx, listedFingerprints(press)).Should(BeEmpty())
-		Expect(k8s.Create(ctx, broughtSecret(master, own.Name, second, ca.pem))).To(Succeed())
+		Expect(k8s.Create(ctx, providedSecret(master, own.Name, second, ca.pem))).To(Succeed())
 		Eventually(ctx, listedFingerprints(press)).Should(ConsistOf(second.fingerprint()))
 
 		By("letting in the certificate that took its place")
@@ -103,12 +103,12 @@ var _ = Describe("An intruder", func() {
 		successor.expectAlive()
 	}, SpecTimeout(specTimeout))
 
-	It("with two identities in a certificate that a user brought is not let in", func(ctx SpecContext) {
+	It("with two identities in a certificate that a user provided is not let in", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
 		master := newReadyMaster(ctx, ns)
 		ca := authorityOf(ctx, master)
 		double := ca.sign(identity(master, "press"), identity(master, "still"))
-		Expect(k8s.Create(ctx, broughtSecret(master, "press-own", double, ca.pem))).To(Succeed())
+		Expect(k8s.Create(ctx, providedSecret(master, "press-own", double, ca.pem))).To(Succeed())
 		press := newRefinery(ctx, master, "press", external, bringing("press-own"))
 		expectBadCertificate(ctx, press, "press-own", v1alpha1.ReasonWrongIdentity)
 		Eventually(ctx, columnsOf(press)).Should(Equal(columns{Auth: v1alpha1.ReasonConnecting, Nodes: "0/1"}))
@@ -136,7 +136,7 @@ func expectNoneGetsIn(ctx context.Context, m *v1alpha1.ClusterMaster, victim *v1
 			Expect(codes).To(Equal([]string{"conn:startAuth", "auth:dec"}), try.name)
 		}
 	}
-	Consistently(ctx, resourceVersionOf(victim)).WithTimeout(2*denialTimeout).Should(Equal(before),
+	Consistently(ctx, resourceVersionOf(victim)).WithTimeout(2*moment).Should(Equal(before),
 		"the victim's status moved")
 }
 
@@ -173,7 +173,7 @@ func settledVersion[T client.Object](ctx context.Context, obj T) string {
 		var err error
 		version, err = resourceVersionOf(obj)(ctx)
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Consistently(ctx, resourceVersionOf(obj)).WithTimeout(denialTimeout).Should(Equal(version))
+		g.Consistently(ctx, resourceVersionOf(obj)).WithTimeout(moment).Should(Equal(version))
 	}).Should(Succeed())
 	return version
 }

@@ -127,7 +127,7 @@ func askNodes(ctx context.Context, pods []corev1.Pod) *questions {
 func (q *questions) ask(ctx context.Context, name, url string) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
-	asker := &http.Client{Timeout: 2 * time.Second, Transport: transport}
+	asker := &http.Client{Timeout: settleTimeout, Transport: transport}
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for {

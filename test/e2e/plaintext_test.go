@@ -71,7 +71,7 @@ var _ = Describe("The author's bare protocol", Ordered, func() {
 		Expect(json.Unmarshal([]byte(granted.Payload), &payload)).To(Succeed())
 		Expect(payload).To(Equal(map[string]string{"upstream": upstream("east").Address}))
 
-		Consistently(ctx, columnsOf(press)).WithTimeout(denialTimeout).Should(HaveField("Nodes", "0/1"))
+		Consistently(ctx, columnsOf(press)).WithTimeout(moment).Should(HaveField("Nodes", "0/1"))
 		c.acknowledge()
 		Eventually(ctx, columnsOf(press)).Should(Equal(authenticated(1)))
 		Expect(nodesOf(press)(ctx)).To(ConsistOf(And(

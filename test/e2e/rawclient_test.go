@@ -20,9 +20,9 @@ import (
 // endMark ends a message, whatever packets it came in.
 const endMark = "<EOF>"
 
-// answerTimeout is how long a raw client waits for the master's next message: longer than the default
-// handshake timeout of 10 s, so that a master that answers nothing is seen to close.
-const answerTimeout = 15 * time.Second
+// answerTimeout is after how long a raw client gives up on the master's next message: long after the default handshake
+// timeout of 10 s, so that a master that answers nothing is seen to close.
+const answerTimeout = time.Minute
 
 // rawClient speaks the Cluster Protocol byte by byte, with no code of the product: it can say what the
 // product's own client never would.

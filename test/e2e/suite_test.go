@@ -20,14 +20,14 @@ const (
 	// startTimeout is for pods to be scheduled, started and authenticated.
 	startTimeout = 2 * time.Minute
 	// settleTimeout is for a change that needs no new pod to reach status.
-	settleTimeout = 45 * time.Second
+	settleTimeout = time.Minute
 	// propagationTimeout is for a changed Secret to reach a running pod's files, which the kubelet does in
 	// its own time, and for the agent's next attempt after that.
 	propagationTimeout = 3 * time.Minute
 	// removalTimeout is for a namespace with running pods to be gone.
 	removalTimeout = 2 * time.Minute
-	// denialTimeout is within how long revoked access has to end a session.
-	denialTimeout = 2 * time.Second
+	// moment is for how long nothing may happen where it would at once.
+	moment = 2 * time.Second
 	// quietWindow is how long nothing may be written: more than two heartbeats of 10 s, and more than any
 	// coalescing or retry.
 	quietWindow = 25 * time.Second
@@ -49,7 +49,7 @@ func TestEndToEnd(t *testing.T) {
 	SetDefaultConsistentlyPollingInterval(250 * time.Millisecond)
 	EnforceDefaultTimeoutsWhenUsingContexts()
 	RunSpecs(t, "End to end")
-	NewWithT(t).Eventually(leftRunning).WithTimeout(10*time.Second).Should(BeEmpty(), "what specs began goes on behind them")
+	NewWithT(t).Eventually(leftRunning).WithTimeout(settleTimeout).Should(BeEmpty(), "what specs began goes on behind them")
 }
 
 // leftRunning are the goroutines that run code of this suite, apart from the test itself.

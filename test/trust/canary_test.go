@@ -277,7 +277,7 @@ func (p *plant) scrape(r *running) []byte {
 		p.must(api.SubResource("token").Create(p.Context(), account, request))
 		url, token = "https://"+r.metrics+"/metrics", request.Status.Token
 	}
-	insecure := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	insecure := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it serves a certificate of its own making
 	var content []byte
 	p.until("metrics of "+r.name, func() bool {

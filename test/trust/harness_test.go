@@ -205,7 +205,7 @@ func (p *plant) master(name string, more ...string) string {
 	p.start("master", name, health, append([]string{"--namespace=" + p.namespace, "--name=" + name, "--pod-name=" + name + "-0", "--kubeconfig=" + kubeconfig,
 		"--certificate-dir=" + p.mount(name+"-tls"), "--listen=" + address, "--health-address=" + health, "--debug"}, more...)...)
 	p.until("master "+name+" active", func() bool {
-		conn, err := net.DialTimeout("tcp", address, time.Second)
+		conn, err := net.DialTimeout("tcp", address, patience)
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -280,10 +280,13 @@ func (p *plant) conditionIs(name, kind string, status metav1.ConditionStatus) {
 	})
 }
 
+// patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
+const patience = time.Minute
+
 // until polls.
 func (p *plant) until(what string, is func() bool) {
 	p.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {
