@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,12 +88,13 @@ func refinery(spec string) string {
 	return "kind: Refinery\nmetadata: {name: press}\nspec: " + spec
 }
 
-func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
-	c := newClient(t)
-	long := strings.Repeat("a", 64)
-	for _, row := range []struct {
-		rule, manifest, message string
-	}{
+// refusal is a manifest that breaks a rule, and what the API server says about it.
+type refusal struct{ rule, manifest, message string }
+
+var long = strings.Repeat("a", 64)
+
+func masterRefusals() []refusal {
+	return []refusal{
 		{"master name is a service name", "kind: ClusterMaster\nmetadata: {name: 0alpha}\nspec: {}", "beginning with a letter"},
 		{"master name leaves room for suffixes", "kind: ClusterMaster\nmetadata: {name: " + long[:49] + "}\nspec: {}", "at most 48"},
 		{"master replicas minimum", master("{replicas: -1}"), "should be greater than or equal to 0"},
@@ -133,6 +135,11 @@ func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 		{"upstream port is not 0", master("{upstreams: [{name: e, address: 'ingest:0'}]}"), "must be host:port with a port from 1 to 65535"},
 		{"upstream port is not too high", master("{upstreams: [{name: e, address: 'ingest:70000'}]}"), "must be host:port with a port from 1 to 65535"},
 		{"upstream weight", master("{upstreams: [{name: e, address: 'a:1', weight: -1}]}"), "should be greater than or equal to 0"},
+	}
+}
+
+func refineryRefusals() []refusal {
+	return []refusal{
 		{"refinery name", "kind: Refinery\nmetadata: {name: 9press}\nspec: {masterRef: {name: alpha}}", "beginning with a letter"},
 		{"refinery name leaves room for suffixes", "kind: Refinery\nmetadata: {name: " + long[:53] + "}\nspec: {masterRef: {name: alpha}}", "at most 52"},
 		{"refinery needs a master", refinery("{}"), "spec.masterRef: Required value"},
@@ -152,7 +159,12 @@ func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 		{"other port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8082}]}"), "8081 and 8082 are the agent's; choose another port"},
 		{"port protocol", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, protocol: SCTP}]}"), `supported values: "TCP", "UDP"`},
 		{"template is an object", refinery("{masterRef: {name: alpha}, template: pod}"), "must be of type object"},
-	} {
+	}
+}
+
+func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
+	c := newClient(t)
+	for _, row := range slices.Concat(masterRefusals(), refineryRefusals()) {
 		t.Run(row.rule, func(t *testing.T) {
 			err := create(t, c, object(t, row.manifest))
 			if err == nil {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -27,14 +26,7 @@ import (
 // that would not.
 func TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
 	p := newPlant(t)
-	first, err := pki.NewAuthority("first", v1alpha1.DefaultCADuration, time.Now())
-	p.must(err)
-	second, err := pki.NewAuthority("second", v1alpha1.DefaultCADuration, time.Now())
-	p.must(err)
-	third, err := pki.NewAuthority("third", v1alpha1.DefaultCADuration, time.Now())
-	p.must(err)
-	elsewhere := p.tlsSecret("plant-ca", first)
-	elsewhere.Namespace = "elsewhere"
+	first, second, third := p.newAuthority("first"), p.newAuthority("second"), p.newAuthority("third")
 	both := pki.PEMPair{Certificate: append(bytes.Clone(first.Certificate), second.Certificate...), Key: first.Key}
 	p.must(api.Create(t.Context(), p.tlsSecret("plant-ca", both)))
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{
@@ -44,7 +36,48 @@ func TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
 	p.conditionIs("press", v1alpha1.ConditionAuthenticated, metav1.ConditionTrue)
 	before := &v1alpha1.ClusterMaster{}
 	p.must(api.Get(t.Context(), p.key("alpha"), before))
+	for _, test := range p.questions(before, first, second, third) {
+		t.Run(test.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			args := append([]string{"preview", "alpha", "--kubeconfig=" + kubeconfig, "-n", p.namespace}, test.args...)
+			code := kubectl.Main(t.Context(), args, nil, &stdout, &stderr)
+			got := stdout.String() + stderr.String()
+			if strings.HasSuffix(test.output, ": ") { // the API server's words follow
+				got = got[:min(len(got), len(test.output))]
+			}
+			if diff := cmp.Diff(fmt.Sprint(test.code, " ", test.output), fmt.Sprint(code, " ", got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	after := &v1alpha1.ClusterMaster{}
+	p.must(api.Get(t.Context(), p.key("alpha"), after))
+	if diff := cmp.Diff(before.Spec, after.Spec); diff != "" || before.Generation != after.Generation {
+		t.Errorf("asking changed the ClusterMaster:\n%s", diff)
+	}
+}
 
+// question is what a preview is asked, and the exit code and the text that it answers with.
+type question struct {
+	name   string
+	args   []string
+	code   int
+	output string
+}
+
+// What previews say in more than one answer.
+const (
+	header   = "REFINERY   NODE      WHEN       REASON            MESSAGE\n"
+	fine     = "Every node that is authenticated now would be let in.\n"
+	old      = `press      press/a   OnReturn   VersionMismatch   announces version 0.1.0; this master accepts ">=9.0.0" (spec.protocol.acceptedVersions)` + "\n"
+	stepwise = "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating).\n"
+	unsigned = "its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority\n"
+)
+
+// questions are about a ClusterMaster that trusts the first two authorities.
+func (p *plant) questions(before *v1alpha1.ClusterMaster, first, second, third pki.PEMPair) []question {
+	elsewhere, bundle := p.tlsSecret("plant-ca", first), p.tlsSecret("alpha-tls", first)
+	elsewhere.Namespace = "elsewhere"
 	secret := func(pair pki.PEMPair) string { return p.manifest(p.tlsSecret("plant-ca", pair)) }
 	spec := func(edit func(*v1alpha1.ClusterMaster)) string {
 		m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha"}, Spec: *before.Spec.DeepCopy()}
@@ -55,25 +88,12 @@ func TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
 	issued := func(m *v1alpha1.ClusterMaster) {
 		m.Spec.Certificates = &v1alpha1.CertificatesSpec{IssuerRef: &v1alpha1.IssuerReference{Name: "plant"}}
 	}
-	fingerprint := func(pair pki.PEMPair) string { return v1alpha1.Fingerprint(leafOf(t, pair)) }
-	bundle := p.tlsSecret("alpha-tls", first)
-
-	const header = "REFINERY   NODE      WHEN       REASON            MESSAGE\n"
-	const fine = "Every node that is authenticated now would be let in.\n"
-	const old = `press      press/a   OnReturn   VersionMismatch   announces version 0.1.0; this master accepts ">=9.0.0" (spec.protocol.acceptedVersions)` + "\n"
-	const stepwise = "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating).\n"
-	const unsigned = "its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority\n"
-	for _, test := range []struct {
-		name   string
-		args   []string
-		code   int
-		output string
-	}{
-		{"the other authority less", []string{"--without-authority", fingerprint(second)[:12]}, 0, fine},
-		{"its authority less", []string{"--without-authority", fingerprint(first)[:12]}, 1,
+	return []question{
+		{"the other authority less", []string{"--without-authority", p.fingerprint(second)[:12]}, 0, fine},
+		{"its authority less", []string{"--without-authority", p.fingerprint(first)[:12]}, 1,
 			"REFINERY   NODE      WHEN     REASON           MESSAGE\npress      press/a   AtOnce   WrongAuthority   " + unsigned},
 		{"an authority that is not there", []string{"--without-authority", "000000"}, 2,
-			fmt.Sprintf("kubectl refinery: no authority in the trust bundle has a fingerprint that begins with 000000; there are %s (\"CN=first\"), %s (\"CN=second\")\n", fingerprint(first), fingerprint(second))},
+			fmt.Sprintf("kubectl refinery: no authority in the trust bundle has a fingerprint that begins with 000000; there are %s (\"CN=first\"), %s (\"CN=second\")\n", p.fingerprint(first), p.fingerprint(second))},
 		{"a Secret that holds one of them", []string{"-f", secret(first)}, 0, fine},
 		{"a Secret that holds the other", []string{"-f", secret(second)}, 0, fine},
 		{"a Secret that holds a third one", []string{"-f", secret(third)}, 0, fine + stepwise},
@@ -103,24 +123,6 @@ func TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
 			`press      press/a   OnReturn   TypeNotAccepted   announces type "refinery"; this master accepts "smelter" (spec.protocol.acceptedTypes)` + "\n"},
 		{"more types", []string{"--accepted-types=refinery,smelter", "--accepted-versions=>=0.1.0"}, 0, fine},
 		{"what the API server would refuse", []string{"--accepted-versions=\x00!"}, 2, "kubectl refinery: the API server would refuse the change: "},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var stdout, stderr bytes.Buffer
-			args := append([]string{"preview", "alpha", "--kubeconfig=" + kubeconfig, "-n", p.namespace}, test.args...)
-			code := kubectl.Main(t.Context(), args, nil, &stdout, &stderr)
-			got := stdout.String() + stderr.String()
-			if strings.HasSuffix(test.output, ": ") { // the API server's words follow
-				got = got[:min(len(got), len(test.output))]
-			}
-			if diff := cmp.Diff(fmt.Sprint(test.code, " ", test.output), fmt.Sprint(code, " ", got)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-	after := &v1alpha1.ClusterMaster{}
-	p.must(api.Get(t.Context(), p.key("alpha"), after))
-	if diff := cmp.Diff(before.Spec, after.Spec); diff != "" || before.Generation != after.Generation {
-		t.Errorf("asking changed the ClusterMaster:\n%s", diff)
 	}
 }
 
