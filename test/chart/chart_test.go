@@ -62,7 +62,7 @@ func objects(t *testing.T, manifests string) map[string]map[string]any {
 	}
 }
 
-// dropReleaseLabels removes what tells a Helm release from plain manifests: everything else has to be equal.
+// dropReleaseLabels removes what distinguishes a Helm release from plain manifests: everything else has to be equal.
 func dropReleaseLabels(value any) {
 	switch v := value.(type) {
 	case map[string]any:

@@ -1,4 +1,4 @@
-// Package demo runs what the README tells a newcomer to type: make demo, the five-minute tour, make demo-down.
+// Package demo runs the commands that the README gives a newcomer: make demo, the five-minute tour, make demo-down.
 package demo
 
 import (

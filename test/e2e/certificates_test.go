@@ -13,7 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-var _ = Describe("A certificate that the user brings", func() {
+var _ = Describe("A certificate that the user provides", func() {
 	It("is denied while another authority signed it, and let in with no pod restarted once it is replaced", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
 		master := newReadyMaster(ctx, ns)
@@ -21,7 +21,7 @@ var _ = Describe("A certificate that the user brings", func() {
 		wrong := strangeAuthority(trusted).sign(identity(master, "press"))
 		own := providedSecret(master, "press-own", wrong, trusted.pem)
 		Expect(k8s.Create(ctx, own)).To(Succeed())
-		press := newRefinery(ctx, master, "press", bringing(own.Name))
+		press := newRefinery(ctx, master, "press", provided(own.Name))
 
 		By("showing Denied, and why")
 		Eventually(ctx, columnsOf(press)).WithTimeout(startTimeout).
@@ -55,7 +55,7 @@ var _ = Describe("A certificate that the user brings", func() {
 	It("is named in condition and event while it is missing, and goes on by itself once it is there", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
 		master := newReadyMaster(ctx, ns)
-		press := newRefinery(ctx, master, "press", bringing("press-own"))
+		press := newRefinery(ctx, master, "press", provided("press-own"))
 
 		Eventually(ctx, conditionOf(press, v1alpha1.ConditionCertificateReady)).Should(And(
 			HaveField("Status", metav1.ConditionFalse),
@@ -91,7 +91,7 @@ var _ = Describe("A certificate that the user brings", func() {
 		refineries := map[string]*v1alpha1.Refinery{}
 		for _, row := range rows {
 			Expect(k8s.Create(ctx, providedSecret(master, row.name+"-own", row.given, trusted.pem))).To(Succeed())
-			refineries[row.name] = newRefinery(ctx, master, row.name, external, bringing(row.name+"-own"))
+			refineries[row.name] = newRefinery(ctx, master, row.name, external, provided(row.name+"-own"))
 		}
 		for _, row := range rows {
 			By(row.name + " is shown as " + row.reason)

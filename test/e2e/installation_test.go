@@ -2,143 +2,168 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// chartRelease is the name under which the chart is installed.
-const chartRelease = "refinery-operator"
+var _ = Describe("Installed by plain kubectl apply", func() {
+	It("the samples reach Authenticated 3/3, with objects as designed, under Pod Security restricted", func(ctx SpecContext) {
+		ns := applySamples(ctx)
+		expectSamplesAuthenticated(ctx, ns)
+		expectDesignedObjects(ctx, ns)
+		expectRestricted(ctx, ns)
+	}, SpecTimeout(specTimeout))
+})
 
-// release is an installation by Helm that was there before the suite, such as that of `make demo`. The suite
-// takes its place, and puts it back at the end.
-type release struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace"`
-	// values is a file with those that were given.
-	values string
+var _ = Describe("Installed by helm install", Ordered, Serial, func() {
+	var manager types.NamespacedName
+
+	BeforeAll(func(ctx SpecContext) {
+		manager = managerOf(managerManifest(ctx))
+		waitForRemovals(ctx, "")
+		var adopt []string
+		if !removeManager(ctx) {
+			// Someone's resources stand in the way of removing the CRDs, so that the chart has to take them over.
+			adopt = append(adopt, "--take-ownership")
+		}
+		DeferCleanup(func(ctx context.Context) {
+			waitForRemovals(ctx, "")
+			removeManager(ctx)
+			applyManager(ctx)
+		}, NodeTimeout(specTimeout))
+		installChart(ctx, manager.Namespace, adopt...)
+	}, NodeTimeout(specTimeout))
+
+	It("the samples reach Authenticated 3/3, with objects as designed, and outlive helm uninstall", func(ctx SpecContext) {
+		ns := applySamples(ctx)
+		expectSamplesAuthenticated(ctx, ns)
+		expectDesignedObjects(ctx, ns)
+		expectRestricted(ctx, ns)
+
+		By("helm uninstall")
+		press := &v1alpha1.Refinery{ObjectMeta: objectMeta(ns, "press")}
+		before := refineryPods(ctx, press)
+		uninstallChart(ctx, manager.Namespace)
+		Consistently(ctx, columnsOf(press)).WithTimeout(moment).Should(Equal(authenticated(3)), "CRDs and Refineries are kept")
+		Expect(refineryPods(ctx, press)).To(Equal(before))
+
+		By("helm install over what was kept")
+		installChart(ctx, manager.Namespace)
+		scale(ctx, press, "2")
+		Eventually(ctx, columnsOf(press)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
+		uninstallChart(ctx, manager.Namespace)
+	}, SpecTimeout(specTimeout))
+})
+
+// applySamples applies config/samples under a namespace of the spec's own.
+func applySamples(ctx context.Context) string {
+	GinkgoHelper()
+	ns := newNamespace(ctx)
+	folder := GinkgoT().TempDir()
+	samples, err := filepath.Abs(path("config", "samples"))
+	Expect(err).NotTo(HaveOccurred())
+	relative, err := filepath.Rel(folder, samples)
+	Expect(err).NotTo(HaveOccurred())
+	overlay := "namespace: " + ns + "\nresources:\n- " + relative + "\n"
+	Expect(os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(overlay), 0o600)).To(Succeed())
+	kubectl(ctx, "apply", "-k", folder)
+	return ns
 }
 
-// setAside uninstalls the operator's release, if there is one. Its CRDs, and with them what people made, stay.
-func setAside(ctx context.Context) *release {
+// expectSamplesAuthenticated waits as a person does, and reads what a person sees.
+func expectSamplesAuthenticated(ctx context.Context, ns string) {
 	GinkgoHelper()
-	var found []release
-	Expect(json.Unmarshal([]byte(helm(ctx, "list", "--all-namespaces", "--output=json", "--filter=^"+chartRelease+"$")), &found)).To(Succeed())
-	if len(found) == 0 {
-		return nil
+	kubectl(ctx, "wait", "clustermasters,refineries", "--all", "--namespace="+ns, "--for=condition=Ready", "--timeout=120s")
+	press := &v1alpha1.Refinery{ObjectMeta: objectMeta(ns, "press")}
+	Eventually(ctx, columnsOf(press)).Should(Equal(authenticated(3)))
+	Eventually(ctx, func() []string {
+		lines := strings.Split(kubectl(ctx, "get", "refineries", "--namespace="+ns), "\n")
+		return []string{strings.Join(strings.Fields(lines[0]), " "), strings.Join(strings.Fields(lines[1])[:4], " ")}
+	}).Should(HaveExactElements("NAME MASTER AUTH NODES UPSTREAM READY AGE", "press alpha Authenticated 3/3"))
+	Eventually(ctx, func() string {
+		lines := strings.Split(kubectl(ctx, "get", "cmaster", "--namespace="+ns), "\n")
+		return strings.Join(strings.Fields(lines[0]), " ") + " " + strings.Join(strings.Fields(lines[1])[:2], " ")
+	}).Should(Equal("NAME READY ACTIVE REFINERIES AGE alpha True"))
+}
+
+// expectDesignedObjects shows the objects of the samples: their names, types, keys and owners.
+func expectDesignedObjects(ctx context.Context, ns string) {
+	GinkgoHelper()
+	live := func(instance string) []string {
+		all, err := objectsOf(ns, instance)(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		var named []string
+		for _, one := range all {
+			if !strings.HasPrefix(one, "Pod/") && !strings.HasPrefix(one, "ReplicaSet/") {
+				named = append(named, one)
+			}
+		}
+		return named
 	}
-	r := found[0]
-	r.values = filepath.Join(suiteFolder, "values.yaml")
-	Expect(os.WriteFile(r.values, []byte(helm(ctx, "get", "values", r.Name, "--namespace="+r.Namespace, "--output=yaml")), 0o600)).To(Succeed())
-	helm(ctx, "uninstall", r.Name, "--namespace="+r.Namespace, "--wait", "--timeout=1m")
-	return &r
-}
+	Expect(live("alpha")).To(ConsistOf("Deployment/alpha", "Service/alpha", "Secret/alpha-ca", "Secret/alpha-tls", "ServiceAccount/alpha-master"))
+	Expect(live("press")).To(ConsistOf("Deployment/press", "Secret/press-tls", "ServiceAccount/press-refinery"))
 
-// putBack installs what setAside took away.
-func (r *release) putBack(ctx context.Context) {
-	GinkgoHelper()
-	if r == nil {
-		return
+	for _, name := range []string{"alpha-tls", "press-tls"} {
+		s := secret(ctx, ns, name)
+		Expect(s.Type).To(Equal(corev1.SecretTypeTLS))
+		Expect(s.Data).To(And(HaveLen(3), HaveKey(corev1.TLSCertKey), HaveKey(corev1.TLSPrivateKeyKey), HaveKey(v1alpha1.AuthorityKey)))
+		Expect(s.OwnerReferences).To(HaveExactElements(HaveField("Controller", HaveValue(BeTrue()))))
 	}
-	installChart(ctx, r.Namespace, "--values="+r.values, "--take-ownership")
-}
+	var service corev1.Service
+	Expect(k8s.Get(ctx, client.ObjectKey{Namespace: ns, Name: "alpha"}, &service)).To(Succeed())
+	Expect(service.Spec.Ports).To(HaveExactElements(HaveField("Port", BeEquivalentTo(34308))))
+	var deployment appsv1.Deployment
+	Expect(k8s.Get(ctx, client.ObjectKey{Namespace: ns, Name: "press"}, &deployment)).To(Succeed())
+	Expect(deployment.Status.ReadyReplicas).To(BeEquivalentTo(3))
 
-func installChart(ctx context.Context, namespace string, args ...string) {
-	GinkgoHelper()
-	helm(ctx, append([]string{"install", chartRelease, path("charts", "refinery-operator"),
-		"--namespace=" + namespace, "--create-namespace", "--wait", "--timeout=2m"}, args...)...)
-}
-
-func uninstallChart(ctx context.Context, namespace string) {
-	GinkgoHelper()
-	helm(ctx, "uninstall", chartRelease, "--namespace="+namespace, "--wait", "--timeout=1m")
-}
-
-// managerManifest is what config/default installs: CRDs, roles and the operator.
-func managerManifest(ctx context.Context) string {
-	GinkgoHelper()
-	return kubectl(ctx, "kustomize", path("config", "default"))
-}
-
-// applyManager installs the operator as a person does without Helm, and waits for it.
-func applyManager(ctx context.Context) {
-	GinkgoHelper()
-	manifest := managerManifest(ctx)
-	kubectlApply(ctx, manifest)
-	waitForRollout(ctx, managerOf(manifest))
-}
-
-// removeManager takes away what applyManager or the chart installed: the CRDs too, unless that would take
-// resources with them which are not the suite's. It reports whether the CRDs are gone.
-func removeManager(ctx context.Context) bool {
-	GinkgoHelper()
-	folders := []string{"manager", "rbac"}
-	all := !othersHaveResources(ctx)
-	if all {
-		folders = append(folders, "crd")
+	By("giving the master no more rights than it needs")
+	account := "--as=system:serviceaccount:" + ns + ":alpha-master"
+	for _, allowed := range []string{
+		"get refineries", "patch refineries --subresource=status", "get clustermasters/alpha", "patch clustermasters/alpha --subresource=status",
+	} {
+		Expect(canI(ctx, ns, account, allowed)).To(BeTrue(), allowed)
 	}
-	manager := managerOf(managerManifest(ctx))
-	for _, folder := range folders {
-		kubectl(ctx, "delete", "-k", path("config", folder), "--ignore-not-found", "--wait=true", "--timeout=120s")
+	for _, refused := range []string{
+		"get secrets", "list secrets", "get pods", "create pods", "get configmaps", "patch refineries", "delete refineries",
+		"patch clustermasters/alpha", "patch clustermasters/other --subresource=status", "get clustermasters/other",
+	} {
+		Expect(canI(ctx, ns, account, refused)).To(BeFalse(), refused)
 	}
-	Eventually(ctx, func(ctx context.Context) bool {
-		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: manager.Namespace}, &corev1.Namespace{}))
-	}).WithTimeout(removalTimeout).WithPolling(time.Second).Should(BeTrue())
-	return all
 }
 
-// othersHaveResources reports whether there are ClusterMasters that are not of this suite.
-func othersHaveResources(ctx context.Context) bool {
+func canI(ctx context.Context, ns, account, verbAndResource string) bool {
+	args := append([]string{"auth", "can-i", "--namespace=" + ns, account}, strings.Fields(verbAndResource)...)
+	out, _ := tryKubectl(ctx, "", args...)
+	return strings.TrimSpace(out) == "yes"
+}
+
+// expectRestricted shows that the namespace enforces Pod Security "restricted", and that nothing was refused
+// or mounts a token that it does not use.
+func expectRestricted(ctx context.Context, ns string) {
 	GinkgoHelper()
-	var masters v1alpha1.ClusterMasterList
-	Expect(k8s.List(ctx, &masters)).To(Succeed())
-	for _, m := range masters.Items {
-		var ns corev1.Namespace
-		Expect(k8s.Get(ctx, client.ObjectKey{Name: m.Namespace}, &ns)).To(Succeed())
-		if ns.Labels[suiteLabel] == "" {
-			return true
+	var namespace corev1.Namespace
+	Expect(k8s.Get(ctx, client.ObjectKey{Name: ns}, &namespace)).To(Succeed())
+	Expect(namespace.Labels).To(HaveKeyWithValue("pod-security.kubernetes.io/enforce", "restricted"))
+	Expect(podsOf(ctx, ns, "alpha", "master")).To(HaveLen(2))
+	pods := podsOf(ctx, ns, "press", "refinery")
+	Expect(pods).To(HaveLen(3))
+	for _, p := range pods {
+		Expect(p.Spec.AutomountServiceAccountToken).To(HaveValue(BeFalse()))
+		for _, v := range p.Spec.Volumes {
+			Expect(v.Projected).To(BeNil(), "pod %s mounts %s", p.Name, v.Name)
+		}
+		for _, c := range p.Spec.Containers {
+			Expect(c.SecurityContext.ReadOnlyRootFilesystem).To(HaveValue(BeTrue()), "container %s", c.Name)
 		}
 	}
-	return false
-}
-
-// managerOf is the name of the operator's Deployment in a manifest.
-func managerOf(manifest string) types.NamespacedName {
-	GinkgoHelper()
-	documents := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
-	for {
-		var d appsv1.Deployment
-		err := documents.Decode(&d)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		// Other kinds decode into a Deployment as far as they go; only the kind is read of them.
-		if err == nil && d.Kind == "Deployment" {
-			return client.ObjectKeyFromObject(&d)
-		}
-	}
-	Fail("the manifest holds no Deployment")
-	return types.NamespacedName{}
-}
-
-func waitForRollout(ctx context.Context, deployment types.NamespacedName) {
-	GinkgoHelper()
-	kubectl(ctx, "rollout", "status", "deployment/"+deployment.Name, "--namespace="+deployment.Namespace,
-		fmt.Sprintf("--timeout=%ds", int(installTimeout/time.Second)))
 }

@@ -76,7 +76,7 @@ var _ = Describe("An intruder", func() {
 		first, second := ca.sign(identity(master, "press")), ca.sign(identity(master, "press"))
 		own := providedSecret(master, "press-own", first, ca.pem)
 		Expect(k8s.Create(ctx, own)).To(Succeed())
-		press := newRefinery(ctx, master, "press", external, bringing(own.Name))
+		press := newRefinery(ctx, master, "press", external, provided(own.Name))
 		Eventually(ctx, listedFingerprints(press)).Should(ConsistOf(first.fingerprint()))
 
 		session, err := dialTLS(ctx, master, first.pair())
@@ -109,7 +109,7 @@ var _ = Describe("An intruder", func() {
 		ca := authorityOf(ctx, master)
 		double := ca.sign(identity(master, "press"), identity(master, "still"))
 		Expect(k8s.Create(ctx, providedSecret(master, "press-own", double, ca.pem))).To(Succeed())
-		press := newRefinery(ctx, master, "press", external, bringing("press-own"))
+		press := newRefinery(ctx, master, "press", external, provided("press-own"))
 		expectBadCertificate(ctx, press, "press-own", v1alpha1.ReasonWrongIdentity)
 		Eventually(ctx, columnsOf(press)).Should(Equal(columns{Auth: v1alpha1.ReasonConnecting, Nodes: "0/1"}))
 

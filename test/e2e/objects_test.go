@@ -72,7 +72,7 @@ func replicas(n int32) func(*v1alpha1.Refinery) {
 
 func external(r *v1alpha1.Refinery) { r.Spec.Placement = v1alpha1.PlacementExternal }
 
-func bringing(secret string) func(*v1alpha1.Refinery) {
+func provided(secret string) func(*v1alpha1.Refinery) {
 	return func(r *v1alpha1.Refinery) { r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: secret} }
 }
 

@@ -1,5 +1,5 @@
 // Package floor measures what a revocation takes at the least, on the machine and the API server of the same run: one
-// write, one watch that brings it, and one socket that is closed for it. How soon the product ends a session is compared
+// write, one watch that delivers it, and one socket that is closed for it. How soon the product ends a session is compared
 // with that, so that a test says the same on every machine.
 package floor
 

@@ -22,9 +22,9 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-// TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing asks about changes that would refuse a live node, and about some
+// TestAPreviewShowsWhatAChangeWouldDoAndChangesNothing asks about changes that would refuse a live node, and about some
 // that would not.
-func TestAPreviewTellsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
+func TestAPreviewShowsWhatAChangeWouldDoAndChangesNothing(t *testing.T) {
 	p := newPlant(t)
 	first, second, third := p.newAuthority("first"), p.newAuthority("second"), p.newAuthority("third")
 	both := pki.PEMPair{Certificate: append(bytes.Clone(first.Certificate), second.Certificate...), Key: first.Key}
@@ -126,8 +126,8 @@ func (p *plant) questions(before *v1alpha1.ClusterMaster, first, second, third p
 	}
 }
 
-// TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession needs no master: it goes by what one wrote.
-func TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession(t *testing.T) {
+// TestAPreviewShowsThatAnotherSharedCertificateEndsEverySession needs no master: it goes by what one wrote.
+func TestAPreviewShowsThatAnotherSharedCertificateEndsEverySession(t *testing.T) {
 	p := newPlant(t)
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Security: v1alpha1.SecuritySpec{
 		Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}})
@@ -153,15 +153,15 @@ func TestAPreviewTellsThatAnotherSharedCertificateEndsEverySession(t *testing.T)
 		"the same content":               {[]string{"-f", p.manifest(shared("alpha-shared", own))}, nil},
 		"something else":                 {[]string{"--accepted-versions=>=0.1.0"}, nil},
 	} {
-		if diff := cmp.Diff(test.want, p.foretold("alpha", test.args...), cmpopts.EquateEmpty()); diff != "" {
+		if diff := cmp.Diff(test.want, p.predicted("alpha", test.args...), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-// TestAPreviewDoesNotKnowABundleThatNoBroughtAuthoritySigned goes from the operator's own authority to one without its
-// key, which leaves the bundle to whoever brings it, and asks for the way back.
-func TestAPreviewDoesNotKnowABundleThatNoBroughtAuthoritySigned(t *testing.T) {
+// TestAPreviewDoesNotKnowABundleThatNoProvidedAuthoritySigned goes from the operator's own authority to one without its
+// key, which leaves the bundle to whoever provides it, and asks for the way back.
+func TestAPreviewDoesNotKnowABundleThatNoProvidedAuthoritySigned(t *testing.T) {
 	p := newPlant(t)
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{})
 	p.reportedLive("press", "alpha")
@@ -170,8 +170,8 @@ func TestAPreviewDoesNotKnowABundleThatNoBroughtAuthoritySigned(t *testing.T) {
 	p.edit("alpha", func(m *v1alpha1.ClusterMaster) {
 		m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 	})
-	told := p.foretold("alpha", "-f", p.edited("alpha", func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil }))
-	if diff := cmp.Diff(map[string]admit.When{"press/a": admit.Unknown}, told); diff != "" {
+	predicted := p.predicted("alpha", "-f", p.edited("alpha", func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil }))
+	if diff := cmp.Diff(map[string]admit.When{"press/a": admit.Unknown}, predicted); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -100,8 +100,8 @@ func (n *live) fate() admit.When {
 	}
 }
 
-// foretold asks the preview what a change would do to the nodes, by id, without those that it does nothing to.
-func (p *plant) foretold(clusterMaster string, args ...string) map[string]admit.When {
+// predicted asks the preview what a change would do to the nodes, by id, without those that it does nothing to.
+func (p *plant) predicted(clusterMaster string, args ...string) map[string]admit.When {
 	p.Helper()
 	var stdout, stderr bytes.Buffer
 	args = append([]string{"preview", clusterMaster, "--kubeconfig=" + kubeconfig, "-n", p.namespace, "-o", "json"}, args...)
@@ -110,11 +110,11 @@ func (p *plant) foretold(clusterMaster string, args ...string) map[string]admit.
 	}
 	var refusals []admit.Refusal
 	p.must(json.Unmarshal(stdout.Bytes(), &refusals))
-	told := map[string]admit.When{}
+	when := map[string]admit.When{}
 	for _, r := range refusals {
-		told[r.Node] = r.When
+		when[r.Node] = r.When
 	}
-	return told
+	return when
 }
 
 // reported waits until the master has written that all of these nodes, and no others, are authenticated.
@@ -133,7 +133,7 @@ func (p *plant) reported(nodes ...*live) {
 	}
 }
 
-// loaded waits until the operator has done with a ClusterMaster as it is, and its status, in which the active master tells
+// loaded waits until the operator has done with a ClusterMaster as it is, and its status, in which the active master says
 // what it has loaded, is as wanted.
 func (p *plant) loaded(name string, is func(*v1alpha1.ClusterMasterStatus) bool) {
 	p.Helper()
@@ -143,7 +143,7 @@ func (p *plant) loaded(name string, is func(*v1alpha1.ClusterMasterStatus) bool)
 	})
 }
 
-// kubelet goes on bringing a Secret into the directory that mount made of it.
+// kubelet keeps copying a Secret into the directory that mount made of it.
 func (p *plant) kubelet(secret string) {
 	p.Helper()
 	watcher, err := api.Watch(p.Context(), &corev1.SecretList{}, client.InNamespace(p.namespace), client.MatchingFields{"metadata.name": secret})

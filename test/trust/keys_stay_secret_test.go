@@ -129,7 +129,7 @@ func forms(value []byte) map[string]bool {
 	return found
 }
 
-// search tells which needles stand in a text, by where they come from.
+// search returns which needles a text holds, by where they come from.
 func search(needles map[string]string, text []byte) []string {
 	found := map[string]bool{}
 	for form, where := range needles {
@@ -140,7 +140,7 @@ func search(needles map[string]string, text []byte) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// scenario lets keys be made, brought, spoiled, replaced, used and refused.
+// scenario lets keys be made, provided, spoiled, replaced, used and refused.
 func (p *plant) scenario(k *keeper) {
 	p.Helper()
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{Overlap: "0s"}})
@@ -150,7 +150,7 @@ func (p *plant) scenario(k *keeper) {
 	p.must(api.Create(p.Context(), p.refinery("press", "alpha")))
 	p.must(api.Create(p.Context(), p.refinery("bare", "open")))
 
-	// What a person brings: good, with the key of another, a key where the certificate should be, garbage, a key too long.
+	// What a person provides: good, with the key of another, a key where the certificate should be, garbage, a key too long.
 	good, err := authority.IssueClient("mill", v1alpha1.RefineryIdentity("alpha", p.namespace, "mill"), time.Now())
 	p.must(err)
 	other, err := authority.IssueClient("mill", v1alpha1.RefineryIdentity("alpha", p.namespace, "mill"), time.Now())
@@ -168,9 +168,9 @@ func (p *plant) scenario(k *keeper) {
 		r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: name + "-own"}
 		p.must(api.Create(p.Context(), r))
 	}
-	brought, err := pki.NewAuthority("brought", v1alpha1.DefaultCADuration, time.Now())
+	provided, err := pki.NewAuthority("provided", v1alpha1.DefaultCADuration, time.Now())
 	p.must(err)
-	p.must(api.Create(p.Context(), p.tlsSecret("plant-ca", brought)))
+	p.must(api.Create(p.Context(), p.tlsSecret("plant-ca", provided)))
 	p.createMaster("beta", v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{
 		Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}})
 	p.must(api.Create(p.Context(), p.refinery("lathe", "beta")))

@@ -17,8 +17,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// foretelling is a change that is asked about and then made.
-type foretelling struct {
+// prediction is a change that is asked about and then made.
+type prediction struct {
 	name string
 	// files and flags of the question.
 	args []string
@@ -28,17 +28,17 @@ type foretelling struct {
 	make func()
 }
 
-// comesTrue asks about a change, makes it, and compares what became of every node with what was told before.
-func (p *plant) comesTrue(clusterMaster string, nodes []*live, f foretelling) {
+// comesTrue asks about a change, makes it, and compares what became of every node with what was predicted.
+func (p *plant) comesTrue(clusterMaster string, nodes []*live, f prediction) {
 	p.Helper()
 	p.reported(nodes...)
-	told := p.foretold(clusterMaster, f.args...)
-	if diff := cmp.Diff(f.want, told, cmpopts.EquateEmpty()); diff != "" {
-		p.Errorf("%s: what was told (-want +got):\n%s", f.name, diff)
+	predicted := p.predicted(clusterMaster, f.args...)
+	if diff := cmp.Diff(f.want, predicted, cmpopts.EquateEmpty()); diff != "" {
+		p.Errorf("%s: what was predicted (-want +got):\n%s", f.name, diff)
 	}
 	f.make()
 	for _, n := range nodes {
-		if told[n.id] == admit.AtOnce {
+		if predicted[n.id] == admit.AtOnce {
 			p.until("the session of "+n.id+" ended", n.over)
 		}
 	}
@@ -48,10 +48,10 @@ func (p *plant) comesTrue(clusterMaster string, nodes []*live, f foretelling) {
 			became[n.id] = fate
 		}
 	}
-	if diff := cmp.Diff(told, became); diff != "" {
-		p.Errorf("%s: what became of the nodes (-told +became):\n%s", f.name, diff)
+	if diff := cmp.Diff(predicted, became); diff != "" {
+		p.Errorf("%s: what became of the nodes (-predicted +became):\n%s", f.name, diff)
 	}
-	p.Logf("%-60s told and done: %v", f.name, became)
+	p.Logf("%-60s predicted and done: %v", f.name, became)
 }
 
 func (p *plant) newAuthority(name string) pki.PEMPair {
@@ -63,9 +63,9 @@ func (p *plant) newAuthority(name string) pki.PEMPair {
 
 func (p *plant) fingerprint(pair pki.PEMPair) string { return v1alpha1.Fingerprint(leafOf(p.T, pair)) }
 
-// TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced goes from the operator's own authority to one that is brought, to
+// TestWhatAPreviewPredictsComesTrueWhenAnAuthorityIsReplaced goes from the operator's own authority to one that is provided, to
 // another one, back, and to one without its key while it narrows the versions.
-func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
+func TestWhatAPreviewPredictsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 	p := newPlant(t)
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.1.0"}})
 	p.must(api.Create(t.Context(), p.refinery("press", "alpha")))
@@ -95,16 +95,16 @@ func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 	}
 	refused := map[string]admit.When{"press/a": admit.OnReturn}
 	without := pki.PEMPair{Certificate: second.Certificate}
-	for _, f := range []foretelling{
-		{"the operator's own authority gives way to one that is brought", []string{"-f", p.edited("alpha", named)}, nil, func() {
+	for _, f := range []prediction{
+		{"the operator's own authority gives way to one that is provided", []string{"-f", p.edited("alpha", named)}, nil, func() {
 			p.edit("alpha", named)
 			trusting(own, p.fingerprint(first))()
 		}},
-		{"a brought authority gives way to another", []string{"-f", p.manifest(p.tlsSecret("plant-ca", second))}, nil, func() {
+		{"a provided authority gives way to another", []string{"-f", p.manifest(p.tlsSecret("plant-ca", second))}, nil, func() {
 			p.must(api.Update(t.Context(), p.tlsSecret("plant-ca", second)))
 			trusting(own, p.fingerprint(first), p.fingerprint(second))()
 		}},
-		{"a brought authority gives way to the operator's own", []string{"-f", p.edited("alpha", unnamed)}, nil, func() {
+		{"a provided authority gives way to the operator's own", []string{"-f", p.edited("alpha", unnamed)}, nil, func() {
 			p.edit("alpha", unnamed)
 			trusting(own, p.fingerprint(first), p.fingerprint(second))()
 		}},
@@ -119,16 +119,16 @@ func TestWhatAPreviewTellsComesTrueWhenAnAuthorityIsReplaced(t *testing.T) {
 	}
 }
 
-// TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges takes an authority out of the bundle of a master whose authority
+// TestWhatAPreviewPredictsComesTrueWhenAProvidedBundleChanges takes an authority out of the bundle of a master whose authority
 // came without its key.
-func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
+func TestWhatAPreviewPredictsComesTrueWhenAProvidedBundleChanges(t *testing.T) {
 	p := newPlant(t)
 	first, second := p.newAuthority("first"), p.newAuthority("second")
 	both := slices.Concat(first.Certificate, second.Certificate)
 	p.must(api.Create(t.Context(), p.tlsSecret("plant-ca", pki.PEMPair{Certificate: both})))
 	p.createMaster("beta", v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{
 		Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}})
-	served := p.brought("beta-tls", func(a *pki.Authority) (pki.PEMPair, error) {
+	served := p.provided("beta-tls", func(a *pki.Authority) (pki.PEMPair, error) {
 		m := &v1alpha1.ClusterMaster{}
 		m.Namespace, m.Name = p.namespace, "beta"
 		return a.IssueServer("beta", resource.MasterDNSNames(m), time.Now())
@@ -137,7 +137,7 @@ func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
 	for name, authority := range map[string]pki.PEMPair{"press": first, "pump": second} {
 		r := p.refinery(name, "beta")
 		r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: name + "-tls"}
-		p.must(api.Create(t.Context(), p.brought(name+"-tls", func(a *pki.Authority) (pki.PEMPair, error) {
+		p.must(api.Create(t.Context(), p.provided(name+"-tls", func(a *pki.Authority) (pki.PEMPair, error) {
 			return a.IssueClient(name, r.Identity(), time.Now())
 		}, authority, both)))
 		p.must(api.Create(t.Context(), r))
@@ -149,7 +149,7 @@ func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
 	less := served.DeepCopy()
 	less.Data[v1alpha1.AuthorityKey] = first.Certificate
 	less.ResourceVersion, less.UID = "", ""
-	for _, f := range []foretelling{
+	for _, f := range []prediction{
 		{"the authority that is named loses one, and the bundle none", []string{"-f", p.manifest(p.tlsSecret("plant-ca", pki.PEMPair{Certificate: first.Certificate}))}, nil, func() {
 			p.must(api.Update(t.Context(), p.tlsSecret("plant-ca", pki.PEMPair{Certificate: first.Certificate})))
 			p.edit("beta", func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.MaxSessions = 100 }) // the pass that observes this has read the Secret
@@ -164,8 +164,8 @@ func TestWhatAPreviewTellsComesTrueWhenABroughtBundleChanges(t *testing.T) {
 	}
 }
 
-// brought is a Secret with what a person's authority issued, and a trust bundle beside it.
-func (p *plant) brought(name string, issue func(*pki.Authority) (pki.PEMPair, error), by pki.PEMPair, bundle []byte) *corev1.Secret {
+// provided is a Secret with what a person's authority issued, and a trust bundle beside it.
+func (p *plant) provided(name string, issue func(*pki.Authority) (pki.PEMPair, error), by pki.PEMPair, bundle []byte) *corev1.Secret {
 	p.Helper()
 	authority, err := pki.ParseAuthority(by.Certificate, by.Key, time.Now())
 	p.must(err)
