@@ -27,7 +27,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 test: verify lint test-unit fuzz test-attack test-cluster test-bench test-api test-controllers test-certmanager test-trust test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
-UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/loopback
+UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/late ./test/loopback
 
 .PHONY: test-unit
 test-unit: test-packages ## The inner loop: unit tests with the race detector, under a minute when warm.

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/refinery-operator/refinery-operator/internal/conformance"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/test/kit"
 )
 
 // plant is the files of one master and one node.
@@ -72,48 +70,20 @@ func TestTheConformanceKitPasses(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			var node *exec.Cmd
-			stderr := firstLine{told: func(line string) {
-				args := slices.Concat(tc.node, []string{"--address=" + strings.Fields(line)[2], "--server-name=localhost", "--transport=" + tc.transport,
+			start := func(address string) {
+				args := slices.Concat(tc.node, []string{"--address=" + address, "--server-name=localhost", "--transport=" + tc.transport,
 					"--id=press/a", "--version=1.2.3", "--alive-interval=1s", "--alive-timeout=3s", "--max-backoff=100ms", "--upstream-file=", "--http-address=", "--health-address="})
 				node = refinery(ctx, args...)
 				if err := node.Start(); err != nil {
 					t.Error(err) // The kit says that nobody comes.
 				}
-			}}
-			var report bytes.Buffer
-			args := slices.Concat([]string{"refinery", "--listen=127.0.0.1:0", "--transport=" + tc.transport, "--id=press/a", "--version=1.2.3",
-				"--type=refinery", "--alive-interval=1s", "--patience=900ms", "--unusable-upstream=nonsense"}, tc.kit)
-			if code := conformance.Main(ctx, args, &report, &stderr); code != 0 {
-				t.Errorf("exit code %d\n%s%s", code, &stderr.text, failures(report.String()))
 			}
+			kit.Run(ctx, t, start, slices.Concat([]string{"refinery", "--listen=127.0.0.1:0", "--transport=" + tc.transport, "--id=press/a", "--version=1.2.3",
+				"--type=refinery", "--alive-interval=1s", "--patience=900ms", "--unusable-upstream=nonsense"}, tc.kit)...)
 			cancel()
 			if node != nil {
 				_ = node.Wait() // It was killed.
 			}
 		})
 	}
-}
-
-// failures leaves out the cases of a report that passed.
-func failures(report string) string {
-	var b strings.Builder
-	for line := range strings.Lines(report) {
-		if !strings.HasPrefix(line, "pass") {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
-}
-
-// firstLine hands on the first line written to it.
-type firstLine struct {
-	told func(line string)
-	text bytes.Buffer
-}
-
-func (w *firstLine) Write(p []byte) (int, error) {
-	if w.text.Len() == 0 {
-		w.told(string(p))
-	}
-	return w.text.Write(p)
 }
