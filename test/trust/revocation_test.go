@@ -109,7 +109,7 @@ func (f *site) newTry(name string, w way) *try {
 	f.must(err)
 	if w.short {
 		f.mu.Lock()
-		authority.LeafDuration = max(10*time.Second, 5*f.slowestStart)
+		authority.LeafDuration = max(10*time.Second, 2*f.slowestStart)
 		f.mu.Unlock()
 	}
 	t.first, err = authority.IssueClient(name, r.Identity(), time.Now())
@@ -160,7 +160,7 @@ func (t *try) run(w way, began time.Time) time.Duration {
 		if !errors.Is(err, protocol.ErrPeerClosed) {
 			t.Errorf("%s: the session ended by %v", t.name, err)
 		}
-	case <-time.After(patience):
+	case <-time.After(max(0, time.Until(since)) + patience):
 		t.Errorf("%s: %s, and the session goes on", t.name, w.name)
 		return patience
 	}
