@@ -3,16 +3,21 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"path/filepath"
 
+	"github.com/spf13/cobra"
+
+	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/kubectl"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := kubectl.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	stop()
-	os.Exit(code)
+	cli.Run(func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+		if filepath.Base(os.Args[0]) == kubectl.CompletionName {
+			args = append([]string{cobra.ShellCompRequestCmd}, args...)
+		}
+		return kubectl.Main(ctx, args, os.Stdin, stdout, stderr)
+	})
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -17,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,33 +25,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
-// requestTimeout bounds everything that is asked of the API server.
-const requestTimeout = 30 * time.Second
-
-// Main is the command. args are those behind the program's name. It returns the exit code: 0 when nobody would be
-// refused, 1 when somebody would be or may be, 2 when it cannot be told; then one line on stderr says why.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	o, err := parseOptions(args, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	var found answer
-	if err == nil {
-		found, err = o.preview(ctx, stdin)
-	}
-	if err == nil {
-		err = o.print(stdout, found)
-	}
-	switch {
-	case err != nil:
-		_, _ = fmt.Fprintf(stderr, "kubectl refinery: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
-		return 2
-	case len(found.refusals) > 0:
-		return 1
-	}
-	return 0
-}
-
 // answer is who would be refused, and what else is worth knowing, or "".
 type answer struct {
 	refusals []admit.Refusal
@@ -62,8 +32,6 @@ type answer struct {
 }
 
 func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	c, err := o.connect()
 	if err != nil {
 		return answer{}, err
@@ -109,17 +77,12 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 }
 
 func (o *options) connect() (client.Client, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.kubeconfig
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context})
-	config, err := loaded.ClientConfig()
+	config, err := o.cluster.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no cluster: %w", err)
 	}
-	if o.namespace == "" {
-		if o.namespace, _, err = loaded.Namespace(); err != nil {
-			return nil, fmt.Errorf("no namespace: %w", err)
-		}
+	if o.namespace, _, err = o.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
+		return nil, fmt.Errorf("no namespace: %w", err)
 	}
 	config.UserAgent = "kubectl-refinery/" + version.Version
 	scheme := runtime.NewScheme()

@@ -2,6 +2,9 @@ package kubectl
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,8 +24,8 @@ func TestAWrongCommandLineIsToldInOneLine(t *testing.T) {
 		"no change":            {[]string{"preview", "alpha"}, "kubectl refinery: name the change: -f FILE, --accepted-versions, --accepted-types or --without-authority; see --help\n"},
 		"two ClusterMasters":   {[]string{"preview", "alpha", "-f", "x", "beta"}, "kubectl refinery: unexpected argument \"beta\"; see --help\n"},
 		"another format":       {[]string{"preview", "alpha", "-f", "x", "-o", "xml"}, "kubectl refinery: --output is \"xml\"; use table or json\n"},
-		"a short fingerprint":  {[]string{"preview", "alpha", "--without-authority", "ab"}, "kubectl refinery: invalid value \"ab\" for flag -without-authority: give at least six digits\n"},
-		"a flag that is none":  {[]string{"preview", "alpha", "--force"}, "kubectl refinery: flag provided but not defined: -force\n"},
+		"a short fingerprint":  {[]string{"preview", "alpha", "--without-authority", "ab"}, "kubectl refinery: invalid argument \"ab\" for \"--without-authority\" flag: write at least six digits; see --help\n"},
+		"a flag that is none":  {[]string{"preview", "alpha", "--force"}, "kubectl refinery: unknown flag: --force; see --help\n"},
 		"no cluster":           {[]string{"preview", "alpha", "--accepted-types=x", nowhere}, "kubectl refinery: no cluster: stat " + strings.TrimPrefix(nowhere, "--kubeconfig=") + ": no such file or directory\n"},
 		"the name behind them": {[]string{"preview", "--accepted-types=x", nowhere, "alpha"}, "kubectl refinery: no cluster: stat " + strings.TrimPrefix(nowhere, "--kubeconfig=") + ": no such file or directory\n"},
 	} {
@@ -50,6 +53,54 @@ func TestHelpSaysHowToAsk(t *testing.T) {
 			}
 		}
 	}
+}
+
+// apiServer answers for two ClusterMasters of namespace plant to whoever is jane with the token.
+func apiServer(t *testing.T) *httptest.Server {
+	t.Helper()
+	const group = "/apis/cluster.refinery.dev/v1alpha1"
+	answers := map[string]string{
+		"/api": `{"kind":"APIVersions","versions":["v1"]}`,
+		"/apis": `{"kind":"APIGroupList","groups":[{"name":"cluster.refinery.dev","versions":[
+			{"groupVersion":"cluster.refinery.dev/v1alpha1","version":"v1alpha1"}]}]}`,
+		group: `{"kind":"APIResourceList","groupVersion":"cluster.refinery.dev/v1alpha1","resources":[
+			{"name":"clustermasters","singularName":"clustermaster","namespaced":true,"kind":"ClusterMaster","verbs":["get","list"]}]}`,
+		group + "/namespaces/plant/clustermasters": `{"kind":"ClusterMasterList","apiVersion":"cluster.refinery.dev/v1alpha1","items":[
+			{"metadata":{"name":"alpha"}},{"metadata":{"name":"alps"}},{"metadata":{"name":"beta"}}]}`,
+	}
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		answer, ok := answers[r.URL.Path]
+		switch {
+		case r.Header.Get("Authorization") != "Bearer sesame", r.Header.Get("Impersonate-User") != "jane":
+			w.WriteHeader(http.StatusUnauthorized)
+		case !ok:
+			w.WriteHeader(http.StatusNotFound)
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestKubectlsOwnFlagsSayWhereTheClusterIsAndWhoAsks(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	server := apiServer(t)
+	flags := []string{"--server=" + server.URL, "--insecure-skip-tls-verify", "--token=sesame", "--as=jane", "-n", "plant"}
+	t.Run("preview", func(t *testing.T) {
+		var stdout, stderr bytes.Buffer
+		code := Main(t.Context(), append(flags, "preview", "gamma", "--accepted-types=x"), nil, &stdout, &stderr)
+		if want := "kubectl refinery: read ClusterMaster gamma in namespace plant: the server could not find the requested resource"; code != 2 || !strings.HasPrefix(stderr.String(), want) {
+			t.Errorf("exit code %d, stderr %q, want %q", code, &stderr, want)
+		}
+	})
+	t.Run("completion", func(t *testing.T) {
+		var stdout, stderr bytes.Buffer
+		Main(t.Context(), append(append([]string{"__complete"}, flags...), "preview", "al"), nil, &stdout, &stderr)
+		if diff := cmp.Diff("alpha\nalps\n:4\n", stdout.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s\n%s", diff, &stderr)
+		}
+	})
 }
 
 func TestManifestsAreReadStrictly(t *testing.T) {
