@@ -5,9 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"regexp"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/internal/cli"
 )
 
 // Transport is how both sides are configured (R-1.2).
@@ -44,67 +45,88 @@ type Options struct {
 	credentials
 }
 
-// flagSet binds the flags of one peer. A usage begins with the value's name in back quotes; help.go prints it.
-func flagSet(o *Options) *flag.FlagSet {
-	fs := flag.NewFlagSet("conformance "+string(o.peer), flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+// newFlags binds the flags of one peer, in the groups of its help.
+func newFlags(o *Options) *cli.Flags {
+	f := cli.New("conformance " + string(o.peer))
+	f.Group("The " + string(o.peer))
+	cli.Choice(f, &o.Transport, "transport", MutualTLS, "`TRANSPORT` MutualTLS, ServerTLS or Plaintext: what the "+string(o.peer)+" is configured for",
+		MutualTLS, ServerTLS, Plaintext)
 	if o.peer == master {
-		o.bindMaster(fs)
+		o.bindMaster(f)
 	} else {
-		o.bindRefinery(fs)
+		o.bindRefinery(f)
 	}
-	fs.StringVar((*string)(&o.Transport), "transport", string(MutualTLS), "`TRANSPORT` MutualTLS, ServerTLS or Plaintext: what the "+string(o.peer)+" is configured for")
-	fs.StringVar(&o.CertFile, "cert", "", "`FILE` certificate that the kit shows, PEM")
-	fs.StringVar(&o.KeyFile, "key", "", "`FILE` its private key, PEM")
-	fs.StringVar(&o.CAFile, "ca", "", "`FILE` authorities that the "+string(o.peer)+"'s certificate is verified with, PEM")
-	fs.DurationVar(&o.AliveTimeout, "alive-timeout", 35*time.Second, "`DURATION` AliveTimeout: how long it hears nothing until it closes")
-	fs.DurationVar(&o.HandshakeTimeout, "handshake-timeout", 10*time.Second, "`DURATION` HandshakeTimeout: how long the opening may take")
-	fs.BoolVar(&o.Slow, "slow", false, "run the cases that wait for these timeouts, given or not")
-	fs.DurationVar(&o.Patience, "patience", 2*time.Second, "`DURATION` how long to wait for an answer, or for the "+string(o.peer)+" to close")
-	fs.Func("run", "`REGEXP` only the cases whose names match, such as ^R-4", func(s string) (err error) {
+	f.Group("The run")
+	f.DurationVar(&o.Patience, "patience", 2*time.Second, "`DURATION` how long to wait for an answer, or for the "+string(o.peer)+" to close")
+	f.Func("run", "`REGEXP` only the cases whose names match, such as ^R-4", func(s string) (err error) {
 		o.Run, err = regexp.Compile(s)
 		return err
 	})
-	fs.BoolVar(&o.List, "list", false, "print the names of the cases, and the rules that have none; test nothing")
-	fs.StringVar(&o.Format, "format", "text", "`FORMAT` text, json or junit")
-	return fs
+	f.BoolVar(&o.List, "list", false, "print the names of the cases, and the rules that have none; test nothing")
+	cli.Choice(f, &o.Format, "format", "text", "`FORMAT` text, json or junit", "text", "json", "junit")
+	return f
 }
 
-func (o *Options) bindMaster(fs *flag.FlagSet) {
-	fs.StringVar(&o.Address, "address", "", "`HOST:PORT` where the master listens; required")
-	fs.StringVar(&o.ServerName, "server-name", "", "`NAME` name in the master's certificate, if not the host of --address")
-	o.bindAnnounced(fs, "conformance", "0.1.0", "refinery")
-	fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start: the shared certificate; with MutualTLS that of --cert, unless given")
-	fs.StringVar(&o.RefusedVersion, "refused-version", "", "`VERSION` version that it answers with conn:close")
-	fs.StringVar(&o.DeniedCertFile, "denied-cert", "", "`FILE` cert that it answers with auth:dec; with MutualTLS a certificate that TLS lets in")
-	fs.StringVar(&o.DeniedKeyFile, "denied-key", "", "`FILE` private key of --denied-cert, with MutualTLS")
-	fs.IntVar(&o.EstablishBytes, "establish-bytes", 4<<10, "`BYTES` EstablishBytes: longest conn:establish")
-	fs.IntVar(&o.AuthStartBytes, "auth-start-bytes", 64<<10, "`BYTES` AuthStartBytes: longest auth:start")
-	fs.IntVar(&o.SessionBytes, "session-bytes", 4<<10, "`BYTES` SessionBytes: longest message behind it")
-	fs.IntVar(&o.TLSFlightBytes, "tls-flight-bytes", 8<<10, "`BYTES` TLSFlightBytes: most that it reads at a time during the TLS handshake")
-	fs.IntVar(&o.MaxHandshakesPerSource, "max-handshakes-per-source", 32, "`N` MaxHandshakesPerSource: most connections of one address that are not authenticated; the kit takes them all for some seconds")
-	fs.DurationVar(&o.WriteTimeout, "write-timeout", 5*time.Second, "`DURATION` WriteTimeout: how long a write may take")
+func (o *Options) bindMaster(f *cli.Flags) {
+	f.StringVar(&o.Address, "address", "", "`HOST:PORT` where the master listens; required")
+	f.StringVar(&o.ServerName, "server-name", "", "`NAME` name in the master's certificate, if not the host of --address")
+	o.bindTLS(f)
+	f.Group("What the kit announces")
+	o.bindAnnounced(f, "conformance", "0.1.0", "refinery")
+	f.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start: the shared certificate; with MutualTLS, if not given, the certificate of --cert")
+	f.Group("What the master refuses, for the cases that need it")
+	f.StringVar(&o.RefusedVersion, "refused-version", "", "`VERSION` version that it answers with conn:close")
+	f.StringVar(&o.DeniedCertFile, "denied-cert", "", "`FILE` cert that it answers with auth:dec; with MutualTLS a certificate that TLS accepts")
+	f.StringVar(&o.DeniedKeyFile, "denied-key", "", "`FILE` private key of --denied-cert, with MutualTLS")
+	o.bindTimeouts(f)
+	f.DurationVar(&o.WriteTimeout, "write-timeout", 5*time.Second, "`DURATION` WriteTimeout: how long a write may take")
+	f.Group("The master's bounds, if they are not the defaults")
+	f.IntVar(&o.EstablishBytes, "establish-bytes", 4<<10, "`BYTES` EstablishBytes: longest conn:establish")
+	f.IntVar(&o.AuthStartBytes, "auth-start-bytes", 64<<10, "`BYTES` AuthStartBytes: longest auth:start")
+	f.IntVar(&o.SessionBytes, "session-bytes", 4<<10, "`BYTES` SessionBytes: longest message after auth:start")
+	f.IntVar(&o.TLSFlightBytes, "tls-flight-bytes", 8<<10, "`BYTES` TLSFlightBytes: most that it reads at a time during the TLS handshake")
+	f.IntVar(&o.MaxHandshakesPerSource, "max-handshakes-per-source", 32, "`N` MaxHandshakesPerSource: most connections of one address that are not authenticated; the kit takes them all for some seconds")
+}
+
+func (o *Options) bindTLS(f *cli.Flags) {
+	f.Group("TLS")
+	f.StringVar(&o.CertFile, "cert", "", "`FILE` certificate that the kit presents, PEM")
+	f.StringVar(&o.KeyFile, "key", "", "`FILE` private key of --cert, PEM")
+	f.StringVar(&o.CAFile, "ca", "", "`FILE` authorities that the "+string(o.peer)+"'s certificate is verified with, PEM")
 }
 
 // bindAnnounced binds what a refinery announces, be it the kit or the peer.
-func (o *Options) bindAnnounced(fs *flag.FlagSet, id, version, typ string) {
-	fs.StringVar(&o.ID, "id", id, "`ID` id in conn:establish")
-	fs.StringVar(&o.Version, "version", version, "`VERSION` version in conn:establish")
-	fs.StringVar(&o.Type, "type", typ, "`TYPE` type in conn:establish")
+func (o *Options) bindAnnounced(f *cli.Flags, id, version, typ string) {
+	f.StringVar(&o.ID, "id", id, "`ID` id in conn:establish")
+	f.StringVar(&o.Version, "version", version, "`VERSION` version in conn:establish")
+	f.StringVar(&o.Type, "type", typ, "`TYPE` type in conn:establish")
 }
 
-func (o *Options) bindRefinery(fs *flag.FlagSet) {
-	fs.StringVar(&o.Address, "listen", "", "`HOST:PORT` where the kit listens; required")
-	fs.DurationVar(&o.ConnectTimeout, "connect-timeout", time.Minute, "`DURATION` how long to wait for the refinery to connect; staying away for longer ends the run")
-	o.bindAnnounced(fs, "", "", "")
-	fs.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start; with MutualTLS it must be the certificate that TLS has proven, given or not")
-	fs.StringVar(&o.UnusableUpstream, "unusable-upstream", "", "`UPSTREAM` upstream that it answers with conn:close")
-	fs.IntVar(&o.MaxMessageBytes, "max-message-bytes", 64<<10, "`BYTES` MaxMessageBytes: longest message that it reads")
-	fs.DurationVar(&o.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` AliveInterval: time between its conn:alive; should be longer than --patience")
+// bindTimeouts binds the timeouts that both peers have, in a group of their own.
+func (o *Options) bindTimeouts(f *cli.Flags) {
+	f.Group("The " + string(o.peer) + "'s timeouts; the cases that wait for one run if its flag is given")
+	f.DurationVar(&o.AliveTimeout, "alive-timeout", 35*time.Second, "`DURATION` AliveTimeout: how long it waits for a message until it closes")
+	f.DurationVar(&o.HandshakeTimeout, "handshake-timeout", 10*time.Second, "`DURATION` HandshakeTimeout: how long the opening may take")
+	f.BoolVar(&o.Slow, "slow", false, "run the cases that wait for these timeouts, given or not")
 }
 
-// ParseOptions reads the command line. flag.ErrHelp: the usage was asked for, and was written to help. Any other error is
-// one line that names the flag.
+func (o *Options) bindRefinery(f *cli.Flags) {
+	f.StringVar(&o.Address, "listen", "", "`HOST:PORT` where the kit listens; required")
+	f.DurationVar(&o.ConnectTimeout, "connect-timeout", time.Minute, "`DURATION` how long to wait for the refinery to connect; if it takes longer, the run ends")
+	o.bindTLS(f)
+	f.Group("What the refinery must announce; anything, unless given")
+	o.bindAnnounced(f, "", "", "")
+	f.StringVar(&o.AuthCertFile, "auth-cert", "", "`FILE` cert in auth:start; with MutualTLS it must be the certificate of the TLS handshake, given or not")
+	f.Group("What the refinery refuses, for the cases that need it")
+	f.StringVar(&o.UnusableUpstream, "unusable-upstream", "", "`UPSTREAM` upstream that it answers with conn:close")
+	o.bindTimeouts(f)
+	f.Group("The refinery's interval and bound, if they are not the defaults")
+	f.IntVar(&o.MaxMessageBytes, "max-message-bytes", 64<<10, "`BYTES` MaxMessageBytes: longest message that it reads")
+	f.DurationVar(&o.AliveInterval, "alive-interval", 10*time.Second, "`DURATION` AliveInterval: time between its conn:alive; should be longer than --patience")
+}
+
+// ParseOptions reads the command line. flag.ErrHelp: help was asked for, and was written to help. Any other error is one
+// line that names the flag.
 func ParseOptions(args []string, help io.Writer) (*Options, error) {
 	if len(args) == 0 {
 		return nil, errors.New("say what to test: master or refinery")
@@ -115,22 +137,21 @@ func ParseOptions(args []string, help io.Writer) (*Options, error) {
 		return nil, flag.ErrHelp
 	case string(master), string(refinery):
 	default:
-		return nil, fmt.Errorf("%q is nothing to test: say master or refinery", args[0])
+		return nil, fmt.Errorf("%q cannot be tested: say master or refinery", args[0])
 	}
 	o := &Options{peer: side(args[0]), given: map[string]bool{}}
-	fs := flagSet(o)
-	if err := fs.Parse(args[1:]); err != nil {
+	f := newFlags(o)
+	if err := f.Parse(args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			printUsage(help, o.peer)
-			return nil, flag.ErrHelp
+			_, _ = io.WriteString(help, usageOf(o.peer))
 		}
-		return nil, errors.New(flagLine(fs, err))
+		return nil, err
 	}
-	if fs.NArg() > 0 {
-		return nil, fmt.Errorf("%q is not a flag: every setting is written as --name=value", fs.Arg(0))
+	f.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	checks := []func() error{o.validateBounds}
+	if o.List && o.Format == "junit" {
+		return nil, errors.New("--list has no form for junit: write --format=text or --format=json")
 	}
-	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
-	checks := []func() error{o.validateBounds, o.validateChoices}
 	if !o.List {
 		checks = append(checks, o.validateAddress, o.validateFiles)
 	}
@@ -150,29 +171,12 @@ func (o *Options) validateAddress() error {
 	if o.Address == "" {
 		return fmt.Errorf("--%s is required: write --%s=HOST:PORT", address, address)
 	}
-	_, port, err := net.SplitHostPort(o.Address)
-	if err != nil {
-		return fmt.Errorf("--%s=%s is not HOST:PORT", address, o.Address)
+	lowest := 1
+	if o.peer == refinery {
+		lowest = 0
 	}
-	if n, err := net.LookupPort("tcp", port); err != nil || (n == 0 && o.peer == master) {
-		return fmt.Errorf("--%s=%s: %q is no port", address, o.Address, port)
-	}
-	return nil
-}
-
-func (o *Options) validateChoices() error {
-	switch o.Transport {
-	case MutualTLS, ServerTLS, Plaintext:
-	default:
-		return fmt.Errorf("--transport=%s: write MutualTLS, ServerTLS or Plaintext", o.Transport)
-	}
-	switch o.Format {
-	case "text", "json", "junit":
-	default:
-		return fmt.Errorf("--format=%s: write text, json or junit", o.Format)
-	}
-	if o.List && o.Format == "junit" {
-		return errors.New("--list has no form for junit: write --format=text or --format=json")
+	if _, err := cli.SplitHostPort(o.Address, lowest); err != nil {
+		return fmt.Errorf("--%s=%s: %w; write --%s=HOST:PORT", address, o.Address, err, address)
 	}
 	return nil
 }
