@@ -19,9 +19,9 @@ const help = `A real Kubernetes node on this machine, for development and tests.
 
 Usage: hack/cluster/run COMMAND
 
-  up                       install what is missing, start the cluster, wait until it is ready
+  up                       install what is missing, start the cluster, and wait until it is ready
   down                     stop it and remove every trace, also after a crash
-  status                   what runs, with memory, the node and the pods
+  status                   show the components with their memory, the node and the pods
   kubeconfig               print the path of the administrator's kubeconfig
   load ARCHIVE...          import image archives
   images [--version TAG] [--commit REVISION]
@@ -38,7 +38,7 @@ func (e usageError) Error() string { return "cluster: " + string(e) + " (see --h
 func run(ctx context.Context, args []string) error {
 	w := progress.New(os.Stderr)
 	if len(args) == 0 {
-		return usageError("a command is missing: up, down, status, kubeconfig, load, images or assets")
+		return usageError("name a command: up, down, status, kubeconfig, load, images or assets")
 	}
 	command, args := args[0], args[1:]
 	if command != "load" && command != "images" && len(args) > 0 {
@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Print(help)
 		return nil
 	default:
-		return usageError(fmt.Sprintf("there is no command %q", command))
+		return usageError(fmt.Sprintf("unknown command %q", command))
 	}
 }
 
@@ -79,10 +79,10 @@ func printed(path string, err error) error {
 	return err
 }
 
-// tag is what a container image may carry as tag.
+// tag matches what a container image may have as its tag.
 var tag = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 
-// images builds the project's images and loads those the cluster lacks.
+// images builds the project's images, and loads those that the cluster does not have.
 func images(ctx context.Context, w *progress.Writer, args []string) error {
 	flags := flag.NewFlagSet("images", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the error below is the one line

@@ -124,12 +124,12 @@ func pinned(gomod, module string) (string, error) {
 	}
 	match := regexp.MustCompile(`(?m)^\s*(?:require )?` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(content)
 	if match == nil {
-		return "", fmt.Errorf("%s requires no %s", gomod, module)
+		return "", fmt.Errorf("%s does not require %s", gomod, module)
 	}
 	return string(match[1]), nil
 }
 
-// Ensure builds what is missing. An interrupted build goes on where it stopped; the folder appears under its name only when
+// Ensure builds what is missing. An interrupted build continues where it stopped; the folder appears under its name only when
 // everything is in it.
 func Ensure(ctx context.Context, w *progress.Writer) (Assets, error) {
 	checkout, err := Checkout()
@@ -171,7 +171,7 @@ func (a Assets) build(ctx context.Context, w *progress.Writer) error {
 	if err := os.MkdirAll(partial, 0o755); err != nil {
 		return err
 	}
-	w.Printf("Kubernetes %s is built once from source into %s; on 2 cores that takes about 8 minutes", a.Version, a.Dir)
+	w.Printf("building Kubernetes %s from source into %s, once; on 2 cores this takes about 8 minutes", a.Version, a.Dir)
 	for i, b := range binaries {
 		target := filepath.Join(partial, b.name)
 		if _, err := os.Stat(target); err == nil {

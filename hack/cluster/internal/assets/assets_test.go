@@ -71,7 +71,7 @@ func TestAMissingPinIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Locate(checkout, "/cache")
-	if err == nil || err.Error() != gomod+" requires no k8s.io/kubernetes" {
+	if err == nil || err.Error() != gomod+" does not require k8s.io/kubernetes" {
 		t.Errorf("error %v", err)
 	}
 }

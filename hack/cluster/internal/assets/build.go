@@ -57,7 +57,7 @@ func kubernetesVersionFlags(version string) string {
 	return flags
 }
 
-// Lock takes the lock file for this process, and tells the person when it has to wait for the holder. The lock ends with the process at the latest.
+// Lock takes the lock file for this process, and says so when it has to wait for the holder. The lock ends with the process at the latest.
 func Lock(ctx context.Context, path string, w *progress.Writer, holder string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func killComponents(context.Context) (string, error) {
 			return count(total, "process", "processes"), nil
 		}
 		if time.Now().After(deadline) {
-			return "", fmt.Errorf("%d processes do not end, the first being %d (%s)", len(processes), processes[0].pid, processes[0].part)
+			return "", fmt.Errorf("%d processes did not end; the first is %d (%s)", len(processes), processes[0].pid, processes[0].part)
 		}
 		for _, p := range stopOrder(processes) {
 			if err := p.kill(stopTimeout); err != nil {

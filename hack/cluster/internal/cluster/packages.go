@@ -13,7 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/progress"
 )
 
-// packages are the Debian packages the cluster runs on, each with a file that tells it is there.
+// packages are the Debian packages the cluster runs on, each with a file that shows that it is installed.
 var packages = []debianPackage{
 	{"containerd", "/usr/bin/containerd"},
 	{"runc", "/usr/sbin/runc"},

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// lifetime of every certificate. The cluster is made anew by each `up`.
+// lifetime of every certificate. Each `up` creates a new cluster.
 const lifetime = 365 * 24 * time.Hour
 
 func pkiFile(name string) string { return under("pki", name) }

@@ -103,7 +103,7 @@ func awaitExit(fd int, timeout time.Duration, what string) error {
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
-			return fmt.Errorf("%s does not end", what)
+			return fmt.Errorf("%s did not end", what)
 		}
 		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
 		if err != nil && !errors.Is(err, unix.EINTR) {

@@ -56,7 +56,7 @@ func Up(ctx context.Context, w *progress.Writer) error {
 
 // start brings the cluster up on a clean machine and waits until it is ready for work.
 func start(ctx context.Context, w *progress.Writer, a assets.Assets) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not within %s", startTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("it took longer than %s", startTimeout))
 	defer cancel()
 	// A component that ends takes the wait for its neighbours with it.
 	ctx, fail := context.WithCancelCause(ctx)
@@ -187,7 +187,7 @@ func located() (assets.Assets, error) {
 }
 
 // errNoCluster is what every command says that needs a cluster.
-var errNoCluster = errors.New("there is no local cluster; start one with `make cluster-up`")
+var errNoCluster = errors.New("there is no local cluster: start one with `make cluster-up`")
 
 // Kubeconfig is the path of the administrator's kubeconfig. The file alone proves nothing: it outlives a crash and a reboot.
 func Kubeconfig() (string, error) {

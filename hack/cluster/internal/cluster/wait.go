@@ -31,7 +31,7 @@ func poll(ctx context.Context, interval time.Duration, what string, condition fu
 
 func requireRoot() error {
 	if os.Geteuid() != 0 {
-		return errors.New("the local cluster needs root: it makes namespaces, mounts and a network bridge (try sudo)")
+		return errors.New("the local cluster needs root: it creates namespaces, mounts and a network bridge (try sudo)")
 	}
 	return nil
 }

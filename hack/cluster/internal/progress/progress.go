@@ -11,7 +11,7 @@ import (
 const (
 	// quiet is how long a step may run before it is announced.
 	quiet = 2 * time.Second
-	// heartbeat is the time between two lines of a step that goes on.
+	// heartbeat is the time between two lines of a step that continues.
 	heartbeat = 15 * time.Second
 )
 

@@ -39,7 +39,7 @@ func Labels(name, version, commit string) map[string]string {
 	}
 }
 
-// LDFlags are the linker's flags for the binaries. A version that is no semantic version is the image's tag only: the
+// LDFlags are the linker's flags for the binaries. A version that is not a valid semantic version is the image's tag only: the
 // binaries keep the one in their source.
 func LDFlags(version string) string {
 	flags := "-s -w"
