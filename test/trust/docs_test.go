@@ -13,9 +13,10 @@ import (
 	"github.com/refinery-operator/refinery-operator/test/docs"
 )
 
-// TestTheCommandsOfTheCertificatePagesWork types what the pages say, on a plant with ClusterMaster alpha and Refinery press.
-func TestTheCommandsOfTheCertificatePagesWork(t *testing.T) {
+// TestTheCommandsOfThePagesWork types what the pages say, on a plant with ClusterMaster alpha and Refinery press.
+func TestTheCommandsOfThePagesWork(t *testing.T) {
 	for page, want := range map[string][]string{
+		"agent.md":                {"refinery.cluster.refinery.dev/yard condition met"},
 		"certificates/README.md":  {"press", "holds a certificate issued by the operator", `secret "press-tls" deleted`, "refinery.cluster.refinery.dev/press patched"},
 		"certificates/provide.md": {"refinery.cluster.refinery.dev/press condition met", "secret/press-own configured", "clustermaster.cluster.refinery.dev/alpha condition met"},
 		"certificates/rotate.md":  {"clustermaster.cluster.refinery.dev/alpha condition met", "nodes have been seen to trust the new authority"},
@@ -33,7 +34,8 @@ func TestTheCommandsOfTheCertificatePagesWork(t *testing.T) {
 				p.must(os.WriteFile(filepath.Join(directory, name+".crt"), pair.Certificate, 0o600))
 				p.must(os.WriteFile(filepath.Join(directory, name+".key"), pair.Key, 0o600))
 			}
-			printed := p.shell(directory, strings.Join(docs.Commands(t, page), "\n"))
+			here := strings.NewReplacer("-n plant", "-n "+p.namespace, "/tmp/", directory+"/")
+			printed := p.shell(directory, here.Replace(strings.Join(docs.Commands(t, page), "\n")))
 			for _, words := range want {
 				if !strings.Contains(printed, words) {
 					t.Errorf("docs/%s: the commands do not print %q:\n%s", page, words, printed)
