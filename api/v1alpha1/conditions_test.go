@@ -6,7 +6,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -65,6 +67,32 @@ func TestTheConditionsPageIsGeneratedFromTheDefinitions(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, string(content)); diff != "" {
 		t.Errorf("docs/conditions.md is not current: run make generate (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryConditionAndReasonIsInUse(t *testing.T) {
+	used := map[string]bool{}
+	name := regexp.MustCompile(`\bv1alpha1\.((?:Condition|Reason)[A-Za-z]+)`)
+	for _, folder := range []string{"../../controllers", "../../internal"} {
+		if err := fs.WalkDir(os.DirFS(folder), ".", func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			source, err := os.ReadFile(filepath.Join(folder, path))
+			for _, found := range name.FindAllSubmatch(source, -1) {
+				used[string(found[1])] = true
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, block := range parseConditions(t) {
+		for _, c := range block.rows {
+			if !used[c.goName] {
+				t.Errorf("nothing uses %s: delete it", c.goName)
+			}
+		}
 	}
 }
 
