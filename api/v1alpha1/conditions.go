@@ -60,7 +60,8 @@ const (
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonInvalidVersions: spec.protocol.acceptedVersions is not a valid semver constraint. To do: correct it.
 	ReasonInvalidVersions = "InvalidVersions"
-	// ReasonInvalidReference: the spec names a Secret that its readers may not have. To do: name another one.
+	// ReasonInvalidReference: the spec names a Secret that belongs to a ClusterMaster or to another Refinery. To do: name
+	// another one.
 	ReasonInvalidReference = "InvalidReference"
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
 	// policy that it names; the operator tries again every five minutes.
@@ -90,14 +91,14 @@ const (
 	ReasonNotRequired = "NotRequired"
 	// ReasonSecretNotFound: the Secret that the spec names does not exist. To do: create it.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretKeyMissing: the Secret lacks a key that is needed. To do: add it.
+	// ReasonSecretKeyMissing: the Secret lacks a key that is needed, such as tls.crt. To do: add it.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
 	// ReasonTooLarge: a value of the Secret is over the bound and was not parsed, or the chain is longer than a master
 	// accepts. To do: leave out what is not needed.
 	ReasonTooLarge = "TooLarge"
 	// ReasonNotPEM: a value of the Secret is not valid PEM of the right kind. To do: correct it.
 	ReasonNotPEM = "NotPEM"
-	// ReasonKeyMismatch: private key and certificate do not belong together. To do: put in a pair.
+	// ReasonKeyMismatch: private key and certificate do not belong together. To do: put in the key of the certificate.
 	ReasonKeyMismatch = "KeyMismatch"
 	// ReasonWrongAuthority: the certificate is not signed by an authority that the master trusts. To do: have it signed by
 	// one of these.
@@ -105,8 +106,8 @@ const (
 	// ReasonWrongIdentity: the certificate does not have exactly the one URI SAN that names the Refinery. To do: have it
 	// issued with that.
 	ReasonWrongIdentity = "WrongIdentity"
-	// ReasonWrongUsage: the certificate is not for TLS client (or server) authentication, or is an authority's where that is
-	// not wanted, or is none where one is. To do: have it issued for the right usage.
+	// ReasonWrongUsage: the certificate is not for TLS client (or server) authentication, or is an authority's where a
+	// node's is needed, or the reverse. To do: have it issued for the right usage.
 	ReasonWrongUsage = "WrongUsage"
 	// ReasonUnsupportedKey: a key of the chain is too weak, costly to verify, or of a kind that TLS 1.3 does not support. To
 	// do: use ECDSA P-256, for example.
@@ -127,8 +128,8 @@ const (
 	// ReasonIssuerNotInstalled: certificates.issuerRef is set, and the cluster has no cert-manager. To do: install it;
 	// reconciliation then resumes.
 	ReasonIssuerNotInstalled = "IssuerNotInstalled"
-	// ReasonIssuerNotReady: cert-manager has not issued the certificate yet. The message quotes it. To do: look at the
-	// issuer.
+	// ReasonIssuerNotReady: the issuer of cert-manager has not issued the certificate yet. The message quotes cert-manager.
+	// To do: look at the issuer.
 	ReasonIssuerNotReady = "IssuerNotReady"
 )
 
@@ -162,11 +163,12 @@ const (
 const (
 	// ReasonMutualTLS: the default. Each node proves that it holds its own certificate's key.
 	ReasonMutualTLS = "MutualTLS"
-	// ReasonServerTLS: the master proves its identity; the nodes share one secret.
+	// ReasonServerTLS: the master proves its identity; the nodes share one secret. To do: use MutualTLS if the nodes can.
 	ReasonServerTLS = "ServerTLS"
-	// ReasonSharedCertificate: mutual TLS, but nodes are told apart only by the id that they announce.
+	// ReasonSharedCertificate: mutual TLS, but nodes share one secret and are told apart only by the id that they announce.
+	// To do: use IssuedCertificate if the nodes can.
 	ReasonSharedCertificate = "SharedCertificate"
-	// ReasonPlaintext: anyone on the network path can read and change everything.
+	// ReasonPlaintext: anyone on the network path can read and change everything. To do: use MutualTLS if the nodes can.
 	ReasonPlaintext = "Plaintext"
 )
 
