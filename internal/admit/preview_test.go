@@ -30,6 +30,11 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 	lost.State = v1alpha1.NodeLost
 	refineries := []v1alpha1.Refinery{refinery("press", lost, node("press/a", "0.1.0", press), node("press/b", "0.2.0", press)), refinery("pump", node("pump/a", "0.2.0", pump))}
 	chains := map[string][]*x509.Certificate{v1alpha1.Fingerprint(press): {press}, v1alpha1.Fingerprint(pump): {pump}}
+	unsigned := func(refinery, trusted string) string {
+		issuer := map[string]string{"press": "old", "pump": "next"}[refinery]
+		return fmt.Sprintf("the certificate %q was issued by %q and is not signed by the authority that the master trusts, %s; "+
+			"put in one that is, followed by its intermediates in order if it has any", "CN="+refinery, "CN="+issuer, trusted)
+	}
 	tests := map[string]struct {
 		change func(p *Proposal)
 		want   []string // refinery node when reason: message
@@ -37,11 +42,11 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 		"nothing":          {func(*Proposal) {}, nil},
 		"both authorities": {func(p *Proposal) { p.Anchors = []*x509.Certificate{next.Certificate, old.Certificate} }, nil},
 		"one authority less": {func(p *Proposal) { p.Anchors = []*x509.Certificate{next.Certificate} }, []string{
-			"press press/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority",
-			"press press/b AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority",
+			"press press/a AtOnce WrongAuthority: " + unsigned("press", `"CN=next"`),
+			"press press/b AtOnce WrongAuthority: " + unsigned("press", `"CN=next"`),
 		}},
 		"no authority at all": {func(p *Proposal) { p.Anchors, p.Refineries = []*x509.Certificate{}, refineries[1:] }, []string{
-			"pump pump/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority"}},
+			"pump pump/a AtOnce WrongAuthority: " + unsigned("pump", "since it trusts none")}},
 		"a certificate that nobody has": {func(p *Proposal) {
 			p.Anchors, p.Chains, p.Refineries = []*x509.Certificate{next.Certificate}, nil, refineries[1:]
 		}, []string{fmt.Sprintf("pump pump/a Unknown : its certificate %.12s… is not in the Refinery's Secret, so that nobody knows who signed it", v1alpha1.Fingerprint(pump))}},
@@ -71,7 +76,7 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 			p.Anchors, p.After.Spec.Protocol.AcceptedVersions = []*x509.Certificate{old.Certificate}, ">=0.2.0"
 		}, []string{
 			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`,
-			"pump pump/a AtOnce WrongAuthority: its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority"}},
+			"pump pump/a AtOnce WrongAuthority: " + unsigned("pump", `"CN=old"`)}},
 		"no upstream for its type": {func(p *Proposal) {
 			p.After.Spec.Upstreams, p.Refineries = []v1alpha1.Upstream{{Name: "east", Address: "east:1", Types: []string{"smelter"}}}, refineries[1:]
 		}, []string{`pump pump/a OnReturn UnknownUpstream: no upstream of the master takes nodes of type "refinery": give one of east a weight over 0 and this type`}},

@@ -182,9 +182,9 @@ func TestASessionEndsWithTheFirstOfItsChain(t *testing.T) {
 		chain chained
 		says  string
 	}{
-		"the leaf":         {chained{time.Hour, long, long}, "its certificate expired at"},
-		"the intermediate": {chained{long, time.Hour, long}, "above it"},
-		"the authority":    {chained{long, long, time.Hour}, "above it"},
+		"the leaf":         {chained{time.Hour, long, long}, "put in a new one"},
+		"the intermediate": {chained{long, time.Hour, long}, "put in a chain that is valid now"},
+		"the authority":    {chained{long, long, time.Hour}, "put in a chain that is valid now"},
 	} {
 		for _, authentication := range []v1alpha1.Authentication{v1alpha1.AuthenticationIssuedCertificate, v1alpha1.AuthenticationSharedCertificate} {
 			t.Run(fmt.Sprintf("%s, %s", name, authentication), func(t *testing.T) {

@@ -6,14 +6,15 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"slices"
+
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 // Trust is what a master checks nodes against: its trust bundle and its shared certificate. It is never changed.
 // A nil *Trust, and a new one, trust nobody.
 type Trust struct {
-	anchors     []*x509.Certificate
-	roots       *x509.CertPool                 // of anchors
-	authorities map[[sha256.Size]byte]struct{} // the SHA-256 of each anchor
+	anchors     *pki.Anchors                   // nil without a trust bundle
+	authorities map[[sha256.Size]byte]struct{} // of the SHA-256 of each anchor
 	shared      [sha256.Size]byte              // of the shared certificate
 	hasShared   bool
 }
@@ -21,9 +22,8 @@ type Trust struct {
 // WithAnchors returns the same with another trust bundle.
 func (t *Trust) WithAnchors(anchors []*x509.Certificate) *Trust {
 	with := t.copy()
-	with.anchors, with.roots, with.authorities = anchors, x509.NewCertPool(), map[[sha256.Size]byte]struct{}{}
+	with.anchors, with.authorities = pki.NewAnchors(anchors), map[[sha256.Size]byte]struct{}{}
 	for _, anchor := range anchors {
-		with.roots.AddCert(anchor)
 		with.authorities[sha256.Sum256(anchor.Raw)] = struct{}{}
 	}
 	return with

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,12 +57,12 @@ func vouchedBy(chain []*x509.Certificate) Vouched {
 	return v
 }
 
-// expired says what of the chain has.
+// expired is why a session ends whose chain has expired.
 func (v Vouched) expired() *Denial {
-	message := "its certificate expired at " + v.NotAfter.UTC().Format(time.RFC3339) + "; renew it in the Refinery's Secret"
+	end := v.NotAfter.UTC().Format(time.RFC3339)
+	message := fmt.Sprintf("the node's certificate expired on %s; put in a new one", end)
 	if v.Above {
-		message = "an intermediate or the authority above its certificate expired at " + v.NotAfter.UTC().Format(time.RFC3339) +
-			"; put a certificate with a chain that is valid into the Refinery's Secret"
+		message = fmt.Sprintf("a certificate above the node's expired on %s; put in a chain that is valid now", end)
 	}
 	return &Denial{Reason: v1alpha1.ReasonExpired, Message: message}
 }
@@ -91,32 +90,12 @@ func (p *Proof) chainDenial() *Denial {
 
 // verifyChain is check 1. Of several chains that vouch for the leaf it returns the one that lasts longest.
 func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) (Vouched, *Denial) {
-	if trust == nil || trust.roots == nil {
+	if trust == nil || trust.anchors == nil {
 		return Vouched{}, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
 	}
-	if p := pki.AsProblem(pki.CheckClient(peer)); p != nil {
+	chains, err := trust.anchors.ClientChains(peer, a.Clock.Now())
+	if p := pki.AsProblem(err); p != nil {
 		return Vouched{}, &Denial{Reason: p.Reason, Message: p.Message}
-	}
-	now, leaf := a.Clock.Now(), peer[0]
-	if now.Before(leaf.NotBefore) {
-		return Vouched{}, &Denial{Reason: v1alpha1.ReasonNotYetValid,
-			Message: "its certificate is valid from " + leaf.NotBefore.UTC().Format(time.RFC3339) + "; wait, or set the clocks right"}
-	}
-	if now.After(leaf.NotAfter) {
-		return Vouched{}, Vouched{NotAfter: leaf.NotAfter}.expired()
-	}
-	above, err := pki.Intermediates(peer, trust.anchors)
-	if err != nil {
-		return Vouched{}, unverified(err, now)
-	}
-	intermediates := x509.NewCertPool()
-	for _, c := range above {
-		intermediates.AddCert(c)
-	}
-	chains, err := leaf.Verify(x509.VerifyOptions{Roots: trust.roots, Intermediates: intermediates, CurrentTime: now,
-		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	if err != nil {
-		return Vouched{}, unverified(err, now)
 	}
 	var best Vouched
 	for _, chain := range chains {
@@ -125,18 +104,6 @@ func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) (Vou
 		}
 	}
 	return best, nil
-}
-
-func unverified(err error, now time.Time) *Denial {
-	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
-	switch {
-	case ok && invalid.Reason == x509.IncompatibleUsage:
-		return &Denial{Reason: v1alpha1.ReasonWrongUsage, Message: "its certificate is not for TLS client authentication; issue one with that extended key usage"}
-	case ok && invalid.Reason == x509.Expired && now.After(invalid.Cert.NotAfter): // its other meaning: not valid yet
-		return Vouched{NotAfter: invalid.Cert.NotAfter, Above: true}.expired()
-	}
-	return &Denial{Reason: v1alpha1.ReasonWrongAuthority,
-		Message: "its certificate was not issued by an authority that this master trusts: " + Truncate(err.Error(), 256)}
 }
 
 // identify is check 2: exactly one URI SAN, exactly that of a Refinery of this master.

@@ -118,11 +118,3 @@ func (a *Authority) RenewAt(leaf *x509.Certificate, before time.Duration) time.T
 
 // Name names the authority for people.
 func (a *Authority) Name() string { return nameOf(a.Certificates[0]) }
-
-func (a *Authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	for _, c := range a.Certificates {
-		pool.AddCert(c)
-	}
-	return pool
-}

@@ -19,11 +19,7 @@ const maxNamed = 3
 // VerifyClient checks that chain, leaf first, authenticates identity as a TLS client now: what CheckClient does,
 // validity, signature by the authority, usage, and exactly one URI SAN. A failure is a *Problem.
 func (a *Authority) VerifyClient(chain []*x509.Certificate, identity *url.URL, now time.Time) error {
-	if err := CheckClient(chain); err != nil {
-		return err
-	}
-	intermediates, _ := Intermediates(chain, a.Certificates) // without them verify says what is wrong
-	if err := a.verify(chain[0], intermediates, x509.ExtKeyUsageClientAuth, "client", now); err != nil {
+	if _, err := NewAnchors(a.Certificates).ClientChains(chain, now); err != nil {
 		return err
 	}
 	found := Names(chain[0])
@@ -38,7 +34,7 @@ func (a *Authority) VerifyClient(chain []*x509.Certificate, identity *url.URL, n
 // VerifyServer checks that chain, leaf first, authenticates all the DNS names as a TLS server now.
 // A failure is a *Problem.
 func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, now time.Time) error {
-	if err := a.verify(chain[0], chain[1:], x509.ExtKeyUsageServerAuth, "server", now); err != nil {
+	if _, err := NewAnchors(a.Certificates).verify(chain[0], chain[1:], x509.ExtKeyUsageServerAuth, "server", now); err != nil {
 		return err
 	}
 	var missing []string
@@ -55,37 +51,37 @@ func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, n
 	return nil
 }
 
-func (a *Authority) verify(leaf *x509.Certificate, above []*x509.Certificate, usage x509.ExtKeyUsage, role string, now time.Time) error {
+// verify returns every chain from leaf over certificates above it to an anchor. role is usage in words.
+func (a *Anchors) verify(leaf *x509.Certificate, above []*x509.Certificate, usage x509.ExtKeyUsage, role string, now time.Time) ([][]*x509.Certificate, error) {
 	if err := checkValidity(leaf, now); err != nil {
-		return err
+		return nil, err
 	}
 	intermediates := x509.NewCertPool()
 	for _, c := range above {
 		intermediates.AddCert(c)
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         a.pool(),
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         a.pool,
 		Intermediates: intermediates,
 		CurrentTime:   now,
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
 	if err == nil {
-		return nil
+		return chains, nil
 	}
-	if p := constrained(err, leaf, slices.Concat(above, a.Certificates), usage, role); p != nil {
-		return p
+	if p := constrained(err, leaf, slices.Concat(above, a.certificates), usage, role); p != nil {
+		return nil, p
 	}
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return problemf(v1alpha1.ReasonWrongUsage,
+		return nil, problemf(v1alpha1.ReasonWrongUsage,
 			"the certificate %s may not be used for TLS %s authentication; put in one whose extended key usage has it", nameOf(leaf), role)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return problemf(v1alpha1.ReasonExpired, "a certificate above %s, in tls.crt or of the authority, is not valid at this time; put in a chain that is", nameOf(leaf))
+		return nil, problemf(v1alpha1.ReasonExpired, "the certificate %s above %s is valid from %s to %s; put in a chain that is valid now",
+			nameOf(invalid.Cert), nameOf(leaf), invalid.Cert.NotBefore.UTC().Format(time.RFC3339), invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
 	default:
-		return problemf(v1alpha1.ReasonWrongAuthority,
-			"the certificate %s was issued by %q and is not signed by the authority that the master trusts, %s; put in one that is, followed by its intermediates in order if it has any",
-			nameOf(leaf), leaf.Issuer.String(), a.Name())
+		return nil, a.untrusted(leaf)
 	}
 }
 

@@ -71,7 +71,8 @@ const (
 	fine     = "Every node that is authenticated now would be let in.\n"
 	old      = `press      press/a   OnReturn   VersionMismatch   announces version 0.1.0; this master accepts ">=9.0.0" (spec.protocol.acceptedVersions)` + "\n"
 	stepwise = "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating).\n"
-	unsigned = "its certificate was not issued by an authority that this master trusts: x509: certificate signed by unknown authority\n"
+	unsigned = `the certificate "CN=press" was issued by "CN=first" and is not signed by the authority that the master trusts, ` +
+		`"CN=second"; put in one that is, followed by its intermediates in order if it has any` + "\n"
 )
 
 // questions are about a ClusterMaster that trusts the first two authorities.

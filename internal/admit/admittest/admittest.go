@@ -43,7 +43,7 @@ func Issue(by *pkitest.Authority, refinery string, edits ...pkitest.Edit) tls.Ce
 // IssueFor makes the certificate of a Refinery of any master in any namespace.
 func IssueFor(by *pkitest.Authority, master, namespace, refinery string, edits ...pkitest.Edit) tls.Certificate {
 	identity := v1alpha1.RefineryIdentity(master, namespace, refinery).String()
-	return by.Issue(append([]pkitest.Edit{pkitest.Client(identity)}, edits...)...)
+	return by.Issue(append([]pkitest.Edit{pkitest.Named(refinery), pkitest.Client(identity)}, edits...)...)
 }
 
 // PEM is one certificate as a node sends it in auth:start.
