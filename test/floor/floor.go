@@ -19,7 +19,9 @@ import (
 )
 
 // MaxTimes is how many times as long as the floor a revocation may take. It has two writes and two watches, checks of
-// certificates, and whatever else operator and master are doing.
+// certificates, and whatever else operator and master are doing. Measured were 2 to 4 times, at the median and at the 99th
+// percentile, on a machine with twenty times as much to do as it has processors. The rest is room for one with nothing else
+// to do, where the floor is a few milliseconds and a pause of either side's shows.
 const MaxTimes = 50
 
 // patience is after how long a measurement gives up.
