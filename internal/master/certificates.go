@@ -6,11 +6,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -22,7 +19,9 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 // inForce is what was loaded from the mounted Secrets. It is never changed.
@@ -30,9 +29,6 @@ type inForce struct {
 	served *tls.Certificate // what the master presents to nodes; nil when none was found
 	trust  *admit.Trust
 }
-
-// maxCertificateFile bounds each file that is read, in bytes: the size of the largest Secret.
-const maxCertificateFile = 1 << 20
 
 // certificatePoll is how often the files are compared with what is loaded, beside file notifications,
 // which not every volume sends.
@@ -198,74 +194,38 @@ func (c *Certificates) take(l *loaded, path string, next *inForce, read func(i *
 }
 
 func (i *inForce) readTLS(directory string) ([sha256.Size]byte, error) {
-	files := map[string][]byte{}
-	hash := sha256.New()
-	for _, name := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey} {
-		content, err := readBounded(filepath.Join(directory, name))
-		if err != nil {
-			return [sha256.Size]byte{}, err
-		}
-		files[name] = content
-		_, _ = fmt.Fprintf(hash, "%s %d\n%s", name, len(content), content) // a hash never fails
+	files, err := secretfiles.Read(directory, corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey)
+	if err == nil {
+		err = i.parse(files)
 	}
-	if err := i.parse(files); err != nil {
+	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
-	return [sha256.Size]byte(hash.Sum(nil)), nil
+	return files.Sum(), nil
 }
 
 func (i *inForce) readShared(path string) ([sha256.Size]byte, error) {
-	content, err := readBounded(path)
+	directory, name := filepath.Split(path)
+	files, err := secretfiles.Read(directory, name)
+	if err == nil && len(bytes.TrimSpace(files[name])) == 0 {
+		err = fmt.Errorf("%s is empty", name)
+	}
 	if err != nil {
-		return [sha256.Size]byte{}, err
+		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
-	content = bytes.TrimSpace(content)
-	if len(content) == 0 {
-		return [sha256.Size]byte{}, fmt.Errorf("%s is empty", path)
-	}
-	i.trust = i.trust.WithShared(content)
-	return sha256.Sum256(content), nil
+	i.trust = i.trust.WithShared(files[name])
+	return files.Sum(), nil
 }
 
-func (i *inForce) parse(files map[string][]byte) error {
+func (i *inForce) parse(files secretfiles.Files) error {
 	served, err := tls.X509KeyPair(files[corev1.TLSCertKey], files[corev1.TLSPrivateKeyKey])
 	if err != nil {
 		return fmt.Errorf("%s and %s: %w", corev1.TLSCertKey, corev1.TLSPrivateKeyKey, err)
 	}
-	var anchors []*x509.Certificate
-	for rest := files[v1alpha1.AuthorityKey]; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		anchor, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return fmt.Errorf("%s: %w", v1alpha1.AuthorityKey, err)
-		}
-		anchors = append(anchors, anchor)
-	}
-	if len(anchors) == 0 {
-		return fmt.Errorf("%s holds no certificate in PEM form", v1alpha1.AuthorityKey)
+	anchors, err := pemtext.Certificates(v1alpha1.AuthorityKey, files[v1alpha1.AuthorityKey])
+	if err != nil {
+		return err
 	}
 	i.served, i.trust = &served, i.trust.WithAnchors(anchors)
 	return nil
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is an option of the person who starts the master
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	content, err := io.ReadAll(io.LimitReader(f, maxCertificateFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxCertificateFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxCertificateFile)
-	}
-	return content, nil
 }
