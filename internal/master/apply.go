@@ -8,15 +8,15 @@ import (
 	ac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 )
 
-// Term is one time of being active: who, and with which epoch.
-type Term struct {
+// tenure is one time of being active: who, and with which epoch.
+type tenure struct {
 	Pod   string
 	Epoch int64
 	Since metav1.Time
 }
 
 // refineryStatus is everything of a Refinery's status that the field owner refinery-master owns.
-func refineryStatus(namespace, name string, report *Report, term Term) *ac.RefineryApplyConfiguration {
+func refineryStatus(namespace, name string, report *report, term tenure) *ac.RefineryApplyConfiguration {
 	status := ac.RefineryStatus().
 		WithReporter(ac.Reporter().WithPod(term.Pod).WithEpoch(term.Epoch)).
 		WithConditions(conditionApply(&report.Condition))
@@ -62,7 +62,7 @@ func nodeApply(n *v1alpha1.NodeStatus) *ac.NodeStatusApplyConfiguration {
 }
 
 // masterStatus is everything of a ClusterMaster's status that the field owner refinery-master owns.
-func masterStatus(namespace, name string, term Term, loaded Loaded, totals *Totals) *ac.ClusterMasterApplyConfiguration {
+func masterStatus(namespace, name string, term tenure, loaded reportedCertificates, totals *masterTotals) *ac.ClusterMasterApplyConfiguration {
 	active := ac.ActiveMaster().WithPod(term.Pod).WithEpoch(term.Epoch).WithSince(term.Since).WithAuthorities(loaded.Authorities...)
 	if loaded.Certificate != "" {
 		active.WithCertificate(loaded.Certificate)

@@ -34,11 +34,11 @@ type inForce struct {
 // which not every volume sends.
 const certificatePoll = 5 * time.Second
 
-// Certificates are the files of the mounted Secrets, loaded again whenever they change. What cannot be
+// certificates are the files of the mounted Secrets, loaded again whenever they change. What cannot be
 // loaded leaves in force what was.
-type Certificates struct {
-	// Directory holds tls.crt, tls.key and ca.crt; "" for none.
-	Directory string
+type certificates struct {
+	// directory holds tls.crt, tls.key and ca.crt; "" for none.
+	directory string
 	// SharedFile holds the shared certificate; "" for none.
 	SharedFile string
 	Clock      clock.WithTicker
@@ -47,17 +47,17 @@ type Certificates struct {
 	Changed func()
 
 	current     atomic.Pointer[inForce]
-	tls, shared loaded
+	tls, shared mountedSecret
 }
 
 // loaded is what became of one mounted Secret.
-type loaded struct {
+type mountedSecret struct {
 	content [sha256.Size]byte // of what is in force
 	failed  string            // why the last try failed; said once, not at every poll
 }
 
 // inForce is what was loaded last; empty before the first successful load.
-func (c *Certificates) inForce() inForce {
+func (c *certificates) inForce() inForce {
 	if current := c.current.Load(); current != nil {
 		return *current
 	}
@@ -65,10 +65,10 @@ func (c *Certificates) inForce() inForce {
 }
 
 // Trust returns whom the master trusts now; nil before the first successful load.
-func (c *Certificates) Trust() *admit.Trust { return c.inForce().trust }
+func (c *certificates) Trust() *admit.Trust { return c.inForce().trust }
 
 // Loaded is what the ClusterMaster's status shows of the certificates in force.
-func (c *Certificates) Loaded() (l Loaded) {
+func (c *certificates) Loaded() (l reportedCertificates) {
 	now := c.inForce()
 	if now.served == nil {
 		return l
@@ -79,10 +79,10 @@ func (c *Certificates) Loaded() (l Loaded) {
 }
 
 // Missing says what this policy needs and is not loaded, or "".
-func (c *Certificates) Missing(p *admit.Policy) string {
+func (c *certificates) Missing(p *admit.Policy) string {
 	now := c.inForce()
 	if p.Transport != v1alpha1.TransportPlaintext && now.served == nil {
-		return fmt.Sprintf("no certificate in %q: it needs tls.crt, tls.key and ca.crt", c.Directory)
+		return fmt.Sprintf("no certificate in %q: it needs tls.crt, tls.key and ca.crt", c.directory)
 	}
 	if p.Authentication == v1alpha1.AuthenticationSharedCertificate && !now.trust.HasShared() {
 		return fmt.Sprintf("no shared certificate in %q", c.SharedFile)
@@ -91,10 +91,10 @@ func (c *Certificates) Missing(p *admit.Policy) string {
 }
 
 // ServerConfig is the TLS configuration for a transport; nil for Plaintext. It serves whatever certificate is
-// in force. Certificates of nodes are asked for and not verified here: the Authenticator does, so that a refusal
+// in force. certificates of nodes are asked for and not verified here: the Authenticator does, so that a refusal
 // is an auth:dec with a reason in status; but for keys that are made to be dear to verify. Resumption would skip that, so there is
 // none.
-func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
+func (c *certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 	if transport == v1alpha1.TransportPlaintext {
 		return nil
 	}
@@ -117,7 +117,7 @@ func (c *Certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 }
 
 // Run keeps the certificates current until ctx is done.
-func (c *Certificates) Run(ctx context.Context) {
+func (c *certificates) Run(ctx context.Context) {
 	ticker := c.Clock.NewTicker(certificatePoll)
 	defer ticker.Stop()
 	var events <-chan fsnotify.Event
@@ -141,9 +141,9 @@ func (c *Certificates) Run(ctx context.Context) {
 }
 
 // watch adds the folders, not the files: a mounted Secret changes by a symbolic link beside them.
-func (c *Certificates) watch(watcher *fsnotify.Watcher) {
-	if c.Directory != "" {
-		_ = watcher.Add(c.Directory) // polling covers what cannot be watched
+func (c *certificates) watch(watcher *fsnotify.Watcher) {
+	if c.directory != "" {
+		_ = watcher.Add(c.directory) // polling covers what cannot be watched
 	}
 	if c.SharedFile != "" {
 		_ = watcher.Add(filepath.Dir(c.SharedFile))
@@ -151,11 +151,11 @@ func (c *Certificates) watch(watcher *fsnotify.Watcher) {
 }
 
 // Load compares the files with what is in force and takes what changed. It is not safe for concurrent use.
-func (c *Certificates) Load() {
+func (c *certificates) Load() {
 	next := c.inForce()
 	changed := false
-	if c.Directory != "" {
-		changed = c.take(&c.tls, c.Directory, &next, (*inForce).readTLS)
+	if c.directory != "" {
+		changed = c.take(&c.tls, c.directory, &next, (*inForce).readTLS)
 	}
 	if c.SharedFile != "" {
 		changed = c.take(&c.shared, c.SharedFile, &next, (*inForce).readShared) || changed
@@ -174,7 +174,7 @@ func (c *Certificates) Load() {
 }
 
 // take reads one mounted Secret into next if its content is other than before.
-func (c *Certificates) take(l *loaded, path string, next *inForce, read func(i *inForce, path string) ([sha256.Size]byte, error)) bool {
+func (c *certificates) take(l *mountedSecret, path string, next *inForce, read func(i *inForce, path string) ([sha256.Size]byte, error)) bool {
 	candidate := *next
 	content, err := read(&candidate, path)
 	if err != nil {

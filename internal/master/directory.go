@@ -8,40 +8,40 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
-// Directory is what the API server says: the ClusterMaster and the Refineries that name it. Watches keep
+// directory is what the API server says: the ClusterMaster and the Refineries that name it. Watches keep
 // it current; everything else only reads. The objects in it are shared and must not be changed.
-type Directory struct {
+type directory struct {
 	mu            sync.RWMutex
 	master        *v1alpha1.ClusterMaster
 	policy        *admit.Policy
 	refineries    map[string]*v1alpha1.Refinery
 	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
-	listener      Listener
+	listener      listener
 }
 
-// Listener is told of changes after the Directory has taken them: of one kind one at a time, of both kinds at once.
+// listener is told of changes after the directory has taken them: of one kind one at a time, of both kinds at once.
 // It must not block.
-type Listener interface {
+type listener interface {
 	// MasterChanged is told that the ClusterMaster was added, changed or deleted.
 	MasterChanged()
 	// RefineryChanged is told that the Refinery of that name was added, changed or deleted.
 	RefineryChanged(name string)
 }
 
-// NewDirectory makes an empty one.
-func NewDirectory() *Directory {
-	return &Directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}}
+// newDirectory makes an empty one.
+func newDirectory() *directory {
+	return &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}}
 }
 
 // Listen names the one listener; nil for none.
-func (d *Directory) Listen(l Listener) {
+func (d *directory) Listen(l listener) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listener = l
 }
 
 // SetMaster takes the ClusterMaster as it is now; nil when it does not exist.
-func (d *Directory) SetMaster(m *v1alpha1.ClusterMaster) {
+func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	d.mu.Lock()
 	switch {
 	case m == nil:
@@ -58,16 +58,16 @@ func (d *Directory) SetMaster(m *v1alpha1.ClusterMaster) {
 }
 
 // SetRefinery takes a Refinery as it is now.
-func (d *Directory) SetRefinery(r *v1alpha1.Refinery) {
+func (d *directory) SetRefinery(r *v1alpha1.Refinery) {
 	d.replace(r.Name, r)
 }
 
 // DeleteRefinery forgets the Refinery of that name.
-func (d *Directory) DeleteRefinery(name string) {
+func (d *directory) DeleteRefinery(name string) {
 	d.replace(name, nil)
 }
 
-func (d *Directory) replace(name string, r *v1alpha1.Refinery) {
+func (d *directory) replace(name string, r *v1alpha1.Refinery) {
 	d.mu.Lock()
 	if old := d.refineries[name]; old != nil {
 		for _, c := range old.Status.Certificates {
@@ -88,7 +88,7 @@ func (d *Directory) replace(name string, r *v1alpha1.Refinery) {
 	}
 }
 
-func (d *Directory) unlist(fingerprint, name string) {
+func (d *directory) unlist(fingerprint, name string) {
 	rest := slices.DeleteFunc(slices.Clone(d.byFingerprint[fingerprint]), func(n string) bool { return n == name })
 	if len(rest) == 0 {
 		delete(d.byFingerprint, fingerprint)
@@ -98,35 +98,35 @@ func (d *Directory) unlist(fingerprint, name string) {
 }
 
 // Master is the ClusterMaster; nil when it does not exist.
-func (d *Directory) Master() *v1alpha1.ClusterMaster {
+func (d *directory) Master() *v1alpha1.ClusterMaster {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.master
 }
 
 // Policy is the ClusterMaster's policy, the same pointer while its spec is the same; nil when it does not exist.
-func (d *Directory) Policy() *admit.Policy {
+func (d *directory) Policy() *admit.Policy {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.policy
 }
 
 // Refinery returns the one of that name; nil when it does not exist or names another master.
-func (d *Directory) Refinery(name string) *v1alpha1.Refinery {
+func (d *directory) Refinery(name string) *v1alpha1.Refinery {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.refineries[name]
 }
 
 // Listing returns the names of the Refineries that list this fingerprint.
-func (d *Directory) Listing(fingerprint string) []string {
+func (d *directory) Listing(fingerprint string) []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.byFingerprint[fingerprint]
 }
 
 // ReportedEpoch is the newest epoch that the status of a Refinery bears; 0 when none does.
-func (d *Directory) ReportedEpoch() int64 {
+func (d *directory) ReportedEpoch() int64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var newest int64
@@ -139,7 +139,7 @@ func (d *Directory) ReportedEpoch() int64 {
 }
 
 // Names returns the names of all Refineries, sorted.
-func (d *Directory) Names() []string {
+func (d *directory) Names() []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	names := make([]string, 0, len(d.refineries))

@@ -18,8 +18,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// Election makes one master process the active one.
-type Election struct {
+// election makes one master process the active one.
+type election struct {
 	Leases          coordinationv1.LeasesGetter
 	Namespace, Name string // of the Lease
 	// Identity of this process: the pod's name, so that a container that restarts takes its own Lease back at once.
@@ -37,7 +37,7 @@ const releaseTimeout = 2 * time.Second
 // Run campaigns until ctx is done. Each time the Lease is won, lead is called; its context ends when the Lease is lost
 // or ctx is done. The Lease is released only after lead returned, so that of two masters only one lets nodes in and reports. After a lost
 // term this process stands by again; an error of lead that is fatal ends Run.
-func (e *Election) Run(ctx context.Context, lead func(ctx context.Context) error) error {
+func (e *election) Run(ctx context.Context, lead func(ctx context.Context) error) error {
 	for ctx.Err() == nil {
 		if err := e.campaign(ctx, lead); err != nil {
 			return err
@@ -50,7 +50,7 @@ func (e *Election) Run(ctx context.Context, lead func(ctx context.Context) error
 	return nil
 }
 
-func (e *Election) campaign(ctx context.Context, lead func(ctx context.Context) error) error {
+func (e *election) campaign(ctx context.Context, lead func(ctx context.Context) error) error {
 	leaseCtx, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
 	won := make(chan context.Context, 1)
@@ -106,24 +106,24 @@ const claimTimeout = 8 * time.Second
 // and it outlives the Lease. The epoch is above reported too, the newest that the status of a Refinery bears: that of a
 // ClusterMaster which was deleted and made again has been counted already. c must read from the API server, not from a
 // cache. What this master has loaded is said with it; everything else that the field owner owns is kept.
-func Claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, reported int64, loaded Loaded, clk clock.PassiveClock) (Term, error) {
+func claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, reported int64, loaded reportedCertificates, clk clock.PassiveClock) (tenure, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	var term Term
+	var term tenure
 	err := retry.OnError(retry.DefaultBackoff, apierrors.IsConflict, func() error {
 		var m v1alpha1.ClusterMaster
 		if err := c.Get(ctx, key, &m); err != nil {
 			return err
 		}
-		term = Term{Pod: pod, Epoch: reported + 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy()}
+		term = tenure{Pod: pod, Epoch: reported + 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy()}
 		if m.Status.Active != nil {
 			term.Epoch = max(term.Epoch, m.Status.Active.Epoch+1)
 		}
-		apply := masterStatus(key.Namespace, key.Name, term, loaded, ReportedTotals(&m.Status)).WithResourceVersion(m.ResourceVersion)
+		apply := masterStatus(key.Namespace, key.Name, term, loaded, totalsIn(&m.Status)).WithResourceVersion(m.ResourceVersion)
 		return c.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	})
 	if err != nil {
-		return Term{}, fmt.Errorf("claim the next epoch of ClusterMaster %s: %w", key, err)
+		return tenure{}, fmt.Errorf("claim the next epoch of ClusterMaster %s: %w", key, err)
 	}
 	return term, nil
 }

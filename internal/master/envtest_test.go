@@ -36,7 +36,7 @@ import (
 
 func shows(text, reason string) func(*v1alpha1.Refinery) bool {
 	return func(r *v1alpha1.Refinery) bool {
-		report := Reported(&r.Status)
+		report := reportIn(&r.Status)
 		return report.Authenticated.Summary == text && report.Condition.Reason == reason
 	}
 }
@@ -194,10 +194,10 @@ func TestAccessIsTakenAndGivenBack(t *testing.T) {
 func TestWhatTheOperatorSaidWhileThereWasNoMasterIsTakenBack(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	certificate := p.refinery("press", 1)
-	former := Report{Nodes: []v1alpha1.NodeStatus{{ID: "press/gone", State: v1alpha1.NodeAuthenticated, LastTransitionTime: metav1.Now()}},
+	former := report{Nodes: []v1alpha1.NodeStatus{{ID: "press/gone", State: v1alpha1.NodeAuthenticated, LastTransitionTime: metav1.Now()}},
 		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 1, Wanted: 1, Summary: "1/1"},
 		Condition:     metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionTrue, Reason: "Authenticated", LastTransitionTime: metav1.Now()}}
-	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", &former, Term{Pod: "alpha-9", Epoch: 1}),
+	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", &former, tenure{Pod: "alpha-9", Epoch: 1}),
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
 	p.must(p.client.Status().Apply(p.ctx, ac.Refinery("press", p.namespace).WithStatus(ac.RefineryStatus().WithConditions(conditionApply(&metav1.Condition{
 		Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonMasterUnavailable, Message: "no active master",

@@ -12,7 +12,7 @@ import (
 
 // serveHealth serves /healthz, /readyz and /metrics on l until ctx is done. ready says why the process is not; observe
 // brings gauges up to date before they are read.
-func serveHealth(ctx context.Context, l net.Listener, m *Metrics, ready func() error, observe func()) error {
+func serveHealth(ctx context.Context, l net.Listener, m *metrics, ready func() error, observe func()) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -22,7 +22,7 @@ func serveHealth(ctx context.Context, l net.Listener, m *Metrics, ready func() e
 		}
 		_, _ = fmt.Fprintln(w, "ok")
 	})
-	metrics := promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})
+	metrics := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		observe()
 		metrics.ServeHTTP(w, r)

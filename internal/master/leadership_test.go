@@ -182,21 +182,21 @@ func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
 	former := m.activeTerm()
 
 	// Another master claims the next epoch, as if this one had lost its Lease and not noticed, and reports.
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", 0, Loaded{}, m.clock)
+	newer, err := claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-9", 0, reportedCertificates{}, m.clock)
 	p.must(err)
 	if newer.Epoch != 2 {
 		t.Fatalf("claimed epoch %d", newer.Epoch)
 	}
-	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
-	apply := func(term Term) error {
+	report := newReport(p.get("press"), snapshot{}, &report{}, metav1.Now())
+	apply := func(term tenure) error {
 		return m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, term), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	}
 	p.must(apply(newer))
 	if err := apply(former.term); !apierrors.IsInvalid(err) {
 		t.Errorf("a write of the former epoch: %v", err)
 	}
-	totals, _ := NewTotals(m.directory, former.registry)
-	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, Loaded{}, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
+	totals, _ := newTotals(m.directory, former.registry)
+	if err := m.client.Status().Apply(p.ctx, masterStatus(p.namespace, "alpha", former.term, reportedCertificates{}, totals), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); !apierrors.IsInvalid(err) {
 		t.Errorf("totals of the former epoch: %v", err)
 	}
 	// It steps down by itself, and, being the only one that campaigns, is elected for an epoch of its own.
@@ -213,8 +213,8 @@ func TestADeposedMasterIsRefusedByTheAPIServerAndStepsDown(t *testing.T) {
 func TestAClusterMasterThatWasMadeAgainGoesOnCounting(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	certificate := p.refinery("press", 1)
-	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
-	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, Term{Pod: "alpha-of-old", Epoch: 40}),
+	report := newReport(p.get("press"), snapshot{}, &report{}, metav1.Now())
+	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, tenure{Pod: "alpha-of-old", Epoch: 40}),
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
 	m := p.start("alpha-0")
 	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool {
@@ -230,11 +230,11 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	o := Options{Namespace: p.namespace, Name: "alpha", PodName: "alpha-0"}
 	m, err := NewMaster(o, p.config, p.logger("alpha-0"))
 	p.must(err)
-	old, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", 0, Loaded{}, m.clock)
+	old, err := claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-0", 0, reportedCertificates{}, m.clock)
 	p.must(err)
-	newer, err := Claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", 0, Loaded{}, m.clock)
+	newer, err := claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", 0, reportedCertificates{}, m.clock)
 	p.must(err)
-	report := NewReport(p.get("press"), Snapshot{}, &Report{}, metav1.Now())
+	report := newReport(p.get("press"), snapshot{}, &report{}, metav1.Now())
 	p.must(m.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, newer), client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
 
 	m.directory.SetMaster(p.master())
@@ -243,8 +243,8 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	m.directory.SetRefinery(stale)
 	for _, key := range []string{"press", totalsKey} {
 		deposed := false
-		registry := NewRegistry(m.clock, func(string, time.Duration) {})
-		r := NewReporter(m.client, m.directory, registry, m.certificates.Loaded, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
+		registry := newRegistry(m.clock, func(string, time.Duration) {})
+		r := newReporter(m.client, m.directory, registry, m.certificates.Loaded, old, nil, m.metrics, m.clock, p.logger("alpha-0"), func() { deposed = true })
 		defer r.queue.ShutDown()
 		write := r.reportRefinery
 		if key == totalsKey {

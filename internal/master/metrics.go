@@ -11,9 +11,9 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// Metrics are what a master counts. No label ever holds anything a peer sent.
-type Metrics struct {
-	Registry *prometheus.Registry
+// metrics are what a master counts. No label ever holds anything a peer sent.
+type metrics struct {
+	registry *prometheus.Registry
 
 	active, epoch prometheus.Gauge
 	sessions      *prometheus.GaugeVec
@@ -24,10 +24,10 @@ type Metrics struct {
 	writeSeconds  prometheus.Histogram
 }
 
-// NewMetrics makes them, with those of the Go runtime and the process, in a registry of their own.
-func NewMetrics() *Metrics {
-	m := &Metrics{
-		Registry: prometheus.NewRegistry(),
+// newMetrics makes them, with those of the Go runtime and the process, in a registry of their own.
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
 		active: prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_master_active",
 			Help: "1 while this process is the active master."}),
 		epoch: prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_master_epoch",
@@ -45,35 +45,35 @@ func NewMetrics() *Metrics {
 		writeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "refinery_master_status_write_seconds",
 			Help: "Time of a status write.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 13)}),
 	}
-	m.Registry.MustRegister(m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
+	m.registry.MustRegister(m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-func (m *Metrics) lead(epoch int64) {
+func (m *metrics) lead(epoch int64) {
 	m.active.Set(1)
 	m.epoch.Set(float64(epoch))
 }
 
-func (m *Metrics) standBy() {
+func (m *metrics) standBy() {
 	m.active.Set(0)
 	m.epoch.Set(0)
 	m.observe(protocol.Stats{})
 }
 
-func (m *Metrics) observe(s protocol.Stats) {
+func (m *metrics) observe(s protocol.Stats) {
 	m.sessions.WithLabelValues("Authenticated").Set(float64(s.Sessions))
 	m.sessions.WithLabelValues("Handshaking").Set(float64(s.Handshaking))
 	m.sessions.WithLabelValues("Waiting").Set(float64(s.Waiting))
 }
 
-func (m *Metrics) wrote(kind, result string, took time.Duration) {
+func (m *metrics) wrote(kind, result string, took time.Duration) {
 	m.writes.WithLabelValues(kind, result).Inc()
 	m.writeSeconds.Observe(took.Seconds())
 }
 
 // refusal is what protocol.ServerOptions.OnRefused calls.
-func (m *Metrics) refusal(_ net.Addr, cause error) {
+func (m *metrics) refusal(_ net.Addr, cause error) {
 	label := "Network"
 	for _, known := range []struct {
 		err   error

@@ -38,8 +38,8 @@ name it, tells them their upstream, and writes what it sees into their status. T
 Flags:
 `
 
-// ParseOptions reads the command line. flag.ErrHelp after --help, which it has then printed to help.
-func ParseOptions(args []string, help io.Writer) (Options, error) {
+// parseOptions reads the command line. flag.ErrHelp after --help, which it has then printed to help.
+func parseOptions(args []string, help io.Writer) (Options, error) {
 	var o Options
 	fs := flag.NewFlagSet("master", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)

@@ -30,7 +30,7 @@ func TestOptions(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			o, err := ParseOptions(test.args, io.Discard)
+			o, err := parseOptions(test.args, io.Discard)
 			if err == nil {
 				err = errors.New("")
 				if diff := cmp.Diff(defaults, o); diff != "" {
@@ -43,7 +43,7 @@ func TestOptions(t *testing.T) {
 		})
 	}
 	var help bytes.Buffer
-	if _, err := ParseOptions([]string{"--help"}, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "-certificate-dir") {
+	if _, err := parseOptions([]string{"--help"}, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "-certificate-dir") {
 		t.Errorf("%v, help: %s", err, &help)
 	}
 }

@@ -79,9 +79,9 @@ func TestHandshakesThatRaceForTheLastPlacesTakeExactlyThose(t *testing.T) {
 }
 
 // grant is what a step of a test asks for a node, and what comes of it.
-func (l *ledger) grant(maxSessions int, id string) (*Attempt, string) {
+func (l *ledger) grant(maxSessions int, id string) (*connection, string) {
 	refinery, _, _ := strings.Cut(id, "/")
-	a := attemptOf(id, refinery)
+	a := connectionOf(id, refinery)
 	l.Establishing(a)
 	denial := l.Grant(a, grantFor(refinery, maxSessions), eastUpstream)
 	if denial == nil {
@@ -129,7 +129,7 @@ func TestANodeHasOnePlaceFromItsFirstGrantUntilItsLastSessionEnds(t *testing.T) 
 			l.Authenticated(older)
 			newer, second := l.grant(1, "press/a")
 			l.Authenticated(newer)
-			l.Ended(older, ErrReplaced)
+			l.Ended(older, errReplaced)
 			_, other := l.grant(1, "press/b")
 			return []string{first, second, other}
 		}, []string{"in", "in", masterIsFull}},

@@ -18,31 +18,31 @@ import (
 )
 
 // connection is a Connection that remembers.
-type connection struct {
+type fakeSession struct {
 	closed   error
 	upstream string
 }
 
-func (c *connection) Close(cause error)          { c.closed = cause }
-func (c *connection) SetUpstream(a string) error { c.upstream = a; return nil }
+func (c *fakeSession) Close(cause error)          { c.closed = cause }
+func (c *fakeSession) SetUpstream(a string) error { c.upstream = a; return nil }
 
-// ledger is a Registry with a clock of its own and the Refinery press.
+// ledger is a registry with a clock of its own and the Refinery press.
 type ledger struct {
 	*testing.T
-	*Registry
+	*registry
 	clock   *clocktesting.FakeClock
 	changed map[string]int
 }
 
 func newLedger(t *testing.T, wanted int) *ledger {
 	l := &ledger{T: t, clock: clocktesting.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), changed: map[string]int{}}
-	l.Registry = NewRegistry(l.clock, func(name string, _ time.Duration) { l.changed[name]++ })
+	l.registry = newRegistry(l.clock, func(name string, _ time.Duration) { l.changed[name]++ })
 	l.SetWanted("press", wanted)
 	return l
 }
 
 // Count is the number of authenticated sessions.
-func (r *Registry) Count() (count int) {
+func (r *registry) Count() (count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range r.groups {
@@ -60,16 +60,16 @@ func grantFor(refinery string, maxSessions int) *admit.Grant {
 	return &admit.Grant{Refinery: refinery, Policy: &admit.Policy{MaxSessions: maxSessions}}
 }
 
-func attemptOf(id, refinery string) *Attempt {
-	return &Attempt{Connection: &connection{}, Announced: admit.Announced{ID: id, Version: "0.1.0", Type: "refinery"}, Address: "10.0.0.1",
+func connectionOf(id, refinery string) *connection {
+	return &connection{session: &fakeSession{}, Announced: admit.Announced{ID: id, Version: "0.1.0", Type: "refinery"}, Address: "10.0.0.1",
 		Fingerprint: "f00d", Refinery: refinery}
 }
 
 var eastUpstream = admit.Upstream{Name: "east", Address: "east:1"}
 
 // enter authenticates a node of press.
-func (l *ledger) enter(id string) (*Attempt, Connection) {
-	a := attemptOf(id, "press")
+func (l *ledger) enter(id string) (*connection, session) {
+	a := connectionOf(id, "press")
 	l.Establishing(a)
 	l.Authenticating(a)
 	if denial := l.Grant(a, grantFor("press", 10000), eastUpstream); denial != nil {
@@ -80,14 +80,14 @@ func (l *ledger) enter(id string) (*Attempt, Connection) {
 
 // refuse has a node denied that is attributed to press.
 func (l *ledger) refuse(id string) {
-	a := attemptOf(id, "press")
+	a := connectionOf(id, "press")
 	l.Establishing(a)
 	d := &admit.Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"}
 	l.Refused(a, d)
 	l.Ended(a, d)
 }
 
-// states are the nodes of a Snapshot as "id: State/Reason", sorted.
+// states are the nodes of a snapshot as "id: State/Reason", sorted.
 func (l *ledger) states() []string {
 	s := l.Snapshot("press")
 	states := make([]string, 0, len(s.Nodes))
@@ -121,7 +121,7 @@ func TestWhatASessionShowsFromBeginningToEnd(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.want, func(t *testing.T) {
 			l := newLedger(t, 1)
-			a := attemptOf("press/a", "press")
+			a := connectionOf("press/a", "press")
 			l.Establishing(a)
 			l.want() // a quick handshake is never shown
 			l.clock.Step(handshakeShown)
@@ -151,10 +151,10 @@ func TestANewerSessionOfTheSameIDReplacesTheOlder(t *testing.T) {
 	before := l.Snapshot("press")
 	l.clock.Step(time.Minute)
 	newer, replaced := l.enter("press/a")
-	if replaced != older.Connection {
+	if replaced != older.session {
 		t.Fatalf("replaced %v", replaced)
 	}
-	l.Ended(older, ErrReplaced)
+	l.Ended(older, errReplaced)
 	if diff := gocmp.Diff(before, l.Snapshot("press")); diff != "" {
 		t.Errorf("status flaps (-before +after):\n%s", diff)
 	}
@@ -179,7 +179,7 @@ func TestStrangersMoveNothingWhileAllWantedNodesAreAuthenticated(t *testing.T) {
 	l.enter("press/a")
 	was := l.changed["press"]
 	for i := range 20 {
-		a := attemptOf(fmt.Sprintf("press/x%d", i), "press")
+		a := connectionOf(fmt.Sprintf("press/x%d", i), "press")
 		l.Refused(a, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
 	}
 	l.want("press/a: Authenticated/Authenticated")
@@ -193,7 +193,7 @@ func TestARefusalThatComesAgainChangesNothing(t *testing.T) {
 	l.refuse("press/a")
 	before, was := l.Snapshot("press").Nodes, l.changed["press"]
 	l.clock.Step(time.Minute)
-	again := attemptOf("press/a", "press")
+	again := connectionOf("press/a", "press")
 	again.Address = "10.0.0.2"
 	l.Refused(again, &admit.Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonExpired, Message: "expired", Refinery: "press"})
 	if diff := gocmp.Diff(before, l.Snapshot("press").Nodes); diff != "" || l.changed["press"] != was {
@@ -206,8 +206,8 @@ func TestARefusalThatComesAgainChangesNothing(t *testing.T) {
 func TestANodeAheadOfTheListingOfItsCertificateIsNotShownAsDenied(t *testing.T) {
 	l := newLedger(t, 2)
 	unlisted := &admit.Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonCertificateNotListed, Refinery: "press"}
-	l.Refused(attemptOf("press/a", "press"), unlisted)
-	l.Refused(attemptOf("press/b", "press"), unlisted)
+	l.Refused(connectionOf("press/a", "press"), unlisted)
+	l.Refused(connectionOf("press/b", "press"), unlisted)
 	l.want()
 	if next := l.Snapshot("press").Next; !next.Equal(l.clock.Now().Add(listingGrace)) {
 		t.Errorf("changes by itself at %v", next)
@@ -222,7 +222,7 @@ func TestANodeAheadOfTheListingOfItsCertificateIsNotShownAsDenied(t *testing.T) 
 func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
 	l := newLedger(t, 1)
 	for i := range 1000 {
-		l.Refused(attemptOf(fmt.Sprintf("press/x%d", i), "press"), &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+		l.Refused(connectionOf(fmt.Sprintf("press/x%d", i), "press"), &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
 	}
 	if changes := l.changed["press"]; changes != maxRefused {
 		t.Errorf("%d changes were announced at once", changes)
@@ -230,7 +230,7 @@ func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
 	was := l.changed["press"]
 	l.clock.Step(refusalInterval)
 	for i := range 1000 {
-		l.Refused(attemptOf(fmt.Sprintf("press/y%d", i), "press"), &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
+		l.Refused(connectionOf(fmt.Sprintf("press/y%d", i), "press"), &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "press"})
 	}
 	if changes := l.changed["press"] - was; changes != 1 {
 		t.Errorf("%d changes were announced in the next interval", changes)
@@ -240,7 +240,7 @@ func TestRefusedNodesWithEverNewIdsChangeStatusNowAndThenOnly(t *testing.T) {
 func TestAnOwnNodeThatIsRefusedShowsBesideAllWantedNodes(t *testing.T) {
 	l := newLedger(t, 1)
 	l.enter("press/old")
-	rolledOut := attemptOf("press/new", "press")
+	rolledOut := connectionOf("press/new", "press")
 	l.Refused(rolledOut, &admit.Denial{State: v1alpha1.NodeVersionMismatch, Reason: v1alpha1.ReasonVersionMismatch, Refinery: "press", Own: true})
 	l.want("press/new: VersionMismatch/VersionMismatch", "press/old: Authenticated/Authenticated")
 	l.SetWanted("press", 1)
@@ -251,11 +251,11 @@ func TestAnOwnNodeThatIsRefusedShowsBesideAllWantedNodes(t *testing.T) {
 
 func TestStrangersThatNothingAttributesAreNotRemembered(t *testing.T) {
 	l := newLedger(t, 1)
-	a := attemptOf("press/a", "")
+	a := connectionOf("press/a", "")
 	l.Establishing(a)
 	l.Refused(a, &admit.Denial{State: v1alpha1.NodeDenied})
 	l.Ended(a, protocol.ErrPeerClosed)
-	ghost := attemptOf("ghost/a", "ghost")
+	ghost := connectionOf("ghost/a", "ghost")
 	l.Establishing(ghost)
 	l.Refused(ghost, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: "ghost"})
 	l.want()

@@ -31,17 +31,17 @@ const (
 // totalsKey is the queue's key of the ClusterMaster's totals; every other key is a Refinery's name.
 const totalsKey = ""
 
-// Reporter writes what the Registry knows into the status of Refineries, and totals into that of the
+// reporter writes what the registry knows into the status of Refineries, and totals into that of the
 // ClusterMaster: on transitions only, the latest state wins, one write in flight for each object, and nothing when
 // nothing differs from what is there.
-type Reporter struct {
+type reporter struct {
 	client    client.Client
-	directory *Directory
-	registry  *Registry
-	loaded    func() Loaded
-	term      Term
+	directory *directory
+	registry  *registry
+	loaded    func() reportedCertificates
+	term      tenure
 	events    events.EventRecorder
-	metrics   *Metrics
+	metrics   *metrics
 	clock     clock.WithTicker
 	log       logr.Logger
 	// deposed is called when the API server says that a newer master is active.
@@ -56,21 +56,21 @@ type Reporter struct {
 
 type written struct {
 	resourceVersion string
-	report          *Report
+	report          *report
 }
 
 type writtenTotals struct {
 	resourceVersion string
-	loaded          Loaded
-	totals          *Totals
+	loaded          reportedCertificates
+	totals          *masterTotals
 }
 
-// NewReporter makes one for a term. Run must run for anything to be written.
-func NewReporter(c client.Client, d *Directory, registry *Registry, loaded func() Loaded, term Term, e events.EventRecorder, m *Metrics,
+// newReporter makes one for a term. Run must run for anything to be written.
+func newReporter(c client.Client, d *directory, registry *registry, loaded func() reportedCertificates, term tenure, e events.EventRecorder, m *metrics,
 	clk clock.WithTicker, log logr.Logger, deposed func(),
-) *Reporter {
+) *reporter {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, 30*time.Second)
-	return &Reporter{
+	return &reporter{
 		client: c, directory: d, registry: registry, loaded: loaded, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
 		queue:   workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[string]{Clock: clk}),
 		written: map[string]written{},
@@ -78,16 +78,16 @@ func NewReporter(c client.Client, d *Directory, registry *Registry, loaded func(
 }
 
 // Changed has a Refinery's status, and the totals, compared and written soon after some time.
-func (r *Reporter) Changed(refinery string, after time.Duration) {
+func (r *reporter) Changed(refinery string, after time.Duration) {
 	r.queue.AddAfter(refinery, after+coalesceRefinery)
 	r.queue.AddAfter(totalsKey, after+coalesceTotals)
 }
 
 // TotalsChanged has the totals compared and written soon.
-func (r *Reporter) TotalsChanged() { r.queue.AddAfter(totalsKey, coalesceTotals) }
+func (r *reporter) TotalsChanged() { r.queue.AddAfter(totalsKey, coalesceTotals) }
 
 // Run writes until ctx is done, and returns when no write is in flight.
-func (r *Reporter) Run(ctx context.Context) {
+func (r *reporter) Run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, r.queue.ShutDown)
 	defer stop()
 	var workers sync.WaitGroup
@@ -100,7 +100,7 @@ func (r *Reporter) Run(ctx context.Context) {
 	workers.Wait()
 }
 
-func (r *Reporter) next(ctx context.Context) bool {
+func (r *reporter) next(ctx context.Context) bool {
 	key, done := r.queue.Get()
 	if done {
 		return false
@@ -123,7 +123,7 @@ func (r *Reporter) next(ctx context.Context) bool {
 }
 
 // reportRefinery writes one Refinery's status if it is not as it should be.
-func (r *Reporter) reportRefinery(ctx context.Context, name string) error {
+func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	refinery := r.directory.Refinery(name)
 	if refinery == nil || refinery.DeletionTimestamp != nil {
 		r.forget(name)
@@ -134,7 +134,7 @@ func (r *Reporter) reportRefinery(ctx context.Context, name string) error {
 		r.Changed(name, max(0, snapshot.Next.Sub(r.clock.Now())))
 	}
 	before := r.standing(refinery)
-	report := NewReport(refinery, snapshot, before, metav1.NewTime(r.clock.Now()))
+	report := newReport(refinery, snapshot, before, metav1.NewTime(r.clock.Now()))
 	if report.Equal(before) {
 		return nil
 	}
@@ -163,12 +163,12 @@ func (r *Reporter) reportRefinery(ctx context.Context, name string) error {
 }
 
 // reportTotals writes the ClusterMaster's totals, and what this master has loaded, if they are not as they should be.
-func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
+func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 	m := r.directory.Master()
 	if m == nil || m.DeletionTimestamp != nil {
 		return nil
 	}
-	totals, partial := NewTotals(r.directory, r.registry)
+	totals, partial := newTotals(r.directory, r.registry)
 	if partial {
 		r.queue.AddAfter(totalsKey, coalesceTotals)
 		return nil
@@ -202,7 +202,7 @@ func (r *Reporter) reportTotals(ctx context.Context, _ string) error {
 
 // failed sorts the errors of a status write: the object is gone, a newer master is active, or it is to be tried again.
 // epoch reads the epoch that stands in the live object.
-func (r *Reporter) failed(kind string, err error, started time.Time, epoch func() (int64, error)) error {
+func (r *reporter) failed(kind string, err error, started time.Time, epoch func() (int64, error)) error {
 	took := r.clock.Since(started)
 	switch {
 	case apierrors.IsNotFound(err):
@@ -221,7 +221,7 @@ func (r *Reporter) failed(kind string, err error, started time.Time, epoch func(
 }
 
 // standing is what the Refinery's status says: from the watch, or from an own write that the watch has yet to bring.
-func (r *Reporter) standing(refinery *v1alpha1.Refinery) *Report {
+func (r *reporter) standing(refinery *v1alpha1.Refinery) *report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own, ok := r.written[refinery.Name]; ok {
@@ -230,11 +230,11 @@ func (r *Reporter) standing(refinery *v1alpha1.Refinery) *Report {
 		}
 		delete(r.written, refinery.Name)
 	}
-	return Reported(&refinery.Status)
+	return reportIn(&refinery.Status)
 }
 
 // standingTotals is the same for the ClusterMaster.
-func (r *Reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
+func (r *reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.totals != nil {
@@ -243,7 +243,7 @@ func (r *Reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 		}
 		r.totals = nil
 	}
-	return writtenTotals{m.ResourceVersion, reportedLoaded(&m.Status), ReportedTotals(&m.Status)}
+	return writtenTotals{m.ResourceVersion, certificatesIn(&m.Status), totalsIn(&m.Status)}
 }
 
 // older reports whether what the watch brought is from before an own write.
@@ -252,7 +252,7 @@ func older(watched, own string) bool {
 	return err == nil && order < 0
 }
 
-func (r *Reporter) forget(name string) {
+func (r *reporter) forget(name string) {
 	r.registry.Forget(name)
 	r.mu.Lock()
 	delete(r.written, name)

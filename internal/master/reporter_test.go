@@ -64,13 +64,13 @@ func TestTransitionsAreGatheredIntoOneWrite(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				writes := &statusWrites{begin: time.Now()}
-				directory := NewDirectory()
+				directory := newDirectory()
 				directory.SetMaster(&v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}})
 				directory.SetRefinery(refineryOf(3))
-				var reporter *Reporter
-				ledger := &ledger{T: t, Registry: NewRegistry(clock.RealClock{}, func(name string, after time.Duration) { reporter.Changed(name, after) })}
-				reporter = NewReporter(writes, directory, ledger.Registry, func() Loaded { return Loaded{} }, Term{Pod: "alpha-0", Epoch: 1}, nil,
-					NewMetrics(), clock.RealClock{}, logr.Discard(), func() { t.Error("deposed") })
+				var reporter *reporter
+				ledger := &ledger{T: t, registry: newRegistry(clock.RealClock{}, func(name string, after time.Duration) { reporter.Changed(name, after) })}
+				reporter = newReporter(writes, directory, ledger.registry, func() reportedCertificates { return reportedCertificates{} }, tenure{Pod: "alpha-0", Epoch: 1}, nil,
+					newMetrics(), clock.RealClock{}, logr.Discard(), func() { t.Error("deposed") })
 				ctx, cancel := context.WithCancel(t.Context())
 				var running sync.WaitGroup
 				running.Go(func() { reporter.Run(ctx) })

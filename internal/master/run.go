@@ -33,7 +33,7 @@ import (
 // Main is the command: its exit code is 0 after an orderly end, 2 when it cannot begin (wrong flags, no cluster), and 1
 // when it had to give up later. What is wrong is said in one line on stderr.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := ParseOptions(args, stdout)
+	o, err := parseOptions(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
@@ -45,7 +45,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		log := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
 		klog.SetLogger(log)
 		ctrllog.SetLogger(log)
-		err = Run(ctx, o, log)
+		err = run(ctx, o, log)
 		if err == nil {
 			return 0
 		}
@@ -65,14 +65,14 @@ type startError struct{ error }
 func (e *startError) Unwrap() error { return e.error }
 
 // Run runs a master until ctx is done.
-func Run(ctx context.Context, o Options, log logr.Logger) error {
+func run(ctx context.Context, o Options, log logr.Logger) error {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
 		return &startError{fmt.Errorf("no cluster: %w; run in a pod, or name one with --kubeconfig or KUBECONFIG", err)}
 	}
-	config.QPS = -1 // the Reporter bounds its writes itself
+	config.QPS = -1 // the reporter bounds its writes itself
 	config.UserAgent = "refinery-master/" + version.Version
 	m, err := NewMaster(o, config, log)
 	if err != nil {
@@ -89,12 +89,12 @@ type Master struct {
 	config  *rest.Config
 	scheme  *runtime.Scheme
 	client  client.Client
-	// leaseDuration, renewDeadline and retryPeriod are those of Election.
+	// leaseDuration, renewDeadline and retryPeriod are those of election.
 	leaseDuration, renewDeadline, retryPeriod time.Duration
 
-	directory    *Directory
-	certificates *Certificates
-	metrics      *Metrics
+	directory    *directory
+	certificates *certificates
+	metrics      *metrics
 	events       events.EventRecorder
 	wake         chan struct{}  // a token whenever readiness may have changed
 	draining     sync.WaitGroup // terms that are over and still send their nodes away
@@ -116,8 +116,8 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 	}
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
 		leaseDuration: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 2 * time.Second,
-		directory: NewDirectory(), metrics: NewMetrics(), wake: make(chan struct{}, 1)}
-	m.certificates = &Certificates{Directory: o.CertificateDirectory, SharedFile: o.SharedCertificateFile,
+		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1)}
+	m.certificates = &certificates{directory: o.CertificateDirectory, SharedFile: o.SharedCertificateFile,
 		Clock: m.clock, Log: log, Changed: m.certificatesChanged}
 	return m, nil
 }
@@ -161,7 +161,7 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	var master v1alpha1.ClusterMaster
 	master.Name = m.options.Name
-	election := &Election{Leases: leases, Namespace: m.options.Namespace,
+	election := &election{Leases: leases, Namespace: m.options.Namespace,
 		Name: master.LeaseName(), Identity: m.options.PodName,
 		LeaseDuration: m.leaseDuration, RenewDeadline: m.renewDeadline, RetryPeriod: m.retryPeriod, Clock: m.clock, Log: m.log}
 	return m.outcome(ctx, election.Run(ctx, m.lead))
@@ -210,7 +210,7 @@ func (m *Master) recordEvents(ctx context.Context) (stop func(), err error) {
 	return broadcaster.Shutdown, nil
 }
 
-// follow starts the watches and waits until the Directory holds what they brought.
+// follow starts the watches and waits until the directory holds what they brought.
 func (m *Master) follow(ctx context.Context, workers *sync.WaitGroup, fail context.CancelCauseFunc) error {
 	c, err := newCache(m.config, m.scheme, m.options.Namespace, m.options.Name)
 	if err != nil {
@@ -295,7 +295,7 @@ func (m *Master) certificatesChanged() {
 	}
 }
 
-// waker is the Directory's Listener while standing by.
+// waker is the directory's listener while standing by.
 type waker chan struct{}
 
 func (w waker) MasterChanged() {

@@ -17,13 +17,13 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// Sessions ties the protocol's server to the Authenticator and the Registry (protocol.Handler), and reviews live
+// sessions ties the protocol's server to the Authenticator and the registry (protocol.Handler), and reviews live
 // sessions whenever what they rest on may have changed: no session outlives its permission.
-type Sessions struct {
-	directory     *Directory
-	registry      *Registry
+type sessions struct {
+	directory     *directory
+	registry      *registry
 	authenticator *admit.Authenticator
-	metrics       *Metrics
+	metrics       *metrics
 	clock         clock.WithTicker
 	log           logr.Logger
 	strangers     *rate.Limiter // log lines of refused nodes that belong to no Refinery,
@@ -32,109 +32,109 @@ type Sessions struct {
 	reviewing     sync.Mutex // so that of two reviews of a session the later one's upstream stands
 }
 
-// NewSessions makes one. Run must run for sessions to be reviewed.
-func NewSessions(d *Directory, r *Registry, a *admit.Authenticator, m *Metrics, c clock.WithTicker, log logr.Logger) *Sessions {
-	return &Sessions{
-		directory: d, registry: r, authenticator: a, metrics: m, clock: c, log: log,
+// newSessions makes one. Run must run for sessions to be reviewed.
+func newSessions(d *directory, r *registry, a *admit.Authenticator, m *metrics, clk clock.WithTicker, log logr.Logger) *sessions {
+	return &sessions{
+		directory: d, registry: r, authenticator: a, metrics: m, clock: clk, log: log,
 		strangers: rate.NewLimiter(rate.Every(time.Second), 20),
 		refusals:  rate.NewLimiter(rate.Every(time.Second), 20),
-		reviews:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: c}),
+		reviews:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: clk}),
 	}
 }
 
 // Establish implements protocol.Handler: the version check.
-func (s *Sessions) Establish(_ context.Context, session *protocol.Session) error {
-	a := &Attempt{
-		Connection: session,
-		Address:    host(session.RemoteAddr()),
+func (s *sessions) Establish(_ context.Context, session *protocol.Session) error {
+	c := &connection{
+		session: session,
+		Address: host(session.RemoteAddr()),
 		Announced: admit.Announced{ID: session.ID(), Version: session.Version(), Type: session.Type(), TLS: session.TLS(),
 			Proof: s.authenticator.Prove(session.PeerCertificates())},
 	}
-	a.Fingerprint = a.Announced.Proof.Fingerprint
-	a.Refinery = s.authenticator.Attribute(a.Announced)
-	session.SetTag(a)
-	own := s.authenticator.Own(a.Announced) // a stranger's handshake shows nowhere, however long it takes
+	c.Fingerprint = c.Announced.Proof.Fingerprint
+	c.Refinery = s.authenticator.Attribute(c.Announced)
+	session.SetTag(c)
+	own := s.authenticator.Own(c.Announced) // a stranger's handshake shows nowhere, however long it takes
 	if own {
-		s.registry.Establishing(a)
+		s.registry.Establishing(c)
 	}
-	if denial := s.authenticator.Establish(a.Announced); denial != nil {
-		return s.refuse(a, denial)
+	if denial := s.authenticator.Establish(c.Announced); denial != nil {
+		return s.refuse(c, denial)
 	}
 	if own {
-		s.registry.Authenticating(a)
+		s.registry.Authenticating(c)
 	}
 	return nil
 }
 
 // Authenticate implements protocol.Handler: the certificate checks and the placement.
-func (s *Sessions) Authenticate(_ context.Context, session *protocol.Session, certificate string) (string, error) {
-	a, _ := session.Tag().(*Attempt)
-	grant, denial := s.authenticator.Authenticate(a.Announced, certificate)
+func (s *sessions) Authenticate(_ context.Context, session *protocol.Session, certificate string) (string, error) {
+	c, _ := session.Tag().(*connection)
+	grant, denial := s.authenticator.Authenticate(c.Announced, certificate)
 	if denial != nil {
-		return "", s.refuse(a, denial)
+		return "", s.refuse(c, denial)
 	}
-	upstream, err := s.place(a.Announced, grant)
+	upstream, err := s.place(c.Announced, grant)
 	if err != nil {
-		return "", s.refuse(a, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
+		return "", s.refuse(c, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
 	}
-	if denial := s.registry.Grant(a, grant, upstream); denial != nil {
-		return "", s.refuse(a, denial)
+	if denial := s.registry.Grant(c, grant, upstream); denial != nil {
+		return "", s.refuse(c, denial)
 	}
 	return upstream.Address, nil
 }
 
 // Authenticated implements protocol.Handler.
-func (s *Sessions) Authenticated(session *protocol.Session) {
-	a, _ := session.Tag().(*Attempt)
-	if replaced := s.registry.Authenticated(a); replaced != nil {
-		replaced.Close(ErrReplaced)
+func (s *sessions) Authenticated(session *protocol.Session) {
+	c, _ := session.Tag().(*connection)
+	if replaced := s.registry.Authenticated(c); replaced != nil {
+		replaced.Close(errReplaced)
 	}
 	s.metrics.handshakes.WithLabelValues(v1alpha1.ReasonAuthenticated).Inc()
-	s.log.V(1).Info("node authenticated", "id", a.Announced.ID, "version", a.Announced.Version, "address", a.Address)
+	s.log.V(1).Info("node authenticated", "id", c.Announced.ID, "version", c.Announced.Version, "address", c.Address)
 	// What the grant rests on may have changed since it was given.
-	s.review(a)
+	s.review(c)
 }
 
 // Acknowledged implements protocol.Handler.
-func (s *Sessions) Acknowledged(session *protocol.Session, upstream string) {
-	a, _ := session.Tag().(*Attempt)
-	s.registry.Acknowledged(a, upstream)
+func (s *sessions) Acknowledged(session *protocol.Session, upstream string) {
+	c, _ := session.Tag().(*connection)
+	s.registry.Acknowledged(c, upstream)
 }
 
 // Closed implements protocol.Handler.
-func (s *Sessions) Closed(session *protocol.Session, cause error) {
-	a, ok := session.Tag().(*Attempt)
+func (s *sessions) Closed(session *protocol.Session, cause error) {
+	c, ok := session.Tag().(*connection)
 	if !ok {
 		return
 	}
-	s.registry.Ended(a, cause)
+	s.registry.Ended(c, cause)
 	_, denied := errors.AsType[*admit.Denial](cause)
 	switch {
-	case a.state == v1alpha1.NodeAuthenticated:
+	case c.state == v1alpha1.NodeAuthenticated:
 		_, reason, _ := ending(cause)
 		s.metrics.ended.WithLabelValues(reason).Inc()
-		s.log.V(1).Info("session ended", "id", a.Announced.ID, "reason", reason, "cause", cause.Error())
+		s.log.V(1).Info("session ended", "id", c.Announced.ID, "reason", reason, "cause", cause.Error())
 	case !denied:
 		s.metrics.handshakes.WithLabelValues("Incomplete").Inc()
 	}
 }
 
 // refuse counts, remembers and logs a refusal, and returns it.
-func (s *Sessions) refuse(a *Attempt, d *admit.Denial) error {
-	s.registry.Refused(a, d)
+func (s *sessions) refuse(c *connection, d *admit.Denial) error {
+	s.registry.Refused(c, d)
 	s.metrics.handshakes.WithLabelValues(d.Reason).Inc()
 	limit := s.refusals
 	if d.Refinery == "" {
 		limit = s.strangers
 	}
 	if limit.AllowN(s.clock.Now(), 1) {
-		s.log.Info("node refused", "id", admit.Truncate(a.Announced.ID, admit.MaxIDBytes), "address", a.Address, "reason", d.Reason,
+		s.log.Info("node refused", "id", admit.Truncate(c.Announced.ID, admit.MaxIDBytes), "address", c.Address, "reason", d.Reason,
 			"message", admit.Truncate(d.Message, 512), "refinery", d.Refinery)
 	}
 	return d
 }
 
-func (s *Sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, error) {
+func (s *sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, error) {
 	pin := ""
 	if r := s.directory.Refinery(g.Refinery); r != nil {
 		pin = r.Spec.Upstream
@@ -147,10 +147,10 @@ func (s *Sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, err
 }
 
 // Review has the sessions of a Refinery reviewed soon.
-func (s *Sessions) Review(refinery string) { s.reviews.Add(refinery) }
+func (s *sessions) Review(refinery string) { s.reviews.Add(refinery) }
 
 // Run reviews until ctx is done.
-func (s *Sessions) Run(ctx context.Context) {
+func (s *sessions) Run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, s.reviews.ShutDown)
 	defer stop()
 	for {
@@ -158,22 +158,22 @@ func (s *Sessions) Run(ctx context.Context) {
 		if done {
 			return
 		}
-		for _, a := range s.registry.Sessions(refinery) {
-			s.review(a)
+		for _, c := range s.registry.Sessions(refinery) {
+			s.review(c)
 		}
 		s.reviews.Done(refinery)
 	}
 }
 
 // review closes a session that may not stay, and moves one that is to have another upstream.
-func (s *Sessions) review(a *Attempt) {
+func (s *sessions) review(c *connection) {
 	s.reviewing.Lock()
 	defer s.reviewing.Unlock()
-	live := s.registry.Live(a)
+	live := s.registry.Live(c)
 	if denial := s.authenticator.Review(live.Grant); denial != nil {
-		s.log.Info("session closed", "id", a.Announced.ID, "reason", denial.Reason, "message", denial.Message)
-		a.Connection.Close(denial)
-		s.registry.Ended(a, denial) // status does not wait for the peer to hang up
+		s.log.Info("session closed", "id", c.Announced.ID, "reason", denial.Reason, "message", denial.Message)
+		c.session.Close(denial)
+		s.registry.Ended(c, denial) // status does not wait for the peer to hang up
 		return
 	}
 	if end := s.authenticator.Until(live.Grant); !end.IsZero() {
@@ -183,24 +183,24 @@ func (s *Sessions) review(a *Attempt) {
 	if !live.Acknowledged {
 		return // Authenticated reviews it again
 	}
-	upstream, err := s.place(a.Announced, live.Grant)
+	upstream, err := s.place(c.Announced, live.Grant)
 	if err != nil {
 		// A living node keeps what it has: refusing it an upstream now would only take it out of service.
-		s.log.V(1).Info("node keeps its upstream", "id", a.Announced.ID, "upstream", live.Offered.Name, "because", err.Error())
+		s.log.V(1).Info("node keeps its upstream", "id", c.Announced.ID, "upstream", live.Offered.Name, "because", err.Error())
 		return
 	}
 	if upstream.Name == live.Offered.Name && upstream.Address == live.Offered.Address {
 		return
 	}
-	s.registry.Offered(a, upstream)
+	s.registry.Offered(c, upstream)
 	if upstream.Address == live.Offered.Address {
 		return
 	}
-	if err := a.Connection.SetUpstream(upstream.Address); err != nil && !errors.Is(err, protocol.ErrNotAuthenticated) {
-		a.Connection.Close(err)
+	if err := c.session.SetUpstream(upstream.Address); err != nil && !errors.Is(err, protocol.ErrNotAuthenticated) {
+		c.session.Close(err)
 		return
 	}
-	s.log.V(1).Info("node moved", "id", a.Announced.ID, "from", live.Offered.Name, "to", upstream.Name)
+	s.log.V(1).Info("node moved", "id", c.Announced.ID, "from", live.Offered.Name, "to", upstream.Name)
 }
 
 func host(address net.Addr) string {

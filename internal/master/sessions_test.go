@@ -23,10 +23,10 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// scene is a Directory with Refineries press and pump, both of master plant/alpha, and their certificates.
+// scene is a directory with Refineries press and pump, both of master plant/alpha, and their certificates.
 type scene struct {
 	*testing.T
-	directory   *Directory
+	directory   *directory
 	trust       *admit.Trust
 	clock       *clocktesting.FakeClock
 	authority   *pkitest.Authority
@@ -36,7 +36,7 @@ type scene struct {
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{T: t, directory: NewDirectory(), clock: clocktesting.NewFakeClock(time.Now()), authority: pkitest.NewAuthority("plant")}
+	s := &scene{T: t, directory: newDirectory(), clock: clocktesting.NewFakeClock(time.Now()), authority: pkitest.NewAuthority("plant")}
 	s.trusting(s.authority)
 	s.press, s.pump = admittest.Issue(s.authority, "press"), admittest.Issue(s.authority, "pump")
 	s.setMaster(func(*v1alpha1.ClusterMaster) {})
@@ -61,11 +61,11 @@ func (s *scene) setRefinery(name string, edit func(*v1alpha1.Refinery), listed .
 	s.directory.SetRefinery(admittest.Refinery(name, edit, listed...))
 }
 
-// floor is a scene whose Sessions serve nodes over real sockets. It is its Directory's Listener.
+// floor is a scene whose sessions serve nodes over real sockets. It is its directory's listener.
 type floor struct {
 	*scene
-	registry *Registry
-	sessions *Sessions
+	registry *registry
+	sessions *sessions
 	address  string
 	changed  chan string // Refineries whose snapshot changed
 	entered  chan string // ids of nodes whose session has been reviewed for the first time
@@ -73,12 +73,12 @@ type floor struct {
 
 // door tells when a session is fully there: the review that follows the handshake has put its end on the clock.
 type door struct {
-	*Sessions
+	*sessions
 	entered chan<- string
 }
 
 func (d door) Authenticated(session *protocol.Session) {
-	d.Sessions.Authenticated(session)
+	d.sessions.Authenticated(session)
 	d.entered <- session.ID()
 }
 
@@ -86,14 +86,14 @@ func newFloor(t *testing.T) *floor {
 	t.Helper()
 	leaks := goleak.IgnoreCurrent()
 	f := &floor{scene: newScene(t), changed: make(chan string, 1000), entered: make(chan string, 1000)}
-	f.registry = NewRegistry(f.clock, func(name string, _ time.Duration) { f.changed <- name })
-	f.sessions = NewSessions(f.directory, f.registry, &admit.Authenticator{Directory: f.directory, Trust: func() *admit.Trust { return f.trust }, Clock: f.clock}, NewMetrics(), f.clock, logr.Discard())
+	f.registry = newRegistry(f.clock, func(name string, _ time.Duration) { f.changed <- name })
+	f.sessions = newSessions(f.directory, f.registry, &admit.Authenticator{Directory: f.directory, Trust: func() *admit.Trust { return f.trust }, Clock: f.clock}, newMetrics(), f.clock, logr.Discard())
 	for _, name := range []string{"press", "pump"} {
 		f.registry.SetWanted(name, 10)
 	}
 	f.directory.Listen(f)
 	served := f.authority.Issue(pkitest.Server("localhost"))
-	certificates := &Certificates{Log: logr.Discard()}
+	certificates := &certificates{Log: logr.Discard()}
 	certificates.current.Store(&inForce{served: &served})
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = certificates.ServerConfig(v1alpha1.TransportMutualTLS)
@@ -186,7 +186,7 @@ func (f *floor) joined(certificate tls.Certificate, id string) *member {
 	}
 }
 
-// until waits on the Registry's changes.
+// until waits on the registry's changes.
 func (f *floor) until(what string, is func() bool) {
 	f.Helper()
 	deadline := time.After(patience)

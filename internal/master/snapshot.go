@@ -9,8 +9,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
-// Snapshot is what the Registry knows of one Refinery's nodes at one moment.
-type Snapshot struct {
+// snapshot is what the registry knows of one Refinery's nodes at one moment.
+type snapshot struct {
 	// Nodes in no order, without bound.
 	Nodes []v1alpha1.NodeStatus
 	// Unlisted is the number of nodes that are presumed authenticated and not known by id.
@@ -20,7 +20,7 @@ type Snapshot struct {
 }
 
 // Authenticated is the number of nodes with an authenticated session, presumed ones included.
-func (s *Snapshot) Authenticated() int {
+func (s *snapshot) Authenticated() int {
 	count := s.Unlisted
 	for i := range s.Nodes {
 		if s.Nodes[i].State == v1alpha1.NodeAuthenticated {
@@ -31,25 +31,25 @@ func (s *Snapshot) Authenticated() int {
 }
 
 // Snapshot returns what is known of a Refinery's nodes now. What has expired is dropped.
-func (r *Registry) Snapshot(refinery string) Snapshot {
+func (r *registry) Snapshot(refinery string) snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.groups[refinery]
 	if g == nil {
-		return Snapshot{}
+		return snapshot{}
 	}
 	now := r.clock.Now()
-	s := Snapshot{Unlisted: g.unlisted}
+	s := snapshot{Unlisted: g.unlisted}
 	for id, n := range g.nodes {
 		if n.refused() {
 			if end := n.seen.Add(refusedFor); now.Before(end) {
-				s.until(end)
+				s.changesAt(end)
 			} else {
 				delete(g.nodes, id)
 				continue
 			}
-			if now.Before(n.from) {
-				s.until(n.from)
+			if now.Before(n.visibleFrom) {
+				s.changesAt(n.visibleFrom)
 				continue
 			}
 		}
@@ -61,19 +61,19 @@ func (r *Registry) Snapshot(refinery string) Snapshot {
 	return s
 }
 
-// addHandshakes adds those that take long and whose node is not shown as authenticated.
-func (g *group) addHandshakes(s *Snapshot, refinery string, now time.Time) {
+// addHandshakes adds the handshakes that take long, unless their node shows already.
+func (g *group) addHandshakes(s *snapshot, refinery string, now time.Time) {
 	shown := map[string]bool{}
 	for i := range s.Nodes {
 		shown[s.Nodes[i].ID] = true
 	}
 	added := 0
-	for a := range g.attempts {
-		if end := a.since.Add(handshakeShown); now.Before(end) {
-			s.until(end)
+	for c := range g.handshakes {
+		if end := c.since.Add(handshakeShown); now.Before(end) {
+			s.changesAt(end)
 			continue
 		}
-		id := a.Announced.ID
+		id := c.Announced.ID
 		if !admit.OwnsID(refinery, id) {
 			id = refinery
 		}
@@ -82,13 +82,13 @@ func (g *group) addHandshakes(s *Snapshot, refinery string, now time.Time) {
 		}
 		shown[id] = true
 		added++
-		status := a.status(a.state, string(a.state), "", metav1.NewTime(a.since))
+		status := c.status(c.state, string(c.state), "", metav1.NewTime(c.since))
 		status.ID = id
 		s.Nodes = append(s.Nodes, status)
 	}
 }
 
-func (s *Snapshot) until(t time.Time) {
+func (s *snapshot) changesAt(t time.Time) {
 	if s.Next.IsZero() || t.Before(s.Next) {
 		s.Next = t
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// Report is what a master owns of a Refinery's status, without the reporter.
-type Report struct {
+// report is what a master owns of a Refinery's status, without the reporter.
+type report struct {
 	Nodes         []v1alpha1.NodeStatus
 	Authenticated v1alpha1.AuthenticatedNodes
 	// Condition is Authenticated.
@@ -22,13 +22,13 @@ type Report struct {
 }
 
 // Equal reports whether there is nothing to write.
-func (r *Report) Equal(other *Report) bool {
+func (r *report) Equal(other *report) bool {
 	return apiequality.Semantic.DeepEqual(r, other)
 }
 
-// Reported is the report that stands in a Refinery's status.
-func Reported(status *v1alpha1.RefineryStatus) *Report {
-	report := &Report{Nodes: status.Nodes}
+// reportIn is the report that stands in a Refinery's status.
+func reportIn(status *v1alpha1.RefineryStatus) *report {
+	report := &report{Nodes: status.Nodes}
 	if status.Authenticated != nil {
 		report.Authenticated = *status.Authenticated
 	}
@@ -38,15 +38,15 @@ func Reported(status *v1alpha1.RefineryStatus) *Report {
 	return report
 }
 
-// NewReport computes what a Refinery's status should say, from what the Registry knows. before is what it says:
+// newReport computes what a Refinery's status should say, from what the registry knows. before is what it says:
 // times of transitions that did not happen are kept.
-func NewReport(r *v1alpha1.Refinery, s Snapshot, before *Report, now metav1.Time) *Report {
-	wanted := Wanted(r)
+func newReport(r *v1alpha1.Refinery, s snapshot, before *report, now metav1.Time) *report {
+	wanted := wantedNodes(r)
 	nodes := s.Nodes
 	slices.SortFunc(nodes, func(a, b v1alpha1.NodeStatus) int {
 		return cmp.Or(cmp.Compare(healthy(&a), healthy(&b)), cmp.Compare(a.ID, b.ID))
 	})
-	report := &Report{
+	report := &report{
 		Authenticated: authenticatedNodes(nodes, s.Authenticated(), wanted),
 		Condition:     condition(r, nodes, s.Authenticated(), wanted),
 	}
@@ -61,16 +61,16 @@ func NewReport(r *v1alpha1.Refinery, s Snapshot, before *Report, now metav1.Time
 	return report
 }
 
-// Wanted is the number of nodes that a Refinery asks for.
-func Wanted(r *v1alpha1.Refinery) int {
+// wantedNodes is the number of nodes that a Refinery asks for.
+func wantedNodes(r *v1alpha1.Refinery) int {
 	if r.Spec.Replicas == nil {
 		return 1
 	}
 	return int(*r.Spec.Replicas)
 }
 
-// Standing reports whether condition Authenticated of a Refinery is True.
-func Standing(r *v1alpha1.Refinery, authenticated, wanted int) bool {
+// isAuthenticated reports whether condition Authenticated of a Refinery is True.
+func isAuthenticated(r *v1alpha1.Refinery, authenticated, wanted int) bool {
 	return r.Spec.Access != v1alpha1.AccessSuspended && authenticated >= wanted
 }
 
@@ -201,7 +201,7 @@ func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated,
 		c.Message += "; the missing ones have not connected, and no node that proved to be of this Refinery was refused"
 	}
 	switch {
-	case Standing(r, authenticated, wanted):
+	case isAuthenticated(r, authenticated, wanted):
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAuthenticated
 	case authenticated > 0:
 		c.Reason = v1alpha1.ReasonPartiallyAuthenticated

@@ -70,7 +70,7 @@ func TestConditionAuthenticated(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.want, func(t *testing.T) {
-			c := NewReport(test.refinery, Snapshot{Nodes: test.nodes}, &Report{}, late).Condition
+			c := newReport(test.refinery, snapshot{Nodes: test.nodes}, &report{}, late).Condition
 			if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != test.want {
 				t.Errorf("got  %s", got)
 			}
@@ -87,14 +87,14 @@ func TestAReportInFull(t *testing.T) {
 	b := nodeIn("press/b", v1alpha1.NodeAuthenticated, "")
 	b.Upstream, b.Version = "west", "0.1.1"
 	lost.Certificate, a.Certificate, b.Certificate = "0ld", "ne1", "ne1"
-	before := &Report{
+	before := &report{
 		Nodes:     []v1alpha1.NodeStatus{nodeIn("press/a", v1alpha1.NodeAuthenticated, ""), nodeIn("press/z", v1alpha1.NodeAuthenticated, "")},
 		Condition: metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, Reason: "Lost", LastTransitionTime: early},
 	}
 	before.Nodes[0].LastTransitionTime, before.Nodes[1].LastTransitionTime = early, early
 	kept := a
 	kept.LastTransitionTime = early
-	want := &Report{
+	want := &report{
 		Nodes: []v1alpha1.NodeStatus{lost, kept, b}, // unhealthy ones first, then by id
 		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 2, Wanted: 3, Summary: "2/3", Upstreams: "east,west", Versions: "0.1.0,0.1.1",
 			Certificates: []v1alpha1.PresentedCertificate{{Fingerprint: "ne1", Nodes: 2}}},
@@ -102,25 +102,25 @@ func TestAReportInFull(t *testing.T) {
 			Reason: v1alpha1.ReasonPartiallyAuthenticated, LastTransitionTime: early,
 			Message: "2 of 3 wanted nodes are authenticated; press/z: Lost: nothing came"},
 	}
-	got := NewReport(refineryOf(3), Snapshot{Nodes: []v1alpha1.NodeStatus{b, lost, a}}, before, late)
+	got := newReport(refineryOf(3), snapshot{Nodes: []v1alpha1.NodeStatus{b, lost, a}}, before, late)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
-	again := NewReport(refineryOf(3), Snapshot{Nodes: []v1alpha1.NodeStatus{lost, a, b}}, got, metav1.NewTime(late.Add(time.Hour)))
+	again := newReport(refineryOf(3), snapshot{Nodes: []v1alpha1.NodeStatus{lost, a, b}}, got, metav1.NewTime(late.Add(time.Hour)))
 	if !again.Equal(got) {
 		t.Errorf("the same state differs:\n%s", cmp.Diff(got, again))
 	}
 }
 
 func TestAReportIsBounded(t *testing.T) {
-	var s Snapshot
+	var s snapshot
 	for i := range 150 {
 		n := nodeIn(fmt.Sprintf("press/n%03d", i), v1alpha1.NodeAuthenticated, "")
 		n.Version = fmt.Sprintf("0.1.%d-%s", i, strings.Repeat("x", 40))
 		s.Nodes = append(s.Nodes, n)
 	}
 	s.Nodes = append(s.Nodes, nodeIn("press/zzz", v1alpha1.NodeLost, ""))
-	r := NewReport(refineryOf(200), s, &Report{}, late)
+	r := newReport(refineryOf(200), s, &report{}, late)
 	if len(r.Nodes) != 100 || r.Nodes[0].ID != "press/zzz" || r.Nodes[99].ID != "press/n098" {
 		t.Errorf("%d nodes, from %s to %s", len(r.Nodes), r.Nodes[0].ID, r.Nodes[99].ID)
 	}
@@ -130,7 +130,7 @@ func TestAReportIsBounded(t *testing.T) {
 }
 
 func TestAReportCountsWhoPresentedWhichCertificateBeyondTheNodesThatItLists(t *testing.T) {
-	var s Snapshot
+	var s snapshot
 	for i := range 150 { // 40 of the first, 20 of the second, 10 of each of nine others
 		n := nodeIn(fmt.Sprintf("press/n%03d", i), v1alpha1.NodeAuthenticated, "")
 		n.Certificate = fmt.Sprintf("c%02d", max(0, i-40)/10)
@@ -139,7 +139,7 @@ func TestAReportCountsWhoPresentedWhichCertificateBeyondTheNodesThatItLists(t *t
 		}
 		s.Nodes = append(s.Nodes, n)
 	}
-	report := NewReport(refineryOf(150), s, &Report{}, late)
+	report := newReport(refineryOf(150), s, &report{}, late)
 	want := []v1alpha1.PresentedCertificate{{Fingerprint: "first-0", Nodes: 40}, {Fingerprint: "first-1", Nodes: 20}}
 	for i := 2; i < 8; i++ {
 		want = append(want, v1alpha1.PresentedCertificate{Fingerprint: fmt.Sprintf("c%02d", i), Nodes: 10})
@@ -148,7 +148,7 @@ func TestAReportCountsWhoPresentedWhichCertificateBeyondTheNodesThatItLists(t *t
 		t.Errorf("certificates (-want +got):\n%s", diff)
 	}
 	// While nodes are presumed to be there whose certificate is not known, what a former master counted stands.
-	back := NewReport(refineryOf(150), Snapshot{Nodes: s.Nodes[:100], Unlisted: 50}, report, late)
+	back := newReport(refineryOf(150), snapshot{Nodes: s.Nodes[:100], Unlisted: 50}, report, late)
 	if diff := cmp.Diff(want, back.Authenticated.Certificates); diff != "" {
 		t.Errorf("certificates in the grace (-want +got):\n%s", diff)
 	}
@@ -159,7 +159,7 @@ func TestAReportThatCannotListAllNodesListsThoseThatPresentAnOlderCertificate(t 
 		r.Status.Certificates = []v1alpha1.ListedCertificate{
 			{Fingerprint: "current", Use: v1alpha1.CertificateCurrent}, {Fingerprint: "next", Use: v1alpha1.CertificateNext}, {Fingerprint: "older", Use: v1alpha1.CertificatePrevious}}
 	})
-	nodes := func(certificate func(i int) string) (s Snapshot) {
+	nodes := func(certificate func(i int) string) (s snapshot) {
 		for i := range 150 {
 			n := nodeIn(fmt.Sprintf("press/n%03d", i), v1alpha1.NodeAuthenticated, "")
 			n.Certificate = certificate(i)
@@ -192,7 +192,7 @@ func TestAReportThatCannotListAllNodesListsThoseThatPresentAnOlderCertificate(t 
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			report := NewReport(r, nodes(test.certificate), &Report{}, late)
+			report := newReport(r, nodes(test.certificate), &report{}, late)
 			var ids []string
 			for _, n := range report.Nodes {
 				ids = append(ids, n.ID)
@@ -205,7 +205,7 @@ func TestAReportThatCannotListAllNodesListsThoseThatPresentAnOlderCertificate(t 
 			}
 			turned := nodes(test.certificate)
 			slices.Reverse(turned.Nodes)
-			if again := NewReport(r, turned, report, metav1.NewTime(late.Add(time.Hour))); !again.Equal(report) {
+			if again := newReport(r, turned, report, metav1.NewTime(late.Add(time.Hour))); !again.Equal(report) {
 				t.Errorf("the same state differs:\n%s", cmp.Diff(report, again))
 			}
 		})
@@ -213,7 +213,7 @@ func TestAReportThatCannotListAllNodesListsThoseThatPresentAnOlderCertificate(t 
 }
 
 func TestTotalsCountRefineriesNodesAndWhatUpstreamsWereAssigned(t *testing.T) {
-	d := NewDirectory()
+	d := newDirectory()
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}
 	m.Spec.Upstreams = []v1alpha1.Upstream{
 		{Name: "west", Service: &v1alpha1.UpstreamService{Name: "ingest", Port: 34307}, Weight: ptr.To[int32](0)},
@@ -230,8 +230,8 @@ func TestTotalsCountRefineriesNodesAndWhatUpstreamsWereAssigned(t *testing.T) {
 	l.enter("press/a")
 	l.enter("press/b")
 	l.refuse("pump")
-	got, partial := NewTotals(d, l.Registry)
-	want := &Totals{
+	got, partial := newTotals(d, l.registry)
+	want := &masterTotals{
 		Refineries: v1alpha1.RefineryTotals{Total: 3, Authenticated: 2, Summary: "2/3"},
 		Nodes:      v1alpha1.NodeTotals{Wanted: 3, Authenticated: 2},
 		Upstreams: []v1alpha1.UpstreamStatus{

@@ -27,14 +27,14 @@ func drainWindow(aliveTimeout time.Duration) time.Duration {
 	return min(protocol.DefaultDrainWindow, aliveTimeout/3)
 }
 
-// activeTerm is everything that exists only while this process is the active master. It is the Directory's Listener.
+// activeTerm is everything that exists only while this process is the active master. It is the directory's listener.
 type activeTerm struct {
 	master   *Master
-	term     Term
+	term     tenure
 	log      logr.Logger
-	registry *Registry
-	reporter *Reporter
-	sessions *Sessions
+	registry *registry
+	reporter *reporter
+	sessions *sessions
 	server   *protocol.Server
 	refusals *rate.Limiter
 	deposed  context.CancelFunc
@@ -50,7 +50,7 @@ func (m *Master) lead(ctx context.Context) error {
 		return nil
 	}
 	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
-	term, err := Claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.certificates.Loaded(), m.clock)
+	term, err := claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.certificates.Loaded(), m.clock)
 	if err != nil {
 		m.log.Error(err, "the Lease is won, but not the epoch; standing by again")
 		return nil
@@ -75,13 +75,13 @@ func (m *Master) lead(ctx context.Context) error {
 	return err
 }
 
-func (m *Master) newTerm(term Term, policy *admit.Policy, deposed context.CancelFunc) (*activeTerm, error) {
+func (m *Master) newTerm(term tenure, policy *admit.Policy, deposed context.CancelFunc) (*activeTerm, error) {
 	log := m.log.WithValues("epoch", term.Epoch)
 	t := &activeTerm{master: m, term: term, log: log, deposed: deposed, policy: policy,
 		refusals: rate.NewLimiter(rate.Every(time.Second), 5)}
-	t.registry = NewRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
-	t.reporter = NewReporter(m.client, m.directory, t.registry, m.certificates.Loaded, term, m.events, m.metrics, m.clock, log, deposed)
-	t.sessions = NewSessions(m.directory, t.registry,
+	t.registry = newRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
+	t.reporter = newReporter(m.client, m.directory, t.registry, m.certificates.Loaded, term, m.events, m.metrics, m.clock, log, deposed)
+	t.sessions = newSessions(m.directory, t.registry,
 		&admit.Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, m.metrics, m.clock, log)
 	server, err := protocol.NewServer(t.sessions, t.serverOptions(policy))
 	if err != nil {
@@ -132,7 +132,7 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 }
 
 // drain has nodes sent away, spread over a window, and does not wait for that: once the listener is closed, and nothing
-// is reported any more, the next master may take over, so that each node that is sent away finds it. Sessions are not
+// is reported any more, the next master may take over, so that each node that is sent away finds it. sessions are not
 // reviewed meanwhile: permission that is taken back ends them with the window at the latest.
 func (t *activeTerm) drain(ctx context.Context) {
 	t.master.draining.Go(func() {
@@ -151,8 +151,8 @@ func (t *activeTerm) presume() {
 		if refinery == nil {
 			continue
 		}
-		t.registry.SetWanted(name, Wanted(refinery))
-		standing := Reported(&refinery.Status)
+		t.registry.SetWanted(name, wantedNodes(refinery))
+		standing := reportIn(&refinery.Status)
 		if standing.Condition.Reason != v1alpha1.ReasonMasterUnavailable && refinery.Spec.Access != v1alpha1.AccessSuspended {
 			t.registry.Presume(name, &refinery.Status)
 		}
@@ -167,16 +167,16 @@ func (t *activeTerm) reviewAll() {
 	t.reporter.TotalsChanged()
 }
 
-// RefineryChanged implements Listener.
+// RefineryChanged implements listener.
 func (t *activeTerm) RefineryChanged(name string) {
 	if r := t.master.directory.Refinery(name); r != nil {
-		t.registry.SetWanted(name, Wanted(r))
+		t.registry.SetWanted(name, wantedNodes(r))
 	}
 	t.sessions.Review(name)
 	t.reporter.Changed(name, 0)
 }
 
-// MasterChanged implements Listener: everything in spec but the pods' template takes effect here, without a restart.
+// MasterChanged implements listener: everything in spec but the pods' template takes effect here, without a restart.
 func (t *activeTerm) MasterChanged() {
 	d := t.master.directory
 	if m := d.Master(); m != nil && m.Status.Active != nil && m.Status.Active.Epoch > t.term.Epoch {
@@ -207,7 +207,7 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
 	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
 	o.DrainWindow = drainWindow(p.AliveTimeout)
-	// The Registry counts nodes against maxSessions, so that a refusal has a reason in status.
+	// The registry counts nodes against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting
 	o.OnRefused = t.connectionRefused
 	o.OnPanic = func(_ *protocol.Session, err *protocol.PanicError) {

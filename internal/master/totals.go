@@ -9,8 +9,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// Loaded is what a master shows of its certificates in its ClusterMaster's status.
-type Loaded struct {
+// reportedCertificates is what a master shows of its certificates in its ClusterMaster's status.
+type reportedCertificates struct {
 	// Certificate that it serves, by fingerprint; "" for none.
 	Certificate string
 	// Authorities of its trust bundle by fingerprint, sorted.
@@ -18,46 +18,46 @@ type Loaded struct {
 }
 
 // Equal reports whether there is nothing to write.
-func (l Loaded) Equal(other Loaded) bool {
+func (l reportedCertificates) Equal(other reportedCertificates) bool {
 	return l.Certificate == other.Certificate && slices.Equal(l.Authorities, other.Authorities)
 }
 
-// reportedLoaded is what stands in a ClusterMaster's status.
-func reportedLoaded(status *v1alpha1.ClusterMasterStatus) (l Loaded) {
+// certificatesIn is what stands in a ClusterMaster's status.
+func certificatesIn(status *v1alpha1.ClusterMasterStatus) (l reportedCertificates) {
 	if status.Active != nil {
 		l.Certificate, l.Authorities = status.Active.Certificate, status.Active.Authorities
 	}
 	return l
 }
 
-// Totals is what a master owns of its ClusterMaster's status, beside active.
-type Totals struct {
+// masterTotals is what a master owns of its ClusterMaster's status, beside active.
+type masterTotals struct {
 	Refineries v1alpha1.RefineryTotals
 	Nodes      v1alpha1.NodeTotals
 	Upstreams  []v1alpha1.UpstreamStatus
 }
 
 // Equal reports whether there is nothing to write.
-func (t *Totals) Equal(other *Totals) bool {
+func (t *masterTotals) Equal(other *masterTotals) bool {
 	return other != nil && apiequality.Semantic.DeepEqual(t, other)
 }
 
-// ReportedTotals are those that stand in a ClusterMaster's status; nil when it has none.
-func ReportedTotals(status *v1alpha1.ClusterMasterStatus) *Totals {
+// totalsIn are those that stand in a ClusterMaster's status; nil when it has none.
+func totalsIn(status *v1alpha1.ClusterMasterStatus) *masterTotals {
 	if status.Refineries == nil || status.Nodes == nil {
 		return nil
 	}
-	return &Totals{Refineries: *status.Refineries, Nodes: *status.Nodes, Upstreams: status.Upstreams}
+	return &masterTotals{Refineries: *status.Refineries, Nodes: *status.Nodes, Upstreams: status.Upstreams}
 }
 
-// NewTotals counts. partial is true while nodes are presumed authenticated whose upstream is not known: then
+// newTotals counts. partial is true while nodes are presumed authenticated whose upstream is not known: then
 // assigned counts are too low.
-func NewTotals(d *Directory, r *Registry) (totals *Totals, partial bool) {
+func newTotals(d *directory, r *registry) (totals *masterTotals, partial bool) {
 	policy := d.Policy()
 	if policy == nil {
-		return &Totals{}, true
+		return &masterTotals{}, true
 	}
-	totals = &Totals{}
+	totals = &masterTotals{}
 	assigned := map[string]int32{}
 	for _, name := range d.Names() {
 		refinery := d.Refinery(name)
@@ -65,9 +65,9 @@ func NewTotals(d *Directory, r *Registry) (totals *Totals, partial bool) {
 			continue
 		}
 		s := r.Snapshot(name)
-		wanted, authenticated := Wanted(refinery), s.Authenticated()
+		wanted, authenticated := wantedNodes(refinery), s.Authenticated()
 		totals.Refineries.Total++
-		if Standing(refinery, authenticated, wanted) {
+		if isAuthenticated(refinery, authenticated, wanted) {
 			totals.Refineries.Authenticated++
 		}
 		totals.Nodes.Wanted += int32(wanted)               //nolint:gosec // bounded by the API

@@ -50,8 +50,8 @@ func slim(object any) (any, error) {
 	return object, nil
 }
 
-// follow keeps the Directory current. It returns once the Directory holds everything that there was.
-func follow(ctx context.Context, c cache.Cache, d *Directory) error {
+// follow keeps the directory current. It returns once the directory holds everything that there was.
+func follow(ctx context.Context, c cache.Cache, d *directory) error {
 	masters, err := subscribe(ctx, c, &v1alpha1.ClusterMaster{}, func(object client.Object, deleted bool) {
 		if deleted {
 			d.SetMaster(nil)
