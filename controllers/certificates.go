@@ -18,6 +18,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -37,6 +38,10 @@ type held struct {
 	obtained bool
 }
 
+func (h held) certificate() certificates.Certificate {
+	return certificates.Certificate{Chain: h.chain, Pair: h.pair, Bundle: h.bundle, UID: h.uid}
+}
+
 func (h held) leaf() *x509.Certificate {
 	if len(h.chain) == 0 {
 		return nil
@@ -46,15 +51,9 @@ func (h held) leaf() *x509.Certificate {
 
 // parseHeld reads certificate and key of a Secret. What is wrong is a *pki.Problem.
 func parseHeld(secret *corev1.Secret) (held, error) {
-	h := held{uid: secret.UID, bundle: secret.Data[v1alpha1.AuthorityKey],
-		pair: pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}}
-	_, h.obtained = secret.Annotations[issuerNameAnnotation]
-	var err error
-	if h.chain, err = pki.ParseCertificates(corev1.TLSCertKey, h.pair.Certificate); err != nil {
-		return h, err
-	}
-	_, err = pki.ParseKey(corev1.TLSPrivateKeyKey, h.pair.Key, h.chain[0])
-	return h, err
+	c, err := certificates.Parse(secret)
+	_, obtained := secret.Annotations[issuerNameAnnotation]
+	return held{chain: c.Chain, pair: c.Pair, bundle: c.Bundle, uid: c.UID, obtained: obtained}, err
 }
 
 // issuedSecret is a Secret with a certificate that the operator issues.

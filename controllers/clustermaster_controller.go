@@ -12,6 +12,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // What a master's Role grants, the operator has to hold itself: the API server lets nobody grant more.
@@ -54,17 +55,10 @@ type masterScope struct {
 	// certificate is what the certificate steps found, or nil while they have not run.
 	certificate *certificateFound
 	// rotation is nil while it has not been looked at.
-	rotation *rotation
+	rotation *rotation.Rotation
 	// trusted is what was put into the trust bundle of the master, or nil.
 	trusted *pki.Authority
-	// handsOver reports whether the authority is brought, or that the one before was: what it replaces is decided with the
-	// certificate that the master serves.
-	handsOver bool
-	// handingOver is when the phase began in which such an authority takes the place of another; zero for none.
-	handingOver time.Time
-	// forced names who was cut off by a rotation that was let go on, or "".
-	forced string
-	agenda agenda
+	agenda  agenda
 }
 
 // Reconcile brings what a ClusterMaster owns to what its spec says:
@@ -73,8 +67,8 @@ type masterScope struct {
 //  2. require a name that no Refinery had before it
 //  3. go on with a rotation of the certificate authority, or begin one
 //  4. find or make the certificate authority
-//  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; let one authority take
-//     the place of another where either was brought, and tell of a request for another that is not the operator's to carry out
+//  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
+//     rotation there if either authority is provided, and say so where another is asked for that is not the operator's to make
 //  6. check what the CRD cannot
 //  7. find, make or remove the shared certificate
 //  8. apply the ServiceAccount, Role and RoleBinding
@@ -97,7 +91,7 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 			r.rotateAuthority,
 			r.reconcileAuthority,
 			r.reconcileCertificate,
-			r.tellOfIgnoredRequest,
+			r.addIgnoredRequest,
 			r.validate,
 			r.reconcileShared,
 			r.reconcileAccess,
@@ -126,7 +120,7 @@ func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err
 	o := r.outcome(client.ObjectKeyFromObject(s.master), err)
 	status := masterStatus(s, o)
 	changes := slices.Concat(transitions(s.master.Status.Conditions, status.Conditions),
-		rotationTransitions(s.master.Status.Conditions, status.Conditions, s.forced))
+		rotationTransitions(s.master.Status.Conditions, status.Conditions, s.rotation))
 	is, was := status.Certificate, s.master.Status.Certificate
 	renewed := is != nil && was != nil && was.Fingerprint != is.Fingerprint
 	if renewed {

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // SetupClusterMaster adds the controller of ClusterMasters to the manager.
@@ -85,7 +86,7 @@ func (r *ClusterMasterReconciler) ofRefinery() handler.EventHandler {
 	wake := func(ctx context.Context, o client.Object, q queue) {
 		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Refinery).Spec.MasterRef.Name}
 		master := &v1alpha1.ClusterMaster{}
-		if err := r.Client.Get(ctx, key, master); err == nil && isRotating(master) {
+		if err := r.Client.Get(ctx, key, master); err == nil && rotation.IsRotating(master) {
 			q.AddAfter(reconcile.Request{NamespacedName: key}, followingPause)
 		}
 	}

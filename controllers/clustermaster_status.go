@@ -34,7 +34,7 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 		}
 		slices.Sort(status.Authorities)
 	}
-	if c, rotating := s.rotation.condition(); rotating {
+	if c, rotating := s.rotation.Condition(); rotating {
 		conditions.set(c)
 	} else if s.rotation != nil {
 		meta.RemoveStatusCondition(conditions.conditions, v1alpha1.ConditionCertificateAuthorityRotating)

@@ -18,6 +18,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // validate checks what CEL has no words for.
@@ -113,7 +114,7 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 	}
 	s.judgeBy(authority)
 	s.authority.LeafDuration = s.master.CertificatePeriods().Duration
-	if err := r.retainAuthorities(ctx, r.apply, s.master, s.authority); err != nil {
+	if err := r.retain(ctx, r.apply, s.master, s.authority); err != nil {
 		return err
 	}
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
@@ -154,7 +155,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		return err
 	}
 	if s.authority.Key == nil {
-		s.rotation = &rotation{}
+		s.rotation = &rotation.Rotation{}
 		return r.verifyBrought(ctx, s)
 	}
 	secret := r.issuedSecret(s)
@@ -178,8 +179,13 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 			return err
 		}
 	}
-	if s.handsOver {
-		if err := r.handOver(ctx, s, &secret, current, &v); err != nil {
+	served, err := r.served(ctx, r.apply, s.master)
+	if err != nil {
+		return err
+	}
+	inServed := rotation.InServedStore(s.master, served)
+	if inServed {
+		if err := r.rotateServed(ctx, s, &secret, current, &v); err != nil {
 			return err
 		}
 	}
@@ -187,11 +193,11 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 		current, v = issued, fresh
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.pair, secret.bundle(current, v))
-	if brought, named := s.master.NamedAuthority(); named {
-		resource.WithAuthority(desired, brought)
+	if name, provided := s.master.NamedAuthority(); provided {
+		resource.WithProvidedAuthority(desired, name)
 	}
-	if !s.handingOver.IsZero() {
-		resource.WithPhaseBegan(desired, s.handingOver)
+	if inServed && s.rotation.Phase != pki.RotationIdle {
+		resource.WithPhaseBegan(desired, s.rotation.Began)
 	}
 	if err := r.apply.Apply(ctx, s.master, current.replacedBy(desired)); err != nil {
 		return err

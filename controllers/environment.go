@@ -23,6 +23,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // Environment is what the reconcilers of both kinds work with.
@@ -102,7 +103,16 @@ func (e *Environment) authority(ctx context.Context, a *apply.Applier, m *v1alph
 		authority.Since = record.Began
 	}
 	authority.LeafDuration = m.CertificatePeriods().Duration
-	return authority, e.retainAuthorities(ctx, a, m, authority)
+	return authority, e.retain(ctx, a, m, authority)
+}
+
+// retain has authority go on trusting those before it.
+func (e *Environment) retain(ctx context.Context, a *apply.Applier, m *v1alpha1.ClusterMaster, authority *pki.Authority) error {
+	served, err := e.served(ctx, a, m)
+	if err == nil {
+		rotation.Retain(authority, m, served, e.Clock.Now())
+	}
+	return err
 }
 
 // inSecret puts the name of the Secret in front of a Problem.

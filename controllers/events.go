@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // maxNoteBytes is what the events API takes.
@@ -65,14 +66,14 @@ func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 
 func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c.Message) }
 
-// rotationTransitions are the events of the phases of a rotation. forced names who was cut off by one, or is "".
-func rotationTransitions(before, after []metav1.Condition, forced string) []transition {
+// rotationTransitions are the events of the phases of a rotation. found is nil if the pass has not looked.
+func rotationTransitions(before, after []metav1.Condition, found *rotation.Rotation) []transition {
 	const kind, action = v1alpha1.ConditionCertificateAuthorityRotating, "Rotate"
 	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 	var changes []transition
-	if forced != "" {
+	if found != nil && found.CutOff != "" {
 		changes = append(changes, transition{corev1.EventTypeWarning, "CertificateAuthorityForced", action,
-			fmt.Sprintf("annotation %s let the rotation go on without waiting for %s", v1alpha1.ForceCARotationAnnotation, forced)})
+			fmt.Sprintf("annotation %s let the rotation go on without waiting for %s", v1alpha1.ForceCARotationAnnotation, found.CutOff)})
 	}
 	switch {
 	case is != nil && (was == nil || was.Reason != is.Reason):

@@ -130,7 +130,7 @@ func (is *measured) inUse(found *certificateFound) {
 func (m *Metrics) observeMaster(s *masterScope) {
 	m.change(kindMaster, client.ObjectKeyFromObject(s.master), func(is *measured) {
 		if s.rotation != nil {
-			is.phase = s.rotation.phase
+			is.phase = s.rotation.Phase
 		}
 		if s.certificate == nil {
 			return

@@ -16,6 +16,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
@@ -26,7 +27,7 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 	master := masterScopeOf(func(s *masterScope) {
 		s.judgeBy(authority)
 		s.certificate.leaf = leaf.Certificate
-		s.rotation = &rotation{phase: pki.RotationActivating}
+		s.rotation = &rotation.Rotation{State: rotation.State{Phase: pki.RotationActivating}}
 	})
 	refinery := &refineryScope{refinery: &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"}},
 		certificate: &certificateFound{leaf: leaf.Certificate}}
@@ -61,7 +62,7 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
 	clk.SetTime(leaf.NotAfter.Add(time.Minute))
-	refinery.certificate, master.rotation = nil, &rotation{} // a pass that did not come to the certificate
+	refinery.certificate, master.rotation = nil, &rotation.Rotation{} // a pass that did not come to the certificate
 	m.observeRefinery(refinery)
 	m.observeMaster(master)
 	shows("later",

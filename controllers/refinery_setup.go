@@ -22,11 +22,12 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // Indexes by what a CR refers to.
 const (
-	masterIndex = "spec.masterRef.name"
+	masterIndex = rotation.RefineriesByMaster
 	secretIndex = "secrets"
 )
 
@@ -155,7 +156,7 @@ func masterMatters() predicate.Predicate {
 		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)
 		return before.Generation != after.Generation ||
 			!same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
-			isRotating(before) != isRotating(after) ||
+			rotation.IsRotating(before) != rotation.IsRotating(after) ||
 			!same(before.Status.Certificate, after.Status.Certificate) ||
 			!same(before.Status.Authorities, after.Status.Authorities) ||
 			(before.Status.Active == nil) != (after.Status.Active == nil) ||

@@ -11,6 +11,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // refineryStatus is the status that a pass leaves: what was there, brought up to what the pass found.
@@ -22,7 +23,7 @@ func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
 		conditions.set(s.certificate.condition)
 		if !s.certificate.looked {
 			status.Certificates = listCertificates(r.Status.Certificates, s.certificate,
-				overlap{s.master.CertificatePeriods().Overlap, s.rotating || isRotating(s.master)}, s.now)
+				overlap{s.master.CertificatePeriods().Overlap, s.rotating || rotation.IsRotating(s.master)}, s.now)
 		}
 		conditions.setExpiring(&s.agenda, refineryExpiry(s)...)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {

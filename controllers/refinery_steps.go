@@ -17,6 +17,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // certificateFound is what the certificate step found out.
@@ -253,7 +254,7 @@ func (r *RefineryReconciler) issuedSecret(s *refineryScope, authority *pki.Autho
 		authority: authority,
 		before:    renewBefore(s.master, s.refinery.UID),
 		window:    reissueWindow(s.master),
-		hold:      authority != nil && (!hasLoaded(s.master, authority) || !isServed(s.master, authority)),
+		hold:      authority != nil && (!rotation.HasLoaded(s.master, authority) || !isServed(s.master, authority)),
 		attests:   true,
 		verify: func(chain []*x509.Certificate) error {
 			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())

@@ -22,6 +22,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -53,12 +54,16 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	change := &change{before: before, after: after, secrets: files.secrets, without: o.without, now: time.Now()}
-	trust, err := change.trust(ctx, view)
+	change := &change{before: before, after: after, secrets: files.secrets}
+	if err := change.checkSecrets(); err != nil {
+		return answer{}, err
+	}
+	plan, err := (&rotation.Change{Before: before, After: after, Written: files.secrets, Without: o.without, Now: time.Now(),
+		Read: func(name string) (*corev1.Secret, error) { return view.secret(ctx, name) }}).Plan()
 	if err != nil {
 		return answer{}, err
 	}
-	p := &admit.Proposal{Before: before, After: after, Anchors: trust.anchors, Unknown: trust.unknown, Clock: clock.RealClock{}}
+	p := &admit.Proposal{Before: before, After: after, Anchors: plan.Anchors, Unknown: plan.Unknown, Clock: clock.RealClock{}}
 	if p.Shared, err = change.shared(ctx, view); err != nil {
 		return answer{}, err
 	}
@@ -73,7 +78,7 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 			return answer{}, err
 		}
 	}
-	return answer{p.Preview(), trust.note}, nil
+	return answer{p.Preview(), plan.Note}, nil
 }
 
 func (o *options) connect() (client.Client, error) {

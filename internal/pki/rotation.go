@@ -4,8 +4,6 @@ import (
 	"crypto/x509"
 	"slices"
 	"time"
-
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 // RotationPhase is how far the replacement of an authority has come.
@@ -92,14 +90,6 @@ func (f AuthorityFiles) Parse(now time.Time) (*Authority, error) {
 func (a *Authority) Retain(former ...*x509.Certificate) {
 	a.Certificates = append(a.Certificates, former...)
 	a.Outgoing += len(former)
-}
-
-// Retained is what the operator goes on trusting of a bundle when another authority takes the place of one that is in it:
-// what is valid still, and of those only what the operator has put there itself, whose fingerprints are listed.
-func Retained(bundle []*x509.Certificate, listed []string, now time.Time) []*x509.Certificate {
-	return slices.DeleteFunc(slices.Clone(bundle), func(c *x509.Certificate) bool {
-		return now.After(c.NotAfter) || !slices.Contains(listed, v1alpha1.Fingerprint(c))
-	})
 }
 
 // Staying is the authority without what is outgoing.

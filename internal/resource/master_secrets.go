@@ -92,14 +92,14 @@ func MasterCertificateSecret(m *v1alpha1.ClusterMaster, certificate pki.PEMPair,
 	})
 }
 
-// WithAuthority marks the Secret of a master's certificate with the name of the Secret that its authority was brought in.
-func WithAuthority(secret *v1.SecretApplyConfiguration, name string) *v1.SecretApplyConfiguration {
+// WithProvidedAuthority marks the Secret of a master's certificate with the name of the Secret that its authority was provided in.
+func WithProvidedAuthority(secret *v1.SecretApplyConfiguration, name string) *v1.SecretApplyConfiguration {
 	return secret.WithAnnotations(map[string]string{signedBy: name})
 }
 
-// HasBroughtAuthority reports whether the Secret of a master's certificate is marked with a brought authority, or with
+// HasProvidedAuthority reports whether the Secret of a master's certificate is marked with a provided authority, or with
 // a phase in which one authority takes the place of another.
-func HasBroughtAuthority(secret *corev1.Secret) bool {
+func HasProvidedAuthority(secret *corev1.Secret) bool {
 	return secret.Annotations[signedBy] != "" || !PhaseBegan(secret).IsZero()
 }
 

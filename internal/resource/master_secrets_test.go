@@ -48,12 +48,12 @@ func TestSecretOfAMastersCertificateTellsOfBroughtAuthorities(t *testing.T) {
 		want    bool
 	}{
 		"of the operator's making": {plain(), false},
-		"brought":                  {WithAuthority(plain(), "plant-ca"), true},
+		"provided":                 {WithProvidedAuthority(plain(), "plant-ca"), true},
 		"another takes its place":  {WithPhaseBegan(plain(), time.Unix(1, 0)), true},
 	} {
 		secret := &corev1.Secret{}
 		secret.Annotations = test.written.Annotations
-		if got := HasBroughtAuthority(secret); got != test.want {
+		if got := HasProvidedAuthority(secret); got != test.want {
 			t.Errorf("%s: got %t", name, got)
 		}
 	}

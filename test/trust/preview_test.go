@@ -107,7 +107,7 @@ func (p *plant) questions(before *v1alpha1.ClusterMaster, first, second, third p
 		{"a Secret elsewhere", []string{"-f", p.manifest(elsewhere)}, 2,
 			fmt.Sprintf("kubectl refinery: the file holds Secret elsewhere/plant-ca, and ClusterMaster alpha is in namespace %s\n", p.namespace)},
 		{"a bundle that is the operator's", []string{"-f", p.manifest(bundle)}, 2,
-			"kubectl refinery: Secret alpha-tls would not be brought, since only an authority that comes without its key leaves it to you: what a file puts into it is taken out again\n"},
+			"kubectl refinery: Secret alpha-tls would not be taken, since only an authority that comes without its key leaves it to you: what a file puts into it is taken out again\n"},
 		{"another Secret, which does not exist", []string{"-f", spec(func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates.Authority.SecretRef.Name = "nowhere" })}, 2,
 			"kubectl refinery: read Secret nowhere: "},
 		{"the operator's own authority", []string{"-f", spec(func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil })}, 0, fine + stepwise},

@@ -1,4 +1,4 @@
-package controllers
+package rotation
 
 import (
 	"context"
@@ -16,45 +16,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-func TestRotationGoesOnOnlyWhenNobodyIsCutOff(t *testing.T) {
-	const idle, preparing, activating = pki.RotationIdle, pki.RotationPreparing, pki.RotationActivating
-	soon := statusTime.Add(time.Second)
-	behind := progress{moved: 1, total: 2, behind: []string{"press/b"}}
-	blocked := progress{causes: []string{"the active master"}}
-	for name, test := range map[string]struct {
-		rotation rotation
-		want     step
-	}{
-		"nothing asked":                              {rotation{phase: idle, until: soon}, stay},
-		"asked":                                      {rotation{phase: idle, requested: true}, prepare},
-		"due":                                        {rotation{phase: idle, due: true}, prepare},
-		"everybody trusts it":                        {rotation{phase: preparing, until: statusTime}, activate},
-		"everybody seen, the unseen not settled":     {rotation{phase: preparing, until: soon}, stay},
-		"a node does not trust it":                   {rotation{phase: preparing, progress: behind}, stay},
-		"the master does not":                        {rotation{phase: preparing, progress: blocked}, stay},
-		"asked again meanwhile":                      {rotation{phase: preparing, requested: true, progress: behind}, stay},
-		"forced":                                     {rotation{phase: preparing, forced: true, until: soon, progress: behind}, activate},
-		"what signs has expired":                     {rotation{phase: preparing, spent: true, progress: behind}, activate},
-		"everybody presents it":                      {rotation{phase: activating, until: statusTime}, retire},
-		"everybody presents it, asked again":         {rotation{phase: activating, until: statusTime, requested: true}, retire},
-		"a node presents the former":                 {rotation{phase: activating, progress: behind}, stay},
-		"the master serves the former":               {rotation{phase: activating, progress: blocked}, stay},
-		"everybody presents it, but not settled":     {rotation{phase: activating, until: soon}, stay},
-		"a node presents the former, forced":         {rotation{phase: activating, forced: true, progress: behind}, retire},
-		"the former has expired":                     {rotation{phase: activating, spent: true, progress: behind}, retire},
-		"over, and asked again while it was running": {rotation{phase: idle, requested: true, until: soon}, prepare},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := test.rotation.next(statusTime); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-		})
-	}
-}
+// statusTime is when everything happens.
+var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestRotationTellsWhoHoldsItUp(t *testing.T) {
 	const incoming = "0123456789abcdef"
-	many := progress{moved: 3, total: 18, unlisted: 3}
+	many := Progress{completed: 3, total: 18, unlisted: 3}
 	for n := range 12 {
 		many.behind = append(many.behind, fmt.Sprintf("press/%02d", 11-n))
 	}
@@ -62,26 +29,26 @@ func TestRotationTellsWhoHoldsItUp(t *testing.T) {
 		many.causes = append(many.causes, fmt.Sprintf("cause %d", 6-n))
 	}
 	tests := map[string]struct {
-		rotation *rotation
+		rotation *Rotation
 		want     string
 	}{
 		"not looked at": {nil, ""},
-		"none":          {&rotation{requested: true}, ""},
-		"everybody seen": {&rotation{phase: pki.RotationPreparing, until: statusTime, progress: progress{moved: 2, total: 2}},
+		"none":          {&Rotation{State: State{Requested: true}}, ""},
+		"everybody seen": {&Rotation{State: State{Phase: pki.RotationPreparing, Began: statusTime}, Progress: Progress{completed: 2, total: 2}},
 			"Preparing: 2/2 nodes have been seen to trust the new authority 0123456789ab; pods of which nothing is seen, such as standby masters, have until 2026-03-01T12:00:00Z to load it"},
-		"one node": {&rotation{phase: pki.RotationActivating, progress: progress{moved: 1, total: 2, behind: []string{"press/b"}}},
+		"one node": {&Rotation{State: State{Phase: pki.RotationActivating}, Progress: Progress{completed: 1, total: 2, behind: []string{"press/b"}}},
 			"Activating: 1/2 nodes have been seen to present a certificate of the new authority 0123456789ab; waiting for press/b; to go on without, set annotation cluster.refinery.dev/force-ca-rotation: Activating, which cuts off whoever is not ready"},
-		"many": {&rotation{phase: pki.RotationPreparing, progress: many},
+		"many": {&Rotation{State: State{Phase: pki.RotationPreparing}, Progress: many},
 			"Preparing: 3/18 nodes have been seen to trust the new authority 0123456789ab; waiting for press/00, press/01, press/02, press/03, press/04, press/05, press/06, press/07, press/08, press/09, 5 more nodes; " +
 				"cause 0; cause 1; cause 2; cause 3; cause 4; 2 more causes; to go on without, set annotation cluster.refinery.dev/force-ca-rotation: Preparing, which cuts off whoever is not ready"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if test.rotation != nil {
-				test.rotation.incoming = incoming
+				test.rotation.Incoming = incoming
 			}
 			got := ""
-			if c, ok := test.rotation.condition(); ok {
+			if c, ok := test.rotation.Condition(); ok {
 				got = c.Reason + ": " + c.Message
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -110,14 +77,14 @@ func TestForceIsForOneRotationOrOnePhase(t *testing.T) {
 		if test.force != "" {
 			m.Annotations = map[string]string{v1alpha1.ForceCARotationAnnotation: test.force}
 		}
-		if got := forcesRotation(m, pki.RotationPreparing, test.asked); got != test.want {
+		if got := forces(m, pki.RotationPreparing, test.asked); got != test.want {
 			t.Errorf("%s: got %t", name, got)
 		}
 	}
 }
 
 func TestRequestThatIsIgnoredSaysWhatToDoInstead(t *testing.T) {
-	brought := &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
+	provided := &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 	issued := &v1alpha1.CertificatesSpec{IssuerRef: &v1alpha1.IssuerReference{Name: "plant", Kind: "Issuer", Group: "cert-manager.io"}}
 	for name, test := range map[string]struct {
 		asked string
@@ -125,15 +92,15 @@ func TestRequestThatIsIgnoredSaysWhatToDoInstead(t *testing.T) {
 		want  string
 	}{
 		"the operator's own": {"monday", nil, ""},
-		"none":               {"", brought, ""},
-		"brought": {"monday", brought, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.authority: " +
+		"none":               {"", provided, ""},
+		"provided": {"monday", provided, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.authority: " +
 			"put another authority into Secret plant-ca, or name another Secret; take the annotation away"},
 		"an issuer's": {"monday", issued, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.issuerRef: " +
 			"have Issuer plant sign by another authority, and then Certificate alpha-tls issued anew; take the annotation away"},
 	} {
 		m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha", Annotations: map[string]string{v1alpha1.RotateCAAnnotation: test.asked}},
 			Spec: v1alpha1.ClusterMasterSpec{Certificates: test.spec}}
-		if diff := cmp.Diff(test.want, ignoredRequest(m)); diff != "" {
+		if diff := cmp.Diff(test.want, IgnoredRequest(m)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -196,7 +163,7 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 		return r
 	}
 	const in, out = v1alpha1.PlacementInCluster, v1alpha1.PlacementExternal
-	brought := func(r *v1alpha1.Refinery) *v1alpha1.Refinery {
+	provided := func(r *v1alpha1.Refinery) *v1alpha1.Refinery {
 		r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "own"}
 		return r
 	}
@@ -209,37 +176,37 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 		}
 		both := r.authority.BundlePEM()
 		anew, former := secret("press-tls", r.anew, both), secret("press-tls", r.former, signing)
-		byPhase := func(inPreparing, inActivating progress) progress {
+		byPhase := func(inPreparing, inActivating Progress) Progress {
 			if phase == pki.RotationPreparing {
 				return inPreparing
 			}
 			return inActivating
 		}
-		lost := progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not come back"}}
+		lost := Progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not come back"}}
 		const reissue = "the certificate of Refinery press to be issued anew"
 		tests := map[string]struct {
 			refinery      *v1alpha1.Refinery
 			issued, named *corev1.Secret
-			want          progress
+			want          Progress
 		}{
-			"nobody is there":   {refinery(in, 2, nil), former, nil, progress{}},
-			"all have":          {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.anewID}), anew, nil, progress{moved: 2, total: 2}},
-			"one has not":       {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.formerID}), anew, nil, progress{moved: 1, total: 2, behind: []string{"press/b"}}},
-			"one is not there":  {refinery(in, 2, nodes{"press/a": r.anewID}), anew, nil, progress{moved: 1, total: 1}},
-			"not issued yet":    {refinery(in, 1, nodes{"press/a": r.formerID}), former, nil, progress{total: 1, behind: []string{"press/a"}, causes: []string{reissue}}},
-			"External, not all": {refinery(out, 3, nodes{"press/a": r.anewID}), anew, nil, progress{moved: 1, total: 3, causes: []string{"2 nodes of Refinery press with placement External that are not connected: start them, or lower spec.replicas"}}},
-			"brought, in pods": {brought(refinery(in, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, nil),
-				byPhase(progress{unseen: true}, progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
-			"brought, nobody is there":            {brought(refinery(in, 2, nil)), nil, secret("own", r.former, nil), byPhase(progress{}, lost)},
-			"brought, nobody is there, put right": {brought(refinery(in, 2, nil)), nil, secret("own", r.anew, nil), progress{}},
-			"brought, nobody is there, gone":      {brought(refinery(in, 2, nil)), nil, nil, progress{}},
-			"brought, nobody is there, no good":   {brought(refinery(in, 2, nil)), nil, secret("own", pki.PEMPair{}, nil), progress{}},
-			"brought, none is wanted":             {brought(refinery(out, 0, nil)), nil, secret("own", r.former, nil), byPhase(progress{}, lost)},
-			"brought, put right":                  {brought(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), progress{moved: 1, total: 1}},
-			"brought, External": {brought(refinery(out, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, signing),
-				byPhase(progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and that onto its nodes"}},
-					progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
-			"brought, gone": {brought(refinery(out, 1, nodes{"press/a": r.formerID})), nil, nil, progress{total: 1, causes: []string{"Refinery press: gone"}}},
+			"nobody is there":   {refinery(in, 2, nil), former, nil, Progress{}},
+			"all have":          {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.anewID}), anew, nil, Progress{completed: 2, total: 2}},
+			"one has not":       {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.formerID}), anew, nil, Progress{completed: 1, total: 2, behind: []string{"press/b"}}},
+			"one is not there":  {refinery(in, 2, nodes{"press/a": r.anewID}), anew, nil, Progress{completed: 1, total: 1}},
+			"not issued yet":    {refinery(in, 1, nodes{"press/a": r.formerID}), former, nil, Progress{total: 1, behind: []string{"press/a"}, causes: []string{reissue}}},
+			"External, not all": {refinery(out, 3, nodes{"press/a": r.anewID}), anew, nil, Progress{completed: 1, total: 3, causes: []string{"2 nodes of Refinery press with placement External that are not connected: start them, or lower spec.replicas"}}},
+			"provided, in pods": {provided(refinery(in, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, nil),
+				byPhase(Progress{unobservable: true}, Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
+			"provided, nobody is there":            {provided(refinery(in, 2, nil)), nil, secret("own", r.former, nil), byPhase(Progress{}, lost)},
+			"provided, nobody is there, put right": {provided(refinery(in, 2, nil)), nil, secret("own", r.anew, nil), Progress{}},
+			"provided, nobody is there, gone":      {provided(refinery(in, 2, nil)), nil, nil, Progress{}},
+			"provided, nobody is there, no good":   {provided(refinery(in, 2, nil)), nil, secret("own", pki.PEMPair{}, nil), Progress{}},
+			"provided, none is wanted":             {provided(refinery(out, 0, nil)), nil, secret("own", r.former, nil), byPhase(Progress{}, lost)},
+			"provided, put right":                  {provided(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), Progress{completed: 1, total: 1}},
+			"provided, External": {provided(refinery(out, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, signing),
+				byPhase(Progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and that onto its nodes"}},
+					Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
+			"provided, gone": {provided(refinery(out, 1, nodes{"press/a": r.formerID})), nil, nil, Progress{total: 1, causes: []string{"Refinery press: gone"}}},
 		}
 		paused := refinery(in, 1, nodes{"press/a": r.formerID})
 		paused.Spec.Paused = true
@@ -249,50 +216,50 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s", phase, name), func(t *testing.T) { follow(t, r, phase, test.refinery, test.issued, test.named, test.want) })
 		}
 		t.Run(string(phase)+"/paused", func(t *testing.T) {
-			follow(t, r, phase, paused, former, nil, progress{total: 1, behind: []string{"press/a"},
+			follow(t, r, phase, paused, former, nil, Progress{total: 1, behind: []string{"press/a"},
 				causes: []string{"Refinery press, which is paused: its certificate is not issued anew"}})
 		})
-		t.Run(string(phase)+"/suspended", func(t *testing.T) { follow(t, r, phase, suspended, former, nil, progress{}) })
+		t.Run(string(phase)+"/suspended", func(t *testing.T) { follow(t, r, phase, suspended, former, nil, Progress{}) })
 		own := secret("own", r.former, nil)
-		t.Run(string(phase)+"/suspended, brought", func(t *testing.T) {
-			follow(t, r, phase, brought(suspended.DeepCopy()), nil, own, byPhase(progress{}, lost))
+		t.Run(string(phase)+"/suspended, provided", func(t *testing.T) {
+			follow(t, r, phase, provided(suspended.DeepCopy()), nil, own, byPhase(Progress{}, lost))
 		})
 	}
 }
 
-func follow(t *testing.T, r rotating, phase pki.RotationPhase, refinery *v1alpha1.Refinery, issued, named *corev1.Secret, want progress) {
+func follow(t *testing.T, r rotating, phase pki.RotationPhase, refinery *v1alpha1.Refinery, issued, named *corev1.Secret, want Progress) {
 	t.Helper()
-	f := &followers{master: &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}, phase: phase,
-		authority: r.authority, now: statusTime, secrets: map[string]*corev1.Secret{"press-tls": issued},
-		named: func(context.Context, string, string) (*corev1.Secret, error) {
+	f := &count{master: &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}, phase: phase,
+		authority: r.authority, now: statusTime, issued: map[string]*corev1.Secret{"press-tls": issued},
+		provided: func(context.Context, string, string) (*corev1.Secret, error) {
 			if named == nil {
 				return nil, &pki.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: "gone"}
 			}
 			return named, nil
 		}}
-	if err := f.ask(t.Context(), refinery); err != nil {
+	if err := f.of(t.Context(), refinery); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, f.progress, cmp.AllowUnexported(progress{}), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, f.Progress, cmp.AllowUnexported(Progress{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestPodsThatShowNothingAreGivenTheTimeOfAKubelet(t *testing.T) {
-	short := &v1alpha1.ClusterMaster{Spec: v1alpha1.ClusterMasterSpec{Certificates: &v1alpha1.CertificatesSpec{Duration: "2m"}}}
+	const short = 2 * time.Minute
 	for name, test := range map[string]struct {
-		master *v1alpha1.ClusterMaster
-		unseen bool
-		want   time.Duration
+		duration     time.Duration
+		unobservable bool
+		want         time.Duration
 	}{
-		"standby masters":                     {&v1alpha1.ClusterMaster{}, false, 2 * time.Minute},
+		"standby masters":                     {v1alpha1.DefaultCertificateDuration, false, 2 * time.Minute},
 		"standby masters, short certificates": {short, false, 30 * time.Second},
-		"pods that serve":                     {&v1alpha1.ClusterMaster{}, true, 2 * time.Minute},
+		"pods that serve":                     {v1alpha1.DefaultCertificateDuration, true, 2 * time.Minute},
 		"pods that serve, short certificates": {short, true, 2 * time.Minute},
 	} {
-		r := &rotation{progress: progress{unseen: test.unseen}}
-		if r.settle(test.master, statusTime); !r.until.Equal(statusTime.Add(test.want)) {
-			t.Errorf("%s: settled after %v, want %v", name, r.until.Sub(statusTime), test.want)
+		s := State{Began: statusTime, LeafDuration: test.duration}
+		if got := s.settledAt(Progress{unobservable: test.unobservable}); !got.Equal(statusTime.Add(test.want)) {
+			t.Errorf("%s: settled after %v, want %v", name, got.Sub(statusTime), test.want)
 		}
 	}
 }
@@ -316,9 +283,9 @@ func TestActiveMasterIsWaitedFor(t *testing.T) {
 		for name, test := range tests {
 			m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha"}, Spec: v1alpha1.ClusterMasterSpec{Replicas: &test.replicas}}
 			m.Status.Active = test.active
-			f := &followers{master: m, phase: phase, authority: r.authority, secrets: map[string]*corev1.Secret{"alpha-tls": {
+			f := &count{master: m, phase: phase, authority: r.authority, issued: map[string]*corev1.Secret{"alpha-tls": {
 				Data: map[string][]byte{"tls.crt": r.anew.Certificate, "tls.key": r.anew.Key, "ca.crt": r.authority.BundlePEM()}}}}
-			f.askMaster()
+			f.ofMaster()
 			if diff := cmp.Diff(test.want, f.causes); diff != "" {
 				t.Errorf("%s, %s (-want +got):\n%s", phase, name, diff)
 			}

@@ -1,0 +1,237 @@
+package rotation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// RefineriesByMaster is the index of Refineries by spec.masterRef.name.
+const RefineriesByMaster = "spec.masterRef.name"
+
+// count is the progress of a phase while it is being counted.
+type count struct {
+	Progress
+	master    *v1alpha1.ClusterMaster
+	phase     pki.RotationPhase
+	authority *pki.Authority
+	now       time.Time
+	// issued are the Secrets that the operator keeps, by name.
+	issued map[string]*corev1.Secret
+	// provided reads a Secret that a person provides.
+	provided func(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+}
+
+// count asks the active master and every Refinery of a ClusterMaster. With transport Plaintext nobody uses an authority.
+func (r *Rotator) count(ctx context.Context, reader client.Reader, m *v1alpha1.ClusterMaster, phase pki.RotationPhase,
+	authority *pki.Authority, now time.Time,
+) (Progress, error) {
+	if m.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+		return Progress{}, nil
+	}
+	c := &count{master: m, phase: phase, authority: authority, now: now, issued: map[string]*corev1.Secret{}, provided: r.Provided}
+	secrets := &corev1.SecretList{}
+	if err := reader.List(ctx, secrets, client.InNamespace(m.Namespace), client.MatchingLabels{resource.LabelManagedBy: resource.ManagedBy}); err != nil {
+		return Progress{}, fmt.Errorf("list Secrets: %w", err)
+	}
+	for i := range secrets.Items {
+		c.issued[secrets.Items[i].Name] = &secrets.Items[i]
+	}
+	refineries := &v1alpha1.RefineryList{}
+	if err := reader.List(ctx, refineries, client.InNamespace(m.Namespace), client.MatchingFields{RefineriesByMaster: m.Name}); err != nil {
+		return Progress{}, fmt.Errorf("list Refineries: %w", err)
+	}
+	c.ofMaster()
+	for i := range refineries.Items {
+		if err := c.of(ctx, &refineries.Items[i]); err != nil {
+			return Progress{}, err
+		}
+	}
+	return c.Progress, nil
+}
+
+// ofMaster counts the active master, unless there is none: a pod that starts mounts what there is.
+func (c *count) ofMaster() {
+	active := c.master.Status.Active
+	if active == nil || resource.MasterReplicas(c.master) == 0 {
+		return
+	}
+	if c.phase == pki.RotationPreparing {
+		for _, a := range c.authority.Certificates {
+			if !slices.Contains(active.Authorities, v1alpha1.Fingerprint(a)) {
+				c.causes = append(c.causes, fmt.Sprintf("the active master %s, which has yet to load it", active.Pod))
+				return
+			}
+		}
+		return
+	}
+	served := c.current(c.master.CertificateSecretName())
+	if served == "" || active.Certificate != served {
+		c.causes = append(c.causes, fmt.Sprintf("the active master %s, which has yet to serve a certificate of it", active.Pod))
+	}
+}
+
+// HasLoaded reports whether the active master, if there is one, lets in what an authority signs.
+func HasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
+	active := m.Status.Active
+	return active == nil || resource.MasterReplicas(m) == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))
+}
+
+// of counts the nodes of a Refinery that would be cut off: those that are authenticated, and, with placement
+// External, all that are wanted. The pods of the others start with what their Secret holds then, and if that is
+// provided it has to be of use then.
+func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
+	if !r.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	external := r.Spec.Placement == v1alpha1.PlacementExternal
+	live := 0
+	if a := r.Status.Authenticated; a != nil {
+		live = int(a.Nodes)
+	}
+	total := live
+	if external {
+		total = max(live, int(resource.RefineryReplicas(r)))
+	}
+	if r.Spec.Access == v1alpha1.AccessSuspended {
+		total = 0
+	}
+	presents, provided := c.master.Spec.Security.Transport != v1alpha1.TransportServerTLS, r.Spec.CertificateSecretRef != nil
+	switch {
+	case total == 0 && provided && presents:
+		return c.ofAbsent(ctx, r)
+	case total == 0:
+		return nil
+	case !presents:
+		c.ofUnobservable(r, external, total)
+		return nil
+	case provided:
+		return c.ofProvided(ctx, r, external, live, total)
+	}
+	wanted := c.current(r.CertificateSecretName())
+	if wanted == "" && r.Spec.Paused {
+		c.causes = append(c.causes, fmt.Sprintf("Refinery %s, which is paused: its certificate is not issued anew", r.Name))
+	} else if wanted == "" {
+		c.causes = append(c.causes, fmt.Sprintf("the certificate of Refinery %s to be issued anew", r.Name))
+	}
+	c.tally(r, wanted, live, total)
+	return nil
+}
+
+// ofUnobservable is for nodes that present no certificate. Those that are pods are brought their Secret by a kubelet.
+func (c *count) ofUnobservable(r *v1alpha1.Refinery, external bool, total int) {
+	c.unobservable = c.unobservable || !external
+	if external && c.phase == pki.RotationPreparing {
+		c.total += total
+		c.causes = append(c.causes, fmt.Sprintf("the nodes of Refinery %s: with transport ServerTLS nothing shows what they trust: give them ca.crt of Secret %s, then let the rotation go on",
+			r.Name, c.master.CertificateSecretName()))
+	}
+}
+
+// ofProvided is for a certificate that a user provides. In pods it goes with the trust bundle of the master.
+func (c *count) ofProvided(ctx context.Context, r *v1alpha1.Refinery, external bool, live, total int) error {
+	if c.phase == pki.RotationPreparing && !external {
+		c.unobservable = true
+		return nil
+	}
+	secret, err := c.provided(ctx, r.Namespace, r.CertificateSecretName())
+	if p := pki.AsProblem(err); p != nil {
+		c.total += total
+		c.causes = append(c.causes, fmt.Sprintf("Refinery %s: %s", r.Name, p.Message))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.phase == pki.RotationPreparing {
+		c.total += total
+		if c.authority.IsIn(secret.Data[v1alpha1.AuthorityKey]) {
+			c.completed += total
+			return nil
+		}
+		c.causes = append(c.causes, fmt.Sprintf("Refinery %s: put all certificates of ca.crt of Secret %s into ca.crt of Secret %s, and that onto its nodes",
+			r.Name, c.master.CertificateSecretName(), secret.Name))
+		return nil
+	}
+	wanted := ""
+	if cert, err := certificates.Parse(secret); err == nil && c.authority.Staying().VerifyClient(cert.Chain, r.Identity(), c.now) == nil {
+		wanted = v1alpha1.Fingerprint(cert.Leaf())
+	} else {
+		c.causes = append(c.causes, signAnew(r, secret))
+	}
+	c.tally(r, wanted, live, total)
+	return nil
+}
+
+// ofAbsent is for a certificate that a user provides, and that nobody presents now. Unlike one of the operator's it is
+// not issued anew for those who come back: as long as it is good otherwise, what signed it is needed.
+func (c *count) ofAbsent(ctx context.Context, r *v1alpha1.Refinery) error {
+	if c.phase != pki.RotationActivating {
+		return nil
+	}
+	secret, err := c.provided(ctx, r.Namespace, r.CertificateSecretName())
+	if pki.AsProblem(err) != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cert, err := certificates.Parse(secret)
+	if err == nil && c.authority.VerifyClient(cert.Chain, r.Identity(), c.now) == nil &&
+		c.authority.Staying().VerifyClient(cert.Chain, r.Identity(), c.now) != nil {
+		c.causes = append(c.causes, signAnew(r, secret)+": its nodes, of which none is connected, could not come back")
+	}
+	return nil
+}
+
+func signAnew(r *v1alpha1.Refinery, secret *corev1.Secret) string {
+	return fmt.Sprintf("Refinery %s: put a certificate into Secret %s that the new authority signed", r.Name, secret.Name)
+}
+
+// current is the fingerprint of a certificate of the operator's by which a node shows that it has completed the
+// phase, or "" while that is not issued.
+func (c *count) current(name string) string {
+	secret := c.issued[name]
+	if secret == nil {
+		return ""
+	}
+	cert, err := certificates.Parse(secret)
+	if err != nil || !c.authority.IsIn(cert.Bundle) || !c.authority.Signed(cert.Leaf()) {
+		return ""
+	}
+	return v1alpha1.Fingerprint(cert.Leaf())
+}
+
+// tally counts the nodes that present the wanted certificate, and names those that do not.
+func (c *count) tally(r *v1alpha1.Refinery, wanted string, live, total int) {
+	c.total += total
+	completed := 0
+	if a := r.Status.Authenticated; a != nil && wanted != "" {
+		for _, presented := range a.Certificates {
+			if presented.Fingerprint == wanted {
+				completed = min(int(presented.Nodes), live)
+			}
+		}
+	}
+	c.completed += completed
+	named := 0
+	for i := range r.Status.Nodes {
+		if n := &r.Status.Nodes[i]; n.State == v1alpha1.NodeAuthenticated && n.Certificate != wanted && named < live-completed {
+			c.behind = append(c.behind, n.ID)
+			named++
+		}
+	}
+	c.unlisted += live - completed - named
+	if absent := total - live; absent > 0 {
+		c.causes = append(c.causes, fmt.Sprintf("%d nodes of Refinery %s with placement External that are not connected: start them, or lower spec.replicas", absent, r.Name))
+	}
+}

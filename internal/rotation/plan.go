@@ -1,0 +1,196 @@
+package rotation
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// Change is a change of a ClusterMaster and of the Secrets that it uses.
+type Change struct {
+	Before, After *v1alpha1.ClusterMaster
+	// Written are the Secrets that are written, by name.
+	Written map[string]*corev1.Secret
+	// Without are the first digits of fingerprints of authorities that are taken out of the trust bundle.
+	Without []string
+	// Read reads a Secret as it is.
+	Read func(name string) (*corev1.Secret, error)
+	Now  time.Time
+}
+
+// Plan is what becomes of the trust bundle of the master.
+type Plan struct {
+	// Anchors as they would be; nil if none of today's is lost.
+	Anchors []*x509.Certificate
+	// Unknown says why nobody can tell.
+	Unknown string
+	// Note is what the operator does about it, if anything.
+	Note string
+}
+
+// Notes, and a reason why nobody can tell.
+const (
+	stepwise = "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating)."
+	keyless  = "The authority comes without its key, so that the operator issues nothing: Secret %s stays as it is until it is replaced, which -f takes, too."
+	notOwned = "Secret %s is not the operator's: it stays as it is, and the operator issues nothing (NameConflict) until that is deleted, which ends the trust in what it holds."
+	unmarked = "spec.certificates.authority is taken away, and Secret %s does not tell that a provided authority signed what it holds: the operator would trust its own alone, at once, and whether these are the same cannot be told from here"
+)
+
+// Plan tells what the operator makes of the change. Whoever signs, as long as the operator keeps the bundle, what is
+// trusted stays so until nobody needs it. Only a bundle that a person or an issuer keeps can lose something at once.
+func (c *Change) Plan() (Plan, error) {
+	if c.After.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+		return Plan{}, nil // nobody presents anything
+	}
+	if was, is := c.Before.Issuer(), c.After.Issuer(); !equality.Semantic.DeepEqual(was, is) {
+		return Plan{Unknown: "spec.certificates.issuerRef changes, and with it at once who signs and who is trusted: whether both sides have one authority cannot be told from here"}, nil
+	}
+	if !c.replaces() && len(c.Without) == 0 {
+		return Plan{Unknown: c.forced(false)}, nil
+	}
+	served, err := c.Read(c.After.CertificateSecretName())
+	if err != nil {
+		return Plan{}, err
+	}
+	current, err := parseBundle(served)
+	if err != nil {
+		return Plan{}, err
+	}
+	next, plan := current, Plan{}
+	if c.replaces() {
+		if next, plan, err = c.replace(served, current); err != nil {
+			return Plan{}, err
+		}
+	}
+	if next, err = c.takeOut(next); err != nil {
+		return Plan{}, err
+	}
+	if plan.Unknown == "" {
+		plan.Unknown = c.forced(plan.Note == stepwise)
+	}
+	if slices.ContainsFunc(current, func(a *x509.Certificate) bool {
+		return !c.Now.After(a.NotAfter) && !slices.ContainsFunc(next, a.Equal)
+	}) {
+		plan.Anchors = append([]*x509.Certificate{}, next...) // not nil, even of none
+	}
+	return plan, nil
+}
+
+// replaces reports whether another Secret, or none, is to hold the authority, or one that holds it or the bundle is written.
+func (c *Change) replaces() bool {
+	was, wasProvided := c.Before.NamedAuthority()
+	is, isProvided := c.After.NamedAuthority()
+	return was != is || wasProvided != isProvided || c.Written[is] != nil || c.Written[c.After.CertificateSecretName()] != nil
+}
+
+// replace is the bundle after the change.
+func (c *Change) replace(served *corev1.Secret, current []*x509.Certificate) (next []*x509.Certificate, plan Plan, err error) {
+	authority, err := c.authority()
+	written := c.Written[served.Name]
+	switch {
+	case err != nil:
+		return nil, plan, err
+	case authority != nil && authority.Key == nil && written != nil:
+		if _, err := tls.X509KeyPair(written.Data[corev1.TLSCertKey], written.Data[corev1.TLSPrivateKeyKey]); err != nil {
+			return nil, plan, fmt.Errorf("the master would load nothing of Secret %s, and go on with what it has: %w", written.Name, err)
+		}
+		next, err = parseBundle(written)
+		return next, plan, err
+	case authority != nil && authority.Key == nil:
+		plan.Note = fmt.Sprintf(keyless, served.Name)
+	case written != nil:
+		return nil, plan, fmt.Errorf("Secret %s would not be taken, since only an authority that comes without its key leaves it to you: what a file puts into it is taken out again", served.Name) //nolint:staticcheck // a kind's name
+	case !metav1.IsControlledBy(served, c.Before):
+		plan.Note = fmt.Sprintf(notOwned, served.Name)
+	case authority == nil && !resource.HasProvidedAuthority(served):
+		plan.Unknown = fmt.Sprintf(unmarked, served.Name)
+	default:
+		next = retained(authority, current, c.Before, c.Now)
+		if authority == nil || slices.ContainsFunc(authority.Certificates, func(a *x509.Certificate) bool { return !slices.ContainsFunc(current, a.Equal) }) {
+			plan.Note = stepwise
+		}
+		if authority != nil {
+			next = slices.Concat(authority.Certificates, next)
+		}
+		return next, plan, nil
+	}
+	return current, plan, nil
+}
+
+// authority is the one that would be provided, or nil for one of the operator's own.
+func (c *Change) authority() (*pki.Authority, error) {
+	name, provided := c.After.NamedAuthority()
+	if !provided {
+		return nil, nil
+	}
+	secret := c.Written[name]
+	if secret == nil {
+		var err error
+		if secret, err = c.Read(name); err != nil {
+			return nil, err
+		}
+	}
+	authority, err := pki.ParseAuthority(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey], c.Now)
+	if err != nil {
+		return nil, fmt.Errorf("the operator would refuse Secret %s: %w", name, err)
+	}
+	return authority, nil
+}
+
+// takeOut is a bundle without the authorities that are to be taken out of it.
+func (c *Change) takeOut(bundle []*x509.Certificate) ([]*x509.Certificate, error) {
+	for _, prefix := range c.Without {
+		rest := slices.DeleteFunc(slices.Clone(bundle), func(a *x509.Certificate) bool { return strings.HasPrefix(v1alpha1.Fingerprint(a), prefix) })
+		if len(rest) == len(bundle) {
+			return nil, fmt.Errorf("no authority in the trust bundle has a fingerprint that begins with %s; there are %s", prefix, describe(bundle))
+		}
+		bundle = rest
+	}
+	return bundle, nil
+}
+
+// forced says that a rotation waits for nobody, or "": it begins with the change, or it is going on and the change forces it.
+func (c *Change) forced(begins bool) string {
+	const force, rotate = v1alpha1.ForceCARotationAnnotation, v1alpha1.RotateCAAnnotation
+	request := ""
+	if _, provided := c.After.NamedAuthority(); !provided && c.After.Issuer() == nil {
+		request = c.After.Annotations[rotate]
+	}
+	begins = begins || (request != "" && request != c.Before.Annotations[rotate])
+	goesOn := IsRotating(c.Before) && c.After.Annotations[force] != c.Before.Annotations[force]
+	if !begins && !goesOn {
+		return ""
+	}
+	if !forces(c.After, pki.RotationPreparing, request) && !forces(c.After, pki.RotationActivating, request) {
+		return ""
+	}
+	return fmt.Sprintf("annotation %s: %s has the authority replaced without waiting for any node: it is cut off unless it has the new files in time",
+		force, c.After.Annotations[force])
+}
+
+func parseBundle(secret *corev1.Secret) ([]*x509.Certificate, error) {
+	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, secret.Data[v1alpha1.AuthorityKey])
+	if err != nil {
+		return nil, fmt.Errorf("Secret %s: %w", secret.Name, err) //nolint:staticcheck // a kind's name
+	}
+	return bundle, nil
+}
+
+func describe(anchors []*x509.Certificate) string {
+	words := make([]string, len(anchors))
+	for i, c := range anchors {
+		words[i] = fmt.Sprintf("%s (%q)", v1alpha1.Fingerprint(c), c.Subject.String())
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,93 @@
+package rotation
+
+import (
+	"context"
+	"crypto/x509"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// ServedStore keeps the state of a rotation in which either authority is provided in the Secret of the certificate that the
+// master serves: who signed that, which authorities are in its bundle, and, in an annotation, since when. The master serves
+// the certificate of the one before until everybody has been seen to trust the new one, and what is provided no more is
+// trusted until nobody needs it. Other than there, nothing can be issued from the one before: nodes get their certificates
+// from the new one as soon as the master lets these in.
+//
+// A step changes the fields; it is done when they are written, with the certificate.
+type ServedStore struct {
+	// Authority is the new one, and what it retains of those before.
+	Authority *pki.Authority
+	// Served is in use. Good reports whether it may stay so.
+	Served certificates.Certificate
+	Good   bool
+}
+
+// InServedStore reports whether the state of a rotation is in a ServedStore: where a provided authority signs, or did so
+// until another took its place, which may be under way. served is the Secret, or nil.
+func InServedStore(m *v1alpha1.ClusterMaster, served *corev1.Secret) bool {
+	if m.Issuer() != nil {
+		return false // which rotates its authority, or not
+	}
+	_, provided := m.NamedAuthority()
+	return provided || (served != nil && resource.HasProvidedAuthority(served))
+}
+
+// Retain has an authority go on trusting those that were trusted before it, for as long as they stand in the bundle of
+// served, the Secret of what the master serves, or nil. Where both are of the operator's making, their own Secret tells.
+func Retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, now time.Time) {
+	if served == nil || authority.Key == nil || !InServedStore(m, served) { // without a key nothing is issued: the bundle is provided, too
+		return
+	}
+	authority.Since = resource.PhaseBegan(served)
+	cert, _ := certificates.Parse(served)
+	authority.Rotating = authority.Rotating || !authority.Since.IsZero() || cert.Leaf() == nil || !authority.Signed(cert.Leaf())
+	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, cert.Bundle)
+	if err != nil {
+		return // it is about to be written anew
+	}
+	authority.Retain(retained(authority, bundle, m, now)...)
+}
+
+// retained is what stays trusted of a bundle when authority takes over, nil for one to be made: what is valid still, and of that only what
+// the operator has put there itself, which status lists.
+func retained(authority *pki.Authority, bundle []*x509.Certificate, m *v1alpha1.ClusterMaster, now time.Time) []*x509.Certificate {
+	return slices.DeleteFunc(slices.Clone(bundle), func(c *x509.Certificate) bool {
+		return now.After(c.NotAfter) || !slices.Contains(m.Status.Authorities, v1alpha1.Fingerprint(c)) ||
+			(authority != nil && slices.ContainsFunc(authority.Certificates, c.Equal))
+	})
+}
+
+func (s *ServedStore) load(_ context.Context, _ client.Reader, m *v1alpha1.ClusterMaster, now time.Time) (*State, *pki.Authority, error) {
+	state := &State{Began: s.Authority.Since, LeafDuration: m.CertificatePeriods().Duration, Incoming: v1alpha1.Fingerprint(s.Authority.Certificates[0])}
+	switch {
+	case s.Good && !s.Authority.Signed(s.Served.Leaf()):
+		state.Phase = pki.RotationPreparing
+	case s.Authority.Outgoing > 0: // also when what the one before signed has expired
+		state.Phase = pki.RotationActivating
+	default:
+		return &State{}, nil, nil
+	}
+	if state.Began.IsZero() || !s.Authority.IsIn(s.Served.Bundle) {
+		state.Began = now
+	}
+	state.Forced = forces(m, state.Phase, "")
+	return state, s.Authority, nil
+}
+
+func (s *ServedStore) take(_ context.Context, step Step, now time.Time) error {
+	switch step {
+	case Activate: // what the one before signed is replaced
+		s.Good, s.Authority.Since = false, now
+	case Retire:
+		s.Authority = s.Authority.Staying()
+	}
+	return nil
+}
