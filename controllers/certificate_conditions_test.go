@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -60,28 +61,28 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := refineryScopeOf(func(s *refineryScope) {
-				s.certificate.leaf = lasting(test.life, test.left)
+			s := refineryPassOf(func(s *refineryPass) {
+				s.certificate.Leaf = lasting(test.life, test.left)
 				if test.life == 100*day {
 					s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{RenewBefore: "240h"}
 				}
 				switch test.message {
 				case brought:
 					s.refinery.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "press-own"}
-					s.certificate.secret = "press-own"
+					s.certificate.Secret = "press-own"
 				case hindered:
-					s.foundWrong(s.certificate.leaf, v1alpha1.ReasonAuthorityWithoutKey, "bring one")
+					s.certificate.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonAuthorityWithoutKey, Message: "bring one"})
 				}
 			})
 			want := ""
 			if test.days != "" {
 				want = "True/Expiring: " + fmt.Sprintf(test.message, test.days, statusTime.Add(test.left).Format(time.RFC3339))
 			}
-			status := refineryStatus(s, outcome{})
+			status, agenda := refineryStatus(&s.refineryScope, s.refineryFindings, outcome{})
 			if diff := cmp.Diff(want, told(status.Conditions, v1alpha1.ConditionCertificateExpiring)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if got := s.agenda.after(statusTime); got != test.again {
+			if got := agenda.after(statusTime); got != test.again {
 				t.Errorf("looked at again after %s, want %s", got, test.again)
 			}
 		})
@@ -89,40 +90,40 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 }
 
 func TestWhatAClusterMasterWarnsOf(t *testing.T) {
-	authority := func(s *masterScope, left time.Duration, key bool) {
-		s.authority = &pki.Authority{Certificates: []*x509.Certificate{lasting(3650*day, left)}}
+	authority := func(s *masterPass, left time.Duration, key bool) {
+		s.authority = goodAuthority(&pki.Authority{Certificates: []*x509.Certificate{lasting(3650*day, left)}})
 		if key {
-			s.authority.Key = testAuthority(t).Key
+			s.authority.authority.Key = testAuthority(t).Key
 		}
 	}
 	tests := map[string]struct {
-		change func(*masterScope)
+		change func(*masterPass)
 		want   string
 	}{
-		"all is well": {func(s *masterScope) {
+		"all is well": {func(s *masterPass) {
 			authority(s, 1000*day, true)
-			s.certificate.leaf = lasting(90*day, 80*day)
+			s.certificate.Leaf = lasting(90*day, 80*day)
 		}, ""},
-		"its own authority": {func(s *masterScope) {
+		"its own authority": {func(s *masterPass) {
 			authority(s, 10*day, true)
-			s.certificate.leaf = lasting(20*day, 10*day)
+			s.certificate.Leaf = lasting(20*day, 10*day)
 		}, "True/Expiring: the certificate authority in Secret alpha-ca expires in 10 days, at 2026-03-11T12:00:00Z; everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"},
-		"both, brought": {func(s *masterScope) {
+		"both, brought": {func(s *masterPass) {
 			s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 			authority(s, 10*day, false)
-			s.certificate.leaf = lasting(90*day, 5*day)
+			s.certificate.Leaf = lasting(90*day, 5*day)
 		}, "True/Expiring: the certificate authority in Secret plant-ca expires in 10 days, at 2026-03-11T12:00:00Z; put a new one in front of it in tls.crt before that, " +
 			"and leave it there until every node presents a certificate of the new one; " +
 			"the certificate that the master serves, in Secret alpha-tls, expires in 5 days, at 2026-03-06T12:00:00Z; put a new one into it before that"},
-		"renewal is late": {func(s *masterScope) {
+		"renewal is late": {func(s *masterPass) {
 			authority(s, 1000*day, true)
-			s.certificate.leaf = lasting(90*day, 5*day)
+			s.certificate.Leaf = lasting(90*day, 5*day)
 			s.foundWrong(v1alpha1.ReasonNameConflict, "taken")
 		}, "True/Expiring: the certificate that the master serves, in Secret alpha-tls, expires in 5 days, at 2026-03-06T12:00:00Z; it was not renewed: NameConflict: taken"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status := masterStatus(masterScopeOf(test.change), outcome{})
+			status := masterPassOf(test.change).status(outcome{})
 			if diff := cmp.Diff(test.want, told(status.Conditions, v1alpha1.ConditionCertificateExpiring)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -131,13 +132,13 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 }
 
 func TestAWarningGoesWhenItIsOver(t *testing.T) {
-	s := refineryScopeOf(func(s *refineryScope) { s.certificate.leaf = lasting(90*day, day) })
-	s.refinery.Status = refineryStatus(s, outcome{})
+	s := refineryPassOf(func(s *refineryPass) { s.certificate.Leaf = lasting(90*day, day) })
+	s.refinery.Status = s.status(outcome{})
 	if told(s.refinery.Status.Conditions, v1alpha1.ConditionCertificateExpiring) == "" {
 		t.Fatal("no warning: the test shows nothing")
 	}
-	s.certificate.leaf = lasting(90*day, 90*day)
-	status := refineryStatus(s, outcome{})
+	s.certificate.Leaf = lasting(90*day, 90*day)
+	status := s.status(outcome{})
 	if got := told(status.Conditions, v1alpha1.ConditionCertificateExpiring); got != "" {
 		t.Error(got)
 	}
@@ -163,14 +164,14 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 	const kubelet = "; they come over when the kubelet has brought them the Secret, mostly within two minutes"
 	tests := map[string]struct {
 		status []func(*v1alpha1.RefineryStatus)
-		change func(*refineryScope)
+		change func(*refineryPass)
 		want   string
 	}{
 		"nobody yet": {nil, nil, "True/InSync: every authenticated node presents the current certificate"},
 		"everybody":  {[]func(*v1alpha1.RefineryStatus){nodes(3, current)}, nil, "True/InSync: every authenticated node presents the current certificate"},
 		"one other": {[]func(*v1alpha1.RefineryStatus){nodes(2, current), nodes(1, "old")}, nil,
 			"False/OutdatedCertificate: 1 of 3 authenticated nodes present another certificate than the current one (" + short + ", Secret press-tls): press/old000" + kubelet},
-		"outside": {[]func(*v1alpha1.RefineryStatus){nodes(1, "old")}, func(s *refineryScope) { s.refinery.Spec.Placement = v1alpha1.PlacementExternal },
+		"outside": {[]func(*v1alpha1.RefineryStatus){nodes(1, "old")}, func(s *refineryPass) { s.refinery.Spec.Placement = v1alpha1.PlacementExternal },
 			"False/OutdatedCertificate: 1 of 1 authenticated nodes present another certificate than the current one (" + short + ", Secret press-tls): press/old000; give them the new files of the Secret"},
 		"ten are named": {[]func(*v1alpha1.RefineryStatus){nodes(12, "old"), nodes(1, "older")}, nil,
 			"False/OutdatedCertificate: 13 of 13 authenticated nodes present another certificate than the current one (" + short +
@@ -180,7 +181,7 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 				", Secret press-tls): none of them among those that status.nodes lists" + kubelet},
 		"what is about to be current is not older": {[]func(*v1alpha1.RefineryStatus){nodes(1, current), nodes(1, "next"), func(status *v1alpha1.RefineryStatus) {
 			status.Certificates = []v1alpha1.ListedCertificate{{Fingerprint: "next", NotAfter: metav1.NewTime(statusTime.Add(day)), Use: v1alpha1.CertificateNext}}
-		}}, func(s *refineryScope) {
+		}}, func(s *refineryPass) {
 			s.certificate = nil
 			s.refinery.Status.Certificates = append(s.refinery.Status.Certificates, v1alpha1.ListedCertificate{Fingerprint: current, Use: v1alpha1.CertificateCurrent})
 		},
@@ -188,18 +189,18 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 		"a refused one counts for nothing": {[]func(*v1alpha1.RefineryStatus){nodes(1, current), func(status *v1alpha1.RefineryStatus) {
 			status.Nodes = append(status.Nodes, v1alpha1.NodeStatus{ID: "press/x", State: v1alpha1.NodeDenied, Certificate: "old"})
 		}}, nil, "True/InSync: every authenticated node presents the current certificate"},
-		"no certificate of the nodes' own": {[]func(*v1alpha1.RefineryStatus){nodes(1, "any")}, func(s *refineryScope) {
+		"no certificate of the nodes' own": {[]func(*v1alpha1.RefineryStatus){nodes(1, "any")}, func(s *refineryPass) {
 			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 		}, ""},
-		"with a shared certificate over mutual TLS": {[]func(*v1alpha1.RefineryStatus){nodes(2, current), nodes(1, "old")}, func(s *refineryScope) {
+		"with a shared certificate over mutual TLS": {[]func(*v1alpha1.RefineryStatus){nodes(2, current), nodes(1, "old")}, func(s *refineryPass) {
 			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 		}, "False/OutdatedCertificate: 1 of 3 authenticated nodes present another certificate than the current one (" + short + ", Secret press-tls): press/old000" + kubelet},
-		"none that is current": {nil, func(s *refineryScope) { s.certificate.leaf = nil }, ""},
+		"none that is current": {nil, func(s *refineryPass) { s.certificate.Leaf = nil }, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := refineryScopeOf(func(s *refineryScope) {
-				s.certificate.leaf = leaf
+			s := refineryPassOf(func(s *refineryPass) {
+				s.certificate.Leaf = leaf
 				for _, f := range test.status {
 					f(&s.refinery.Status)
 				}
@@ -207,7 +208,7 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 					test.change(s)
 				}
 			})
-			status := refineryStatus(s, outcome{})
+			status := s.status(outcome{})
 			if diff := cmp.Diff(test.want, told(status.Conditions, v1alpha1.ConditionCertificateInSync)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
@@ -37,28 +39,27 @@ func NewClusterMasterReconciler(e *Environment) *ClusterMasterReconciler {
 	return &ClusterMasterReconciler{newReconciler(e)}
 }
 
-// masterScope is everything that one pass has read, and what its steps have found out.
+// masterScope is everything that one pass has read.
 type masterScope struct {
 	master *v1alpha1.ClusterMaster
 	// deployment is the ClusterMaster's own, or nil.
 	deployment *appsv1.Deployment
+	secrets    *certificates.Secrets
 	now        time.Time
+}
 
-	// lease is nil while no master has been active.
-	lease *lease
-	// written is the generation of the Deployment as it was last applied; the one above may be older.
-	written int64
-	// authority is nil while it is not there or no good.
-	authority *pki.Authority
-	// authorityEnd is when the authority ends, or has ended; zero while that is not known.
-	authorityEnd time.Time
-	// certificate is what the certificate steps found, or nil while they have not run.
-	certificate *certificateFound
-	// rotation is nil while it has not been looked at.
-	rotation *rotation.Rotation
-	// trusted is what was put into the trust bundle of the master, or nil.
+// masterFindings are what the steps of one pass have found. What is nil was not looked at.
+type masterFindings struct {
+	rotation    *rotation.Rotation
+	authority   *authorityFound
+	certificate *certificates.Finding
+	// trusted is what was put into the trust bundle of the master.
 	trusted *pki.Authority
-	agenda  agenda
+	// shared is what is wrong with the shared certificate that is provided.
+	shared *pki.Problem
+	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
+	written int64
+	lease   *lease
 }
 
 // Reconcile brings what a ClusterMaster owns to what its spec says:
@@ -83,29 +84,54 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
+	found, err := masterFindings{}, error(nil)
 	if s.master.Spec.Paused {
-		err = r.lookAtCertificate(ctx, s)
+		found.authority, found.certificate, err = r.inspectCertificate(ctx, s)
 	} else {
-		err = runSteps(ctx, s,
-			r.requireOwnName,
-			r.rotateAuthority,
-			r.reconcileAuthority,
-			r.reconcileCertificate,
-			r.addIgnoredRequest,
-			r.validate,
-			r.reconcileShared,
-			r.reconcileAccess,
-			r.reconcileService,
-			r.reconcileDeployment,
-			r.lookAtLease,
-		)
+		found, err = r.reconcile(ctx, s)
 	}
-	return r.close(ctx, s, err)
+	return r.close(ctx, s, found, err)
+}
+
+// reconcile runs the steps until one ends the pass.
+func (r *ClusterMasterReconciler) reconcile(ctx context.Context, s *masterScope) (found masterFindings, err error) {
+	if err = r.requireOwnName(ctx, s); err != nil {
+		return found, err
+	}
+	if found.rotation, err = r.rotateAuthority(ctx, s); err != nil {
+		return found, err
+	}
+	if found.authority, err = r.reconcileAuthority(ctx, s); err != nil {
+		return found, err
+	}
+	served, err := r.reconcileCertificate(ctx, s, found.authority.authority)
+	found.certificate, found.trusted = served.certificate, served.trusted
+	found.rotation, found.authority = cmp.Or(served.rotation, found.rotation), cmp.Or(served.authority, found.authority)
+	if err != nil {
+		return found, err
+	}
+	if found.certificate, err = r.addIgnoredRequest(ctx, s, served.certificate); err != nil {
+		return found, err
+	}
+	if err = r.validate(s); err != nil {
+		return found, err
+	}
+	if found.shared, err = r.reconcileShared(ctx, s); err != nil {
+		return found, err
+	}
+	if err = runSteps(ctx, s, r.reconcileAccess, r.reconcileService); err != nil {
+		return found, err
+	}
+	if found.written, err = r.reconcileDeployment(ctx, s); err != nil {
+		return found, err
+	}
+	found.lease, err = r.inspectLease(ctx, s)
+	return found, err
 }
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey) (*masterScope, error) {
-	s := &masterScope{master: &v1alpha1.ClusterMaster{}, now: r.now()}
+	s := &masterScope{master: &v1alpha1.ClusterMaster{}, secrets: r.secrets(), now: r.now()}
 	if ok, err := r.find(ctx, key, s.master); err != nil || !ok {
 		return nil, err
 	}
@@ -115,32 +141,37 @@ func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey
 }
 
 // close leaves what the pass found in status.
-func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, err error) (ctrl.Result, error) {
-	r.Metrics.observeMaster(s)
-	o := r.outcome(client.ObjectKeyFromObject(s.master), err)
-	status := masterStatus(s, o)
+func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, found masterFindings, err error) (ctrl.Result, error) {
+	key := client.ObjectKeyFromObject(s.master)
+	r.Metrics.observeMaster(key, found.rotation, found.authority, found.servedCertificate())
+	o := r.outcome(key, err)
+	status, agenda := masterStatus(s, found, o)
 	changes := slices.Concat(transitions(s.master.Status.Conditions, status.Conditions),
-		rotationTransitions(s.master.Status.Conditions, status.Conditions, s.rotation))
+		rotationTransitions(s.master.Status.Conditions, status.Conditions, found.rotation))
 	is, was := status.Certificate, s.master.Status.Certificate
 	renewed := is != nil && was != nil && was.Fingerprint != is.Fingerprint
 	if renewed {
 		changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
 	}
 	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
-	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, renewed, s.agenda, s.now})
+	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, renewed, agenda, s.now})
 }
 
-// found records certificates that are good.
-func (s *masterScope) found(reason, message string) {
-	s.certificate.condition = newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, reason, message)
-}
-
-// foundWrong records a certificate that is not. The first one found is told.
-func (s *masterScope) foundWrong(reason, message string) {
-	if s.certificate == nil {
-		s.certificate = &certificateFound{}
+// servedCertificate is the certificate that the master serves, with the first thing that is wrong with it or with what goes
+// with it; nil if it was not looked at.
+func (f *masterFindings) servedCertificate() *certificates.Finding {
+	if f.authority == nil {
+		return nil
 	}
-	if s.certificate.condition.Status != metav1.ConditionFalse {
-		s.certificate.condition = newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionFalse, reason, message)
+	served := certificates.Finding{}
+	if f.certificate != nil {
+		served = *f.certificate
 	}
+	switch {
+	case f.authority.problem != nil:
+		served.Condition = certificates.NotReady(f.authority.problem)
+	case served.Condition.Status != metav1.ConditionFalse && f.shared != nil:
+		served.Condition = certificates.NotReady(f.shared)
+	}
+	return &served
 }

@@ -44,7 +44,7 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted("-ca", issuedSuffix, "-shared")),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
-		WatchesRawSource(e.CertManager.source("ClusterMaster", r.ofIssuers)).
+		WatchesRawSource(e.CertManager.Source("ClusterMaster", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: newBackoff()}).
 		Complete(r)
 }

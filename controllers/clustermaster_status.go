@@ -3,41 +3,41 @@ package controllers
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
-// masterStatus is the status that a pass leaves: what was there, brought up to what the pass found.
-func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
+// masterStatus is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
+func masterStatus(s *masterScope, found masterFindings, o outcome) (v1alpha1.ClusterMasterStatus, agenda) {
 	m := s.master
 	status := *m.Status.DeepCopy()
 	conditions := conditionSet{&status.Conditions, m.Generation, s.now}
-	if s.certificate != nil && s.certificate.condition.Type != "" {
-		conditions.set(s.certificate.condition)
-		conditions.setExpiring(&s.agenda, masterExpiries(s)...)
+	agenda := masterAgenda(s, found)
+	if served := found.servedCertificate(); served != nil && served.Condition.Type != "" {
+		conditions.set(served.Condition)
+		expiring, warned, recheck := certificates.Expiring(s.now, masterExpiries(m, found.authority.authority, served)...)
+		conditions.setOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
+		agenda.atFuture(recheck, s.now)
 		status.Certificate = nil
-		if leaf := s.certificate.leaf; leaf != nil {
+		if leaf := served.Leaf; leaf != nil {
 			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: v1alpha1.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
 		}
 	}
-	if s.trusted != nil {
-		status.Authorities = nil
-		for _, c := range s.trusted.Certificates[:min(len(s.trusted.Certificates), v1alpha1.MaxActiveAuthorities)] {
-			status.Authorities = append(status.Authorities, v1alpha1.Fingerprint(c))
-		}
-		slices.Sort(status.Authorities)
+	if found.trusted != nil {
+		status.Authorities = fingerprintsOf(found.trusted)
 	}
-	if c, rotating := s.rotation.Condition(); rotating {
-		conditions.set(c)
-	} else if s.rotation != nil {
-		meta.RemoveStatusCondition(conditions.conditions, v1alpha1.ConditionCertificateAuthorityRotating)
+	if found.rotation != nil {
+		rotating, under := found.rotation.Condition()
+		conditions.setOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
 	}
 	conditions.set(masterAvailable(m, s.deployment))
 	conditions.set(transportSecure(m))
@@ -47,7 +47,7 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 	}
 	status.Selector = resource.FormatSelector(resource.MasterSelector(m))
 	if !o.silent() {
-		conditions.set(masterReady(s, conditions, o))
+		conditions.set(masterReady(s, found, conditions, o))
 	}
 	conditions.setStalled(o)
 	if o.consequence == carriedOut && !m.Spec.Paused {
@@ -55,27 +55,53 @@ func masterStatus(s *masterScope, o outcome) v1alpha1.ClusterMasterStatus {
 		status.Endpoint = resource.MasterEndpoint(m)
 		status.Version = version.Version
 	}
-	return status
+	return status, agenda
+}
+
+// masterAgenda is when to look again at what a pass found.
+func masterAgenda(s *masterScope, found masterFindings) (a agenda) {
+	if found.rotation != nil {
+		a.atFuture(found.rotation.RecheckAt(s.now), s.now)
+	}
+	if found.authority != nil && found.authority.authority != nil {
+		a.atFuture(found.authority.end.Add(time.Second), s.now)
+	}
+	if found.certificate != nil {
+		a.atFuture(found.certificate.Recheck, s.now)
+	}
+	if found.lease != nil {
+		a.at(found.lease.recheckAt(s.now))
+	}
+	return a
+}
+
+// fingerprintsOf are those of the authorities that are trusted, as status lists them.
+func fingerprintsOf(trusted *pki.Authority) (fingerprints []string) {
+	for _, c := range trusted.Certificates[:min(len(trusted.Certificates), v1alpha1.MaxActiveAuthorities)] {
+		fingerprints = append(fingerprints, v1alpha1.Fingerprint(c))
+	}
+	slices.Sort(fingerprints)
+	return fingerprints
 }
 
 // noneWanted tells what scaling to nothing means.
 const noneWanted = "spec.replicas is 0: no master runs; scale it up"
 
 // masterReady tells the first thing that is in the way, by the other conditions of the same pass.
-func masterReady(s *masterScope, conditions conditionSet, o outcome) metav1.Condition {
+func masterReady(s *masterScope, found masterFindings, conditions conditionSet, o outcome) metav1.Condition {
 	m := s.master
 	if c, ok := hindered(conditions, o, m.Spec.Paused, "running pods go on"); ok {
 		return c
 	}
 	available := conditions.find(v1alpha1.ConditionAvailable)
-	switch rollout := rolloutMessage(s.deployment, s.written, resource.MasterReplicas(m)); {
+	switch rollout := rolloutMessage(s.deployment, found.written, resource.MasterReplicas(m)); {
 	case resource.MasterReplicas(m) == 0:
 		return notReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
 	case available != nil && available.Status != metav1.ConditionTrue:
 		return notReady(v1alpha1.ReasonProgressing, available.Message)
 	case m.Status.Active == nil:
 		return notReady(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
-	case s.lease != nil && s.lease.lapsed(s.now):
+	case found.lease != nil && found.lease.lapsed(s.now):
 		return notReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf(
 			"no pod holds Lease %s: the last active one, %s, has not renewed it for longer than the alive timeout", m.LeaseName(), m.Status.Active.Pod))
 	case rollout != "":
@@ -115,6 +141,55 @@ func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 		return newCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS,
 			"mutual TLS, and each node proves the key of its own certificate")
 	}
+}
+
+// masterExpiries are the authority and the certificate that the master serves, as far as they are there.
+func masterExpiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served *certificates.Finding) []certificates.Expiry {
+	var all []certificates.Expiry
+	name, provided := m.NamedAuthority()
+	issuer := m.Issuer()
+	if authority != nil {
+		e := certificates.Expiry{Certificate: authority.Certificates[0], Provided: provided}
+		switch {
+		case issuer != nil:
+			e.Provided = true
+			e.What = fmt.Sprintf("the certificate authority of %s %s, ca.crt in Secret %s,", issuer.Kind, issuer.Name, m.CertificateSecretName())
+			e.Advice = "everything that it signed ends with it; have the issuer sign by a new one before that"
+		case provided:
+			e.What = fmt.Sprintf("the certificate authority in Secret %s", name)
+			e.Advice = "put a new one in front of it in tls.crt before that, and leave it there until every node presents a certificate of the new one"
+		default:
+			e.What = fmt.Sprintf("the certificate authority in Secret %s", m.AuthoritySecretName())
+			e.Advice = "everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"
+		}
+		all = append(all, e)
+	}
+	leaf := served.Leaf
+	if leaf == nil || (len(all) > 0 && !leaf.NotAfter.Before(all[0].Certificate.NotAfter)) {
+		return all // what ends with its authority is told with it
+	}
+	e := certificates.Expiry{Certificate: leaf, Provided: issuer == nil && authority != nil && authority.Key == nil,
+		What: fmt.Sprintf("the certificate that the master serves, in Secret %s,", m.CertificateSecretName())}
+	if !e.Provided {
+		e.RenewBefore = m.CertificatePeriods().RenewBefore
+	}
+	switch c := served.Condition; {
+	case e.Provided:
+		e.Advice = "put a new one into it before that"
+	case c.Status != metav1.ConditionTrue:
+		e.Advice = fmt.Sprintf("it was not renewed: %s: %s", c.Reason, c.Message)
+	case issuer != nil:
+		e.Advice = notRenewedByIssuer(m.CertificateSecretName())
+	case m.Spec.Paused:
+		e.Advice = "it is not renewed while spec.paused is set"
+	default:
+		e.Advice = "it was not renewed: see the events and the log of the operator"
+	}
+	return append(all, e)
+}
+
+func notRenewedByIssuer(certificate string) string {
+	return fmt.Sprintf("cert-manager has not renewed it: see kubectl describe certificate %s", certificate)
 }
 
 // masterStatusConfiguration is the part of status that the operator writes.

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -44,10 +45,27 @@ func testLeaf(t *testing.T, a *pki.Authority) leafCertificate {
 	return leafCertificate{chain[0], v1alpha1.Fingerprint(chain[0])}
 }
 
-// masterScopeOf is a ClusterMaster at its best, then changed.
-func masterScopeOf(change func(*masterScope)) *masterScope {
-	s := &masterScope{master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime, certificate: &certificateFound{}}
-	s.found(v1alpha1.ReasonIssued, "")
+// masterPass is what a pass read and found.
+type masterPass struct {
+	masterScope
+	masterFindings
+}
+
+// status is what the pass leaves.
+func (p *masterPass) status(o outcome) v1alpha1.ClusterMasterStatus {
+	status, _ := masterStatus(&p.masterScope, p.masterFindings, o)
+	return status
+}
+
+// foundWrong has something be wrong with the certificate.
+func (p *masterPass) foundWrong(reason, message string) {
+	p.certificate.Condition = certificates.NotReady(&pki.Problem{Reason: reason, Message: message})
+}
+
+// masterPassOf is a ClusterMaster at its best, then changed.
+func masterPassOf(change func(*masterPass)) *masterPass {
+	s := &masterPass{masterScope{master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime},
+		masterFindings{authority: &authorityFound{}, certificate: &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonIssued, "")}}}
 	s.master.Generation, s.master.Name, s.master.Namespace = 7, "alpha", "plant"
 	s.master.Spec.Replicas, s.master.Spec.Service.Port = ptr.To[int32](2), 34308
 	s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
@@ -69,35 +87,35 @@ func TestMasterConditions(t *testing.T) {
 		}
 		return all
 	}
-	secured := func(transport v1alpha1.Transport, authentication v1alpha1.Authentication) func(*masterScope) {
-		return func(s *masterScope) {
+	secured := func(transport v1alpha1.Transport, authentication v1alpha1.Authentication) func(*masterPass) {
+		return func(s *masterPass) {
 			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: transport, Authentication: authentication}
 		}
 	}
 	tests := map[string]struct {
-		change  func(*masterScope)
+		change  func(*masterPass)
 		outcome outcome
 		want    map[string]string
 	}{
 		"at its best":       {nil, outcome{}, with(nil)},
-		"one standby fewer": {func(s *masterScope) { s.deployment = deployed(1) }, outcome{}, with(nil)},
-		"no pod":            {func(s *masterScope) { s.deployment = deployed(0) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"none wanted": {func(s *masterScope) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{},
+		"one standby fewer": {func(s *masterPass) { s.deployment = deployed(1) }, outcome{}, with(nil)},
+		"no pod":            {func(s *masterPass) { s.deployment = deployed(0) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"none wanted": {func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{},
 			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster"})},
-		"Lease held":                  {func(s *masterScope) { s.lease = &lease{true, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
-		"Lease released a moment ago": {func(s *masterScope) { s.lease = &lease{false, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
-		"Lease lapsed":                {func(s *masterScope) { s.lease = &lease{true, statusTime} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"no Lease":                    {func(s *masterScope) { s.lease = &lease{} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"old pods left":               {func(s *masterScope) { s.deployment.Status.UpdatedReplicas = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"none active":                 {func(s *masterScope) { s.master.Status.Active = nil }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"bad certificate": {func(s *masterScope) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, outcome{},
+		"Lease held":                  {func(s *masterPass) { s.lease = &lease{true, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
+		"Lease released a moment ago": {func(s *masterPass) { s.lease = &lease{false, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
+		"Lease lapsed":                {func(s *masterPass) { s.lease = &lease{true, statusTime} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"no Lease":                    {func(s *masterPass) { s.lease = &lease{} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"old pods left":               {func(s *masterPass) { s.deployment.Status.UpdatedReplicas = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"none active":                 {func(s *masterPass) { s.master.Status.Active = nil }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"bad certificate": {func(s *masterPass) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, outcome{},
 			with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
-		"the first of two bad ones is told": {func(s *masterScope) {
+		"the first of two bad ones is told": {func(s *masterPass) {
 			s.foundWrong(v1alpha1.ReasonSecretNotFound, "")
-			s.foundWrong(v1alpha1.ReasonTooLarge, "")
+			s.shared = &pki.Problem{Reason: v1alpha1.ReasonTooLarge}
 		}, outcome{}, with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *masterScope) { s.master.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
-		"stalled": {func(s *masterScope) { s.certificate = nil }, outcome{consequence: stalled, reason: v1alpha1.ReasonInvalidVersions},
+		"paused": {func(s *masterPass) { s.master.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"stalled": {func(s *masterPass) { s.authority = nil }, outcome{consequence: stalled, reason: v1alpha1.ReasonInvalidVersions},
 			with(map[string]string{"CertificateReady": "", "Ready": "False/InvalidVersions", "Stalled": "True/InvalidVersions"})},
 		"plaintext":  {secured(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/Plaintext"})},
 		"server TLS": {secured(v1alpha1.TransportServerTLS, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/ServerTLS"})},
@@ -105,7 +123,7 @@ func TestMasterConditions(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status := masterStatus(masterScopeOf(test.change), test.outcome)
+			status := masterPassOf(test.change).status(test.outcome)
 			if diff := cmp.Diff(test.want, shown(status.Conditions)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -114,13 +132,13 @@ func TestMasterConditions(t *testing.T) {
 }
 
 func TestStalledGoesWhenItIsOver(t *testing.T) {
-	s := masterScopeOf(nil)
-	s.master.Status = masterStatus(s, outcome{consequence: stalled, reason: v1alpha1.ReasonRejected})
+	s := masterPassOf(nil)
+	s.master.Status = s.status(outcome{consequence: stalled, reason: v1alpha1.ReasonRejected})
 	for _, test := range []struct {
 		outcome outcome
 		want    string
 	}{{outcome{consequence: silentRetry}, "True/Rejected"}, {outcome{}, ""}} {
-		got := shown(masterStatus(s, test.outcome).Conditions)[v1alpha1.ConditionStalled]
+		got := shown(s.status(test.outcome).Conditions)[v1alpha1.ConditionStalled]
 		if got != test.want {
 			t.Errorf("after %v: Stalled is %q, want %q", test.outcome.consequence, got, test.want)
 		}
@@ -128,10 +146,10 @@ func TestStalledGoesWhenItIsOver(t *testing.T) {
 }
 
 func TestMasterStatusShowsWhatIsServed(t *testing.T) {
-	s := masterScopeOf(nil)
+	s := masterPassOf(nil)
 	leaf := testLeaf(t, testAuthority(t))
-	s.certificate.leaf = leaf.Certificate
-	status := masterStatus(s, outcome{})
+	s.certificate.Leaf = leaf.Certificate
+	status := s.status(outcome{})
 	status.Conditions, status.Active = nil, nil
 	want := v1alpha1.ClusterMasterStatus{
 		ObservedGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
@@ -144,8 +162,8 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 }
 
 func TestNoReplicasSayWhatToDo(t *testing.T) {
-	s := masterScopeOf(func(s *masterScope) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) })
-	status := masterStatus(s, outcome{})
+	s := masterPassOf(func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) })
+	status := s.status(outcome{})
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionAvailable} {
 		c := conditionSet{conditions: &status.Conditions}.find(kind)
 		if diff := cmp.Diff("spec.replicas is 0: no master runs; scale it up", c.Message); diff != "" {

@@ -28,6 +28,15 @@ func (s conditionSet) set(c metav1.Condition) {
 	meta.SetStatusCondition(s.conditions, c)
 }
 
+// setOrRemove keeps a condition present only while there is one.
+func (s conditionSet) setOrRemove(kind string, c metav1.Condition, present bool) {
+	if present {
+		s.set(c)
+	} else {
+		meta.RemoveStatusCondition(s.conditions, kind)
+	}
+}
+
 // find returns the condition of a type, or nil.
 func (s conditionSet) find(kind string) *metav1.Condition {
 	return meta.FindStatusCondition(*s.conditions, kind)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -56,7 +57,10 @@ type waitError struct {
 func (e *waitError) Error() string { return e.message }
 
 // stalledError ends a pass until a person changes the spec.
-type stalledError struct{ reason, message string }
+type stalledError struct {
+	reason, message string
+	recheck         time.Duration
+}
 
 func (e *stalledError) Error() string { return e.message }
 
@@ -75,7 +79,7 @@ func outcomeOf(err error, recheck time.Duration) outcome {
 	case errors.As(err, &waiting):
 		return outcome{wait, waiting.reason, waiting.message, waiting.recheck}
 	case errors.As(err, &stopped):
-		return outcome{stalled, stopped.reason, stopped.message, 0}
+		return outcome{stalled, stopped.reason, stopped.message, stopped.recheck}
 	case errors.As(err, &conflict):
 		return outcome{stalled, v1alpha1.ReasonNameConflict, conflict.Error(), recheck}
 	case errors.As(err, &template):
@@ -109,7 +113,7 @@ func (o outcome) silent() bool { return o.consequence == silentRetry || o.conseq
 // operator that is.
 func isOvertaken(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, errNotAsked)
+		errors.Is(err, certificates.ErrNotAsked)
 }
 
 // isAway tells errors of an API server that is busy or not to be reached. An internal error is none of

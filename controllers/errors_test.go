@@ -35,7 +35,7 @@ func TestConsequenceOfAnError(t *testing.T) {
 	}{
 		"none":               {nil, outcome{}},
 		"waiting":            {&waitError{"Progressing", "soon", time.Second}, outcome{wait, "Progressing", "soon", time.Second}},
-		"stopped":            {&stalledError{"InvalidVersions", "no"}, outcome{stalled, "InvalidVersions", "no", 0}},
+		"stopped":            {&stalledError{"InvalidVersions", "no", 0}, outcome{stalled, "InvalidVersions", "no", 0}},
 		"name taken":         {&apply.ConflictError{Kind: "Secret", Name: "a", Owner: "Refinery b"}, outcome{stalled, v1alpha1.ReasonNameConflict, "Secret a is needed and belongs to Refinery b; it is left as it is: delete or rename one of the two", time.Minute}},
 		"template":           {&resource.TemplateError{Message: "no"}, outcome{stalled, v1alpha1.ReasonInvalidTemplate, "no", 0}},
 		"refused":            {wrapped(invalid), outcome{stalled, v1alpha1.ReasonRejected, wrapped(invalid).Error(), rejectedRecheck}},

@@ -25,8 +25,7 @@ const (
 // lease is what the Lease of a ClusterMaster said when it was read: whether there is an active master,
 // whatever the pods look like from elsewhere.
 type lease struct {
-	// held reports whether it has a holder.
-	held bool
+	hasHolder bool
 	// end is when the alive timeout since its last renewal is over; zero if there never was one.
 	end time.Time
 }
@@ -45,7 +44,7 @@ func (e *Environment) readLease(ctx context.Context, m *v1alpha1.ClusterMaster) 
 	if err != nil {
 		return nil, fmt.Errorf("read Lease %s: %w", m.LeaseName(), err)
 	}
-	l := &lease{held: found.Spec.HolderIdentity != nil && *found.Spec.HolderIdentity != ""}
+	l := &lease{hasHolder: found.Spec.HolderIdentity != nil && *found.Spec.HolderIdentity != ""}
 	if renewed := found.Spec.RenewTime; renewed != nil {
 		patience := aliveTimeout(m)
 		if seconds := found.Spec.LeaseDurationSeconds; seconds != nil { // an alive timeout may be shorter than that
@@ -60,40 +59,31 @@ func aliveTimeout(m *v1alpha1.ClusterMaster) time.Duration {
 	return time.Duration(m.Spec.Protocol.AliveTimeoutSeconds) * time.Second
 }
 
-// lookAtLease tells later whether the master that was active still is.
-func (r *ClusterMasterReconciler) lookAtLease(ctx context.Context, s *masterScope) (err error) {
+// inspectLease reads the Lease of a master that was active. It is nil if none was.
+func (r *ClusterMasterReconciler) inspectLease(ctx context.Context, s *masterScope) (*lease, error) {
 	if s.master.Status.Active == nil || availableReplicas(s.deployment) == 0 {
-		return nil // Ready is False for that, and a change of either is watched
+		return nil, nil // Ready is False for that, and a change of either is watched
 	}
-	if s.lease, err = r.readLease(ctx, s.master); err != nil {
-		return err
-	}
-	if s.lease.lapsed(s.now) {
-		s.agenda.at(s.now.Add(lapsedRecheck))
-	} else {
-		s.agenda.at(s.now.Add(leaseRecheck))
-	}
-	return nil
+	return r.readLease(ctx, s.master)
 }
 
-// lookAtLease tells later whether the master is gone, if there is reason to ask.
-func (r *RefineryReconciler) lookAtLease(ctx context.Context, s *refineryScope) (err error) {
+// recheckAt is when to look again at the Lease of a master that was active.
+func (l *lease) recheckAt(now time.Time) time.Time {
+	if l.lapsed(now) {
+		return now.Add(lapsedRecheck)
+	}
+	return now.Add(leaseRecheck)
+}
+
+// inspectLease reads the Lease of the master if that may be gone. It is nil if there is no reason to ask.
+func (r *RefineryReconciler) inspectLease(ctx context.Context, s *refineryScope) (*lease, error) {
 	if s.master == nil {
-		return nil
+		return nil, nil
 	}
-	from := masterInDoubt(s.master)
-	if from.IsZero() {
-		return nil
+	if from := masterInDoubt(s.master); from.IsZero() || s.now.Before(from) {
+		return nil, nil
 	}
-	if s.now.Before(from) {
-		s.agenda.at(from)
-		return nil
-	}
-	if s.lease, err = r.readLease(ctx, s.master); err != nil {
-		return err
-	}
-	s.agenda.atFuture(s.lease.end, s.now)
-	return nil
+	return r.readLease(ctx, s.master)
 }
 
 // masterInDoubt is from when on a ClusterMaster may have no active master, by its own conditions: the alive

@@ -40,8 +40,8 @@ func renewed(holder string, ago time.Duration) *coordinationv1.Lease {
 	}
 }
 
-// looked is what came of looking at a Lease: 0 for next is never.
-type looked struct {
+// inspected is what came of looking at a Lease: 0 for next is never.
+type inspected struct {
 	Reads        int
 	Held, Lapsed bool
 	Next         time.Duration
@@ -50,33 +50,35 @@ type looked struct {
 func TestLeaseIsLookedAtOnceAMinuteOfAnActiveMasterOnly(t *testing.T) {
 	tests := map[string]struct {
 		lease  *coordinationv1.Lease
-		change func(*masterScope)
-		want   looked
+		change func(*masterPass)
+		want   inspected
 	}{
-		"held":                      {renewed("alpha-0", time.Second), nil, looked{1, true, false, time.Minute}},
-		"released a moment ago":     {renewed("", time.Second), nil, looked{1, false, false, time.Minute}},
-		"silent to the limit":       {renewed("alpha-0", 34*time.Second), nil, looked{1, true, false, time.Minute}},
-		"lapsed":                    {renewed("alpha-0", 35*time.Second), nil, looked{1, true, true, 10 * time.Second}},
-		"none":                      {nil, nil, looked{1, false, true, 10 * time.Second}},
-		"shorter than its own term": {renewed("alpha-0", 9*time.Second), func(s *masterScope) { s.master.Spec.Protocol.AliveTimeoutSeconds = 2 }, looked{1, true, false, time.Minute}},
-		"no pod":                    {nil, func(s *masterScope) { s.deployment = deployed(0) }, looked{}},
-		"never active":              {nil, func(s *masterScope) { s.master.Status.Active = nil }, looked{}},
+		"held":                      {renewed("alpha-0", time.Second), nil, inspected{1, true, false, time.Minute}},
+		"released a moment ago":     {renewed("", time.Second), nil, inspected{1, false, false, time.Minute}},
+		"silent to the limit":       {renewed("alpha-0", 34*time.Second), nil, inspected{1, true, false, time.Minute}},
+		"lapsed":                    {renewed("alpha-0", 35*time.Second), nil, inspected{1, true, true, 10 * time.Second}},
+		"none":                      {nil, nil, inspected{1, false, true, 10 * time.Second}},
+		"shorter than its own term": {renewed("alpha-0", 9*time.Second), func(s *masterPass) { s.master.Spec.Protocol.AliveTimeoutSeconds = 2 }, inspected{1, true, false, time.Minute}},
+		"no pod":                    {nil, func(s *masterPass) { s.deployment = deployed(0) }, inspected{}},
+		"never active":              {nil, func(s *masterPass) { s.master.Status.Active = nil }, inspected{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := masterScopeOf(test.change)
+			s := masterPassOf(test.change)
 			if s.master.Spec.Protocol.AliveTimeoutSeconds == 0 {
 				s.master.Spec.Protocol.AliveTimeoutSeconds = 35
 			}
-			var got looked
+			var got inspected
 			r := &ClusterMasterReconciler{leaseServer(test.lease, &got.Reads)}
-			if err := r.lookAtLease(context.Background(), s); err != nil {
+			l, err := r.inspectLease(context.Background(), &s.masterScope)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if s.lease != nil {
-				got.Held, got.Lapsed = s.lease.held, s.lease.lapsed(s.now)
+			if l != nil {
+				got.Held, got.Lapsed = l.hasHolder, l.lapsed(s.now)
 			}
-			got.Next = s.agenda.after(s.now)
+			agenda := masterAgenda(&s.masterScope, masterFindings{lease: l})
+			got.Next = agenda.after(s.now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -86,45 +88,47 @@ func TestLeaseIsLookedAtOnceAMinuteOfAnActiveMasterOnly(t *testing.T) {
 
 func TestRefineryAsksForTheLeaseOnlyInDoubt(t *testing.T) {
 	// since has a condition of the ClusterMaster that says for how long there may be no active master.
-	since := func(kind, reason string, ago time.Duration) func(*refineryScope) {
-		return func(s *refineryScope) {
+	since := func(kind, reason string, ago time.Duration) func(*refineryPass) {
+		return func(s *refineryPass) {
 			c := newCondition(kind, metav1.ConditionFalse, reason, "")
 			c.LastTransitionTime = metav1.NewTime(statusTime.Add(-ago))
 			s.master.Status.Conditions = []metav1.Condition{c}
 		}
 	}
-	unavailable := func(ago time.Duration) func(*refineryScope) {
+	unavailable := func(ago time.Duration) func(*refineryPass) {
 		return since(v1alpha1.ConditionAvailable, v1alpha1.ReasonUnavailable, ago)
 	}
 	tests := map[string]struct {
 		lease  *coordinationv1.Lease
-		change func(*refineryScope)
-		want   looked
+		change func(*refineryPass)
+		want   inspected
 	}{
-		"at rest":                    {renewed("alpha-0", 0), nil, looked{}},
-		"no ClusterMaster":           {nil, func(s *refineryScope) { s.master = nil }, looked{}},
-		"no pod for a moment":        {nil, unavailable(30 * time.Second), looked{Next: 5 * time.Second}},
-		"no pod, and the Lease held": {renewed("alpha-0", 2*time.Second), unavailable(35 * time.Second), looked{1, true, false, 33 * time.Second}},
-		"no pod, and it lapsed":      {renewed("alpha-0", time.Minute), unavailable(time.Hour), looked{1, true, true, 0}},
-		"no pod, and none":           {nil, unavailable(time.Hour), looked{1, false, true, 0}},
-		"all stand by":               {renewed("", time.Minute), since(v1alpha1.ConditionReady, v1alpha1.ReasonNoActiveMaster, 0), looked{1, false, true, 0}},
-		"another reason":             {nil, since(v1alpha1.ConditionReady, v1alpha1.ReasonProgressing, time.Hour), looked{}},
+		"at rest":                    {renewed("alpha-0", 0), nil, inspected{}},
+		"no ClusterMaster":           {nil, func(s *refineryPass) { s.master = nil }, inspected{}},
+		"no pod for a moment":        {nil, unavailable(30 * time.Second), inspected{Next: 5 * time.Second}},
+		"no pod, and the Lease held": {renewed("alpha-0", 2*time.Second), unavailable(35 * time.Second), inspected{1, true, false, 33 * time.Second}},
+		"no pod, and it lapsed":      {renewed("alpha-0", time.Minute), unavailable(time.Hour), inspected{1, true, true, 0}},
+		"no pod, and none":           {nil, unavailable(time.Hour), inspected{1, false, true, 0}},
+		"all stand by":               {renewed("", time.Minute), since(v1alpha1.ConditionReady, v1alpha1.ReasonNoActiveMaster, 0), inspected{1, false, true, 0}},
+		"another reason":             {nil, since(v1alpha1.ConditionReady, v1alpha1.ReasonProgressing, time.Hour), inspected{}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := refineryScopeOf(func(s *refineryScope) { s.master.Namespace = "plant" })
+			s := refineryPassOf(func(s *refineryPass) { s.master.Namespace = "plant" })
 			if test.change != nil {
 				test.change(s)
 			}
-			var got looked
+			var got inspected
 			r := &RefineryReconciler{leaseServer(test.lease, &got.Reads)}
-			if err := r.lookAtLease(context.Background(), s); err != nil {
+			l, err := r.inspectLease(context.Background(), &s.refineryScope)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if s.lease != nil {
-				got.Held, got.Lapsed = s.lease.held, s.lease.lapsed(s.now)
+			if l != nil {
+				got.Held, got.Lapsed = l.hasHolder, l.lapsed(s.now)
 			}
-			got.Next = s.agenda.after(s.now)
+			agenda := leaseAgenda(&s.refineryScope, l)
+			got.Next = agenda.after(s.now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

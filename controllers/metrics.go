@@ -10,7 +10,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // Kinds of objects as metrics name them.
@@ -117,36 +119,35 @@ func (m *Metrics) forget(object client.Object, key client.ObjectKey) {
 
 // inUse takes over the end of what was found. What is missing, or cannot be read, ends when the one before it does: an
 // alert goes on. It ends where none is needed.
-func (is *measured) inUse(found *certificateFound) {
+func (is *measured) inUse(found *certificates.Finding) {
 	switch {
-	case found.leaf != nil:
-		is.end = found.first().NotAfter
-	case found.condition.Status == metav1.ConditionTrue:
+	case found.Leaf != nil:
+		is.end = found.First().NotAfter
+	case found.Condition.Status == metav1.ConditionTrue:
 		is.end = time.Time{}
 	}
 }
 
 // observeMaster takes over what a pass has found of a ClusterMaster. What it has not looked at stays as it was.
-func (m *Metrics) observeMaster(s *masterScope) {
-	m.change(kindMaster, client.ObjectKeyFromObject(s.master), func(is *measured) {
-		if s.rotation != nil {
-			is.phase = s.rotation.Phase
+func (m *Metrics) observeMaster(key client.ObjectKey, found *rotation.Rotation, authority *authorityFound, certificate *certificates.Finding) {
+	m.change(kindMaster, key, func(is *measured) {
+		if found != nil {
+			is.phase = found.Phase
 		}
-		if s.certificate == nil {
-			return
+		if certificate != nil {
+			is.inUse(certificate)
 		}
-		is.inUse(s.certificate)
-		if !s.authorityEnd.IsZero() {
-			is.authorityEnd = s.authorityEnd
+		if authority != nil && !authority.end.IsZero() {
+			is.authorityEnd = authority.end
 		}
 	})
 }
 
 // observeRefinery is observeMaster for a Refinery.
-func (m *Metrics) observeRefinery(s *refineryScope) {
-	m.change(kindRefinery, client.ObjectKeyFromObject(s.refinery), func(is *measured) {
-		if s.certificate != nil {
-			is.inUse(s.certificate)
+func (m *Metrics) observeRefinery(key client.ObjectKey, certificate *certificates.Finding) {
+	m.change(kindRefinery, key, func(is *measured) {
+		if certificate != nil {
+			is.inUse(certificate)
 		}
 	})
 }

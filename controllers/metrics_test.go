@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
@@ -24,17 +25,20 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 	m := NewMetrics(clk)
 	authority := testAuthority(t)
 	leaf := testLeaf(t, authority)
-	master := masterScopeOf(func(s *masterScope) {
-		s.judgeBy(authority)
-		s.certificate.leaf = leaf.Certificate
+	master := masterPassOf(func(s *masterPass) {
+		s.authority = goodAuthority(authority)
+		s.certificate.Leaf = leaf.Certificate
 		s.rotation = &rotation.Rotation{State: rotation.State{Phase: pki.RotationActivating}}
 	})
-	refinery := &refineryScope{refinery: &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"}},
-		certificate: &certificateFound{leaf: leaf.Certificate}}
-	m.observeMaster(master)
-	m.observeRefinery(refinery)
-	m.renewed(refinery.refinery)
-	m.renewed(refinery.refinery)
+	refinery := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"}}
+	observeMaster := func() {
+		m.observeMaster(client.ObjectKeyFromObject(master.master), master.rotation, master.authority, master.servedCertificate())
+	}
+	observeRefinery := func(found *certificates.Finding) { m.observeRefinery(client.ObjectKeyFromObject(refinery), found) }
+	observeMaster()
+	observeRefinery(&certificates.Finding{Leaf: leaf.Certificate})
+	m.renewed(refinery)
+	m.renewed(refinery)
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(m); err != nil {
 		t.Fatal(err)
@@ -62,9 +66,9 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
 	clk.SetTime(leaf.NotAfter.Add(time.Minute))
-	refinery.certificate, master.rotation = nil, &rotation.Rotation{} // a pass that did not come to the certificate
-	m.observeRefinery(refinery)
-	m.observeMaster(master)
+	master.rotation = &rotation.Rotation{}
+	observeRefinery(nil) // a pass that did not come to the certificate
+	observeMaster()
 	shows("later",
 		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.0758394e+08`,
 		`certificate_expiry_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} -60`,
@@ -72,11 +76,10 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
-	master.authority, master.authorityEnd, master.certificate = nil, time.Time{}, &certificateFound{} // no longer there, or no good
-	master.foundWrong(v1alpha1.ReasonAuthorityNotReady, "expired")
-	refinery.foundWrong(nil, v1alpha1.ReasonNotPEM, "garbage")
-	m.observeRefinery(refinery)
-	m.observeMaster(master)
+	master.certificate = &certificates.Finding{} // no longer there, or no good
+	master.authority = &authorityFound{problem: &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady, Message: "expired"}}
+	observeRefinery(&certificates.Finding{Condition: certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonNotPEM, Message: "garbage"})})
+	observeMaster()
 	shows("expired, and unreadable",
 		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.0758394e+08`,
 		`certificate_expiry_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} -60`,
@@ -84,10 +87,9 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
-	refinery.found(nil, v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")
-	m.observeRefinery(refinery)
+	observeRefinery(&certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")})
 	m.forget(&v1alpha1.ClusterMaster{}, client.ObjectKeyFromObject(master.master))
 	shows("no certificate is needed, no master", `certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
-	m.forget(&v1alpha1.Refinery{}, client.ObjectKeyFromObject(refinery.refinery))
+	m.forget(&v1alpha1.Refinery{}, client.ObjectKeyFromObject(refinery))
 	shows("all gone")
 }

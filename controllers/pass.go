@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 )
 
 const (
@@ -32,13 +33,13 @@ type reconciler struct {
 
 	mu       sync.Mutex
 	failures map[types.NamespacedName]int
-	// issued are certificates that are listed in status and not yet in their Secret. One that is lost with this
+	// issuedNext are certificates that are listed in status and not yet in their Secret. One that is lost with this
 	// process is replaced by another.
-	issued map[types.NamespacedName]held
+	issuedNext map[types.NamespacedName]certificates.Certificate
 }
 
 func newReconciler(e *Environment) *reconciler {
-	return &reconciler{Environment: e, apply: apply.New(e.Client, e.Live), failures: map[types.NamespacedName]int{}, issued: map[types.NamespacedName]held{}}
+	return &reconciler{Environment: e, apply: apply.New(e.Client, e.Live), failures: map[types.NamespacedName]int{}, issuedNext: map[types.NamespacedName]certificates.Certificate{}}
 }
 
 // find reads the object of a pass and reports whether there is anything to do for it.
@@ -66,10 +67,10 @@ func (r *reconciler) passed(key client.ObjectKey) {
 func (r *reconciler) dropIssued(key client.ObjectKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.issued, key)
+	delete(r.issuedNext, key)
 }
 
-// runSteps runs steps over a scope until one ends the pass.
+// runSteps runs steps over what a pass has read until one ends the pass.
 func runSteps[S any](ctx context.Context, scope S, steps ...func(context.Context, S) error) error {
 	for _, step := range steps {
 		if err := step(ctx, scope); err != nil {
@@ -79,13 +80,8 @@ func runSteps[S any](ctx context.Context, scope S, steps ...func(context.Context
 	return nil
 }
 
-// also is what a pass ended with, or, if that is nothing, what a look beside it did.
-func also(err, look error) error {
-	if err != nil {
-		return err
-	}
-	return look
-}
+// secrets are those of a pass that begins.
+func (r *reconciler) secrets() *certificates.Secrets { return certificates.NewSecrets(r.apply, r.Live) }
 
 // outcome types the error that ended a pass. An API server that stays away becomes an error to show.
 func (r *reconciler) outcome(key client.ObjectKey, err error) outcome {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -62,12 +63,12 @@ func (r *RefineryReconciler) checkCertificateReference(ctx context.Context, s *r
 	if err != nil || why == "" {
 		return err
 	}
-	return &stalledError{v1alpha1.ReasonInvalidReference, s.refuse(r.Recheck, fmt.Sprintf(
-		"spec.certificateSecretRef names Secret %s: %s; name one that holds a certificate for this Refinery", ref.Name, why))}
+	return r.refuse(s, v1alpha1.ReasonInvalidReference, fmt.Sprintf(
+		"spec.certificateSecretRef names Secret %s: %s; name one that holds a certificate for this Refinery", ref.Name, why))
 }
 
 // checkTemplate refuses a template that brings into the pods what belongs to a ClusterMaster or to another
-// Refinery. An error about the template is a *resource.TemplateError.
+// Refinery.
 func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope, d *appsv1ac.DeploymentApplyConfiguration) error {
 	for _, name := range resource.WorkloadServiceAccounts(d) {
 		why, err := r.othersAccount(ctx, s, name)
@@ -75,7 +76,7 @@ func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope
 			return err
 		}
 		if why != "" {
-			return &resource.TemplateError{Message: s.refuse(r.Recheck, fmt.Sprintf("spec.template uses ServiceAccount %s: %s", name, why))}
+			return r.refuse(s, v1alpha1.ReasonInvalidTemplate, fmt.Sprintf("spec.template uses ServiceAccount %s: %s", name, why))
 		}
 	}
 	secrets, err := resource.WorkloadSecrets(d)
@@ -88,28 +89,28 @@ func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope
 			return err
 		}
 		if why != "" {
-			return &resource.TemplateError{Message: s.refuse(r.Recheck, fmt.Sprintf("spec.template brings Secret %s into its pods: %s", name, why))}
+			return r.refuse(s, v1alpha1.ReasonInvalidTemplate, fmt.Sprintf("spec.template brings Secret %s into its pods: %s", name, why))
 		}
 	}
 	return nil
 }
 
-// refuse has what refers to someone else's object looked at again, since that may go, and adds what it means for the pods.
-func (s *refineryScope) refuse(recheck time.Duration, why string) string {
-	s.agenda.at(s.now.Add(recheck))
+// refuse ends the pass where the spec refers to someone else's object, says what that means for the pods, and has it looked
+// at again, since the object may go.
+func (r *RefineryReconciler) refuse(s *refineryScope, reason, why string) error {
 	if s.deployment == nil {
-		return why + "; no pods run until this is put right"
+		why += "; no pods run until this is put right"
 	}
-	return why
+	return &stalledError{reason, why, r.Recheck}
 }
 
 // removeForbiddenPods removes the Deployment where its pods read, as they were made, what belongs to a ClusterMaster or
 // to another Refinery: it was not theirs yet when the pods were made. Pods with a key of someone else do more harm than
 // none. The Deployment stays until its pods are gone, so that nobody takes them for gone before, and is made again when
-// the spec is put right.
-func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refineryScope) error {
+// the spec is put right. It returns the Deployment that is to stay, or nil.
+func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refineryScope) (*appsv1.Deployment, error) {
 	if s.deployment == nil || s.deployment.Generation < r.apply.Written(s.refinery, "Deployment", s.refinery.Name) {
-		return nil // what was read is not what there is
+		return s.deployment, nil // what was read is not what there is
 	}
 	pods := &s.deployment.Spec.Template.Spec
 	why, err := r.othersAccount(ctx, s, pods.ServiceAccountName)
@@ -120,12 +121,10 @@ func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refiner
 		why, err = r.othersSecret(ctx, s, name)
 	}
 	if err != nil || why == "" {
-		return err
+		return s.deployment, err
 	}
 	log.FromContext(ctx).Info("The pods read what is not theirs: removing them", "why", why)
-	deployment := s.deployment
-	s.deployment = nil
-	return r.apply.Delete(ctx, s.refinery, deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	return nil, r.apply.Delete(ctx, s.refinery, s.deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 
 // othersAccount tells whose a ServiceAccount is that the pods of a Refinery may not run as, or nothing.
@@ -238,8 +237,7 @@ func (r *RefineryReconciler) unlessUsersOwn(ctx context.Context, s *refineryScop
 	if err != nil {
 		return "", fmt.Errorf("read %T %s: %w", object, name, err)
 	}
-	_, byIssuer := object.GetAnnotations()[certificateNameAnnotation]
-	if byIssuer || object.GetLabels()[resource.LabelManagedBy] == resource.ManagedBy {
+	if certificates.FilledByCertManager(object) || object.GetLabels()[resource.LabelManagedBy] == resource.ManagedBy {
 		return why, nil
 	}
 	return "", nil

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 )
 
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=refineries,verbs=get;list;watch
@@ -29,24 +31,24 @@ func NewRefineryReconciler(e *Environment) *RefineryReconciler {
 	return &RefineryReconciler{newReconciler(e)}
 }
 
-// refineryScope is everything that one pass has read, and what its steps have found out.
+// refineryScope is everything that one pass has read.
 type refineryScope struct {
 	refinery *v1alpha1.Refinery
 	// master is nil if it does not exist.
 	master *v1alpha1.ClusterMaster
 	// deployment is the Refinery's own, or nil.
 	deployment *appsv1.Deployment
+	secrets    *certificates.Secrets
 	now        time.Time
+}
 
-	// lease is the master's, or nil while there is no reason to look at it.
-	lease *lease
-	// written is the generation of the Deployment as it was last applied; the one above may be older.
+// refineryFindings are what the steps of one pass have found. What is nil was not looked at.
+type refineryFindings struct {
+	// lease is the master's.
+	lease       *lease
+	certificate *certificates.Finding
+	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
-	// certificate is what the certificate step found, or nil while it has not run.
-	certificate *certificateFound
-	// rotating reports whether the authority by which it was judged is being replaced.
-	rotating bool
-	agenda   agenda
 }
 
 // Reconcile brings what a Refinery owns to what its spec says:
@@ -68,29 +70,45 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	if err = r.lookAtLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
-		err = runSteps(ctx, s,
-			r.removeForbiddenPods,
-			r.requireOwnName,
-			r.requireMaster,
-			r.checkCertificateReference,
-			r.reconcileCertificate,
-			r.checkSharedReference,
-			r.reconcileServiceAccount,
-			r.awaitListing,
-			r.reconcileService,
-			r.reconcileDeployment,
-		)
+	found := refineryFindings{}
+	if found.lease, err = r.inspectLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
+		s.deployment, err = r.removeForbiddenPods(ctx, s)
+		if err == nil {
+			found.certificate, found.written, err = r.reconcile(ctx, s)
+		}
 	}
-	if s.certificate == nil {
-		err = also(err, r.lookAtCertificate(ctx, s))
+	if found.certificate == nil {
+		var inspectErr error
+		found.certificate, inspectErr = r.inspectCertificate(ctx, s)
+		err = cmp.Or(err, inspectErr)
 	}
-	return r.close(ctx, s, err)
+	return r.close(ctx, s, found, err)
+}
+
+// reconcile runs the steps until one ends the pass.
+func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (certificate *certificates.Finding, written int64, err error) {
+	if err = runSteps(ctx, s, r.requireOwnName, r.requireMaster, r.checkCertificateReference); err != nil {
+		return nil, 0, err
+	}
+	if certificate, err = r.reconcileCertificate(ctx, s); err != nil {
+		return certificate, 0, err
+	}
+	if err = runSteps(ctx, s, r.checkSharedReference, r.reconcileServiceAccount); err != nil {
+		return certificate, 0, err
+	}
+	if err = r.awaitListing(s, certificate); err != nil {
+		return certificate, 0, err
+	}
+	if err = r.reconcileService(ctx, s); err != nil {
+		return certificate, 0, err
+	}
+	written, err = r.reconcileDeployment(ctx, s)
+	return certificate, written, err
 }
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *RefineryReconciler) open(ctx context.Context, key client.ObjectKey) (*refineryScope, error) {
-	s := &refineryScope{refinery: &v1alpha1.Refinery{}, now: r.now()}
+	s := &refineryScope{refinery: &v1alpha1.Refinery{}, secrets: r.secrets(), now: r.now()}
 	if ok, err := r.find(ctx, key, s.refinery); err != nil || !ok {
 		return nil, err
 	}
@@ -120,10 +138,11 @@ func (e *Environment) ownDeployment(ctx context.Context, owner client.Object) (*
 }
 
 // close leaves what the pass found in status.
-func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err error) (ctrl.Result, error) {
-	r.Metrics.observeRefinery(s)
-	o := r.outcome(client.ObjectKeyFromObject(s.refinery), err)
-	status := refineryStatus(s, o)
+func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, found refineryFindings, err error) (ctrl.Result, error) {
+	key := client.ObjectKeyFromObject(s.refinery)
+	r.Metrics.observeRefinery(key, found.certificate)
+	o := r.outcome(key, err)
+	status, agenda := refineryStatus(s, found, o)
 	desired, current := refineryStatusConfiguration(s.refinery, status), refineryStatusConfiguration(s.refinery, s.refinery.Status)
 	if speaksForMaster(status) {
 		// Refused if a master has written meanwhile: what it says goes.
@@ -131,10 +150,10 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, err er
 		current.WithResourceVersion(s.refinery.ResourceVersion)
 	}
 	changes := transitions(s.refinery.Status.Conditions, status.Conditions)
-	is, was := currentFingerprint(status.Certificates), currentFingerprint(s.refinery.Status.Certificates)
+	is, was := certificates.CurrentFingerprint(status.Certificates), certificates.CurrentFingerprint(s.refinery.Status.Certificates)
 	renewed := is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady)
 	if renewed {
 		changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
 	}
-	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, renewed, s.agenda, s.now})
+	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, renewed, agenda, s.now})
 }

@@ -60,7 +60,7 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted(issuedSuffix)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
-		WatchesRawSource(e.CertManager.source("Refinery", r.ofIssuers)).
+		WatchesRawSource(e.CertManager.Source("Refinery", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: newBackoff()}).
 		Complete(r)
 }

@@ -10,51 +10,98 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
-// refineryStatus is the status that a pass leaves: what was there, brought up to what the pass found.
-func refineryStatus(s *refineryScope, o outcome) v1alpha1.RefineryStatus {
+// refineryStatus is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
+func refineryStatus(s *refineryScope, found refineryFindings, o outcome) (v1alpha1.RefineryStatus, agenda) {
 	r := s.refinery
 	status := *r.Status.DeepCopy()
 	conditions := conditionSet{&status.Conditions, r.Generation, s.now}
-	if s.certificate != nil {
-		conditions.set(s.certificate.condition)
-		if !s.certificate.looked {
-			status.Certificates = listCertificates(r.Status.Certificates, s.certificate,
-				overlap{s.master.CertificatePeriods().Overlap, s.rotating || rotation.IsRotating(s.master)}, s.now)
+	agenda := leaseAgenda(s, found.lease)
+	if certificate := found.certificate; certificate != nil {
+		conditions.set(certificate.Condition)
+		agenda.atFuture(certificate.Recheck, s.now)
+		if !certificate.ReadOnly {
+			status.Certificates = certificates.List(r.Status.Certificates, certificate, certificates.Overlap{
+				Duration: s.master.CertificatePeriods().Overlap, Rotating: certificate.Rotating || rotation.IsRotating(s.master)}, s.now)
 		}
-		conditions.setExpiring(&s.agenda, refineryExpiry(s)...)
+		expiring, warned, recheck := certificates.Expiring(s.now, refineryExpiry(s, certificate)...)
+		conditions.setOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
+		agenda.atFuture(recheck, s.now)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			if c.Until != nil {
-				s.agenda.atFuture(c.Until.Time, s.now)
+				agenda.atFuture(c.Until.Time, s.now)
 			}
 		}
 	}
-	conditions.setInSync(r, s.master, status.Certificates)
+	if s.master != nil {
+		inSync, presents := certificates.InSync(r, s.master, status.Certificates)
+		conditions.setOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
+	}
 	conditions.set(refineryAvailable(r, s.deployment))
-	if c, ok := masterUnavailable(s); ok {
+	if c, ok := masterUnavailable(s, found.lease); ok {
 		conditions.set(c)
 	}
 	status.Replicas, status.Selector = refineryScale(r, s.deployment)
 	if !o.silent() {
-		conditions.set(refineryReady(s, conditions, o))
+		conditions.set(refineryReady(s, found.written, conditions, o))
 	}
 	conditions.setStalled(o)
 	if o.consequence == carriedOut && !r.Spec.Paused {
 		status.ObservedGeneration = r.Generation
 	}
-	return status
+	return status, agenda
+}
+
+// leaseAgenda is when to look at the Lease of the master, which is in doubt or about to be.
+func leaseAgenda(s *refineryScope, l *lease) (a agenda) {
+	if s.master != nil {
+		a.atFuture(masterInDoubt(s.master), s.now)
+	}
+	if l != nil {
+		a.atFuture(l.end, s.now)
+	}
+	return a
+}
+
+// refineryExpiry is the certificate that the nodes present, if there is one, or what ends before it of its chain.
+func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificates.Expiry {
+	if found.Leaf == nil {
+		return nil
+	}
+	obtained := s.master.Issuer() != nil && s.refinery.Spec.CertificateSecretRef == nil
+	e := certificates.Expiry{Certificate: found.First(), Provided: found.Secret != "" && !obtained, What: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
+	if e.Certificate != found.Leaf {
+		e.What = "an intermediate above " + e.What
+	}
+	if !e.Provided {
+		e.RenewBefore = s.master.CertificatePeriods().RenewBefore
+	}
+	switch {
+	case e.Provided:
+		e.Advice = "put a new one into it before that"
+	case found.Condition.Status != metav1.ConditionTrue:
+		e.Advice = fmt.Sprintf("it was not renewed: %s: %s", found.Condition.Reason, found.Condition.Message)
+	case obtained:
+		e.Advice = notRenewedByIssuer(s.refinery.IssuedSecretName())
+	case s.refinery.Spec.Paused:
+		e.Advice = "it is not renewed while spec.paused of the Refinery is set"
+	default:
+		e.Advice = fmt.Sprintf("it ends with the certificate authority of ClusterMaster %s, which has to be replaced before that", s.master.Name)
+	}
+	return []certificates.Expiry{e}
 }
 
 // refineryReady tells the first thing that is in the way, by the other conditions of the same pass.
-func refineryReady(s *refineryScope, conditions conditionSet, o outcome) metav1.Condition {
+func refineryReady(s *refineryScope, written int64, conditions conditionSet, o outcome) metav1.Condition {
 	if c, ok := hindered(conditions, o, s.refinery.Spec.Paused, "running nodes go on"); ok {
 		return c
 	}
 	authenticated, available := conditions.find(v1alpha1.ConditionAuthenticated), conditions.find(v1alpha1.ConditionAvailable)
-	switch rollout := rolloutMessage(s.deployment, s.written, resource.RefineryReplicas(s.refinery)); {
+	switch rollout := rolloutMessage(s.deployment, written, resource.RefineryReplicas(s.refinery)); {
 	case replicaFailure(s.deployment) != "":
 		return notReady(v1alpha1.ReasonRejected, available.Message)
 	case authenticated == nil:
@@ -99,7 +146,7 @@ func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replica
 // is, when the ClusterMaster is missing, when nobody holds its Lease although its conditions gave reason to
 // ask, or when it is not active yet and the condition never existed. A master that holds the Lease speaks
 // for itself, whatever its pod looks like. Written once, the condition stays until a master takes it back.
-func masterUnavailable(s *refineryScope) (metav1.Condition, bool) {
+func masterUnavailable(s *refineryScope, l *lease) (metav1.Condition, bool) {
 	unavailable := func(message string) (metav1.Condition, bool) {
 		return newCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
 	}
@@ -107,7 +154,7 @@ func masterUnavailable(s *refineryScope) (metav1.Condition, bool) {
 	switch {
 	case m == nil:
 		return unavailable(fmt.Sprintf("ClusterMaster %s does not exist", s.refinery.Spec.MasterRef.Name))
-	case s.lease != nil && (!s.lease.held || s.lease.lapsed(s.now)):
+	case l != nil && (!l.hasHolder || l.lapsed(s.now)):
 		return unavailable(fmt.Sprintf("ClusterMaster %s has had no active pod for longer than its alive timeout", m.Name))
 	case m.Status.Active == nil && meta.FindStatusCondition(s.refinery.Status.Conditions, v1alpha1.ConditionAuthenticated) == nil:
 		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active yet", m.Name))

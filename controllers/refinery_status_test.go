@@ -10,10 +10,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -23,11 +24,23 @@ func deployed(available int32) *appsv1.Deployment {
 	return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: available, UpdatedReplicas: available, AvailableReplicas: available}}
 }
 
-// refineryScopeOf is a Refinery of two nodes at its best, then changed.
-func refineryScopeOf(change func(*refineryScope)) *refineryScope {
-	s := &refineryScope{
-		refinery: &v1alpha1.Refinery{}, master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime,
-		certificate: &certificateFound{condition: newCondition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, v1alpha1.ReasonIssued, "")},
+// refineryPass is what a pass read and found.
+type refineryPass struct {
+	refineryScope
+	refineryFindings
+}
+
+// status is what the pass leaves.
+func (p *refineryPass) status(o outcome) v1alpha1.RefineryStatus {
+	status, _ := refineryStatus(&p.refineryScope, p.refineryFindings, o)
+	return status
+}
+
+// refineryPassOf is a Refinery of two nodes at its best, then changed.
+func refineryPassOf(change func(*refineryPass)) *refineryPass {
+	s := &refineryPass{
+		refineryScope{refinery: &v1alpha1.Refinery{}, master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime},
+		refineryFindings{certificate: &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonIssued, "")}},
 	}
 	s.refinery.Generation, s.refinery.Name = 7, "press"
 	s.refinery.Spec.Replicas, s.refinery.Spec.MasterRef.Name = ptr.To[int32](2), "alpha"
@@ -40,15 +53,15 @@ func refineryScopeOf(change func(*refineryScope)) *refineryScope {
 	return s
 }
 
-func authenticated(status metav1.ConditionStatus, reason string) func(*refineryScope) {
-	return func(s *refineryScope) {
+func authenticated(status metav1.ConditionStatus, reason string) func(*refineryPass) {
+	return func(s *refineryPass) {
 		meta.SetStatusCondition(&s.refinery.Status.Conditions, newCondition(v1alpha1.ConditionAuthenticated, status, reason, "by the master"))
 	}
 }
 
 // leased is the master's Lease when it was looked at.
-func leased(held bool, left time.Duration) func(*refineryScope) {
-	return func(s *refineryScope) { s.lease = &lease{held, statusTime.Add(left)} }
+func leased(held bool, left time.Duration) func(*refineryPass) {
+	return func(s *refineryPass) { s.lease = &lease{held, statusTime.Add(left)} }
 }
 
 // shown are conditions as "type=status/reason", in the order of names.
@@ -73,42 +86,44 @@ func TestRefineryConditions(t *testing.T) {
 	}
 	masterless := with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})
 	tests := map[string]struct {
-		change  func(*refineryScope)
+		change  func(*refineryPass)
 		outcome outcome
 		want    map[string]string
 	}{
 		"at its best":      {nil, outcome{}, with(nil)},
-		"one pod missing":  {func(s *refineryScope) { s.deployment = deployed(1) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"no deployment":    {func(s *refineryScope) { s.deployment = nil }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"no nodes wanted":  {func(s *refineryScope) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{}, with(nil)},
-		"external":         {func(s *refineryScope) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, outcome{}, with(map[string]string{"Available": "True/External"})},
+		"one pod missing":  {func(s *refineryPass) { s.deployment = deployed(1) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no deployment":    {func(s *refineryPass) { s.deployment = nil }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no nodes wanted":  {func(s *refineryPass) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{}, with(nil)},
+		"external":         {func(s *refineryPass) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, outcome{}, with(map[string]string{"Available": "True/External"})},
 		"denied":           {authenticated(metav1.ConditionFalse, v1alpha1.ReasonDenied), outcome{}, with(map[string]string{"Authenticated": "False/Denied", "Ready": "False/NotAuthenticated"})},
-		"not reported yet": {func(s *refineryScope) { s.refinery.Status.Conditions = nil }, outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
-		"nor active": {func(s *refineryScope) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, outcome{},
+		"not reported yet": {func(s *refineryPass) { s.refinery.Status.Conditions = nil }, outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
+		"nor active": {func(s *refineryPass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
-		"bad certificate": {func(s *refineryScope) { s.foundWrong(nil, v1alpha1.ReasonNotPEM, "") }, outcome{},
+		"bad certificate": {func(s *refineryPass) {
+			s.certificate.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonNotPEM})
+		}, outcome{},
 			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *refineryScope) { s.refinery.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"paused": {func(s *refineryPass) { s.refinery.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
 		"stalled": {nil, outcome{consequence: stalled, reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
 		"waiting":                        {nil, outcome{consequence: wait, reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
 		"failed":                         {nil, outcome{consequence: retry, reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
 		"busy at first":                  {nil, outcome{consequence: silentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                 {func(s *refineryScope) { s.master, s.certificate = nil, nil }, outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
-		"no reason to look at the Lease": {func(s *refineryScope) { s.lease = nil }, outcome{}, with(nil)},
+		"master missing":                 {func(s *refineryPass) { s.master, s.certificate = nil, nil }, outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
+		"no reason to look at the Lease": {func(s *refineryPass) { s.lease = nil }, outcome{}, with(nil)},
 		"Lease held":                     {leased(true, time.Second), outcome{}, with(nil)},
 		"Lease lapsed":                   {leased(true, 0), outcome{}, masterless},
 		"Lease released":                 {leased(false, time.Second), outcome{}, masterless},
-		"no Lease":                       {func(s *refineryScope) { s.lease = &lease{} }, outcome{}, masterless},
-		"old pods left":                  {func(s *refineryScope) { s.deployment.Status.Replicas = 3 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"update not taken up":            {func(s *refineryScope) { s.written = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"no Lease":                       {func(s *refineryPass) { s.lease = &lease{} }, outcome{}, masterless},
+		"old pods left":                  {func(s *refineryPass) { s.deployment.Status.Replicas = 3 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"update not taken up":            {func(s *refineryPass) { s.written = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
 		"busy":                           {nil, outcome{consequence: away}, with(map[string]string{"Ready": ""})},
 		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status := refineryStatus(refineryScopeOf(test.change), test.outcome)
+			status := refineryPassOf(test.change).status(test.outcome)
 			if diff := cmp.Diff(test.want, shown(status.Conditions)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -123,9 +138,9 @@ func TestRefineryConditions(t *testing.T) {
 func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
 	d := deployed(0)
 	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
-	s := refineryScopeOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
+	s := refineryPassOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
 	s.deployment = d
-	status := refineryStatus(s, outcome{})
+	status := s.status(outcome{})
 	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady} {
 		c := meta.FindStatusCondition(status.Conditions, kind)
 		if diff := cmp.Diff("0 of 2 pods are available: exceeded quota", c.Message); diff != "" {
@@ -135,11 +150,11 @@ func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
 }
 
 func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
-	s := refineryScopeOf(nil)
-	s.refinery.Status = refineryStatus(s, outcome{})
+	s := refineryPassOf(nil)
+	s.refinery.Status = s.status(outcome{})
 	s.now = statusTime.Add(time.Hour)
 	s.deployment = deployed(1)
-	status := refineryStatus(s, outcome{})
+	status := s.status(outcome{})
 	times := map[string]time.Time{}
 	for _, c := range status.Conditions {
 		times[c.Type] = c.LastTransitionTime.Time
@@ -152,11 +167,11 @@ func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
 }
 
 func TestStatusConfigurationLeavesToTheMasterWhatIsTheMasters(t *testing.T) {
-	s := refineryScopeOf(nil)
+	s := refineryPassOf(nil)
 	s.refinery.Status.Nodes = []v1alpha1.NodeStatus{{ID: "press/1"}}
 	s.refinery.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 1}
 	s.refinery.Status.Reporter = &v1alpha1.Reporter{Epoch: 3}
-	got := refineryStatusConfiguration(s.refinery, refineryStatus(s, outcome{}))
+	got := refineryStatusConfiguration(s.refinery, s.status(outcome{}))
 	if got.Status.Nodes != nil || got.Status.Authenticated != nil || got.Status.Reporter != nil {
 		t.Errorf("takes the master's fields: %+v", got.Status)
 	}
@@ -164,66 +179,5 @@ func TestStatusConfigurationLeavesToTheMasterWhatIsTheMasters(t *testing.T) {
 		if *c.Type == v1alpha1.ConditionAuthenticated {
 			t.Error("takes the master's condition")
 		}
-	}
-}
-
-func TestListedCertificates(t *testing.T) {
-	authority := testAuthority(t)
-	first, second := testLeaf(t, authority), testLeaf(t, authority)
-	current := func(c leafCertificate) v1alpha1.ListedCertificate {
-		return v1alpha1.ListedCertificate{Fingerprint: c.fingerprint, NotAfter: metav1.NewTime(c.NotAfter), Use: v1alpha1.CertificateCurrent}
-	}
-	previous := func(c leafCertificate, until time.Time) v1alpha1.ListedCertificate {
-		listed := current(c)
-		listed.Use, listed.Until = v1alpha1.CertificatePrevious, ptr.To(metav1.NewTime(until))
-		return listed
-	}
-	type list = []v1alpha1.ListedCertificate
-	many := list{current(first)}
-	for n := range maxListed + 2 {
-		p := previous(first, statusTime.Add(time.Minute))
-		p.Fingerprint = fmt.Sprint(n)
-		many = append(many, p)
-	}
-	// brought is a certificate as listed from a Secret that the user brings.
-	brought := func(c v1alpha1.ListedCertificate, secret, uid string) v1alpha1.ListedCertificate {
-		c.Secret, c.SecretUID = secret, types.UID(uid)
-		return c
-	}
-	hour := statusTime.Add(time.Hour)
-	tests := map[string]struct {
-		before list
-		found  certificateFound
-		want   list
-	}{
-		"replaced in its Secret": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate, secret: "own", secretUID: "1"},
-			list{brought(current(second), "own", "1"), brought(previous(first, hour), "own", "1")}},
-		"another Secret of its name": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate, secret: "own", secretUID: "2"},
-			list{brought(current(second), "own", "2")}},
-		"the same in another Secret of its name": {list{brought(current(first), "own", "1")}, certificateFound{leaf: first.Certificate, secret: "own", secretUID: "2"},
-			list{brought(current(first), "own", "2")}},
-		"in overlap, another Secret of its name": {list{brought(current(second), "own", "1"), brought(previous(first, hour), "own", "1")},
-			certificateFound{leaf: second.Certificate, secret: "own", secretUID: "2"}, list{brought(current(second), "own", "2")}},
-		"another Secret is named": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate, secret: "other", secretUID: "2"},
-			list{brought(current(second), "other", "2"), brought(previous(first, hour), "own", "1")}},
-		"issued instead of brought": {list{brought(current(first), "own", "1")}, certificateFound{leaf: second.Certificate},
-			list{current(second), brought(previous(first, hour), "own", "1")}},
-		"brought instead of issued": {list{current(first)}, certificateFound{leaf: second.Certificate, secret: "own", secretUID: "1"},
-			list{brought(current(second), "own", "1"), previous(first, hour)}},
-		"first":                 {nil, certificateFound{leaf: first.Certificate}, list{current(first)}},
-		"unchanged":             {list{current(first)}, certificateFound{leaf: first.Certificate}, list{current(first)}},
-		"replaced":              {list{current(first)}, certificateFound{leaf: second.Certificate}, list{current(second), previous(first, statusTime.Add(time.Hour))}},
-		"overlap goes on":       {list{current(second), previous(first, statusTime.Add(time.Second))}, certificateFound{leaf: second.Certificate}, list{current(second), previous(first, statusTime.Add(time.Second))}},
-		"overlap over":          {list{current(second), previous(first, statusTime)}, certificateFound{leaf: second.Certificate}, list{current(second)}},
-		"put back":              {list{current(second), previous(first, statusTime.Add(time.Minute))}, certificateFound{leaf: first.Certificate}, list{current(first), previous(second, statusTime.Add(time.Hour))}},
-		"gone":                  {list{current(first)}, certificateFound{}, nil},
-		"not more than allowed": {many, certificateFound{leaf: first.Certificate}, many[:maxListed]},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, listCertificates(test.before, &test.found, overlap{Duration: time.Hour}, statusTime)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -116,39 +117,57 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	if err != nil {
 		return err
 	}
+	_, err = a.over(ctx, owner, current, want)
+	return err
+}
+
+// ApplyOver is Apply over a Secret that Read has returned, or none if it is nil. It reports whether it wrote.
+func (a *Applier) ApplyOver(ctx context.Context, owner client.Object, current *corev1.Secret, desired Configuration) (written bool, err error) {
+	want, err := toUnstructured(desired)
+	if err != nil {
+		return false, err
+	}
+	if current == nil {
+		return a.over(ctx, owner, nil, want)
+	}
+	return a.over(ctx, owner, current, want)
+}
+
+// over applies want over current, nil if there is none, unless that would change nothing. It reports whether it wrote.
+func (a *Applier) over(ctx context.Context, owner, current client.Object, want *unstructured.Unstructured) (written bool, err error) {
 	if uid := want.GetUID(); uid != "" && (current == nil || current.GetUID() != uid) {
-		return apierrors.NewConflict(schema.GroupResource{Resource: want.GetKind()}, want.GetName(), errors.New("it was deleted meanwhile"))
+		return false, apierrors.NewConflict(schema.GroupResource{Resource: want.GetKind()}, want.GetName(), errors.New("it was deleted meanwhile"))
 	}
 	version := want.GetResourceVersion()
 	want.SetUID("")
 	want.SetResourceVersion("")
 	if err := a.prepare(want); err != nil {
-		return err
+		return false, err
 	}
 	ref := reference{want.GetKind(), want.GetName()}
 	digest, err := digestOf(want)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if current != nil {
 		if a.wrote(owner, ref, digest, current.GetResourceVersion()) {
-			return nil
+			return false, nil
 		}
 		if same, err := a.same(current, want); err != nil || same {
-			return err
+			return false, err
 		}
 		want.SetUID(current.GetUID()) // refused if another object has taken the name meanwhile
 		want.SetResourceVersion(version)
 	}
 	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
+		return false, fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion(), want.GetGeneration()}
 	log.FromContext(ctx).Info("Applied", "object", ref.kind+"/"+ref.name)
-	return nil
+	return true, nil
 }
 
 // Written is the generation that an object had after the last write of it for owner, or 0: one with an older

@@ -28,6 +28,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -122,12 +123,12 @@ func NewManager(ctx context.Context, restConfig *rest.Config, options Options, w
 	return mgr, controllers.SetupRefinery(ctx, mgr, environment)
 }
 
-func newCertManager(mgr manager.Manager, namespaces []string) (*controllers.CertManager, error) {
+func newCertManager(mgr manager.Manager, namespaces []string) (*certificates.CertManager, error) {
 	api, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, err
 	}
-	certManager := controllers.NewCertManager(
+	certManager := certificates.NewCertManager(
 		func(ctx context.Context) (bool, error) { return servesCertificates(ctx, api) },
 		func(failed toolscache.WatchErrorHandlerWithContext) (cache.Cache, error) {
 			return newCertificateCache(mgr.GetConfig(), mgr.GetScheme(), mgr.GetRESTMapper(), namespaces, failed)

@@ -38,7 +38,7 @@ func (r *Rotator) count(ctx context.Context, reader client.Reader, m *v1alpha1.C
 	if m.Spec.Security.Transport == v1alpha1.TransportPlaintext {
 		return Progress{}, nil
 	}
-	c := &count{master: m, phase: phase, authority: authority, now: now, issued: map[string]*corev1.Secret{}, provided: r.Provided}
+	c := &count{master: m, phase: phase, authority: authority, now: now, issued: map[string]*corev1.Secret{}, provided: r.Secrets.Provided}
 	secrets := &corev1.SecretList{}
 	if err := reader.List(ctx, secrets, client.InNamespace(m.Namespace), client.MatchingLabels{resource.LabelManagedBy: resource.ManagedBy}); err != nil {
 		return Progress{}, fmt.Errorf("list Secrets: %w", err)
@@ -84,6 +84,13 @@ func (c *count) ofMaster() {
 func HasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 	active := m.Status.Active
 	return active == nil || resource.MasterReplicas(m) == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))
+}
+
+// IsServed reports whether an authority stands in the trust bundle of its master, as far as that was ever written: it
+// does not where it cannot issue what the master serves.
+func IsServed(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
+	trusted := m.Status.Authorities
+	return len(trusted) == 0 || slices.Contains(trusted, v1alpha1.Fingerprint(authority.Certificates[0]))
 }
 
 // of counts the nodes of a Refinery that would be cut off: those that are authenticated, and, with placement

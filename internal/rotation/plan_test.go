@@ -24,7 +24,7 @@ func parseAuthority(t *testing.T, pair pki.PEMPair) *pki.Authority {
 	return a
 }
 
-// TestWhatIsPlannedIsWhatTheOperatorDoes compares the plan of a change with what Retain makes of it.
+// TestWhatIsPlannedIsWhatTheOperatorDoes compares the plan of a change with what retain makes of it.
 func TestWhatIsPlannedIsWhatTheOperatorDoes(t *testing.T) {
 	newAuthority := func() pki.PEMPair {
 		pair, err := pki.NewAuthority("plant", v1alpha1.DefaultCADuration, statusTime)
@@ -64,7 +64,7 @@ func TestWhatIsPlannedIsWhatTheOperatorDoes(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			authority := parseAuthority(t, test.provided)
-			Retain(authority, m, served, statusTime)
+			retain(authority, m, served, statusTime)
 			if !test.lost {
 				return // the operator writes no bundle
 			}

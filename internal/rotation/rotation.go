@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -36,8 +36,8 @@ type Store interface {
 type Rotator struct {
 	// Cache may be behind. Live is what the API server has.
 	Cache, Live client.Reader
-	// Provided reads a Secret that a person provides. One that does not exist is a *pki.Problem.
-	Provided func(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	// Secrets are those of the pass.
+	Secrets *certificates.Secrets
 }
 
 // Rotate takes at most one step, and returns the rotation as it is then, or nil if there is nothing to rotate. What the

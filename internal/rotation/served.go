@@ -40,10 +40,10 @@ func InServedStore(m *v1alpha1.ClusterMaster, served *corev1.Secret) bool {
 	return provided || (served != nil && resource.HasProvidedAuthority(served))
 }
 
-// Retain has an authority go on trusting those that were trusted before it, for as long as they stand in the bundle of
+// retain has an authority go on trusting those that were trusted before it, for as long as they stand in the bundle of
 // served, the Secret of what the master serves, or nil. Where both are of the operator's making, their own Secret tells.
-func Retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, now time.Time) {
-	if served == nil || authority.Key == nil || !InServedStore(m, served) { // without a key nothing is issued: the bundle is provided, too
+func retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, now time.Time) {
+	if served == nil || !InServedStore(m, served) {
 		return
 	}
 	authority.Since = resource.PhaseBegan(served)

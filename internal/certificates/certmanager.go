@@ -1,4 +1,4 @@
-package controllers
+package certificates
 
 import (
 	"context"
@@ -55,8 +55,8 @@ func NewCertManager(served func(context.Context) (bool, error),
 	return &CertManager{served: served, newCache: newCache, interval: interval, look: make(chan struct{}, 1)}
 }
 
-// errNotAsked reports that it is not known yet whether the cluster has cert-manager.
-var errNotAsked = errors.New("the API server has not been asked for cert-manager yet")
+// ErrNotAsked reports that it is not known yet whether the cluster has cert-manager.
+var ErrNotAsked = errors.New("the API server has not been asked for cert-manager yet")
 
 // Installed reports whether the cluster has cert-manager, on behalf of someone who names an issuer.
 func (c *CertManager) Installed() (bool, error) {
@@ -70,7 +70,7 @@ func (c *CertManager) Installed() (bool, error) {
 		c.lookAgain()
 	}
 	if !c.asked {
-		return false, errNotAsked
+		return false, ErrNotAsked
 	}
 	return c.installed, nil
 }
@@ -99,9 +99,9 @@ func (c *CertManager) lookAgain() {
 	}
 }
 
-// source wakes the objects of a kind: the owner of a Certificate that changed, and, when cert-manager comes or
+// Source wakes the objects of a kind: the owner of a Certificate that changed, and, when cert-manager comes or
 // goes, all those that users lists.
-func (c *CertManager) source(kind string, users func(context.Context) []reconcile.Request) source.Source {
+func (c *CertManager) Source(kind string, users func(context.Context) []reconcile.Request) source.Source {
 	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		if c != nil {
 			c.mu.Lock()

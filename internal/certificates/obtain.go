@@ -1,4 +1,4 @@
-package controllers
+package certificates
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -29,67 +30,82 @@ const (
 // firstIssuerRecheck is how soon after a Certificate was made it is asked what its request waits for.
 const firstIssuerRecheck = 5 * time.Second
 
-// obtained is what came of a Certificate.
-type obtained struct {
-	// secret is what it names; nil if it does not exist.
-	secret *corev1.Secret
-	// problem is why cert-manager has not filled the Secret as the Certificate says, or nil.
-	problem *pki.Problem
-	// certificate is the object, or nil without cert-manager.
-	certificate *unstructured.Unstructured
-	// recheck is how soon to look again, since a request that waits for its issuer tells nobody. 0: there is none.
-	recheck time.Duration
+// Sources are what certificates are got with.
+type Sources struct {
+	// Client writes what is not in a Secrets.
+	Client client.Client
+	// Live is what the API server has.
+	Live client.Reader
+	// CertManager reports whether the cluster has it. Nil: it has not.
+	CertManager *CertManager
+	Clock       clock.PassiveClock
+	// MayMake says why a Secret that does not exist may not be made yet, or nil.
+	MayMake func(ctx context.Context, owner client.Object, secret string) error
+	// Recheck is how often a request that waits for its issuer is looked at, at most.
+	Recheck time.Duration
 }
 
-// ownSecret builds the Secret as it is when the operator issues.
-type ownSecret func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration
+// Obtained is what came of a Certificate.
+type Obtained struct {
+	// Secret is what it names; nil if it does not exist.
+	Secret *corev1.Secret
+	// Problem is why cert-manager has not filled the Secret as the Certificate says, or nil.
+	Problem *pki.Problem
+	// Certificate is the object, or nil without cert-manager.
+	Certificate *unstructured.Unstructured
+	// Recheck is how soon to look again, since a request that waits for its issuer tells nobody. 0: there is none.
+	Recheck time.Duration
+}
 
-// obtain has cert-manager issue what want says for owner, and reads the Secret of that name. What cert-manager put
+// OwnSecret builds the Secret as it is when the operator issues.
+type OwnSecret func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration
+
+// Obtain has cert-manager issue what want says for owner, and reads the Secret of that name. What cert-manager put
 // into that Secret the operator never writes to: it only makes itself known as its owner, so that it goes with the CR.
 // A Certificate or Secret that is someone else's is an *apply.ConflictError, and nothing is written.
-func (e *Environment) obtain(ctx context.Context, a *apply.Applier, owner client.Object, want *resource.CertificateApplyConfiguration, own ownSecret) (obtained, error) {
-	var o obtained
+func (s *Sources) Obtain(ctx context.Context, a *apply.Applier, owner client.Object, want *resource.CertificateApplyConfiguration, own OwnSecret) (Obtained, error) {
+	var o Obtained
 	var err error
-	if o.secret, err = e.issuedFor(ctx, owner, *want.Name); err != nil {
+	if o.Secret, err = s.issuedFor(ctx, owner, *want.Name); err != nil {
 		return o, err
 	}
-	if installed, err := e.CertManager.Installed(); err != nil {
+	if installed, err := s.CertManager.Installed(); err != nil {
 		return o, err
 	} else if !installed {
-		o.problem = notInstalled(want.Spec.IssuerRef)
+		o.Problem = notInstalled(want.Spec.IssuerRef)
 		return o, nil
 	}
-	if o.secret == nil {
-		if err := e.requireUnmounted(ctx, owner, *want.Name); err != nil {
+	if o.Secret == nil {
+		if err := s.MayMake(ctx, owner, *want.Name); err != nil {
 			return o, err
 		}
 	}
-	if err := handOver(ctx, a, owner, o.secret, own); err != nil {
+	if err := clearIssuerAnnotation(ctx, a, owner, o.Secret, own); err != nil {
 		return o, err
 	}
 	if err := a.Apply(ctx, owner, want); isKindMissing(err) {
-		e.CertManager.lookAgain()
-		o.problem = notInstalled(want.Spec.IssuerRef)
+		s.CertManager.lookAgain()
+		o.Problem = notInstalled(want.Spec.IssuerRef)
 		return o, nil
 	} else if err != nil {
 		return o, err
 	}
-	o.certificate = &unstructured.Unstructured{}
-	o.certificate.SetGroupVersionKind(resource.CertificateKind)
-	if err := e.Live.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: *want.Name}, o.certificate); err != nil {
+	o.Certificate = &unstructured.Unstructured{}
+	o.Certificate.SetGroupVersionKind(resource.CertificateKind)
+	if err := s.Live.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: *want.Name}, o.Certificate); err != nil {
 		return o, fmt.Errorf("read Certificate %s: %w", *want.Name, err)
 	}
-	if o.secret == nil || !filledFor(o.secret, want) {
-		words, err := e.hindrance(ctx, o.certificate)
+	if o.Secret == nil || !filledFor(o.Secret, want) {
+		words, err := s.hindrance(ctx, o.Certificate)
 		if err != nil {
 			return o, err
 		}
 		message := fmt.Sprintf("%s %s has not issued Secret %s yet: %s", want.Spec.IssuerRef.Kind, want.Spec.IssuerRef.Name, *want.Name, words)
-		if o.secret != nil {
+		if o.Secret != nil {
 			message += "; what the Secret holds stays in use until then"
 		}
-		o.problem = &pki.Problem{Reason: v1alpha1.ReasonIssuerNotReady, Message: message}
-		o.recheck = min(e.Recheck, max(firstIssuerRecheck, e.Clock.Since(o.certificate.GetCreationTimestamp().Time)/4))
+		o.Problem = &pki.Problem{Reason: v1alpha1.ReasonIssuerNotReady, Message: message}
+		o.Recheck = min(s.Recheck, max(firstIssuerRecheck, s.Clock.Since(o.Certificate.GetCreationTimestamp().Time)/4))
 	}
 	return o, nil
 }
@@ -98,6 +114,12 @@ func notInstalled(issuer v1alpha1.IssuerReference) *pki.Problem {
 	return &pki.Problem{Reason: v1alpha1.ReasonIssuerNotInstalled, Message: fmt.Sprintf(
 		"spec.certificates.issuerRef of the ClusterMaster names %s %s, and this cluster has no kind Certificate of cert-manager.io/v1: "+
 			"install cert-manager, or take issuerRef away; all goes on by itself then", issuer.Kind, issuer.Name)}
+}
+
+// FilledByCertManager reports whether cert-manager put something into a Secret.
+func FilledByCertManager(secret client.Object) bool {
+	_, filled := secret.GetAnnotations()[certificateNameAnnotation]
+	return filled
 }
 
 // filledFor reports whether cert-manager filled a Secret for a Certificate, from its issuer.
@@ -109,9 +131,9 @@ func filledFor(secret *corev1.Secret, c *resource.CertificateApplyConfiguration)
 
 // issuedFor reads the Secret that is for owner's certificate, or nil. One that cert-manager made for owner's
 // Certificate gets owner as its owner.
-func (e *Environment) issuedFor(ctx context.Context, owner client.Object, name string) (*corev1.Secret, error) {
+func (s *Sources) issuedFor(ctx context.Context, owner client.Object, name string) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
-	err := e.Live.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, secret)
+	err := s.Live.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, secret)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -124,16 +146,16 @@ func (e *Environment) issuedFor(ctx context.Context, owner client.Object, name s
 	case controller != nil && controller.Kind == resource.CertificateKind.Kind && controller.Name == name:
 		// cert-manager runs with --enable-certificate-owner-ref: it goes with the Certificate, which is owner's.
 	case controller == nil && secret.Annotations[certificateNameAnnotation] == name && secret.Labels[resource.LabelManagedBy] == resource.ManagedBy:
-		return secret, e.adopt(ctx, owner, secret)
+		return secret, s.adopt(ctx, owner, secret)
 	default:
 		return nil, apply.Conflict("Secret", secret)
 	}
 	return secret, nil
 }
 
-// handOver has a Secret that the operator filled say that no issuer of cert-manager did: cert-manager would take a
+// clearIssuerAnnotation has a Secret that the operator filled say that no issuer of cert-manager did: cert-manager would take a
 // certificate of unknown origin for its issuer's, and leave it until it is due.
-func handOver(ctx context.Context, a *apply.Applier, owner client.Object, secret *corev1.Secret, own ownSecret) error {
+func clearIssuerAnnotation(ctx context.Context, a *apply.Applier, owner client.Object, secret *corev1.Secret, own OwnSecret) error {
 	if secret == nil {
 		return nil
 	}
@@ -142,16 +164,16 @@ func handOver(ctx context.Context, a *apply.Applier, owner client.Object, secret
 	}
 	pair := pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
 	desired := own(pair, secret.Data[v1alpha1.AuthorityKey]).WithAnnotations(map[string]string{issuerNameAnnotation: ""})
-	return a.Apply(ctx, owner, over(desired, secret.UID))
+	return a.Apply(ctx, owner, Over(desired, secret.UID))
 }
 
 // adopt has the garbage collector delete a Secret that cert-manager made with the object that it was made for.
-func (e *Environment) adopt(ctx context.Context, owner client.Object, secret *corev1.Secret) error {
+func (s *Sources) adopt(ctx context.Context, owner client.Object, secret *corev1.Secret) error {
 	desired, err := resource.OwnedSecret(owner, secret.Name, secret.UID)
 	if err != nil {
 		return err
 	}
-	if err := e.Client.Apply(ctx, desired, client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
+	if err := s.Client.Apply(ctx, desired, client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
 		return fmt.Errorf("become the owner of Secret %s: %w", secret.Name, err)
 	}
 	return nil
@@ -159,31 +181,31 @@ func (e *Environment) adopt(ctx context.Context, owner client.Object, secret *co
 
 // hindrance is what cert-manager says about a Certificate that is not issued: condition Ready, a failed try, and what
 // the request waits for, which the Certificate itself does not tell.
-func (e *Environment) hindrance(ctx context.Context, certificate *unstructured.Unstructured) (string, error) {
-	_, words := statusCondition(certificate, "Ready")
+func (s *Sources) hindrance(ctx context.Context, certificate *unstructured.Unstructured) (string, error) {
+	_, words := StatusCondition(certificate, "Ready")
 	if words == "" {
 		words = "it has not taken up the Certificate: is its controller running?"
 	}
-	if status, message := statusCondition(certificate, "Issuing"); status == string(metav1.ConditionFalse) && message != "" {
+	if status, message := StatusCondition(certificate, "Issuing"); status == string(metav1.ConditionFalse) && message != "" {
 		words += "; " + message
 	}
 	revision, _, _ := unstructured.NestedInt64(certificate.Object, "status", "revision")
 	request := &unstructured.Unstructured{}
 	request.SetGroupVersionKind(resource.CertificateRequestKind)
 	key := client.ObjectKey{Namespace: certificate.GetNamespace(), Name: fmt.Sprintf("%s-%d", certificate.GetName(), revision+1)}
-	if err := e.Live.Get(ctx, key, request); isKindMissing(err) {
+	if err := s.Live.Get(ctx, key, request); isKindMissing(err) {
 		return words, nil
 	} else if err != nil {
 		return "", fmt.Errorf("read CertificateRequest %s: %w", key.Name, err)
 	}
-	if _, message := statusCondition(request, "Ready"); message != "" && metav1.IsControlledBy(request, certificate) {
+	if _, message := StatusCondition(request, "Ready"); message != "" && metav1.IsControlledBy(request, certificate) {
 		words += "; CertificateRequest " + key.Name + ": " + message
 	}
 	return words, nil
 }
 
-// statusCondition is status and message of a condition of an object of cert-manager.
-func statusCondition(object *unstructured.Unstructured, kind string) (status, message string) {
+// StatusCondition is status and message of a condition of an object of cert-manager.
+func StatusCondition(object *unstructured.Unstructured, kind string) (status, message string) {
 	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
 	for _, entry := range conditions {
 		condition, _ := entry.(map[string]any)
@@ -196,10 +218,10 @@ func statusCondition(object *unstructured.Unstructured, kind string) (status, me
 	return "", ""
 }
 
-// removeCertificate has cert-manager leave alone a Secret that it issued for owner. The Secret stays.
-func (e *Environment) removeCertificate(ctx context.Context, a *apply.Applier, owner client.Object, name string) error {
-	held, err := e.CertManager.holds(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name})
-	if err != nil || !held {
+// RemoveCertificate has cert-manager leave alone a Secret that it issued for owner. The Secret stays.
+func (s *Sources) RemoveCertificate(ctx context.Context, a *apply.Applier, owner client.Object, name string) error {
+	exists, err := s.CertManager.holds(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name})
+	if err != nil || !exists {
 		return err
 	}
 	certificate := &unstructured.Unstructured{}
@@ -212,27 +234,34 @@ func (e *Environment) removeCertificate(ctx context.Context, a *apply.Applier, o
 	return nil
 }
 
-// issuersAuthority is the trust bundle that the issuer put beside the certificate of the master: what its pods go
-// by. What is wrong with it is a *pki.Problem.
-func (e *Environment) issuersAuthority(ctx context.Context, m *v1alpha1.ClusterMaster) (*pki.Authority, error) {
-	secret, err := e.namedSecret(ctx, m.Namespace, m.CertificateSecretName())
-	if p := pki.AsProblem(err); p != nil {
-		return nil, &pki.Problem{Reason: p.Reason, Message: fmt.Sprintf("%s %s has not issued Secret %s yet",
-			m.Issuer().Kind, m.Issuer().Name, m.CertificateSecretName())}
-	}
-	if err != nil {
-		return nil, err
-	}
-	authority, err := issuersBundle(secret, e.Clock.Now())
-	return authority, inSecret(secret.Name, err)
-}
-
-// issuersBundle is the trust bundle of a Secret that cert-manager filled.
-func issuersBundle(secret *corev1.Secret, now time.Time) (*pki.Authority, error) {
+// IssuersBundle is the trust bundle of a Secret that cert-manager filled. What is wrong is a *pki.Problem.
+func IssuersBundle(secret *corev1.Secret, now time.Time) (*pki.Authority, error) {
 	bundle := secret.Data[v1alpha1.AuthorityKey]
 	if len(bundle) == 0 {
 		return nil, &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
 			Message: "key ca.crt is missing or empty: the issuer has to fill it in, as those of kind CA do"}
 	}
 	return pki.ParseBundle(v1alpha1.AuthorityKey, bundle, now)
+}
+
+// Reissue asks for a new certificate in the way that cert-manager knows: its condition Issuing.
+func (s *Sources) Reissue(ctx context.Context, certificate *unstructured.Unstructured) error {
+	if status, _ := StatusCondition(certificate, "Issuing"); status == string(metav1.ConditionTrue) {
+		return nil
+	}
+	want := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": []any{map[string]any{
+		"type": "Issuing", "status": "True", "reason": "AuthorityChanged",
+		"message":            "the certificates of the ClusterMaster and its Refineries come from different authorities",
+		"lastTransitionTime": s.Clock.Now().UTC().Format(time.RFC3339),
+		"observedGeneration": certificate.GetGeneration(),
+	}}}}}
+	want.SetGroupVersionKind(resource.CertificateKind)
+	want.SetNamespace(certificate.GetNamespace())
+	want.SetName(certificate.GetName())
+	want.SetUID(certificate.GetUID())
+	if err := s.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
+		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
+		return fmt.Errorf("have Certificate %s issued anew: %w", certificate.GetName(), err)
+	}
+	return nil
 }

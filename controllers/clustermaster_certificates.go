@@ -1,0 +1,447 @@
+package controllers
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
+)
+
+// authorityFound is what a pass found of the authority of a ClusterMaster.
+type authorityFound struct {
+	// authority is nil while it is not there or no good.
+	authority *pki.Authority
+	// end is when it ends, or has ended; zero while that is not known.
+	end time.Time
+	// problem is what is wrong with it.
+	problem *pki.Problem
+}
+
+// goodAuthority is found where nothing is wrong.
+func goodAuthority(authority *pki.Authority) *authorityFound {
+	return &authorityFound{authority: authority, end: authority.Certificates[0].NotAfter}
+}
+
+// endOf is the end of an authority in the value of a Secret, whatever else is wrong with it; zero if it does not parse.
+func endOf(key string, value []byte) time.Time {
+	chain, err := pki.ParseCertificates(key, value)
+	if err != nil {
+		return time.Time{}
+	}
+	return chain[0].NotAfter
+}
+
+// rotateAuthority takes a rotation between two authorities of the operator's making forward. One in which either is
+// provided is part of the certificate that the master serves.
+func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *masterScope) (*rotation.Rotation, error) {
+	if s.master.Issuer() != nil {
+		return &rotation.Rotation{}, nil
+	}
+	served, err := rotation.Served(ctx, s.secrets, s.master)
+	if err != nil || rotation.InServedStore(s.master, served) {
+		return nil, err
+	}
+	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
+	if err != nil || secret == nil {
+		return nil, err
+	}
+	return r.rotate(ctx, s, &rotation.OwnStore{Secret: secret,
+		Apply: func(ctx context.Context, m *v1alpha1.ClusterMaster, secret *corev1ac.SecretApplyConfiguration) error {
+			return s.secrets.Apply(ctx, m, secret)
+		}})
+}
+
+func (r *ClusterMasterReconciler) rotate(ctx context.Context, s *masterScope, store rotation.Store) (*rotation.Rotation, error) {
+	rotator := rotation.Rotator{Cache: r.Client, Live: r.Live, Secrets: s.secrets}
+	return rotator.Rotate(ctx, s.master, store, s.now)
+}
+
+// reconcileAuthority makes an authority where none is provided and none was made, or where nobody relies on it any more,
+// since it has expired. One that is no good otherwise is left for a person to delete: a new one takes the trust from
+// every running node.
+func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
+	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
+		return &authorityFound{}, nil
+	}
+	_, provided := s.master.NamedAuthority()
+	found, err := r.findAuthority(ctx, s)
+	switch {
+	case errors.Is(err, rotation.ErrNotMade):
+		return r.makeAuthority(ctx, s)
+	case err != nil, provided:
+		return found, err
+	case found.authority == nil && found.end.Before(s.now) && !found.end.IsZero():
+		log.FromContext(ctx).Info("The authority has expired before it was replaced: making another", "expired", found.end)
+		return r.makeAuthority(ctx, s)
+	case found.authority == nil:
+		return found, nil
+	default:
+		return found, r.keepAuthority(ctx, s)
+	}
+}
+
+// findAuthority returns the authority, or what is wrong with it. The error is rotation.ErrNotMade while the operator's own
+// does not exist.
+func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.Clock.Now())
+	problem := pki.AsProblem(err)
+	switch _, provided := s.master.NamedAuthority(); {
+	case err == nil:
+		return goodAuthority(authority), nil
+	case problem == nil:
+		return &authorityFound{}, err
+	case provided:
+		problem = &pki.Problem{Reason: problem.Reason, Message: "certificates.authority: " + problem.Message}
+	case s.master.Issuer() == nil:
+		problem = &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
+			Message: problem.Message + "; delete this Secret and a new authority is made, and with it all certificates"}
+	}
+	end, err := authorityEnd(ctx, s)
+	return &authorityFound{problem: problem, end: end}, err
+}
+
+// authorityEnd finds out since when an authority that is no good has been, for what measures it.
+func authorityEnd(ctx context.Context, s *masterScope) (time.Time, error) {
+	name, key := s.master.AuthoritySecretName(), corev1.TLSCertKey
+	if provided, ok := s.master.NamedAuthority(); ok {
+		name = provided
+	} else if s.master.Issuer() != nil {
+		name, key = s.master.CertificateSecretName(), v1alpha1.AuthorityKey
+	}
+	secret, err := s.secrets.Provided(ctx, s.master.Namespace, name)
+	if pki.AsProblem(err) != nil {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return endOf(key, secret.Data[key]), nil
+}
+
+// makeAuthority makes an authority, in the place of the one that there is.
+func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
+	replaced, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
+	if err == nil && replaced == nil {
+		err = r.requireUnmounted(ctx, s.master, s.master.AuthoritySecretName())
+	}
+	if err != nil {
+		return &authorityFound{}, err
+	}
+	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, r.Clock.Now())
+	if err != nil {
+		return &authorityFound{}, err
+	}
+	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now())
+	if err != nil {
+		return &authorityFound{}, err
+	}
+	authority.LeafDuration = s.master.CertificatePeriods().Duration
+	found := goodAuthority(authority)
+	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, r.Clock.Now()); err != nil {
+		return found, err
+	}
+	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
+	desired := resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record)
+	if replaced != nil {
+		desired = desired.WithUID(replaced.UID).WithResourceVersion(replaced.ResourceVersion)
+	}
+	return found, s.secrets.Apply(ctx, s.master, desired)
+}
+
+// keepAuthority puts back labels and owner of the Secret, should someone have taken them.
+func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterScope) error {
+	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
+	if err != nil || secret == nil {
+		return err
+	}
+	files, record := resource.ReadMasterAuthority(secret)
+	return s.secrets.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, files, record).WithUID(secret.UID).
+		WithResourceVersion(secret.ResourceVersion))
+}
+
+// servedFound is what a pass found of the certificate that the master serves.
+type servedFound struct {
+	certificate *certificates.Finding
+	// authority and rotation are set where they come with the certificate.
+	authority *authorityFound
+	rotation  *rotation.Rotation
+	// trusted is what was put into the trust bundle, or nil.
+	trusted *pki.Authority
+}
+
+// notReadyServed is found where something is wrong with the certificate; leaf is in use all the same, or nil.
+func notReadyServed(leaf *x509.Certificate, p *pki.Problem) servedFound {
+	return servedFound{certificate: &certificates.Finding{Leaf: leaf, Condition: certificates.NotReady(p)}}
+}
+
+// reconcileCertificate keeps the certificate that the master serves. With an authority that came without
+// its key, the user provides it under the name that the operator would have used. authority is nil if it is no good.
+func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (servedFound, error) {
+	if issuer := s.master.Issuer(); issuer != nil {
+		return r.obtainCertificate(ctx, s, *issuer)
+	}
+	if err := r.sources().RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
+		return servedFound{}, err
+	}
+	switch {
+	case authority == nil: // which has to be put right first
+		c, err := readServed(ctx, s)
+		if pki.AsProblem(err) != nil {
+			err = nil
+		}
+		return servedFound{certificate: &certificates.Finding{Leaf: c.Leaf()}}, err
+	case authority.Key == nil:
+		found, err := r.verifyProvided(ctx, s, authority)
+		return servedFound{certificate: found, rotation: &rotation.Rotation{}}, err
+	default:
+		return r.issueCertificate(ctx, s, authority)
+	}
+}
+
+// issueCertificate keeps a certificate that the operator issues, and takes a rotation forward in which the authority before
+// or the one to come is provided: the certificate that is in use stays so while the new authority is not trusted by
+// everybody, and is to be renewed as soon as it is.
+func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (found servedFound, err error) {
+	issued := r.issued(s, authority)
+	exists, current, v, err := r.sources().Read(ctx, s.secrets, issued)
+	if err == nil && !exists {
+		err = r.requireUnmounted(ctx, s.master, issued.Name)
+	}
+	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
+		return notReadyServed(nil, &pki.Problem{Reason: v1alpha1.ReasonNameConflict, Message: taken.Error()}), err
+	}
+	if err != nil {
+		return found, err
+	}
+	var fresh certificates.Certificate
+	var anew certificates.Verdict
+	if v.Renew || !authority.Signed(current.Leaf()) { // before another takes its place: it has to be able to
+		if fresh, anew, err = issued.Renew(current, r.Clock.Now()); pki.AsProblem(err) != nil {
+			return r.cannotIssue(s, current.Leaf(), pki.AsProblem(err)), nil
+		} else if err != nil {
+			return found, err
+		}
+	}
+	served, err := rotation.Served(ctx, s.secrets, s.master)
+	if err != nil {
+		return found, err
+	}
+	if rotation.InServedStore(s.master, served) {
+		store := &rotation.ServedStore{Authority: authority, Served: current, Good: v.Good}
+		if found.rotation, err = r.rotate(ctx, s, store); err != nil {
+			return found, err
+		}
+		issued.Authority = store.Authority
+		found.authority = goodAuthority(store.Authority)
+		if found.rotation.Phase == pki.RotationPreparing {
+			v = certificates.Verdict{Good: true, Due: current.Leaf().NotAfter}
+		}
+		v.Renew = v.Renew || !store.Good
+	}
+	if v.Renew {
+		current, v = fresh, anew
+	}
+	desired := resource.MasterCertificateSecret(s.master, current.Pair, issued.Bundle(current, v))
+	if name, provided := s.master.NamedAuthority(); provided {
+		resource.WithProvidedAuthority(desired, name)
+	}
+	if found.rotation != nil && found.rotation.Phase != pki.RotationIdle {
+		resource.WithPhaseBegan(desired, found.rotation.Began)
+	}
+	if err := s.secrets.Apply(ctx, s.master, current.ReplacedBy(desired)); err != nil {
+		return found, err
+	}
+	found.trusted = issued.Authority
+	found.certificate = &certificates.Finding{Leaf: current.Leaf(),
+		Condition: certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(issued.Name))}
+	found.certificate.RecheckAt(v.RecheckAt(current.Leaf()), s.now)
+	return found, nil
+}
+
+// cannotIssue says why the authority cannot issue. What is in use stays so, and nothing is written.
+func (r *ClusterMasterReconciler) cannotIssue(s *masterScope, inUse *x509.Certificate, p *pki.Problem) servedFound {
+	found := notReadyServed(inUse, &pki.Problem{Reason: p.Reason, Message: "the certificate authority cannot issue: " + p.Message})
+	if inUse != nil {
+		found.certificate.RecheckAt(inUse.NotAfter.Add(time.Second), s.now)
+	}
+	return found
+}
+
+func (r *ClusterMasterReconciler) issued(s *masterScope, authority *pki.Authority) certificates.Issued {
+	names := resource.MasterDNSNames(s.master)
+	return certificates.Issued{
+		Owner:       s.master,
+		Name:        s.master.CertificateSecretName(),
+		Authority:   authority,
+		RenewBefore: certificates.RenewBefore(s.master, s.master.UID),
+		Verify: func(chain []*x509.Certificate) error {
+			return authority.VerifyServer(chain, names, r.Clock.Now())
+		},
+		Issue: func() (pki.PEMPair, error) {
+			return authority.IssueServer(s.master.Name, names, r.Clock.Now())
+		},
+	}
+}
+
+// verifyProvided says what the certificate is worth that a person provides where the authority came without its key.
+func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterScope, authority *pki.Authority) (*certificates.Finding, error) {
+	name := s.master.CertificateSecretName()
+	c, err := readServed(ctx, s)
+	found := &certificates.Finding{Leaf: c.Leaf()}
+	if p := pki.AsProblem(err); p != nil && p.Reason == v1alpha1.ReasonSecretNotFound {
+		found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonAuthorityWithoutKey, Message: fmt.Sprintf(
+			"certificates.authority came without its key, so nothing can be issued: make Secret %s with tls.crt, a certificate that the "+
+				"authority signed for the DNS SANs %s, its key as tls.key, and the authority as ca.crt",
+			name, strings.Join(resource.MasterDNSNames(s.master), ", "))})
+		return found, nil
+	}
+	if err == nil && !authority.IsIn(c.Bundle) {
+		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
+			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
+	}
+	if err == nil {
+		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+	}
+	if p := pki.AsProblem(certificates.InSecret(name, err)); p != nil {
+		found.Condition = certificates.NotReady(p)
+		return found, nil
+	} else if err != nil {
+		return found, err
+	}
+	found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
+	found.RecheckAt(c.Leaf().NotAfter.Add(time.Second), s.now)
+	return found, nil
+}
+
+// readServed reads what the master serves. What is wrong is a *pki.Problem.
+func readServed(ctx context.Context, s *masterScope) (certificates.Certificate, error) {
+	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.CertificateSecretName())
+	if err != nil {
+		return certificates.Certificate{}, err
+	}
+	return certificates.Parse(secret)
+}
+
+// inspectCertificate says what the authority and the certificate that the master serves are worth, and changes nothing:
+// they expire while the ClusterMaster is paused, too.
+func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *masterScope) (*authorityFound, *certificates.Finding, error) {
+	found := &certificates.Finding{ReadOnly: true}
+	authority, err := r.findAuthority(ctx, s)
+	if errors.Is(err, rotation.ErrNotMade) {
+		return &authorityFound{}, found, nil
+	} else if err != nil {
+		return authority, found, err
+	}
+	c, err := readServed(ctx, s)
+	found.Leaf = c.Leaf()
+	name, issuer := s.master.CertificateSecretName(), s.master.Issuer()
+	if err == nil && authority.authority != nil {
+		err = authority.authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+	}
+	switch p := pki.AsProblem(certificates.InSecret(name, err)); {
+	case p != nil:
+		found.Condition = certificates.NotReady(p)
+	case err != nil:
+		return authority, found, err
+	case authority.authority == nil: // whose problem is shown
+	case issuer != nil:
+		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedBy(name, *issuer))
+	case authority.authority.Key == nil:
+		found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
+	default:
+		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(name))
+	}
+	if leaf := c.Leaf(); leaf != nil {
+		found.RecheckAt(leaf.NotAfter.Add(time.Second), s.now)
+	}
+	return authority, found, nil
+}
+
+// obtainCertificate has cert-manager issue what the master serves, and looks at what it put into the Secret.
+func (r *ClusterMasterReconciler) obtainCertificate(ctx context.Context, s *masterScope, issuer v1alpha1.IssuerReference) (servedFound, error) {
+	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
+		return resource.MasterCertificateSecret(s.master, pair, bundle)
+	}
+	o, err := r.sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
+	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
+		return notReadyServed(nil, &pki.Problem{Reason: v1alpha1.ReasonNameConflict, Message: taken.Error()}), err
+	}
+	if err != nil {
+		return servedFound{}, err
+	}
+	found := servedFound{certificate: &certificates.Finding{}}
+	found.certificate.RecheckAt(s.now.Add(o.Recheck), s.now)
+	problem := o.Problem
+	if o.Secret != nil {
+		found.certificate.Leaf, found.authority, err = r.readObtained(s, o.Secret)
+		if p := pki.AsProblem(certificates.InSecret(o.Secret.Name, err)); problem == nil {
+			problem = p
+		}
+	}
+	if problem != nil {
+		found.certificate.Condition = certificates.NotReady(problem)
+	} else if o.Secret != nil {
+		found.certificate.Condition = certificates.Ready(v1alpha1.ReasonIssued, obtainedMessage(o, issuer))
+	}
+	if leaf := found.certificate.Leaf; leaf != nil {
+		found.certificate.RecheckAt(leaf.NotAfter.Add(time.Second), s.now)
+	}
+	return found, nil
+}
+
+// readObtained reads authority and certificate of the master. What is wrong is a *pki.Problem.
+func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Secret) (leaf *x509.Certificate, authority *authorityFound, err error) {
+	c, err := certificates.Parse(secret)
+	if err != nil {
+		return c.Leaf(), nil, err
+	}
+	bundle, err := certificates.IssuersBundle(secret, r.Clock.Now())
+	if err != nil {
+		return c.Leaf(), &authorityFound{end: endOf(v1alpha1.AuthorityKey, c.Bundle)}, err
+	}
+	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+}
+
+// obtainedMessage says where a good certificate comes from, and why cert-manager failed to issue another, if it did.
+func obtainedMessage(o certificates.Obtained, issuer v1alpha1.IssuerReference) string {
+	message := certificates.IssuedBy(o.Secret.Name, issuer)
+	if status, words := certificates.StatusCondition(o.Certificate, "Issuing"); status == string(metav1.ConditionFalse) && words != "" {
+		message += "; Certificate " + o.Certificate.GetName() + ": " + words
+	}
+	return message
+}
+
+// addIgnoredRequest adds to a good certificate that annotation rotate-ca asks for what the operator cannot do,
+// unless it did so when the authority was its own.
+func (r *ClusterMasterReconciler) addIgnoredRequest(ctx context.Context, s *masterScope, found *certificates.Finding) (*certificates.Finding, error) {
+	words := rotation.IgnoredRequest(s.master)
+	if words == "" || found.Condition.Status != metav1.ConditionTrue {
+		return found, nil
+	}
+	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
+	if _, taken := errors.AsType[*apply.ConflictError](err); err != nil && !taken {
+		return found, err
+	}
+	if secret != nil {
+		if _, record := resource.ReadMasterAuthority(secret); record.Asked == s.master.Annotations[v1alpha1.RotateCAAnnotation] {
+			return found, nil
+		}
+	}
+	added := *found
+	added.Condition.Message += "; " + words
+	return &added, nil
+}

@@ -1,0 +1,372 @@
+package controllers
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
+)
+
+// reissueMaster is how old a master's certificate has to be before a Refinery of another authority has it issued
+// anew: an issuer that signs by several authorities in turn would otherwise never come to rest.
+const reissueMaster = time.Hour
+
+func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+	issuedName := s.refinery.IssuedSecretName()
+	plaintext := s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext
+	ref, issuer := s.refinery.Spec.CertificateSecretRef, s.master.Issuer()
+	if !plaintext && ref == nil && issuer != nil {
+		return r.obtainCertificate(ctx, s, *issuer)
+	}
+	if err := r.sources().RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
+		return nil, err
+	}
+	switch {
+	case plaintext:
+		return &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")},
+			r.removeSecret(ctx, s, issuedName)
+	case ref == nil:
+		return r.issueCertificate(ctx, s)
+	case ref.Name != issuedName:
+		if err := r.removeSecret(ctx, s, issuedName); err != nil {
+			return nil, err
+		}
+	}
+	return r.verifyProvided(ctx, s)
+}
+
+func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope, name string) error {
+	secret := &corev1.Secret{}
+	secret.Namespace, secret.Name = s.refinery.Namespace, name
+	return r.apply.Delete(ctx, s.refinery, secret)
+}
+
+// verifyProvided looks at the Secret that the user provides, and never writes to it. Whatever is wrong with
+// it, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
+func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+	name := s.refinery.CertificateSecretName()
+	c, rotating, err := r.verify(ctx, s, name)
+	found := &certificates.Finding{Leaf: c.Leaf(), Rotating: rotating}
+	if p := pki.AsProblem(err); p != nil {
+		found.Condition = certificates.NotReady(p)
+	} else if err != nil {
+		return nil, err
+	} else {
+		found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
+	}
+	if found.Leaf != nil {
+		found.Secret, found.SecretUID = name, c.UID
+		inUse(s, found, c)
+	}
+	return found, nil
+}
+
+// inUse adds the intermediates of what is in use, and has it looked at again when its time begins and ends.
+func inUse(s *refineryScope, found *certificates.Finding, c certificates.Certificate) {
+	found.Above = c.Chain[1:]
+	found.RecheckAt(c.Leaf().NotBefore, s.now)
+	found.RecheckAt(found.First().NotAfter.Add(time.Second), s.now)
+}
+
+// verify reads and verifies the certificate in a Secret of that name, and writes nothing. What is wrong with it is a
+// *pki.Problem.
+func (r *RefineryReconciler) verify(ctx context.Context, s *refineryScope, name string) (c certificates.Certificate, rotating bool, err error) {
+	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
+	if err != nil {
+		return c, false, err
+	}
+	if c, err = certificates.Parse(secret); err != nil {
+		return c, false, certificates.InSecret(name, err)
+	}
+	authority, err := r.masterAuthority(ctx, s)
+	if err != nil {
+		return c, false, err
+	}
+	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), r.Clock.Now()); err != nil {
+		return c, authority.Rotating, certificates.InSecret(name, err)
+	}
+	if above, err := pki.Intermediates(c.Chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
+		c.Chain = append(c.Chain[:1:1], above...)
+	}
+	return c, authority.Rotating, nil
+}
+
+// inspectCertificate says what the certificate of the nodes is worth, and changes nothing: it expires, too, while the
+// Refinery is paused, or while something else in the spec keeps a pass from coming to it. What is let in stays as it is
+// listed. There is nothing to say while there is no master.
+func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+		return nil, nil
+	}
+	name := s.refinery.CertificateSecretName()
+	c, rotating, err := r.verify(ctx, s, name)
+	if _, early := errors.AsType[*waitError](err); early {
+		return nil, nil // the ClusterMaster has just been made
+	}
+	found := &certificates.Finding{ReadOnly: true, Leaf: c.Leaf(), Rotating: rotating}
+	provided, issuer := s.refinery.Spec.CertificateSecretRef != nil, s.master.Issuer()
+	switch p := pki.AsProblem(err); {
+	case p != nil:
+		found.Condition = certificates.NotReady(p)
+	case err != nil:
+		return nil, err
+	case provided:
+		found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
+	case issuer != nil:
+		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedBy(name, *issuer))
+	default:
+		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(name))
+	}
+	if provided {
+		found.Secret, found.SecretUID = name, c.UID
+	}
+	if found.Leaf != nil {
+		inUse(s, found, c)
+	}
+	return found, nil
+}
+
+// masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
+func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refineryScope) (*pki.Authority, error) {
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.Clock.Now())
+	if p := pki.AsProblem(err); p != nil {
+		return nil, &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
+			Message: fmt.Sprintf("the certificate authority of ClusterMaster %s: %s", s.master.Name, p.Message)}
+	}
+	if errors.Is(err, rotation.ErrNotMade) {
+		return nil, &waitError{v1alpha1.ReasonProgressing, fmt.Sprintf("ClusterMaster %s has no certificate authority yet", s.master.Name), 0}
+	}
+	return authority, err
+}
+
+// issueCertificate keeps a certificate in the Refinery's own Secret. If that was deleted, what it held is
+// taken off the list first, in a pass of its own: deleting the Secret revokes, whenever the operator stops.
+func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+	authority, err := r.masterAuthority(ctx, s)
+	unready := pki.AsProblem(err)
+	if unready == nil && err != nil {
+		return nil, err
+	}
+	issued := r.issued(s, authority)
+	exists, current, v, err := r.sources().Read(ctx, s.secrets, issued)
+	found := &certificates.Finding{Leaf: current.Leaf(), Rotating: authority != nil && authority.Rotating}
+	switch {
+	case err != nil:
+		return nil, err
+	case unready != nil:
+		found.Condition = certificates.NotReady(unready)
+		return found, nil
+	case !exists && len(s.refinery.Status.Certificates) > 0:
+		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", issued.Name)
+		found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: message})
+		return found, &waitError{v1alpha1.ReasonProgressing, message, time.Second}
+	case v.Renew && authority.Key == nil:
+		found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonAuthorityWithoutKey, Message: fmt.Sprintf(
+			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name)})
+		return found, nil
+	case v.Renew:
+		if !exists {
+			if err := r.requireUnmounted(ctx, s.refinery, issued.Name); err != nil {
+				found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonNameConflict, Message: err.Error()})
+				return found, err
+			}
+		}
+		if current, v, found.Next, err = r.renew(s, issued, current, v); pki.AsProblem(err) != nil {
+			return cannotIssue(s, found, pki.AsProblem(err)), nil
+		} else if err != nil {
+			return nil, err
+		}
+	default:
+		r.dropIssued(client.ObjectKeyFromObject(s.refinery))
+	}
+	desired := resource.RefineryCertificateSecret(s.refinery, current.Pair, issued.Bundle(current, v))
+	if err := s.secrets.Apply(ctx, s.refinery, current.ReplacedBy(desired)); err != nil {
+		return nil, err
+	}
+	found.Leaf, found.Condition = current.Leaf(), certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(issued.Name))
+	found.RecheckAt(v.RecheckAt(found.Leaf), s.now)
+	return found, nil
+}
+
+// cannotIssue says why the authority cannot issue. What is in use stays so, and nothing is written.
+func cannotIssue(s *refineryScope, found *certificates.Finding, p *pki.Problem) *certificates.Finding {
+	found.Condition = certificates.NotReady(&pki.Problem{Reason: p.Reason,
+		Message: fmt.Sprintf("the certificate authority of ClusterMaster %s cannot issue: %s", s.master.Name, p.Message)})
+	if found.Leaf != nil {
+		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
+	}
+	return found
+}
+
+func (r *RefineryReconciler) renew(s *refineryScope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
+	certificates.Certificate, certificates.Verdict, *x509.Certificate, error,
+) {
+	if v.Good {
+		return r.renewListed(s, issued, current, v)
+	}
+	current, v, err := issued.Renew(current, r.Clock.Now())
+	return current, v, nil, err
+}
+
+// renewListed puts a new certificate in the place of a good one in two passes: the first has it listed in status,
+// as next, and the second, which sees it listed, puts it into the Secret. So no node presents it too early,
+// wherever the operator stops.
+func (r *RefineryReconciler) renewListed(s *refineryScope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
+	certificates.Certificate, certificates.Verdict, *x509.Certificate, error,
+) {
+	key := client.ObjectKeyFromObject(s.refinery)
+	r.mu.Lock()
+	next, ok := r.issuedNext[key]
+	r.mu.Unlock()
+	if !ok || next.UID != current.UID || issued.Verify(next.Chain) != nil || !issued.Authority.Signed(next.Leaf()) {
+		var err error
+		if next, _, err = issued.Renew(current, r.Clock.Now()); err != nil {
+			return certificates.Certificate{}, certificates.Verdict{}, nil, err
+		}
+		r.mu.Lock()
+		r.issuedNext[key] = next
+		r.mu.Unlock()
+	}
+	fingerprint := v1alpha1.Fingerprint(next.Leaf())
+	if slices.ContainsFunc(s.refinery.Status.Certificates, func(c v1alpha1.ListedCertificate) bool { return c.Fingerprint == fingerprint }) {
+		return next, certificates.Verdict{Due: issued.Authority.RenewAt(next.Leaf(), issued.RenewBefore)}, nil, nil
+	}
+	v.KeepBundle = true
+	return current, v, next.Leaf(), nil
+}
+
+func (r *RefineryReconciler) issued(s *refineryScope, authority *pki.Authority) certificates.Issued {
+	return certificates.Issued{
+		Owner:             s.refinery,
+		Name:              s.refinery.CertificateSecretName(),
+		Authority:         authority,
+		RenewBefore:       certificates.RenewBefore(s.master, s.refinery.UID),
+		ReissueWindow:     certificates.ReissueWindow(s.master),
+		PostponeReissue:   authority != nil && (!rotation.HasLoaded(s.master, authority) || !rotation.IsServed(s.master, authority)),
+		ReissueWithBundle: true,
+		Verify: func(chain []*x509.Certificate) error {
+			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
+		},
+		Issue: func() (pki.PEMPair, error) {
+			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), r.Clock.Now())
+		},
+	}
+}
+
+// obtainCertificate has cert-manager issue the certificate of the nodes, and looks at what it put into the Secret.
+// As with a Secret that the user provides, pods run whatever is wrong with it.
+func (r *RefineryReconciler) obtainCertificate(ctx context.Context, s *refineryScope, issuer v1alpha1.IssuerReference) (*certificates.Finding, error) {
+	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
+		return resource.RefineryCertificateSecret(s.refinery, pair, bundle)
+	}
+	o, err := r.sources().Obtain(ctx, r.apply, s.refinery,
+		resource.RefineryCertificate(s.refinery, s.master, issuer, certificates.RenewBefore(s.master, s.refinery.UID)), own)
+	if err != nil {
+		return nil, err
+	}
+	found := &certificates.Finding{}
+	var c certificates.Certificate
+	problem := o.Problem
+	found.RecheckAt(s.now.Add(o.Recheck), s.now)
+	if o.Secret != nil {
+		c, err = certificates.Parse(o.Secret)
+		if err == nil && problem == nil {
+			err = r.verifyObtained(ctx, s, found, o, c)
+		}
+		if p := pki.AsProblem(certificates.InSecret(o.Secret.Name, err)); problem == nil && p != nil {
+			problem = p
+		} else if p == nil && err != nil {
+			return nil, err
+		}
+	}
+	if problem != nil {
+		found.Condition = certificates.NotReady(problem)
+	} else {
+		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, obtainedMessage(o, issuer))
+	}
+	if found.Leaf = c.Leaf(); found.Leaf != nil {
+		found.Secret, found.SecretUID = o.Secret.Name, c.UID
+		found.RecheckAt(found.Leaf.NotBefore, s.now)
+		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
+	}
+	return found, nil
+}
+
+// verifyObtained checks what cert-manager issued against the authority of the master. Where the two come from
+// different ones, since that of the issuer changed, the older of the two is issued anew.
+func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) error {
+	authority, err := r.masterAuthority(ctx, s)
+	if err != nil {
+		return err
+	}
+	found.Rotating = authority.Rotating
+	if _, err := certificates.IssuersBundle(o.Secret, r.Clock.Now()); err != nil {
+		return err
+	}
+	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), r.Clock.Now())
+	if err == nil && !authority.IsIn(c.Bundle) {
+		err = &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf(
+			"ca.crt lacks authorities that stand in ca.crt of Secret %s, so nodes may not trust the master", s.master.CertificateSecretName())}
+	}
+	if p := pki.AsProblem(err); p == nil || p.Reason != v1alpha1.ReasonWrongAuthority {
+		return err
+	}
+	if reissued, failed := r.reissueOlder(ctx, s, found, o, c); failed != nil {
+		return failed
+	} else if reissued != "" {
+		return &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf("%v; Certificate %s is issued anew, by the authority of today", err, reissued)}
+	}
+	return err
+}
+
+// reissueOlder has cert-manager issue the Refinery's certificate anew if it is older than the master's, and the
+// master's if it is the older one. It returns the name of the Certificate, or "" if there is nothing to do yet.
+func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) (string, error) {
+	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.CertificateSecretName())
+	if err != nil {
+		return "", err
+	}
+	served, err := certificates.Parse(secret)
+	if err != nil {
+		return "", nil //nolint:nilerr // the ClusterMaster says what is wrong with it
+	}
+	if c.Leaf().NotBefore.Before(served.Leaf().NotBefore) {
+		// The Certificate was read after the Secret: what it says of being issued may be over, and in the Secret since.
+		now := &corev1.Secret{}
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(o.Secret), now); client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("read Secret %s: %w", o.Secret.Name, err)
+		}
+		if now.ResourceVersion != o.Secret.ResourceVersion {
+			return "", nil
+		}
+		return o.Certificate.GetName(), r.sources().Reissue(ctx, o.Certificate)
+	}
+	if due := served.Leaf().NotBefore.Add(reissueMaster); r.Clock.Now().Before(due) {
+		found.RecheckAt(due, s.now)
+		return "", nil
+	}
+	masters := &unstructured.Unstructured{}
+	masters.SetGroupVersionKind(resource.CertificateKind)
+	key := client.ObjectKey{Namespace: s.master.Namespace, Name: s.master.CertificateSecretName()}
+	if err := r.Live.Get(ctx, key, masters); err != nil {
+		return "", client.IgnoreNotFound(err)
+	}
+	if !metav1.IsControlledBy(masters, s.master) {
+		return "", nil
+	}
+	return key.Name, r.sources().Reissue(ctx, masters)
+}

@@ -1,0 +1,77 @@
+package certificates
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+)
+
+// Finding is what a pass found of the certificate of an object.
+type Finding struct {
+	// Leaf is in use, good or not; nil if there is none that parses.
+	Leaf *x509.Certificate
+	// Above are the intermediates that vouch for a leaf that is provided.
+	Above []*x509.Certificate
+	// Next is about to take its place, or nil.
+	Next *x509.Certificate
+	// Secret is the name of the Secret that is provided, SecretUID its UID. Empty for the operator's own.
+	Secret    string
+	SecretUID types.UID
+	// ReadOnly reports whether nothing was to be changed: what is listed stays as it is.
+	ReadOnly bool
+	// Rotating reports whether the authority by which it was judged is being replaced.
+	Rotating bool
+	// Condition is CertificateReady; its Type is empty where this pass has nothing to say of it.
+	Condition metav1.Condition
+	// Recheck is when to look again although nothing was seen to change; zero for never.
+	Recheck time.Time
+}
+
+// Ready makes the condition of a certificate that is good.
+func Ready(reason, message string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionTrue, Reason: reason, Message: message}
+}
+
+// NotReady makes the condition of one that is not.
+func NotReady(p *pki.Problem) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionFalse, Reason: p.Reason, Message: p.Message}
+}
+
+// RecheckAt has the certificate looked at again at a time that is still to come, if not before.
+func (f *Finding) RecheckAt(t, now time.Time) {
+	if t.After(now) && (f.Recheck.IsZero() || t.Before(f.Recheck)) {
+		f.Recheck = t
+	}
+}
+
+// First is the certificate of the chain that ends first; nil without any.
+func (f *Finding) First() *x509.Certificate {
+	first := f.Leaf
+	for _, c := range f.Above {
+		if c.NotAfter.Before(first.NotAfter) {
+			first = c
+		}
+	}
+	return first
+}
+
+// IssuedByOperator, IssuedBy and ProvidedIn say where a good certificate comes from.
+func IssuedByOperator(secret string) string {
+	return fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret)
+}
+
+// IssuedBy is for one that cert-manager put there.
+func IssuedBy(secret string, issuer v1alpha1.IssuerReference) string {
+	return fmt.Sprintf("Secret %s holds a certificate issued by %s %s", secret, issuer.Kind, issuer.Name)
+}
+
+// ProvidedIn is for one that a person put there.
+func ProvidedIn(secret string) string {
+	return fmt.Sprintf("Secret %s holds a good certificate", secret)
+}
