@@ -71,7 +71,7 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 					s.refinery.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "press-own"}
 					s.certificate.Secret = "press-own"
 				case hindered:
-					s.certificate.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonAuthorityWithoutKey, Message: "bring one"})
+					s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, "bring one")
 				}
 			})
 			want := ""

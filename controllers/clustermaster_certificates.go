@@ -183,9 +183,13 @@ type servedFound struct {
 	trusted *pki.Authority
 }
 
-// notReadyServed is found where something is wrong with the certificate; leaf is in use all the same, or nil.
-func notReadyServed(leaf *x509.Certificate, p *pki.Problem) servedFound {
-	return servedFound{certificate: &certificates.Finding{Leaf: leaf, Condition: certificates.NotReady(p)}}
+// nameTaken is found where a Secret or Certificate of the needed name is someone else's, which ends the pass.
+func nameTaken(err error) (servedFound, error) {
+	taken, ok := errors.AsType[*apply.ConflictError](err)
+	if !ok {
+		return servedFound{}, err
+	}
+	return servedFound{certificate: &certificates.Finding{Condition: certificates.NotReady(v1alpha1.ReasonNameConflict, taken.Error())}}, err
 }
 
 // reconcileCertificate keeps the certificate that the master serves. With an authority that came without
@@ -221,11 +225,8 @@ func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *maste
 	if err == nil && !exists {
 		err = r.requireUnmounted(ctx, s.master, issued.Name)
 	}
-	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
-		return notReadyServed(nil, &pki.Problem{Reason: v1alpha1.ReasonNameConflict, Message: taken.Error()}), err
-	}
 	if err != nil {
-		return found, err
+		return nameTaken(err)
 	}
 	var fresh certificates.Certificate
 	var anew certificates.Verdict
@@ -266,19 +267,18 @@ func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *maste
 		return found, err
 	}
 	found.trusted = issued.Authority
-	found.certificate = &certificates.Finding{Leaf: current.Leaf(),
-		Condition: certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(issued.Name))}
+	found.certificate = &certificates.Finding{Leaf: current.Leaf(), Condition: certificates.ReadyIn(issued.Name, false, nil)}
 	found.certificate.RecheckAt(v.RecheckAt(current.Leaf()), s.now)
 	return found, nil
 }
 
 // cannotIssue says why the authority cannot issue. What is in use stays so, and nothing is written.
 func (r *ClusterMasterReconciler) cannotIssue(s *masterScope, inUse *x509.Certificate, p *pki.Problem) servedFound {
-	found := notReadyServed(inUse, &pki.Problem{Reason: p.Reason, Message: "the certificate authority cannot issue: " + p.Message})
+	found := &certificates.Finding{Leaf: inUse, Condition: certificates.NotReady(p.Reason, "the certificate authority cannot issue: "+p.Message)}
 	if inUse != nil {
-		found.certificate.RecheckAt(inUse.NotAfter.Add(time.Second), s.now)
+		found.RecheckAt(inUse.NotAfter.Add(time.Second), s.now)
 	}
-	return found
+	return servedFound{certificate: found}
 }
 
 func (r *ClusterMasterReconciler) issued(s *masterScope, authority *pki.Authority) certificates.Issued {
@@ -302,29 +302,25 @@ func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterS
 	name := s.master.CertificateSecretName()
 	c, err := readServed(ctx, s)
 	found := &certificates.Finding{Leaf: c.Leaf()}
-	if p := pki.AsProblem(err); p != nil && p.Reason == v1alpha1.ReasonSecretNotFound {
-		found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonAuthorityWithoutKey, Message: fmt.Sprintf(
+	switch p := pki.AsProblem(err); {
+	case p != nil && p.Reason == v1alpha1.ReasonSecretNotFound:
+		found.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"certificates.authority came without its key, so nothing can be issued: make Secret %s with tls.crt, a certificate that the "+
 				"authority signed for the DNS SANs %s, its key as tls.key, and the authority as ca.crt",
-			name, strings.Join(resource.MasterDNSNames(s.master), ", "))})
+			name, strings.Join(resource.MasterDNSNames(s.master), ", ")))
 		return found, nil
-	}
-	if err == nil && !authority.IsIn(c.Bundle) {
+	case err != nil:
+	case !authority.IsIn(c.Bundle):
 		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
 			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
-	}
-	if err == nil {
+	default:
 		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
 	}
-	if p := pki.AsProblem(certificates.InSecret(name, err)); p != nil {
-		found.Condition = certificates.NotReady(p)
-		return found, nil
-	} else if err != nil {
-		return found, err
+	err = found.Judge(certificates.InSecret(name, err), certificates.ReadyIn(name, true, nil))
+	if found.Condition.Status == metav1.ConditionTrue {
+		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
 	}
-	found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
-	found.RecheckAt(c.Leaf().NotAfter.Add(time.Second), s.now)
-	return found, nil
+	return found, err
 }
 
 // readServed reads what the master serves. What is wrong is a *pki.Problem.
@@ -347,28 +343,17 @@ func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *mas
 		return authority, found, err
 	}
 	c, err := readServed(ctx, s)
-	found.Leaf = c.Leaf()
-	name, issuer := s.master.CertificateSecretName(), s.master.Issuer()
-	if err == nil && authority.authority != nil {
-		err = authority.authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+	name, good := s.master.CertificateSecretName(), metav1.Condition{}
+	if a := authority.authority; a != nil { // otherwise its problem is shown
+		good = certificates.ReadyIn(name, a.Key == nil && s.master.Issuer() == nil, s.master.Issuer())
+		if err == nil {
+			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+		}
 	}
-	switch p := pki.AsProblem(certificates.InSecret(name, err)); {
-	case p != nil:
-		found.Condition = certificates.NotReady(p)
-	case err != nil:
-		return authority, found, err
-	case authority.authority == nil: // whose problem is shown
-	case issuer != nil:
-		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedBy(name, *issuer))
-	case authority.authority.Key == nil:
-		found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
-	default:
-		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(name))
+	if found.Leaf = c.Leaf(); found.Leaf != nil {
+		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
 	}
-	if leaf := c.Leaf(); leaf != nil {
-		found.RecheckAt(leaf.NotAfter.Add(time.Second), s.now)
-	}
-	return authority, found, nil
+	return authority, found, found.Judge(certificates.InSecret(name, err), good)
 }
 
 // obtainCertificate has cert-manager issue what the master serves, and looks at what it put into the Secret.
@@ -377,30 +362,19 @@ func (r *ClusterMasterReconciler) obtainCertificate(ctx context.Context, s *mast
 		return resource.MasterCertificateSecret(s.master, pair, bundle)
 	}
 	o, err := r.sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
-	if taken, ok := errors.AsType[*apply.ConflictError](err); ok {
-		return notReadyServed(nil, &pki.Problem{Reason: v1alpha1.ReasonNameConflict, Message: taken.Error()}), err
-	}
 	if err != nil {
-		return servedFound{}, err
+		return nameTaken(err)
 	}
 	found := servedFound{certificate: &certificates.Finding{}}
 	found.certificate.RecheckAt(s.now.Add(o.Recheck), s.now)
-	problem := o.Problem
 	if o.Secret != nil {
 		found.certificate.Leaf, found.authority, err = r.readObtained(s, o.Secret)
-		if p := pki.AsProblem(certificates.InSecret(o.Secret.Name, err)); problem == nil {
-			problem = p
-		}
-	}
-	if problem != nil {
-		found.certificate.Condition = certificates.NotReady(problem)
-	} else if o.Secret != nil {
-		found.certificate.Condition = certificates.Ready(v1alpha1.ReasonIssued, obtainedMessage(o, issuer))
+		err = certificates.InSecret(o.Secret.Name, err)
 	}
 	if leaf := found.certificate.Leaf; leaf != nil {
 		found.certificate.RecheckAt(leaf.NotAfter.Add(time.Second), s.now)
 	}
-	return found, nil
+	return found, found.certificate.Judge(o.Or(err), o.Ready(issuer))
 }
 
 // readObtained reads authority and certificate of the master. What is wrong is a *pki.Problem.
@@ -414,15 +388,6 @@ func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Se
 		return c.Leaf(), &authorityFound{end: endOf(v1alpha1.AuthorityKey, c.Bundle)}, err
 	}
 	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
-}
-
-// obtainedMessage says where a good certificate comes from, and why cert-manager failed to issue another, if it did.
-func obtainedMessage(o certificates.Obtained, issuer v1alpha1.IssuerReference) string {
-	message := certificates.IssuedBy(o.Secret.Name, issuer)
-	if status, words := certificates.StatusCondition(o.Certificate, "Issuing"); status == string(metav1.ConditionFalse) && words != "" {
-		message += "; Certificate " + o.Certificate.GetName() + ": " + words
-	}
-	return message
 }
 
 // addIgnoredRequest adds to a good certificate that annotation rotate-ca asks for what the operator cannot do,

@@ -169,9 +169,9 @@ func (f *masterFindings) servedCertificate() *certificates.Finding {
 	}
 	switch {
 	case f.authority.problem != nil:
-		served.Condition = certificates.NotReady(f.authority.problem)
+		served.Condition = certificates.NotReady(f.authority.problem.Reason, f.authority.problem.Message)
 	case served.Condition.Status != metav1.ConditionFalse && f.shared != nil:
-		served.Condition = certificates.NotReady(f.shared)
+		served.Condition = certificates.NotReady(f.shared.Reason, f.shared.Message)
 	}
 	return &served
 }

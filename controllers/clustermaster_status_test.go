@@ -59,7 +59,7 @@ func (p *masterPass) status(o outcome) v1alpha1.ClusterMasterStatus {
 
 // foundWrong has something be wrong with the certificate.
 func (p *masterPass) foundWrong(reason, message string) {
-	p.certificate.Condition = certificates.NotReady(&pki.Problem{Reason: reason, Message: message})
+	p.certificate.Condition = certificates.NotReady(reason, message)
 }
 
 // masterPassOf is a ClusterMaster at its best, then changed.

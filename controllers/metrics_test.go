@@ -78,7 +78,7 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 
 	master.certificate = &certificates.Finding{} // no longer there, or no good
 	master.authority = &authorityFound{problem: &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady, Message: "expired"}}
-	observeRefinery(&certificates.Finding{Condition: certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonNotPEM, Message: "garbage"})})
+	observeRefinery(&certificates.Finding{Condition: certificates.NotReady(v1alpha1.ReasonNotPEM, "garbage")})
 	observeMaster()
 	shows("expired, and unreadable",
 		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.0758394e+08`,

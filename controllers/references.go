@@ -132,8 +132,12 @@ func (r *RefineryReconciler) othersAccount(ctx context.Context, s *refineryScope
 	if s.master != nil && name == resource.MasterServiceAccountName(s.master) {
 		return fmt.Sprintf("it is for the pods of ClusterMaster %s", s.master.Name), nil
 	}
-	if why, err := r.othersObject(ctx, s, &corev1.ServiceAccount{}, name); err != nil || why != "" {
-		return why, err
+	account := &corev1.ServiceAccount{}
+	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account); client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("read ServiceAccount %s: %w", name, err)
+	}
+	if why := belongsTo(s.refinery, account); why != "" {
+		return why, nil
 	}
 	masters, err := r.mastersBeside(ctx, s)
 	if err != nil {
@@ -156,8 +160,16 @@ func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope,
 			return why, nil
 		}
 	}
-	if why, err := r.othersObject(ctx, s, &corev1.Secret{}, name); err != nil || why != "" || own {
-		return why, err
+	secret, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
+	if err != nil {
+		return "", err
+	}
+	why := ""
+	if secret != nil {
+		why = belongsTo(s.refinery, secret)
+	}
+	if why != "" || own {
+		return why, nil
 	}
 	if why, err := r.mastersSecret(ctx, s, name); err != nil || why != "" {
 		return why, err
@@ -167,11 +179,10 @@ func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope,
 	if !ok {
 		return "", nil
 	}
-	err := r.reader(s).Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: refinery}, other)
-	if err != nil {
+	if err := r.reader(s).Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: refinery}, other); err != nil {
 		return "", client.IgnoreNotFound(err)
 	}
-	why := fmt.Sprintf("it is for the certificate of Refinery %s", other.Name)
+	why = fmt.Sprintf("it is for the certificate of Refinery %s", other.Name)
 	if other.CertificateSecretName() == name && other.Spec.CertificateSecretRef != nil {
 		return why, nil
 	}
@@ -243,18 +254,14 @@ func (r *RefineryReconciler) unlessUsersOwn(ctx context.Context, s *refineryScop
 	return "", nil
 }
 
-// othersObject tells which other ClusterMaster or Refinery an object of the operator's was made for, or nothing.
-func (r *RefineryReconciler) othersObject(ctx context.Context, s *refineryScope, object client.Object, name string) (string, error) {
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, object)
-	if client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("read %T %s: %w", object, name, err)
-	}
+// belongsTo says which other ClusterMaster or Refinery an object of the operator's was made for, or nothing.
+func belongsTo(r *v1alpha1.Refinery, object metav1.Object) string {
 	owner := metav1.GetControllerOf(object)
-	if owner == nil || owner.UID == s.refinery.UID {
-		return "", nil
+	if owner == nil || owner.UID == r.UID {
+		return ""
 	}
 	if group, err := schema.ParseGroupVersion(owner.APIVersion); err != nil || group.Group != v1alpha1.GroupVersion.Group {
-		return "", nil //nolint:nilerr // an owner of another group, however it spells it
+		return "" // an owner of another group, however it spells it
 	}
-	return fmt.Sprintf("it belongs to %s %s", owner.Kind, owner.Name), nil
+	return fmt.Sprintf("it belongs to %s %s", owner.Kind, owner.Name)
 }

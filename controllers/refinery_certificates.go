@@ -46,7 +46,7 @@ func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refine
 			return nil, err
 		}
 	}
-	return r.verifyProvided(ctx, s)
+	return r.verifyCertificate(ctx, s)
 }
 
 func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope, name string) error {
@@ -55,89 +55,64 @@ func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope,
 	return r.apply.Delete(ctx, s.refinery, secret)
 }
 
-// verifyProvided looks at the Secret that the user provides, and never writes to it. Whatever is wrong with
-// it, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
-func (r *RefineryReconciler) verifyProvided(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
-	name := s.refinery.CertificateSecretName()
-	c, rotating, err := r.verify(ctx, s, name)
-	found := &certificates.Finding{Leaf: c.Leaf(), Rotating: rotating}
-	if p := pki.AsProblem(err); p != nil {
-		found.Condition = certificates.NotReady(p)
-	} else if err != nil {
+// verifyCertificate says what the certificate of the nodes is worth, and writes nothing. Whatever is wrong with one that the
+// user provides, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
+func (r *RefineryReconciler) verifyCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+	name, provided := s.refinery.CertificateSecretName(), s.refinery.Spec.CertificateSecretRef != nil
+	found := &certificates.Finding{}
+	c, err := r.verify(ctx, s, found, name)
+	if err := found.Judge(err, certificates.ReadyIn(name, provided, s.master.Issuer())); err != nil {
 		return nil, err
-	} else {
-		found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
-	}
-	if found.Leaf != nil {
-		found.Secret, found.SecretUID = name, c.UID
-		inUse(s, found, c)
-	}
-	return found, nil
-}
-
-// inUse adds the intermediates of what is in use, and has it looked at again when its time begins and ends.
-func inUse(s *refineryScope, found *certificates.Finding, c certificates.Certificate) {
-	found.Above = c.Chain[1:]
-	found.RecheckAt(c.Leaf().NotBefore, s.now)
-	found.RecheckAt(found.First().NotAfter.Add(time.Second), s.now)
-}
-
-// verify reads and verifies the certificate in a Secret of that name, and writes nothing. What is wrong with it is a
-// *pki.Problem.
-func (r *RefineryReconciler) verify(ctx context.Context, s *refineryScope, name string) (c certificates.Certificate, rotating bool, err error) {
-	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
-	if err != nil {
-		return c, false, err
-	}
-	if c, err = certificates.Parse(secret); err != nil {
-		return c, false, certificates.InSecret(name, err)
-	}
-	authority, err := r.masterAuthority(ctx, s)
-	if err != nil {
-		return c, false, err
-	}
-	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), r.Clock.Now()); err != nil {
-		return c, authority.Rotating, certificates.InSecret(name, err)
-	}
-	if above, err := pki.Intermediates(c.Chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
-		c.Chain = append(c.Chain[:1:1], above...)
-	}
-	return c, authority.Rotating, nil
-}
-
-// inspectCertificate says what the certificate of the nodes is worth, and changes nothing: it expires, too, while the
-// Refinery is paused, or while something else in the spec keeps a pass from coming to it. What is let in stays as it is
-// listed. There is nothing to say while there is no master.
-func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
-	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
-		return nil, nil
-	}
-	name := s.refinery.CertificateSecretName()
-	c, rotating, err := r.verify(ctx, s, name)
-	if _, early := errors.AsType[*waitError](err); early {
-		return nil, nil // the ClusterMaster has just been made
-	}
-	found := &certificates.Finding{ReadOnly: true, Leaf: c.Leaf(), Rotating: rotating}
-	provided, issuer := s.refinery.Spec.CertificateSecretRef != nil, s.master.Issuer()
-	switch p := pki.AsProblem(err); {
-	case p != nil:
-		found.Condition = certificates.NotReady(p)
-	case err != nil:
-		return nil, err
-	case provided:
-		found.Condition = certificates.Ready(v1alpha1.ReasonProvided, certificates.ProvidedIn(name))
-	case issuer != nil:
-		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedBy(name, *issuer))
-	default:
-		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(name))
 	}
 	if provided {
 		found.Secret, found.SecretUID = name, c.UID
 	}
-	if found.Leaf != nil {
-		inUse(s, found, c)
+	if found.Leaf = c.Leaf(); found.Leaf != nil {
+		found.Above = c.Chain[1:]
+		found.RecheckAt(found.Leaf.NotBefore, s.now)
+		found.RecheckAt(found.First().NotAfter.Add(time.Second), s.now)
 	}
 	return found, nil
+}
+
+// verify reads and verifies the certificate in a Secret of that name. What is wrong with it is a *pki.Problem.
+func (r *RefineryReconciler) verify(ctx context.Context, s *refineryScope, found *certificates.Finding, name string) (c certificates.Certificate, err error) {
+	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
+	if err != nil {
+		return c, err
+	}
+	if c, err = certificates.Parse(secret); err != nil {
+		return c, certificates.InSecret(name, err)
+	}
+	authority, err := r.masterAuthority(ctx, s)
+	if err != nil {
+		return c, err
+	}
+	found.Rotating = authority.Rotating
+	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), r.Clock.Now()); err != nil {
+		return c, certificates.InSecret(name, err)
+	}
+	if above, err := pki.Intermediates(c.Chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
+		c.Chain = append(c.Chain[:1:1], above...)
+	}
+	return c, nil
+}
+
+// inspectCertificate is verifyCertificate where nothing is to be changed: a certificate expires, too, while its Refinery is
+// paused, or while something else in the spec keeps a pass from coming to it. What is let in stays as it is listed. It
+// returns nil while there is nothing to judge by.
+func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+		return nil, nil
+	}
+	found, err := r.verifyCertificate(ctx, s)
+	if _, early := errors.AsType[*waitError](err); early {
+		return nil, nil // the ClusterMaster has just been made
+	}
+	if found != nil {
+		found.ReadOnly = true
+	}
+	return found, err
 }
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
@@ -168,20 +143,20 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	case err != nil:
 		return nil, err
 	case unready != nil:
-		found.Condition = certificates.NotReady(unready)
+		found.Condition = certificates.NotReady(unready.Reason, unready.Message)
 		return found, nil
 	case !exists && len(s.refinery.Status.Certificates) > 0:
 		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", issued.Name)
-		found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonSecretNotFound, Message: message})
+		found.Condition = certificates.NotReady(v1alpha1.ReasonSecretNotFound, message)
 		return found, &waitError{v1alpha1.ReasonProgressing, message, time.Second}
 	case v.Renew && authority.Key == nil:
-		found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonAuthorityWithoutKey, Message: fmt.Sprintf(
-			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name)})
+		found.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
+			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return found, nil
 	case v.Renew:
 		if !exists {
 			if err := r.requireUnmounted(ctx, s.refinery, issued.Name); err != nil {
-				found.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonNameConflict, Message: err.Error()})
+				found.Condition = certificates.NotReady(v1alpha1.ReasonNameConflict, err.Error())
 				return found, err
 			}
 		}
@@ -197,15 +172,15 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	if err := s.secrets.Apply(ctx, s.refinery, current.ReplacedBy(desired)); err != nil {
 		return nil, err
 	}
-	found.Leaf, found.Condition = current.Leaf(), certificates.Ready(v1alpha1.ReasonIssued, certificates.IssuedByOperator(issued.Name))
+	found.Leaf, found.Condition = current.Leaf(), certificates.ReadyIn(issued.Name, false, nil)
 	found.RecheckAt(v.RecheckAt(found.Leaf), s.now)
 	return found, nil
 }
 
 // cannotIssue says why the authority cannot issue. What is in use stays so, and nothing is written.
 func cannotIssue(s *refineryScope, found *certificates.Finding, p *pki.Problem) *certificates.Finding {
-	found.Condition = certificates.NotReady(&pki.Problem{Reason: p.Reason,
-		Message: fmt.Sprintf("the certificate authority of ClusterMaster %s cannot issue: %s", s.master.Name, p.Message)})
+	found.Condition = certificates.NotReady(p.Reason,
+		fmt.Sprintf("the certificate authority of ClusterMaster %s cannot issue: %s", s.master.Name, p.Message))
 	if found.Leaf != nil {
 		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
 	}
@@ -280,23 +255,16 @@ func (r *RefineryReconciler) obtainCertificate(ctx context.Context, s *refineryS
 	}
 	found := &certificates.Finding{}
 	var c certificates.Certificate
-	problem := o.Problem
 	found.RecheckAt(s.now.Add(o.Recheck), s.now)
 	if o.Secret != nil {
 		c, err = certificates.Parse(o.Secret)
-		if err == nil && problem == nil {
+		if err == nil && o.Problem == nil {
 			err = r.verifyObtained(ctx, s, found, o, c)
 		}
-		if p := pki.AsProblem(certificates.InSecret(o.Secret.Name, err)); problem == nil && p != nil {
-			problem = p
-		} else if p == nil && err != nil {
-			return nil, err
-		}
+		err = certificates.InSecret(o.Secret.Name, err)
 	}
-	if problem != nil {
-		found.Condition = certificates.NotReady(problem)
-	} else {
-		found.Condition = certificates.Ready(v1alpha1.ReasonIssued, obtainedMessage(o, issuer))
+	if err := found.Judge(o.Or(err), o.Ready(issuer)); err != nil {
+		return nil, err
 	}
 	if found.Leaf = c.Leaf(); found.Leaf != nil {
 		found.Secret, found.SecretUID = o.Secret.Name, c.UID

@@ -14,7 +14,6 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
-	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
 var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -100,7 +99,7 @@ func TestRefineryConditions(t *testing.T) {
 		"nor active": {func(s *refineryPass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 		"bad certificate": {func(s *refineryPass) {
-			s.certificate.Condition = certificates.NotReady(&pki.Problem{Reason: v1alpha1.ReasonNotPEM})
+			s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonNotPEM, "")
 		}, outcome{},
 			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady"})},
 		"paused": {func(s *refineryPass) { s.refinery.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},

@@ -33,14 +33,16 @@ type Finding struct {
 	Recheck time.Time
 }
 
-// Ready makes the condition of a certificate that is good.
-func Ready(reason, message string) metav1.Condition {
-	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionTrue, Reason: reason, Message: message}
-}
-
-// NotReady makes the condition of one that is not.
-func NotReady(p *pki.Problem) metav1.Condition {
-	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionFalse, Reason: p.Reason, Message: p.Message}
+// Judge makes the condition: a *pki.Problem is what is wrong, any other error is returned, and without any it is good.
+func (f *Finding) Judge(err error, good metav1.Condition) error {
+	if p := pki.AsProblem(err); p != nil {
+		f.Condition = NotReady(p.Reason, p.Message)
+		return nil
+	}
+	if err == nil {
+		f.Condition = good
+	}
+	return err
 }
 
 // RecheckAt has the certificate looked at again at a time that is still to come, if not before.
@@ -61,17 +63,25 @@ func (f *Finding) First() *x509.Certificate {
 	return first
 }
 
-// IssuedByOperator, IssuedBy and ProvidedIn say where a good certificate comes from.
-func IssuedByOperator(secret string) string {
-	return fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret)
+// Ready makes condition CertificateReady of a certificate that is good.
+func Ready(reason, message string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionTrue, Reason: reason, Message: message}
 }
 
-// IssuedBy is for one that cert-manager put there.
-func IssuedBy(secret string, issuer v1alpha1.IssuerReference) string {
-	return fmt.Sprintf("Secret %s holds a certificate issued by %s %s", secret, issuer.Kind, issuer.Name)
+// NotReady makes condition CertificateReady of one that is not.
+func NotReady(reason, message string) metav1.Condition {
+	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionFalse, Reason: reason, Message: message}
 }
 
-// ProvidedIn is for one that a person put there.
-func ProvidedIn(secret string) string {
-	return fmt.Sprintf("Secret %s holds a good certificate", secret)
+// ReadyIn says where the good certificate in a Secret comes from: a person provided it, or cert-manager issued it for an
+// issuer, or, if that is nil, the operator.
+func ReadyIn(secret string, provided bool, issuer *v1alpha1.IssuerReference) metav1.Condition {
+	switch {
+	case provided:
+		return Ready(v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", secret))
+	case issuer != nil:
+		return Ready(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by %s %s", secret, issuer.Kind, issuer.Name))
+	default:
+		return Ready(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by the operator", secret))
+	}
 }

@@ -57,6 +57,26 @@ type Obtained struct {
 	Recheck time.Duration
 }
 
+// Or is why the Secret was not filled, and otherwise err, which is what is wrong with what was put into it.
+func (o Obtained) Or(err error) error {
+	if o.Problem != nil && (err == nil || pki.AsProblem(err) != nil) {
+		return o.Problem
+	}
+	return err
+}
+
+// Ready says where a good certificate comes from, and why cert-manager failed to issue another, if it did.
+func (o Obtained) Ready(issuer v1alpha1.IssuerReference) metav1.Condition {
+	if o.Secret == nil {
+		return metav1.Condition{}
+	}
+	ready := ReadyIn(o.Secret.Name, false, &issuer)
+	if status, words := statusCondition(o.Certificate, "Issuing"); status == string(metav1.ConditionFalse) && words != "" {
+		ready.Message += "; Certificate " + o.Certificate.GetName() + ": " + words
+	}
+	return ready
+}
+
 // OwnSecret builds the Secret as it is when the operator issues.
 type OwnSecret func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration
 
@@ -182,11 +202,11 @@ func (s *Sources) adopt(ctx context.Context, owner client.Object, secret *corev1
 // hindrance is what cert-manager says about a Certificate that is not issued: condition Ready, a failed try, and what
 // the request waits for, which the Certificate itself does not tell.
 func (s *Sources) hindrance(ctx context.Context, certificate *unstructured.Unstructured) (string, error) {
-	_, words := StatusCondition(certificate, "Ready")
+	_, words := statusCondition(certificate, "Ready")
 	if words == "" {
 		words = "it has not taken up the Certificate: is its controller running?"
 	}
-	if status, message := StatusCondition(certificate, "Issuing"); status == string(metav1.ConditionFalse) && message != "" {
+	if status, message := statusCondition(certificate, "Issuing"); status == string(metav1.ConditionFalse) && message != "" {
 		words += "; " + message
 	}
 	revision, _, _ := unstructured.NestedInt64(certificate.Object, "status", "revision")
@@ -198,14 +218,14 @@ func (s *Sources) hindrance(ctx context.Context, certificate *unstructured.Unstr
 	} else if err != nil {
 		return "", fmt.Errorf("read CertificateRequest %s: %w", key.Name, err)
 	}
-	if _, message := StatusCondition(request, "Ready"); message != "" && metav1.IsControlledBy(request, certificate) {
+	if _, message := statusCondition(request, "Ready"); message != "" && metav1.IsControlledBy(request, certificate) {
 		words += "; CertificateRequest " + key.Name + ": " + message
 	}
 	return words, nil
 }
 
-// StatusCondition is status and message of a condition of an object of cert-manager.
-func StatusCondition(object *unstructured.Unstructured, kind string) (status, message string) {
+// statusCondition is status and message of a condition of an object of cert-manager.
+func statusCondition(object *unstructured.Unstructured, kind string) (status, message string) {
 	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
 	for _, entry := range conditions {
 		condition, _ := entry.(map[string]any)
@@ -246,7 +266,7 @@ func IssuersBundle(secret *corev1.Secret, now time.Time) (*pki.Authority, error)
 
 // Reissue asks for a new certificate in the way that cert-manager knows: its condition Issuing.
 func (s *Sources) Reissue(ctx context.Context, certificate *unstructured.Unstructured) error {
-	if status, _ := StatusCondition(certificate, "Issuing"); status == string(metav1.ConditionTrue) {
+	if status, _ := statusCondition(certificate, "Issuing"); status == string(metav1.ConditionTrue) {
 		return nil
 	}
 	want := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": []any{map[string]any{

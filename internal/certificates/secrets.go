@@ -2,10 +2,12 @@ package certificates
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,9 +20,9 @@ import (
 // Secrets are the Secrets of one pass over the objects of one namespace. Each is read once, so that every step goes by the
 // same version of it. Nobody changes what they return.
 type Secrets struct {
-	applier       *apply.Applier
-	live          client.Reader
-	own, provided map[string]read
+	applier               *apply.Applier
+	cache, live           client.Reader
+	cached, own, provided map[string]read
 }
 
 // read is what came of reading a Secret.
@@ -29,45 +31,80 @@ type read struct {
 	err    error
 }
 
-// NewSecrets returns those of a pass that begins. The applier reads from the cache, live from the API server.
-func NewSecrets(applier *apply.Applier, live client.Reader) *Secrets {
-	return &Secrets{applier, live, map[string]read{}, map[string]read{}}
+// NewSecrets returns those of a pass that begins. live is the API server, which the cache may be behind.
+func NewSecrets(applier *apply.Applier, cache, live client.Reader) *Secrets {
+	return &Secrets{applier, cache, live, map[string]read{}, map[string]read{}, map[string]read{}}
 }
 
 // Own returns a Secret that the operator keeps for owner, from the cache if it is there. It is nil if it does not exist. One
 // that is someone else's comes with an *apply.ConflictError.
 func (s *Secrets) Own(ctx context.Context, owner client.Object, name string) (*corev1.Secret, error) {
-	if done, ok := s.own[name]; ok {
-		return done.secret, done.err
-	}
-	secret := &corev1.Secret{}
-	secret.Namespace, secret.Name = owner.GetNamespace(), name
-	found, err := s.applier.Read(ctx, owner, secret)
-	if !found {
-		secret = nil
-	}
-	s.own[name] = read{secret, err}
-	return secret, err
+	return once(s.own, name, func(secret *corev1.Secret) error {
+		cached, err := s.Cached(ctx, owner.GetNamespace(), name)
+		switch {
+		case err != nil:
+			return err
+		case cached != nil:
+			*secret = *cached
+		default: // made a moment ago, or not the operator's
+			err = s.live.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, secret)
+		}
+		switch {
+		case apierrors.IsNotFound(err):
+			return errNone
+		case err != nil:
+			return fmt.Errorf("read Secret %s: %w", name, err)
+		case !metav1.IsControlledBy(secret, owner):
+			return apply.Conflict("Secret", secret)
+		}
+		secret.SetManagedFields(nil)
+		secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+		return nil
+	})
+}
+
+// Cached returns a Secret that bears the operator's label, as the cache has it, or nil.
+func (s *Secrets) Cached(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	return once(s.cached, name, func(secret *corev1.Secret) error {
+		err := s.cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
+		if apierrors.IsNotFound(err) {
+			return errNone
+		}
+		if err != nil {
+			return fmt.Errorf("read Secret %s: %w", name, err)
+		}
+		return nil
+	})
 }
 
 // Provided returns a Secret of whatever owner, as the API server has it. One that does not exist is a *pki.Problem.
 func (s *Secrets) Provided(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
-	if done, ok := s.provided[name]; ok {
-		return done.secret, done.err
-	}
-	secret := &corev1.Secret{}
-	err := s.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
-	switch {
-	case apierrors.IsNotFound(err):
-		secret, err = nil, &pki.Problem{
-			Reason:  v1alpha1.ReasonSecretNotFound,
-			Message: fmt.Sprintf("Secret %s does not exist; create it, and all goes on by itself", name),
+	return once(s.provided, name, func(secret *corev1.Secret) error {
+		err := s.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
+		if apierrors.IsNotFound(err) {
+			return &pki.Problem{Reason: v1alpha1.ReasonSecretNotFound,
+				Message: fmt.Sprintf("Secret %s does not exist; create it, and all goes on by itself", name)}
 		}
-	case err != nil:
-		secret, err = nil, fmt.Errorf("read Secret %s: %w", name, err)
+		if err != nil {
+			return fmt.Errorf("read Secret %s: %w", name, err)
+		}
+		return nil
+	})
+}
+
+// errNone reports that a Secret does not exist, where that is no error.
+var errNone = errors.New("it does not exist")
+
+func once(done map[string]read, name string, get func(*corev1.Secret) error) (*corev1.Secret, error) {
+	if _, ok := done[name]; !ok {
+		secret := &corev1.Secret{}
+		err := get(secret)
+		if errors.Is(err, errNone) {
+			secret, err = nil, nil
+		}
+		done[name] = read{secret, err}
 	}
-	s.provided[name] = read{secret, err}
-	return secret, err
+	return done[name].secret, done[name].err
 }
 
 // Apply writes a Secret for owner. It is read anew after that.
@@ -80,8 +117,9 @@ func (s *Secrets) Apply(ctx context.Context, owner client.Object, desired *corev
 		err = s.applier.Apply(ctx, owner, desired)
 	}
 	if written || err != nil {
-		delete(s.own, *desired.Name)
-		delete(s.provided, *desired.Name)
+		for _, done := range []map[string]read{s.cached, s.own, s.provided} {
+			delete(done, *desired.Name)
+		}
 	}
 	return err
 }
