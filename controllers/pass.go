@@ -81,7 +81,9 @@ func runSteps[S any](ctx context.Context, scope S, steps ...func(context.Context
 }
 
 // secrets are those of a pass that begins.
-func (r *reconciler) secrets() *certificates.Secrets { return certificates.NewSecrets(r.apply, r.Client, r.Live) }
+func (r *reconciler) secrets() *certificates.Secrets {
+	return certificates.NewSecrets(r.apply, r.Client, r.Live)
+}
 
 // outcome types the error that ended a pass. An API server that stays away becomes an error to show.
 func (r *reconciler) outcome(key client.ObjectKey, err error) outcome {
