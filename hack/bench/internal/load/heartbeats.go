@@ -55,7 +55,7 @@ func (l *Load) Pace(p Pace, done *Done) error {
 		due := int(int64(len(l.sessions)) * int64(time.Since(began)) / int64(p.Interval))
 		for ; sent < min(due, total); sent++ {
 			if _, err := l.sessions[sent%len(l.sessions)].Write(request); err != nil {
-				return err
+				return fmt.Errorf("sending a heartbeat: %w", err)
 			}
 		}
 	}
@@ -72,7 +72,7 @@ func readAnswers(conn net.Conn, count, length int) error {
 	answer := make([]byte, length)
 	for range count {
 		if _, err := io.ReadFull(conn, answer); err != nil {
-			return err
+			return fmt.Errorf("waiting for the answer to a heartbeat: %w", err)
 		}
 	}
 	return nil
