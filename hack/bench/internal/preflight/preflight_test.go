@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -46,6 +47,22 @@ func TestLookSaysWhatToStop(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The local cluster is a module of its own, whose names cannot be imported.
+func TestTheLocalClusterStillMarksItsProcessesSo(t *testing.T) {
+	for file, part := range map[string]string{
+		"layout.go":  `Root = "` + clusterRoot + `"`,
+		"process.go": `rootVariable = "` + strings.TrimSuffix(clusterVariable, "="+clusterRoot) + `"`,
+	} {
+		content, err := os.ReadFile("../../../cluster/internal/cluster/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(content), part) {
+			t.Errorf("%s does not contain %s", file, part)
+		}
 	}
 }
 

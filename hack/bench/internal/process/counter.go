@@ -54,7 +54,8 @@ func StartCounting(events []Event) (*Counter, error) {
 	for _, e := range events {
 		counter, err := startCounting(e)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("count %s: %w", e, err), c.close())
+			_, _ = c.Stop() // The first error says more.
+			return nil, fmt.Errorf("count %s: %w", e, err)
 		}
 		c.events = append(c.events, counter)
 	}
@@ -74,11 +75,6 @@ func (c *Counter) Stop() (Counts, error) {
 		errs = append(errs, err)
 	}
 	return counts, errors.Join(errs...)
-}
-
-func (c *Counter) close() error {
-	_, err := c.Stop()
-	return err
 }
 
 // eventCounter has a file of the kernel's for each thread that lives when counting begins. Threads that these start are counted with

@@ -20,7 +20,7 @@ the next as soon as the last is answered. The floor echoes what it reads. nats-s
 )
 
 func heartbeatContests(b *Bench) []*contest {
-	timing := timing{leadIn: beat, lead: 100 * time.Millisecond, work: beat, window: 500 * time.Millisecond, count: 200 * time.Millisecond}
+	timing := timing{leadIn: beat, lead: 50 * time.Millisecond, work: beat, window: 400 * time.Millisecond, count: 200 * time.Millisecond}
 	own := string(subject.Refinery)
 	var contests []*contest
 	for _, variant := range []struct {
