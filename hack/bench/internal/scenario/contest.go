@@ -31,22 +31,19 @@ type contest struct {
 	longest time.Duration // of the repeats so far
 }
 
-// contender is a subject that takes part in one repeat.
+// contender is a subject that takes part in one repeat, and what was measured of it.
 type contender struct {
 	// turn measures once, and returns a value of each metric but those of count.
 	turn func() ([]float64, error)
 	// count, if there is one, counts what would disturb a turn, and returns a value of each of the last metrics.
 	count func() ([]float64, error)
+	// close, if there is one, ends the contender.
 	close func() error
-}
 
-// participant is a contender with what was measured of it in a repeat, until it fails.
-type participant struct {
-	*contender
 	name   string
 	turns  [][]float64
 	counts []float64
-	err    error
+	err    error // why it takes no further part
 }
 
 // repeat measures every contender that has not failed before. One that fails now is out for good; the others go on. The only error is
@@ -54,83 +51,82 @@ type participant struct {
 func (c *contest) repeat(parent context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(parent, repeatLimit, fmt.Errorf("not done within %v", repeatLimit))
 	defer cancel()
-	participants := c.startAll(ctx)
+	contenders := c.startAll(ctx)
 	for round := range c.rounds {
-		for _, p := range participants {
-			p.do(ctx, func() error {
-				values, err := p.turn()
-				p.turns = append(p.turns, values)
+		for _, one := range contenders {
+			one.do(ctx, func() error {
+				values, err := one.turn()
+				one.turns = append(one.turns, values)
 				return err
 			})
 		}
 		if round < c.rounds-1 {
-			slices.Reverse(participants)
+			slices.Reverse(contenders)
 		}
 	}
-	for _, p := range participants {
-		p.do(ctx, func() (err error) {
-			if p.count != nil {
-				p.counts, err = p.count()
+	for _, one := range contenders {
+		one.do(ctx, func() (err error) {
+			if one.count != nil {
+				one.counts, err = one.count()
 			}
 			return err
 		})
 	}
-	for _, p := range participants {
-		p.end(nil)
+	for _, one := range contenders {
+		one.end(nil)
 	}
 	if err := parent.Err(); err != nil {
 		return err
 	}
-	for _, p := range participants {
-		if row := c.Row(p.name); p.err != nil {
-			row.Fail(p.err)
+	for _, one := range contenders {
+		if row := c.Row(one.name); one.err != nil {
+			row.Fail(one.err)
 		} else {
-			row.Add(p.turns, p.counts)
+			row.Add(one.turns, one.counts)
 		}
 	}
 	return nil
 }
 
 // startAll starts the contenders that have not failed. Each repeat begins with another one.
-func (c *contest) startAll(ctx context.Context) []*participant {
+func (c *contest) startAll(ctx context.Context) []*contender {
 	begin := c.Repeats() % len(c.contenders)
-	var participants []*participant
+	var started []*contender
 	for _, name := range slices.Concat(c.contenders[begin:], c.contenders[:begin]) {
 		if c.Row(name).Failure != "" {
 			continue
 		}
-		p := &participant{name: name}
-		participants = append(participants, p)
-		p.do(ctx, func() (err error) {
-			p.contender, err = c.start(ctx, name)
-			return err
-		})
+		next, err := c.start(ctx, name)
+		if err != nil {
+			next = &contender{err: withCause(ctx, err)}
+		}
+		next.name = name
+		started = append(started, next)
 	}
-	return participants
+	return started
 }
 
 // do does some work of the repeat, unless the contender has failed.
-func (p *participant) do(ctx context.Context, work func() error) {
-	if p.err != nil {
+func (c *contender) do(ctx context.Context, work func() error) {
+	if c.err != nil {
 		return
 	}
-	err := work()
-	if err != nil && ctx.Err() != nil {
-		err = errors.Join(context.Cause(ctx), err)
-	}
-	if err != nil {
-		p.end(err)
+	if err := work(); err != nil {
+		c.end(withCause(ctx, err))
 	}
 }
 
 // end ends the contender, once, because of err if that is not nil.
-func (p *participant) end(err error) {
-	p.err = errors.Join(p.err, err)
-	if p.contender != nil && p.close != nil {
-		p.err = errors.Join(p.err, p.close())
-		p.close = nil
+func (c *contender) end(err error) {
+	c.err = errors.Join(c.err, err)
+	if c.close != nil {
+		c.err = errors.Join(c.err, c.close())
+		c.close = nil
 	}
 }
+
+// withCause adds to err why ctx has ended, if it has: that explains err, as the processes of a contender end with it.
+func withCause(ctx context.Context, err error) error { return errors.Join(context.Cause(ctx), err) }
 
 // over reports whether all contenders have failed.
 func (c *contest) over() bool { return len(c.Failed()) == len(c.contenders) }
