@@ -11,9 +11,9 @@
 //	err = server.Serve(listener)
 //
 // The Server owns the connections: it admits them, within bounds that hold before anything is spent on them, takes each
-// through TLS and the opening, answers heartbeats, and ends who is silent. The Handler is asked twice for each node
-// (Establish: version, type and id; Authenticate: the certificate) and told the rest. A [Session] is what the Handler
-// knows a node by: it can be moved to another upstream, and closed, from any goroutine.
+// through TLS and the opening, answers heartbeats, and ends sessions that are silent. The Handler decides twice for each
+// node (Establish: version, type and id; Authenticate: the certificate) and is notified of the rest. A [Session] stands
+// for a node: any goroutine can move it to another upstream, or close it.
 //
 // # A refinery
 //
@@ -24,7 +24,7 @@
 // # Transports
 //
 // Any net.Listener and net.Conn will do, so anything that carries an ordered stream of bytes can carry the protocol. A
-// net.Conn must keep its deadlines. Where it has a CloseWrite, conn:close reaches the other side at once.
+// net.Conn must honor its deadlines. Where it has a CloseWrite, conn:close reaches the other side at once.
 //
 // # What can block
 //
@@ -35,10 +35,10 @@
 //
 // # Observing
 //
-// The package imports the standard library only, and logs nothing: what happened is told to the Handler, returned as a
-// typed error, or passed to a hook in the options: OnRefused for connections that never became sessions, OnPanic, and
-// OnMessage for every message. [Server.Stats] counts the rest. The one exception is a panic of OnRefused, or of a
-// Handler's Closed, while no OnPanic is set.
+// The package imports the standard library only, and logs nothing. Callers learn what happened from the Handler, from a typed
+// error, or from a hook in the options: OnRefused for connections that never became sessions, OnPanic, and OnMessage for
+// every message. [Server.Stats] counts the rest. Only panics for which there is no session left to end are logged: one of
+// OnPanic, and one of OnRefused or of Handler.Closed while no OnPanic is set.
 //
 // # Stability
 //

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"container/heap"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,7 +137,7 @@ func (l *liveness) check() {
 				s.checkAt = now
 			}
 		}
-		heap.Init(&l.queue)
+		l.queue.RankAll()
 	}
 	for l.queue.Len() > 0 && l.queue.First().checkAt <= now {
 		s := l.queue.First()

@@ -241,7 +241,7 @@ func (srv *Server) displace(place *admission.Arrival) {
 		srv.turnAway(a.Conn, ErrTooManyHandshakes)
 		return
 	}
-	_ = a.Conn.Close() // This ends its handshake, which then counts it as refused.
+	_ = a.Close() // This ends its handshake, which then counts it as refused.
 }
 
 // turnAway closes a connection whose handshake has not begun.
@@ -302,7 +302,7 @@ func (srv *Server) handshake(a *arrival) {
 		err = ErrServerClosed
 		return
 	}
-	_ = a.Conn.SetDeadline(deadline) // If this fails, so does the next read.
+	_ = a.SetDeadline(deadline) // If this fails, so does the next read.
 	if err = s.open(ctx, o); err != nil {
 		return
 	}

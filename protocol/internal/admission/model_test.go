@@ -284,7 +284,7 @@ func (m *doorModel) pass(d time.Duration) {
 		m.door.completed[i] = m.door.completed[i].Add(-d)
 	}
 	for _, c := range slices.Concat(m.waiting, m.flying) {
-		c.Came, c.Arrival.began, c.Arrival.since = c.Came.Add(-d), c.Arrival.began.Add(-d), c.Arrival.since.Add(-d)
+		c.Came, c.began, c.Arrival.since = c.Came.Add(-d), c.began.Add(-d), c.Arrival.since.Add(-d)
 	}
 }
 

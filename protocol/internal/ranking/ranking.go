@@ -21,34 +21,42 @@ func (r *Ranking[T]) First() (member T) {
 // Rank gives x, which may not be in it yet, the place that is its own now.
 func (r *Ranking[T]) Rank(x T) {
 	if at := *r.Place(x); at > 0 {
-		heap.Fix(r, int(at)-1)
+		heap.Fix((*byRank[T])(r), int(at)-1)
 		return
 	}
-	heap.Push(r, x)
+	heap.Push((*byRank[T])(r), x)
 }
 
 // Drop takes x out, if it is in it.
 func (r *Ranking[T]) Drop(x T) {
 	if at := *r.Place(x); at > 0 {
-		heap.Remove(r, int(at)-1)
+		heap.Remove((*byRank[T])(r), int(at)-1)
 	}
 }
 
-// Len, Less, Swap, Push and Pop are for container/heap.
-func (r *Ranking[T]) Len() int           { return len(r.Members) }
-func (r *Ranking[T]) Less(i, j int) bool { return r.Before(r.Members[i], r.Members[j]) }
+// Len returns how many members there are.
+func (r *Ranking[T]) Len() int { return len(r.Members) }
 
-func (r *Ranking[T]) Swap(i, j int) {
+// RankAll gives every member its place, after several have changed.
+func (r *Ranking[T]) RankAll() { heap.Init((*byRank[T])(r)) }
+
+// byRank is a Ranking as container/heap takes it.
+type byRank[T any] Ranking[T]
+
+func (r *byRank[T]) Len() int           { return len(r.Members) }
+func (r *byRank[T]) Less(i, j int) bool { return r.Before(r.Members[i], r.Members[j]) }
+
+func (r *byRank[T]) Swap(i, j int) {
 	r.Members[i], r.Members[j] = r.Members[j], r.Members[i]
 	*r.Place(r.Members[i]), *r.Place(r.Members[j]) = int32(i+1), int32(j+1) //nolint:gosec // MaxSessions is at most 1<<30.
 }
 
-func (r *Ranking[T]) Push(x any) {
+func (r *byRank[T]) Push(x any) {
 	r.Members = append(r.Members, x.(T))
 	*r.Place(x.(T)) = int32(len(r.Members)) //nolint:gosec // The same.
 }
 
-func (r *Ranking[T]) Pop() any {
+func (r *byRank[T]) Pop() any {
 	var none T
 	last := len(r.Members) - 1
 	x := r.Members[last]

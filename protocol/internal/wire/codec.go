@@ -100,7 +100,7 @@ func indexEOF(b []byte, from int) int {
 }
 
 // AppendEstablish appends a conn:establish to dst.
-func AppendEstablish(dst []byte, id, version, typ string) []byte { //nolint:unparam // Like its siblings.
+func AppendEstablish(dst []byte, id, version, typ string) []byte {
 	dst = append(dst, `conn:establish;;{"id":`...)
 	dst = appendString(dst, id)
 	dst = append(dst, `,"version":`...)

@@ -57,11 +57,13 @@ type Field uint8
 
 // The fields, by their key.
 const (
-	FieldID, FieldCert, FieldUpstream, FieldStatus Field = 0, 0, 0, 0
-
-	FieldVersion, FieldLoad Field = 1, 1
-
-	FieldType Field = 2
+	FieldID       Field = 0
+	FieldCert     Field = 0
+	FieldUpstream Field = 0
+	FieldStatus   Field = 0
+	FieldVersion  Field = 1
+	FieldLoad     Field = 1
+	FieldType     Field = 2
 
 	fieldCount = 3
 )

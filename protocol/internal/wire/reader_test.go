@@ -27,15 +27,14 @@ func readAll(r io.Reader, limit int) (messages []string, rule string) {
 	in := Reader{Conn: pieces{Reader: r}, Borrows: true}
 	defer func() { in.Release() }()
 	for {
-		switch m, err := in.Next(limit); {
-		case err == nil:
-			messages = append(messages, string(encode(m)))
-		default:
+		m, err := in.Next(limit)
+		if err != nil {
 			if v, ok := errors.AsType[*Violation](err); ok {
-				return messages, v.Rule
+				rule = v.Rule
 			}
-			return messages, ""
+			return messages, rule
 		}
+		messages = append(messages, string(encode(m)))
 	}
 }
 
