@@ -14,7 +14,7 @@ const (
 	maxCodeBytes = len("conn:establish") + len(Separator)
 )
 
-// Messages without a payload are written from here, never built.
+// The messages without a payload.
 var (
 	StartAuth = []byte("conn:startAuth;;<EOF>")
 	AuthAck   = []byte("auth:ack;;<EOF>")
@@ -32,7 +32,7 @@ var (
 //
 func Decode(m *Message, b []byte, scanned, limit int) (int, error) {
 	if bytes.HasPrefix(b, Alive) && len(Alive) <= limit {
-		*m = Message{Code: CodeAlive, Size: uint32(len(Alive))} // Nearly all that a server ever reads: recognized whole.
+		*m = Message{Code: CodeAlive, Size: uint32(len(Alive))} // Nearly all that a server reads, so this comes first.
 		return len(Alive), nil
 	}
 	c, start, err := splitCode(b)
@@ -64,7 +64,7 @@ func CodeOf(message []byte) Code {
 	return c
 }
 
-// splitCode returns the code that b begins with and where its payload starts; codeNone while that cannot be told yet.
+// splitCode returns the code that b begins with and where its payload starts; CodeNone if b is too short to say.
 func splitCode(b []byte) (Code, int, error) {
 	head := b[:min(len(b), maxCodeBytes)]
 	i := bytes.IndexByte(head, Separator[0])

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Code says what a message is. The zero code is none of them.
+// Code is the kind of a message. The zero Code is not one of them.
 type Code uint8
 
 // The codes; CodeCount is how many there are, CodeNone included.
@@ -51,8 +51,8 @@ func ParseCode(b []byte) Code {
 	return CodeNone
 }
 
-// Field is where a message holds the value of a payload key that means something for its code. Every session keeps a
-// message, so keys that never stand in the same one share a place.
+// Field is the index in Message.Values of a payload key that its code defines. Every session keeps a message, so keys that
+// are never in the same message share an index.
 type Field uint8
 
 // The fields, by their key.
@@ -68,7 +68,7 @@ const (
 	fieldCount = 3
 )
 
-// Message is one decoded message. A value that was not sent is nil; one that was sent empty is not. The values lie in
+// Message is one decoded message. A value that was not sent is nil; one that was sent empty is not. The values are slices of
 // the buffer that the message was decoded from.
 type Message struct {
 	Code   Code
@@ -76,8 +76,8 @@ type Message struct {
 	Values [fieldCount][]byte
 }
 
-// fieldOf returns which field the key is for the code, whichever side sends it, and false for a key that is to be
-// ignored, as one of a later version is.
+// fieldOf returns the field of a key that the code defines, whichever side sends it, and false for a key to ignore
+// such as one of a later version.
 func fieldOf(c Code, key []byte) (Field, bool) {
 	switch c {
 	case CodeEstablish:
@@ -119,7 +119,7 @@ const (
 )
 
 // Printable reports whether b is valid UTF-8 and every rune of it is a graphic character or a space, so that it
-// can be logged as it is.
+// is safe to log.
 func Printable[T string | []byte](b T) bool {
 	for i := 0; i < len(b); {
 		if c := b[i]; c < utf8.RuneSelf {
@@ -183,13 +183,13 @@ func (m *Message) CheckEstablish() error {
 		case len(b) > v.maximum:
 			return violation(ruleValues, v.name+" is too long")
 		case !Printable(b):
-			return violation(ruleValues, v.name+" holds a character that is not printable")
+			return violation(ruleValues, v.name+" has a character that is not printable")
 		}
 	}
 	return nil
 }
 
-// CheckAuthStart checks what auth:start must carry. The certificate's content is the Handler's to judge.
+// CheckAuthStart checks what auth:start must carry. The Handler judges the certificate.
 func (m *Message) CheckAuthStart() error {
 	if m.Values[FieldCert] == nil {
 		return violation(ruleKeys, "cert is missing")

@@ -9,7 +9,7 @@ import (
 // maxMembers bounds the keys of one object (R-3.3), so that looking for duplicates stays cheap.
 const maxMembers = 32
 
-// plain holds for the ASCII bytes that stand for themselves in a JSON string.
+// plain is true for the ASCII bytes that need no escape in a JSON string.
 var plain = func() (t [256]bool) {
 	for c := ' '; c < 0x80; c++ {
 		t[c] = c != '"' && c != '\\'
@@ -17,8 +17,8 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// decoder reads the few shapes a payload may have (R-3.1). Strings are unescaped in place, which only ever shortens
-// them, so it allocates nothing.
+// decoder reads the few shapes that a payload may have (R-3.1). It unescapes strings in place, which only ever shortens
+// them, and so allocates nothing.
 type decoder struct {
 	b   []byte
 	pos int
@@ -45,8 +45,8 @@ func decodePayload(m *Message, b []byte) error {
 	return nil
 }
 
-// members reads the object behind its opening brace. In the literal form (R-3.4) the first key's opening quote may have
-// stood before the brace.
+// members reads an object after its opening brace. In the literal form (R-3.4) the opening quote of the first key may have
+// come before the brace.
 func (d *decoder) members(m *Message, literal bool) error {
 	var keys keySet
 	bare := literal && d.pos < len(d.b) && !isSpace(d.b[d.pos]) && d.b[d.pos] != '"' && d.b[d.pos] != '}'
@@ -78,7 +78,7 @@ func (d *decoder) members(m *Message, literal bool) error {
 	}
 }
 
-// value reads past the value of an unknown key: a string, an array of strings, or an object of strings.
+// value skips the value of an unknown key: a string, an array of strings, or an object of strings.
 func (d *decoder) value() error {
 	switch {
 	case d.take('"'):
@@ -132,7 +132,7 @@ func (d *decoder) pairs() error {
 	}
 }
 
-// key reads a key, whose opening quote is behind already if it is bare, and its colon.
+// key reads a key and its colon. If bare, the opening quote of the key is read already.
 func (d *decoder) key(keys *keySet, bare bool) ([]byte, error) {
 	if !bare && !d.take('"') {
 		return nil, violation(ruleObject, "key is not a string")
@@ -153,14 +153,14 @@ func (d *decoder) key(keys *keySet, bare bool) ([]byte, error) {
 	return key, nil
 }
 
-// more reads what stands between two members or elements, or the closing bracket.
+// more reads the comma between two members or elements, or the closing bracket: then done is true.
 func (d *decoder) more(closing byte) (done bool, err error) {
 	d.space()
 	if d.take(closing) {
 		return true, nil
 	}
 	if !d.take(',') {
-		return false, violation(ruleObject, "object or array does not go on and does not end")
+		return false, violation(ruleObject, "no comma and no closing bracket after a value")
 	}
 	d.space()
 	return false, nil
@@ -182,7 +182,7 @@ func (d *decoder) take(c byte) bool {
 	return false
 }
 
-// text reads a string behind its opening quote and returns it unescaped; it lies where it stood (R-3.2).
+// text reads a string after its opening quote and returns it unescaped, in the same bytes (R-3.2).
 func (d *decoder) text() ([]byte, error) {
 	b, start := d.b, d.pos
 	w := start // where the next unescaped byte goes
@@ -197,7 +197,7 @@ func (d *decoder) text() ([]byte, error) {
 		}
 		w += i - from
 		if i == len(b) {
-			return nil, violation(ruleString, "string does not end")
+			return nil, violation(ruleString, "string has no closing quote")
 		}
 		switch c := b[i]; {
 		case c == '"':
@@ -209,13 +209,13 @@ func (d *decoder) text() ([]byte, error) {
 		case c == '\\':
 			r, size := unescape(b[i:])
 			if size == 0 {
-				return nil, violation(ruleString, "string holds an escape that means nothing")
+				return nil, violation(ruleString, "string has an unknown escape")
 			}
 			w += utf8.EncodeRune(b[w:], r)
 			ascii = ascii && r < utf8.RuneSelf
 			i += size
 		case c < ' ':
-			return nil, violation(ruleString, "string holds a control character")
+			return nil, violation(ruleString, "string has a control character")
 		default:
 			ascii = false
 			b[w] = c
@@ -225,8 +225,8 @@ func (d *decoder) text() ([]byte, error) {
 	}
 }
 
-// unescape returns the rune of the escape that b begins with and how long the escape is; 0 if it is none. A surrogate
-// stands for nothing without its other half.
+// unescape returns the rune of the escape that b begins with, and the length of the escape: 0 if it is not a valid one. A
+// surrogate without its other half is not.
 func unescape(b []byte) (r rune, size int) {
 	if len(b) < 2 {
 		return 0, 0
@@ -284,7 +284,7 @@ func hex4(b []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// keySet remembers where the keys of one object lie, unescaped.
+// keySet remembers where the unescaped keys of one object are.
 type keySet struct {
 	n    int
 	span [maxMembers]struct{ start, length uint32 }
@@ -294,7 +294,7 @@ func (k *keySet) add(b []byte, start, length int) error {
 	key := b[start : start+length]
 	for _, s := range k.span[:k.n] {
 		if bytes.Equal(key, b[s.start:s.start+s.length]) {
-			return violation(ruleDuplicate, "key stands twice in one object")
+			return violation(ruleDuplicate, "key appears twice in one object")
 		}
 	}
 	if k.n == maxMembers {
