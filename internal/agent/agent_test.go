@@ -19,14 +19,9 @@ import (
 
 func TestAuthenticatesBecomesReadyAndPublishesTheUpstream(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
+	m := newSite(t)
 	began := time.Now().Truncate(time.Second) // as what is published
-	n := startNode(t, config)
+	n := startNode(t, m.config)
 	n.awaitReady(t)
 
 	s := m.await(t, "press/press-1")
@@ -38,7 +33,7 @@ func TestAuthenticatesBecomesReadyAndPublishesTheUpstream(t *testing.T) {
 	if status != http.StatusOK {
 		t.Errorf("GET /upstream: %d %s", status, body)
 	}
-	content, err := os.ReadFile(config.UpstreamFile)
+	content, err := os.ReadFile(m.config.UpstreamFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,36 +63,28 @@ func TestAuthenticatesBecomesReadyAndPublishesTheUpstream(t *testing.T) {
 
 func TestNotReadyAndNoUpstreamBeforeTheFirstGrant(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
+	m := newSite(t)
+	m.accept()
+	n := startNode(t, m.config)
 	n.awaitReason(t, "denied by the master (auth:dec)")
 
 	status, body := n.get(t, "http-address", "/upstream")
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, `{"error":"no upstream was granted yet`) {
 		t.Errorf("GET /upstream: %d %s", status, body)
 	}
-	if _, err := os.Stat(config.UpstreamFile); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(m.config.UpstreamFile); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the upstream file exists: %v", err)
 	}
 	eventually(t, "it tries again", func() bool { return !n.metric(t, `refinery_agent_handshakes_total{result="denied"} 1`) })
-	m.accept(p.certificate)
+	m.accept(m.pair.certificate)
 	n.awaitReady(t)
 }
 
 func TestRefusedVersionIsAcceptedLaterWithoutRestart(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
+	m := newSite(t)
 	m.with(func() { m.version = "9.9.9" })
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
+	n := startNode(t, m.config)
 	n.awaitReason(t, `does not accept version "0.1.0"`)
 	m.with(func() { m.version = "0.1.0" })
 	n.awaitReady(t)
@@ -105,52 +92,38 @@ func TestRefusedVersionIsAcceptedLaterWithoutRestart(t *testing.T) {
 
 func TestNewUpstreamReplacesTheFileAtOnceAndIsAcknowledged(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
+	m, _ := startReadyNode(t)
 
 	const moves = 50
 	upstream := func(i int) string { return net.JoinHostPort("10.0.0.2", []string{"34307", "34308"}[i%2]) }
-	s := m.await(t, config.ID)
+	s := m.await(t, m.config.ID)
 	for i := range moves {
 		if err := s.SetUpstream(upstream(i)); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the new upstream is acknowledged", func() (acked bool) {
-			if _, err := readUpstream(config.UpstreamFile); err != nil {
+			if _, err := readUpstream(m.config.UpstreamFile); err != nil {
 				t.Fatalf("a reader saw half a file: %v", err)
 			}
 			m.with(func() { acked = len(m.acked) == i+2 })
 			return acked
 		})
-		got, err := readUpstream(config.UpstreamFile)
+		got, err := readUpstream(m.config.UpstreamFile)
 		if err != nil || got.Upstream != upstream(i) {
 			t.Fatalf("acknowledged before it was published: %v, %v", got, err)
 		}
 	}
-	if entries, err := os.ReadDir(filepath.Dir(config.UpstreamFile)); err != nil || len(entries) != 1 {
+	if entries, err := os.ReadDir(filepath.Dir(m.config.UpstreamFile)); err != nil || len(entries) != 1 {
 		t.Errorf("temporary files are left: %v, %v", entries, err)
 	}
-	if m.session(config.ID) != s {
+	if m.session(m.config.ID) != s {
 		t.Error("the session changed")
 	}
 }
 
 func TestLostMasterKeepsTheUpstreamAndIsFoundAgain(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	p := ca.issue(t)
-	first := newMaster(t, ca)
-	first.accept(p.certificate)
-	config := newConfig(t, first.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
+	first, n := startReadyNode(t)
 
 	first.server.Close()
 	n.awaitReason(t, "the master cannot be reached at "+first.address+": connect: connection refused")
@@ -160,9 +133,9 @@ func TestLostMasterKeepsTheUpstreamAndIsFoundAgain(t *testing.T) {
 	if !n.metric(t, "refinery_agent_authenticated 0") || !n.metric(t, "refinery_agent_reconnects_total 1") {
 		t.Error("the metrics do not show the loss")
 	}
-	second := newMasterAt(t, ca, first.address)
+	second := newMasterAt(t, first.ca, first.address)
 	second.with(func() { second.upstream = "10.0.0.9:34307" })
-	second.accept(p.certificate)
+	second.accept(first.pair.certificate)
 	n.awaitReady(t)
 	if _, body := n.get(t, "http-address", "/upstream"); !strings.Contains(body, "10.0.0.9:34307") {
 		t.Errorf("GET /upstream: %s", body)
@@ -189,14 +162,9 @@ func TestSharedCertificateOverPlaintextIsSentTrimmedAndFollowed(t *testing.T) {
 
 func TestUnusableUpstreamIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
+	m := newSite(t)
 	m.with(func() { m.upstream = "no port" })
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
+	n := startNode(t, m.config)
 	n.awaitReason(t, `upstream not published: "no port": it is not host:port`)
 	m.with(func() {
 		if len(m.acked) > 0 {
@@ -209,14 +177,9 @@ func TestUnusableUpstreamIsNotAcknowledged(t *testing.T) {
 
 func TestStoppingClosesTheSessionOrderly(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
+	m := newSite(t)
 	began := time.Now()
-	n := startNode(t, config)
+	n := startNode(t, m.config)
 	n.awaitReady(t)
 	starting := time.Since(began)
 

@@ -119,21 +119,14 @@ func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
 
 func TestNewCertificateTakesOverWithoutANotReadyMoment(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
+	m, n := startReadyNode(t)
 	_, _, since := n.loop.readiness.get()
 
 	for range 20 {
-		old, next := m.await(t, config.ID), ca.issue(t)
+		old, next := m.await(t, m.config.ID), m.ca.issue(t)
 		m.accept(next.certificate)
-		put(t, config.CertificateDir, next.files(ca))
-		eventually(t, "the master has a new session", func() bool { s := m.session(config.ID); return s != nil && s != old })
+		put(t, m.config.CertificateDir, next.files(m.ca))
+		eventually(t, "the master has a new session", func() bool { s := m.session(m.config.ID); return s != nil && s != old })
 	}
 	eventually(t, "all old sessions are closed", func() (all bool) {
 		m.with(func() { all = len(m.closed) == 20 })
@@ -149,24 +142,18 @@ func TestNewCertificateTakesOverWithoutANotReadyMoment(t *testing.T) {
 
 func TestRefusedNewCertificateLeavesTheSession(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p, next := ca.issue(t), ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
+	m, n := startReadyNode(t)
+	next := m.ca.issue(t)
 	_, _, since := n.loop.readiness.get()
-	old := m.await(t, config.ID)
+	old := m.await(t, m.config.ID)
 
-	put(t, config.CertificateDir, next.files(ca))
+	put(t, m.config.CertificateDir, next.files(m.ca))
 	eventually(t, "the new certificate was denied twice", func() bool { return n.metric(t, `refinery_agent_handshakes_total{result="denied"} 2`) })
-	if m.session(config.ID) != old {
+	if m.session(m.config.ID) != old {
 		t.Error("the session did not survive the refusal")
 	}
 	m.accept(next.certificate)
-	eventually(t, "the new certificate is let in", func() bool { s := m.session(config.ID); return s != nil && s != old })
+	eventually(t, "the new certificate is let in", func() bool { s := m.session(m.config.ID); return s != nil && s != old })
 	if ready, detail, now := n.loop.readiness.get(); !ready || !now.Equal(since) {
 		t.Errorf("readiness changed meanwhile: ready=%v since %v, not %v: %s", ready, now, since, detail)
 	}
@@ -177,14 +164,11 @@ func TestRefusedNewCertificateLeavesTheSession(t *testing.T) {
 
 func TestSessionLostWhileTheNewCertificateIsStillOnItsWayIsShown(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p, next := ca.issue(t), ca.issue(t)
-	m.accept(p.certificate, next.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
+	m := newSite(t)
+	next := m.ca.issue(t)
+	m.accept(m.pair.certificate, next.certificate)
 	dials, proceed := make(chan struct{}, 100), make(chan struct{}, 100)
-	n := startNodeWith(t, config, func(ctx context.Context, network, address string) (net.Conn, error) {
+	n := startNodeWith(t, m.config, func(ctx context.Context, network, address string) (net.Conn, error) {
 		dials <- struct{}{}
 		select {
 		case <-proceed:
@@ -197,9 +181,9 @@ func TestSessionLostWhileTheNewCertificateIsStillOnItsWayIsShown(t *testing.T) {
 	n.awaitReady(t)
 	<-dials
 
-	put(t, config.CertificateDir, next.files(ca))
+	put(t, m.config.CertificateDir, next.files(m.ca))
 	<-dials
-	m.await(t, config.ID).Close(errRefused)
+	m.await(t, m.config.ID).Close(errRefused)
 	n.awaitReason(t, "the session ended: closed by the peer")
 	proceed <- struct{}{}
 	n.awaitReady(t)
@@ -213,28 +197,21 @@ func TestSessionLostWhileTheNewCertificateIsStillOnItsWayIsShown(t *testing.T) {
 
 func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
-	m := newMaster(t, ca)
-	p := ca.issue(t)
-	m.accept(p.certificate)
-	config := newConfig(t, m.address)
-	put(t, config.CertificateDir, p.files(ca))
-	n := startNode(t, config)
-	n.awaitReady(t)
-	old := m.await(t, config.ID)
+	m, n := startReadyNode(t)
+	old := m.await(t, m.config.ID)
 
-	half := p.files(ca)
+	half := m.pair.files(m.ca)
 	half[keyFile] = half[keyFile][:40]
-	put(t, config.CertificateDir, half)
+	put(t, m.config.CertificateDir, half)
 	for range 3 {
 		n.store.look()
 	}
 	if got := n.log.count("cannot be used; keeping the former ones"); got != 1 {
 		t.Errorf("said %d times, not once", got)
 	}
-	put(t, config.CertificateDir, p.files(ca))
+	put(t, m.config.CertificateDir, m.pair.files(m.ca))
 	n.store.look()
-	if n.log.count("as they were before") != 1 || m.session(config.ID) != old || !n.ready(t) {
+	if n.log.count("as they were before") != 1 || m.session(m.config.ID) != old || !n.ready(t) {
 		t.Error("the session did not survive")
 	}
 }

@@ -296,6 +296,34 @@ func newConfig(t *testing.T, address string) Config {
 	}
 }
 
+// site is a master, and the configuration of a node whose certificate of the master's authority is in its directory.
+type site struct {
+	*master
+	ca     *authority
+	pair   pair
+	config Config
+}
+
+// newSite has a master that lets the node in.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	ca := newAuthority(t)
+	s := &site{master: newMaster(t, ca), ca: ca, pair: ca.issue(t)}
+	s.accept(s.pair.certificate)
+	s.config = newConfig(t, s.address)
+	put(t, s.config.CertificateDir, s.pair.files(ca))
+	return s
+}
+
+// startReadyNode starts the node of a new site and waits until it is authenticated.
+func startReadyNode(t *testing.T) (*site, *node) {
+	t.Helper()
+	s := newSite(t)
+	n := startNode(t, s.config)
+	n.awaitReady(t)
+	return s, n
+}
+
 func startNode(t *testing.T, config Config) *node {
 	t.Helper()
 	return startNodeWith(t, config, new(net.Dialer).DialContext)
