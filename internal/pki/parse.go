@@ -3,10 +3,11 @@ package pki
 import (
 	"crypto"
 	"crypto/x509"
-	"encoding/pem"
+	"errors"
 	"strings"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 )
 
 // ParseCertificates reads the CERTIFICATE blocks of a Secret's value: at least one, the leaf first.
@@ -15,23 +16,12 @@ func ParseCertificates(field string, value []byte) ([]*x509.Certificate, error) 
 	if err := checkSize(field, value); err != nil {
 		return nil, err
 	}
-	var chain []*x509.Certificate
-	for rest := value; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != pemCertificate {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, problemf(v1alpha1.ReasonNotPEM, "%s: certificate %d does not parse: %v; put it in again", field, len(chain)+1, err)
-		}
-		chain = append(chain, c)
-	}
-	if len(chain) == 0 {
-		return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----", field)
+	chain, err := pemtext.Certificates(field, value)
+	switch {
+	case errors.Is(err, pemtext.ErrNoCertificate):
+		return nil, problemf(v1alpha1.ReasonNotPEM, "%v; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----", err)
+	case err != nil:
+		return nil, problemf(v1alpha1.ReasonNotPEM, "%v; put it in again", err)
 	}
 	return chain, nil
 }
@@ -42,16 +32,11 @@ func ParseKey(field string, value []byte, leaf *x509.Certificate) (crypto.Signer
 	if err := checkSize(field, value); err != nil {
 		return nil, err
 	}
-	var block *pem.Block
-	for rest := value; ; {
-		if block, rest = pem.Decode(rest); block == nil {
-			return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----", field)
-		}
-		if strings.HasSuffix(block.Type, pemPrivateKey) {
-			break
-		}
+	der, found := privateKeyBlock(value)
+	if !found {
+		return nil, problemf(v1alpha1.ReasonNotPEM, "%s holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----", field)
 	}
-	key := parsePrivateKey(block.Bytes)
+	key := parsePrivateKey(der)
 	if key == nil {
 		return nil, problemf(v1alpha1.ReasonNotPEM,
 			"%s: the private key does not parse; it has to be PKCS #8, PKCS #1 or SEC 1, and not encrypted", field)
@@ -62,6 +47,16 @@ func ParseKey(field string, value []byte, leaf *x509.Certificate) (crypto.Signer
 			"%s is not the key of the first certificate in tls.crt (%s); put in the key that belongs to it", field, nameOf(leaf))
 	}
 	return key, nil
+}
+
+// privateKeyBlock returns what the first PEM block with a private key holds.
+func privateKeyBlock(value []byte) (der []byte, found bool) {
+	for block := range pemtext.Blocks(value) {
+		if strings.HasSuffix(block.Type, pemPrivateKey) {
+			return block.Bytes, true
+		}
+	}
+	return nil, false
 }
 
 // parsePrivateKey returns nil for what no parser takes: their errors are not for people.
