@@ -3,17 +3,11 @@ package agent
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -53,50 +48,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 // authority issues certificates.
 type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-	pem         []byte
-}
-
-var serial = big.NewInt(time.Now().UnixNano())
-var serialLock sync.Mutex
-
-func template(name string) *x509.Certificate {
-	serialLock.Lock()
-	defer serialLock.Unlock()
-	serial.Add(serial, big.NewInt(1))
-	return &x509.Certificate{
-		SerialNumber: new(big.Int).Set(serial),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Minute),
-		NotAfter:     time.Now().Add(time.Hour),
-	}
+	*pkitest.Authority
+	pem []byte
 }
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	key := newKey(t)
-	tmpl := template("authority")
-	tmpl.Subject.SerialNumber = tmpl.SerialNumber.String() // no two authorities have the same name
-	tmpl.IsCA, tmpl.BasicConstraintsValid, tmpl.KeyUsage = true, true, x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{certificate, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	a := pkitest.NewAuthority("authority " + rand.Text()) // no two have the same name
+	return &authority{a, pkitest.Bundle(a)}
 }
 
 // pair is the content of tls.crt and tls.key.
@@ -104,22 +63,8 @@ type pair struct{ certificate, key []byte }
 
 func (a *authority) issue(t *testing.T, names ...string) pair {
 	t.Helper()
-	key := newKey(t)
-	tmpl := template("node")
-	tmpl.DNSNames = names
-	tmpl.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.certificate, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair{
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
-	}
+	certificate, key := pkitest.PEM(a.Issue(pkitest.Client(), pkitest.Server(names...)))
+	return pair{certificate, key}
 }
 
 var errRefused = errors.New("refused by the test's master")
@@ -155,8 +100,7 @@ func newMasterAt(t *testing.T, ca *authority, address string) *master {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hint := x509.NewCertPool() // a node with a certificate of another authority shows it nevertheless
-		hint.AddCert(ca.certificate)
+		hint := pkitest.Pool(ca.Authority) // a node with a certificate of another authority shows it nevertheless
 		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}, ClientCAs: hint,
 			ClientAuth: tls.RequireAnyClientCert, SessionTicketsDisabled: true}
 	}
