@@ -12,13 +12,13 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// Grant is the decision to let a node in, and everything it rests on.
+// Grant is the decision to let a node in, and everything that it rests on: Review checks whether that still holds.
 type Grant struct {
 	// Refinery the node belongs to.
 	Refinery string
 	// Fingerprint of the certificate that the node proved to hold; "" without mutual TLS.
 	Fingerprint string
-	// Vouched is what vouches for it; zero without mutual TLS.
+	// Vouched is its chain; zero without mutual TLS.
 	Vouched
 	// Shared is the SHA-256 of the shared certificate that was presented.
 	Shared [sha256.Size]byte
@@ -26,19 +26,18 @@ type Grant struct {
 	Policy *Policy
 }
 
-// Denial is the decision not to let a node in, or not to keep it. Its text is for status and the log;
-// nothing of it reaches the node.
+// Denial is the decision not to let a node in, or not to keep it. Status and the log show it; the node never sees it.
 type Denial struct {
 	// State that the node is shown in: VersionMismatch, Denied, or Closed when a session was ended.
 	State v1alpha1.NodeState
-	// Reason is one of conditions.go.
+	// Reason is one of those in api/v1alpha1/conditions.go.
 	Reason string
 	// Message for people: what is wrong and what to do.
 	Message string
-	// Refinery whose status may show it; "" when nothing proves that the node has to do with any.
+	// Refinery whose status may show it; "" when nothing proves that the node belongs to one.
 	Refinery string
-	// Own reports whether the node proved to be one of the Refinery's own, with a certificate that it lists and an id that
-	// belongs to it: a version that is rolled out and not accepted, say. It is shown beside any number of others.
+	// Own reports whether the node proved to be one of the Refinery's own, by a certificate that it lists and an id of its own:
+	// a new version that is rolled out but not accepted, for example. Status shows it beside any number of others.
 	Own bool
 }
 
@@ -72,9 +71,8 @@ type Authenticator struct {
 	Clock clock.PassiveClock
 }
 
-// Establish checks version and type: whether conn:establish is answered by conn:startAuth.
-// The version is checked here only: a constraint that is narrowed later refuses a node when it comes
-// back and ends no session, as a version of a living node cannot change under it.
+// Establish checks version and type. It returns nil if conn:startAuth is to answer conn:establish. Review does not check them
+// again: a constraint that is narrowed ends no session, and refuses the node when it comes back.
 func (a *Authenticator) Establish(n Announced) *Denial {
 	policy := a.Directory.Policy()
 	if policy == nil {
@@ -93,10 +91,10 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 // Own reports whether a node would pass every check of its certificate, whatever version and type it announces.
 func (a *Authenticator) Own(n Announced) bool {
 	refinery := n.Proof.Refinery
-	return refinery != "" && a.admit(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && OwnsID(refinery, n.ID)
+	return refinery != "" && a.checkAccess(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && OwnsID(refinery, n.ID)
 }
 
-// Authenticate checks the certificate that auth:start carried: whether the answer is auth:ack.
+// Authenticate checks the certificate that auth:start carried. It returns a Grant if auth:ack is to answer.
 func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *Denial) {
 	policy := a.Directory.Policy()
 	if policy == nil {
@@ -104,7 +102,7 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 	}
 	if policy.Transport != v1alpha1.TransportPlaintext && !n.TLS {
 		return nil, &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied,
-			Message: fmt.Sprintf("comes without TLS, over a connection from before spec.security.transport became %s", policy.Transport)}
+			Message: fmt.Sprintf("connected without TLS, before spec.security.transport became %s; it must connect again", policy.Transport)}
 	}
 	grant, denial := a.authenticate(policy, n, presented)
 	if denial != nil {
@@ -130,8 +128,8 @@ func (a *Authenticator) authenticate(policy *Policy, n Announced, presented stri
 	}
 }
 
-// issued is IssuedCertificate: five checks, each of which needs the ones before it. The third is of
-// protocol/spec.md: a certificate is public, and only the one whose key TLS has proven counts.
+// issued decides under IssuedCertificate, by five checks in this order. The third is of protocol/spec.md: a certificate
+// is public, so only the one whose key TLS has proven counts.
 func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) {
 	if denial := n.Proof.chainDenial(); denial != nil { // 1
 		return nil, denial
@@ -142,9 +140,9 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	refinery, leaf, fingerprint := n.Proof.Refinery, n.Proof.Leaf, n.Proof.Fingerprint
 	if !sameCertificate(presented, leaf) { // 3
 		return nil, &Denial{Refinery: refinery, Reason: v1alpha1.ReasonCertificateMismatch,
-			Message: "auth:start carries another certificate than the TLS session; the node must send the one certificate it connects with"}
+			Message: "auth:start carries a certificate other than that of the TLS session; the node must send the certificate that it connects with"}
 	}
-	if denial := a.admit(refinery); denial != nil { // 4
+	if denial := a.checkAccess(refinery); denial != nil { // 4
 		return nil, denial
 	}
 	if denial := a.checkListed(refinery, fingerprint); denial != nil {
@@ -156,8 +154,8 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	return &Grant{Refinery: refinery, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
 }
 
-// shared is SharedCertificate: a bearer secret in place of identity, the name comes from the id. Under mutual TLS the
-// Refinery of that name has to list the node's own certificate too, so that revoking that shuts it out here as well.
+// shared decides under SharedCertificate: everyone who has the shared certificate is let in under the Refinery that its id
+// names. Under mutual TLS that Refinery must list the node's own certificate too, so that revoking it ends access.
 func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
 	grant := &Grant{}
 	if policy.Transport == v1alpha1.TransportMutualTLS {
@@ -169,19 +167,19 @@ func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*
 	trust := a.Trust()
 	if !trust.HasShared() {
 		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
-			Message: "the master has no shared certificate loaded, so nobody is let in"}
+			Message: "the master has no shared certificate loaded, so it lets nobody in"}
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(presented)))
 	if subtle.ConstantTimeCompare(sum[:], trust.shared[:]) != 1 {
 		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
-			Message: "auth:start carries another certificate than the shared one of this master"}
+			Message: "auth:start does not carry the shared certificate of this master"}
 	}
 	grant.Shared = sum
 	name, _, _ := strings.Cut(n.ID, "/")
 	if a.Directory.Refinery(name) == nil {
 		return nil, &Denial{Reason: v1alpha1.ReasonIDMismatch, Message: "the id names no Refinery of this master"}
 	}
-	if denial := a.admit(name); denial != nil {
+	if denial := a.checkAccess(name); denial != nil {
 		return nil, denial
 	}
 	if policy.Transport == v1alpha1.TransportMutualTLS {
@@ -196,8 +194,8 @@ func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*
 	return grant, nil
 }
 
-// Review says why a session that was let in may not stay, or nil. Everything that can change is asked again:
-// the Refinery, its access, its listed fingerprints, validity, trust, the shared certificate, spec.security.
+// Review says why a session that was let in may not stay, or nil. It checks again everything that can change: the Refinery,
+// its access, its listed fingerprints, validity, trust, the shared certificate, spec.security.
 func (a *Authenticator) Review(g *Grant) *Denial {
 	denial := a.review(g)
 	if denial != nil {
@@ -212,9 +210,9 @@ func (a *Authenticator) review(g *Grant) *Denial {
 		return masterGone()
 	}
 	if !policy.SameSecurity(g.Policy) {
-		return &Denial{Reason: v1alpha1.ReasonDenied, Message: "spec.security of the ClusterMaster changed; the node has to authenticate again"}
+		return &Denial{Reason: v1alpha1.ReasonDenied, Message: "spec.security of the ClusterMaster changed; the node must authenticate again"}
 	}
-	if denial := a.admit(g.Refinery); denial != nil {
+	if denial := a.checkAccess(g.Refinery); denial != nil {
 		return denial
 	}
 	trust := a.Trust()
@@ -235,8 +233,8 @@ func (a *Authenticator) review(g *Grant) *Denial {
 	return a.checkListed(g.Refinery, g.Fingerprint)
 }
 
-// admit is check 4 without the fingerprint: the Refinery exists, names this master and is not suspended.
-func (a *Authenticator) admit(refinery string) *Denial {
+// checkAccess is check 4 without the fingerprint: the Refinery exists, names this master and is not suspended.
+func (a *Authenticator) checkAccess(refinery string) *Denial {
 	policy, r := a.Directory.Policy(), a.Directory.Refinery(refinery)
 	switch {
 	case policy == nil:
@@ -260,8 +258,8 @@ func (a *Authenticator) checkListed(refinery, fingerprint string) *Denial {
 		Message: fmt.Sprintf("its certificate %s… is not, or no longer, in status.certificates; the node must use the certificate in the Refinery's Secret", Truncate(fingerprint, 12))}
 }
 
-// listedUntil is the end of the time in which a Refinery lists a fingerprint: its certificate's validity, or the overlap
-// in which a replaced one is still let in; zero when it is not listed.
+// listedUntil is until when a Refinery lets a fingerprint in: the end of the certificate's validity, or that of the overlap in
+// which a replaced one is still let in. It is zero if the Refinery does not list it.
 func (a *Authenticator) listedUntil(refinery, fingerprint string) (end time.Time) {
 	r := a.Directory.Refinery(refinery)
 	if r == nil {
@@ -279,7 +277,7 @@ func (a *Authenticator) listedUntil(refinery, fingerprint string) (end time.Time
 	return end
 }
 
-// Until is when a grant that holds now ends by itself; zero if it does not.
+// Until is when a grant that holds now expires; zero if it does not.
 func (a *Authenticator) Until(g *Grant) time.Time {
 	end := g.NotAfter
 	if listed := a.listedUntil(g.Refinery, g.Fingerprint); !end.IsZero() && listed.Before(end) {
@@ -288,18 +286,18 @@ func (a *Authenticator) Until(g *Grant) time.Time {
 	return end
 }
 
-// checkID is check 5.
+// checkID is check 5: the id belongs to the Refinery.
 func checkID(refinery, id string) *Denial {
 	if OwnsID(refinery, id) {
 		return nil
 	}
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonIDMismatch,
-		Message: fmt.Sprintf("announces id %q; what it proved is that of Refinery %s, so the id must be %q or \"%s/<node>\", where <node> has letters, digits, '-', '_' and '.'",
+		Message: fmt.Sprintf("announces id %q, which is not an id of Refinery %s; the id must be %q or \"%s/<node>\", where <node> has letters, digits, '-', '_' and '.'",
 			Truncate(id, 64), refinery, refinery, refinery)}
 }
 
-// attributed names the Refinery in whose status the denial may show: the one whose certificate TLS proved the
-// node to hold. What the node claims counts for nothing here.
+// attributed sets the Refinery in whose status the denial may show: the one whose certificate TLS proved the node to hold,
+// whatever the node claims.
 func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
 	d.Refinery = a.Attribute(n)
 	return d

@@ -128,7 +128,7 @@ func TestTheFiveChecks(t *testing.T) {
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), "2 URI SANs"},
 		{"2: another master's Refinery", func(s *scene) attempt {
 			return with(admittest.IssueFor(s.authority, "beta", "plant", "press"), "press")
-		}, denied(v1alpha1.ReasonWrongIdentity, ""), "no Refinery of this master"},
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "not a Refinery of this master"},
 		{"2: another namespace", func(s *scene) attempt {
 			return with(admittest.IssueFor(s.authority, "alpha", "office", "press"), "press")
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
@@ -137,7 +137,7 @@ func TestTheFiveChecks(t *testing.T) {
 		}, denied(v1alpha1.ReasonWrongIdentity, ""), ""},
 		{"2: a Refinery that does not exist", func(s *scene) attempt {
 			return with(admittest.Issue(s.authority, "ghost"), "ghost")
-		}, denied(v1alpha1.ReasonWrongIdentity, ""), "no Refinery of this master"},
+		}, denied(v1alpha1.ReasonWrongIdentity, ""), "not a Refinery of this master"},
 		{"2: percent-encoded", func(s *scene) attempt {
 			return with(s.authority.Issue(pkitest.Client(), func(c *x509.Certificate) {
 				c.URIs = []*url.URL{{Scheme: "spiffe", Host: "alpha.plant.cluster.refinery.dev", Path: "/refinery/press", RawPath: "/refinery/%70ress"}}
@@ -154,7 +154,7 @@ func TestTheFiveChecks(t *testing.T) {
 			a := with(s.pump, "press")
 			a.presented = admittest.PEM(s.press.Leaf)
 			return a
-		}, denied(v1alpha1.ReasonCertificateMismatch, "pump"), "another certificate than the TLS session"},
+		}, denied(v1alpha1.ReasonCertificateMismatch, "pump"), "a certificate other than that of the TLS session"},
 		{"3: nothing", func(s *scene) attempt {
 			a := with(s.press, "press")
 			a.presented = ""
@@ -263,7 +263,7 @@ func TestVersionAndType(t *testing.T) {
 		{"the default refuses another minor of 0.x", "", "0.2.0", mismatch, `this master accepts "^0.1.0" (compatible with its own version; widen it`},
 		{"a pre-release of an accepted version", ">=0.1.0 <0.3.0", "0.2.0-rc.1", mismatch, "pre-releases are accepted only if the constraint names one"},
 		{"a pre-release that the constraint names", ">=0.2.0-0 <0.3.0", "0.2.0-rc.1", accepted, ""},
-		{"no version", ">=0.1.0", "latest", mismatch, `announces version "latest", which is no semantic version; this master accepts ">=0.1.0"`},
+		{"no version", ">=0.1.0", "latest", mismatch, `announces version "latest", which is not a semantic version; this master accepts ">=0.1.0"`},
 		{"no constraint", "one or two", "0.1.0", mismatch, "no node is accepted until it is"},
 	}
 	for _, test := range tests {
@@ -306,7 +306,7 @@ func TestAConnectionFromBeforeTLSWasAskedForIsDenied(t *testing.T) {
 	check(t, grant, denial, verdict{Refinery: "press"}, "")
 	set(v1alpha1.TransportServerTLS)
 	grant, denial = s.try(at)
-	check(t, grant, denial, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonDenied, ""}, "comes without TLS")
+	check(t, grant, denial, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonDenied, ""}, "connected without TLS")
 }
 
 func TestOnlyANodeThatWouldPassAllOtherChecksIsTheRefinerysOwn(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
-// Policy is what a ClusterMaster's spec asks of its master, parsed once. It is never changed.
+// Policy is the part of a ClusterMaster's spec that its master follows, parsed once. It is never changed.
 type Policy struct {
 	// Namespace and Name are those of the ClusterMaster.
 	Namespace, Name string
@@ -25,7 +25,7 @@ type Policy struct {
 	Placement *Placement
 	// HandshakeTimeout, AliveInterval and AliveTimeout are those of spec.protocol.
 	HandshakeTimeout, AliveInterval, AliveTimeout time.Duration
-	// MaxSessions is the number of authenticated sessions that are held at once.
+	// MaxSessions bounds the nodes that are let in at once.
 	MaxSessions int
 
 	versions     *semver.Constraints // nil when the constraint cannot be parsed: nobody is accepted
@@ -35,11 +35,11 @@ type Policy struct {
 	types        []string
 }
 
-// NewPolicy reads a ClusterMaster's spec. It never fails: a constraint that cannot be parsed accepts
-// nobody, and every refusal says so.
+// NewPolicy parses a ClusterMaster's spec. It never fails: with a constraint that is not valid, it accepts nobody, and every
+// refusal says so.
 //
-// A pre-release such as 0.2.0-rc.1 is accepted only where the constraint itself names a pre-release
-// (">=0.2.0-0 <0.3.0"): the rule of the semver constraints the field's documentation points to.
+// A pre-release such as 0.2.0-rc.1 is accepted only if the constraint itself names a pre-release (">=0.2.0-0 <0.3.0"), as
+// github.com/Masterminds/semver documents it.
 func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 	protocol := m.Spec.Protocol
 	p := &Policy{
@@ -79,12 +79,12 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 // CheckVersion says why the announced version is not accepted, or "".
 func (p *Policy) CheckVersion(announced string) string {
 	if p.versions == nil {
-		return fmt.Sprintf("spec.protocol.acceptedVersions of ClusterMaster %s is no semver constraint (%q: %v); no node is accepted until it is",
+		return fmt.Sprintf("spec.protocol.acceptedVersions of ClusterMaster %s is not a valid semver constraint (%q: %v); no node is accepted until it is",
 			p.Name, p.versionsText, p.versionsErr)
 	}
 	parsed, err := semver.NewVersion(announced)
 	if err != nil {
-		return fmt.Sprintf("announces version %q, which is no semantic version; this master accepts %q (%s)",
+		return fmt.Sprintf("announces version %q, which is not a semantic version; this master accepts %q (%s)",
 			announced, p.versionsText, p.versionsFrom)
 	}
 	if p.versions.Check(parsed) {

@@ -16,9 +16,9 @@ type When string
 const (
 	// AtOnce ends the node's session as soon as the master knows of the change.
 	AtOnce When = "AtOnce"
-	// OnReturn leaves the session alone, and refuses the node when it connects anew.
+	// OnReturn leaves the session alone, and refuses the node when it connects again.
 	OnReturn When = "OnReturn"
-	// Unknown means that there is not enough to go by.
+	// Unknown means that what is known does not decide it.
 	Unknown When = "Unknown"
 )
 
@@ -32,14 +32,14 @@ type Refusal struct {
 	Message string `json:"message"`
 }
 
-// Proposal is a change of a ClusterMaster, and what is known of the nodes that it would meet.
+// Proposal is a change of a ClusterMaster, and what is known of the nodes that it concerns.
 type Proposal struct {
 	Before, After *v1alpha1.ClusterMaster
 	// Refineries that name it, with the status that the active master wrote.
 	Refineries []v1alpha1.Refinery
 	// Anchors are the trust bundle as it would be; nil if it loses none of today's.
 	Anchors []*x509.Certificate
-	// Unknown says why nobody can tell whom the master would trust; "" when that can be told.
+	// Unknown says why it is not known whom the master would trust; "" if it is known.
 	Unknown string
 	// Shared reports whether the shared certificate becomes another one.
 	Shared bool
@@ -48,8 +48,8 @@ type Proposal struct {
 	Clock  clock.PassiveClock
 }
 
-// Preview returns who would be refused, in the order of the Refineries and of their nodes. A node is judged by what it
-// announced and presented last, with the code that would judge it: the Policy and the Authenticator.
+// Preview returns who would be refused, in the order of the Refineries and of their nodes. It judges a node by what it
+// announced and presented last, with the code by which the master would: Policy and Authenticator.
 func (p *Proposal) Preview() []Refusal {
 	trust := new(Trust).WithAnchors(p.Anchors)
 	judge := &Authenticator{Directory: onlyPolicy{NewPolicy(p.After)}, Trust: func() *Trust { return trust }, Clock: p.Clock}
@@ -118,11 +118,11 @@ func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version,
 	after := judge.Directory.Policy()
 	if !after.SameSecurity(NewPolicy(p.Before)) {
 		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonDenied, Message: fmt.Sprintf(
-			"spec.security changes: every node has to authenticate anew, with transport %s and authentication %s", after.Transport, after.Authentication)}
+			"spec.security changes: every node must authenticate again, with transport %s and authentication %s", after.Transport, after.Authentication)}
 	}
 	if p.Shared && after.Authentication == v1alpha1.AuthenticationSharedCertificate {
 		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSharedCertificateMismatch,
-			Message: "the shared certificate of the master changes: every node has to authenticate anew, with the new one"}
+			Message: "the shared certificate of the master changes: every node must authenticate again, with the new one"}
 	}
 	distrusted := p.distrusted(judge, fingerprint)
 	if distrusted != nil && distrusted.When == AtOnce {
@@ -148,7 +148,7 @@ func (p *Proposal) distrusted(judge *Authenticator, fingerprint string) *Refusal
 	chain := p.Chains[fingerprint]
 	if chain == nil {
 		return &Refusal{When: Unknown, Message: fmt.Sprintf(
-			"its certificate %s… is not in the Refinery's Secret, so that nobody knows who signed it", Truncate(fingerprint, 12))}
+			"its certificate %s… is not in the Refinery's Secret, so its issuer is unknown", Truncate(fingerprint, 12))}
 	}
 	if _, denial := judge.verifyChain(judge.Trust(), chain); denial != nil {
 		return &Refusal{When: AtOnce, Reason: denial.Reason, Message: denial.Message}

@@ -49,11 +49,11 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 			"pump pump/a AtOnce WrongAuthority: " + unsigned("pump", "since it trusts none")}},
 		"a certificate that nobody has": {func(p *Proposal) {
 			p.Anchors, p.Chains, p.Refineries = []*x509.Certificate{next.Certificate}, nil, refineries[1:]
-		}, []string{fmt.Sprintf("pump pump/a Unknown : its certificate %.12s… is not in the Refinery's Secret, so that nobody knows who signed it", v1alpha1.Fingerprint(pump))}},
+		}, []string{fmt.Sprintf("pump pump/a Unknown : its certificate %.12s… is not in the Refinery's Secret, so its issuer is unknown", v1alpha1.Fingerprint(pump))}},
 		"narrower versions": {func(p *Proposal) { p.After.Spec.Protocol.AcceptedVersions = ">=0.2.0" }, []string{
 			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`}},
 		"a constraint that is none": {func(p *Proposal) { p.After.Spec.Protocol.AcceptedVersions, p.Refineries = "=>", refineries[1:] }, []string{
-			`pump pump/a OnReturn VersionMismatch: spec.protocol.acceptedVersions of ClusterMaster alpha is no semver constraint ("=>": improper constraint: "=>"); no node is accepted until it is`}},
+			`pump pump/a OnReturn VersionMismatch: spec.protocol.acceptedVersions of ClusterMaster alpha is not a valid semver constraint ("=>": improper constraint: "=>"); no node is accepted until it is`}},
 		"other types": {func(p *Proposal) {
 			p.After.Spec.Protocol.AcceptedTypes, p.Refineries = []string{"smelter"}, refineries[1:]
 		}, []string{
@@ -61,11 +61,11 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 		"other security": {func(p *Proposal) {
 			p.After.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 			p.Refineries = refineries[1:]
-		}, []string{"pump pump/a AtOnce Denied: spec.security changes: every node has to authenticate anew, with transport ServerTLS and authentication SharedCertificate"}},
+		}, []string{"pump pump/a AtOnce Denied: spec.security changes: every node must authenticate again, with transport ServerTLS and authentication SharedCertificate"}},
 		"another shared certificate": {func(p *Proposal) {
 			p.Before.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 			p.After, p.Shared, p.Refineries = p.Before.DeepCopy(), true, refineries[1:]
-		}, []string{"pump pump/a AtOnce SharedCertificateMismatch: the shared certificate of the master changes: every node has to authenticate anew, with the new one"}},
+		}, []string{"pump pump/a AtOnce SharedCertificateMismatch: the shared certificate of the master changes: every node must authenticate again, with the new one"}},
 		"a trust that nobody can tell": {func(p *Proposal) { p.Unknown, p.Refineries = "ask the issuer", refineries[1:] }, []string{"pump pump/a Unknown : ask the issuer"}},
 		"the same, and narrower versions": {func(p *Proposal) {
 			p.Unknown, p.After.Spec.Protocol.AcceptedVersions = "ask the issuer", ">=0.2.0"

@@ -14,7 +14,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-// Announced is what a node said of itself in conn:establish, and what TLS proved of it.
+// Announced is what a node announced in conn:establish, and what TLS proved of it.
 type Announced struct {
 	ID, Version, Type string
 	// TLS carries the connection.
@@ -22,27 +22,28 @@ type Announced struct {
 	Proof Proof
 }
 
-// Proof is what TLS proved of a peer: checks 1 and 2, made once for a connection. The zero Proof proves nothing.
+// Proof is what TLS proved of a peer: the results of check 1, its chain, and check 2, the Refinery that it names. Both are made
+// once for a connection. The zero Proof proves nothing.
 type Proof struct {
 	// Leaf is the peer's certificate, whose key it holds; nil on plaintext.
 	Leaf *x509.Certificate
 	// Fingerprint of Leaf; "" without one.
 	Fingerprint string
-	// Vouched is what vouches for Leaf, if chain is nil.
+	// Vouched is the chain of Leaf, if check 1 passed.
 	Vouched
-	// Refinery is the one that Leaf names, if chain and identity are nil.
+	// Refinery is the one that Leaf names, if checks 1 and 2 passed.
 	Refinery string
 
-	chain, identity *Denial // why check 1 and 2 failed
+	chain, identity *Denial // why check 1 and check 2 failed; nil if they passed
 }
 
-// Vouched is what vouches for a certificate: a chain up to the trust bundle.
+// Vouched is the chain from a certificate to the trust bundle, as far as a session rests on it.
 type Vouched struct {
 	// Authority is the SHA-256 of the trust bundle's certificate at the end of the chain.
 	Authority [sha256.Size]byte
-	// NotAfter is when the first certificate of the chain ends: leaf, intermediate or authority.
+	// NotAfter is when the first certificate of the chain expires: leaf, intermediate or authority.
 	NotAfter time.Time
-	// Above reports whether the leaf itself would last longer.
+	// Above reports whether that is one above the leaf.
 	Above bool
 }
 
@@ -67,7 +68,7 @@ func (v Vouched) expired() *Denial {
 	return &Denial{Reason: v1alpha1.ReasonExpired, Message: message}
 }
 
-// Prove makes the checks that rest on TLS alone: 1, the chain, and 2, the identity. peer are the TLS peer's certificates,
+// Prove makes the checks that need nothing but TLS: 1, the chain, and 2, the identity. peer are the TLS peer's certificates,
 // leaf first.
 func (a *Authenticator) Prove(peer []*x509.Certificate) Proof {
 	if len(peer) == 0 {
@@ -123,7 +124,7 @@ func (a *Authenticator) identify(leaf *x509.Certificate) (refinery string, denia
 	r := a.Directory.Refinery(name)
 	if !ok || r == nil || r.Identity().String() != identity {
 		return "", &Denial{Reason: v1alpha1.ReasonWrongIdentity,
-			Message: fmt.Sprintf("its certificate is for %q, which is no Refinery of this master; it must be for %s<name>", Truncate(identity, 256), prefix)}
+			Message: fmt.Sprintf("its certificate is for %q, which is not a Refinery of this master; it must be for %s<name>", Truncate(identity, 256), prefix)}
 	}
 	return name, nil
 }
