@@ -24,39 +24,38 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
-// inForce is what was loaded from the mounted Secrets. It is never changed.
+// inForce is what was loaded from the mounted Secrets last. It is never changed.
 type inForce struct {
-	served *tls.Certificate // what the master presents to nodes; nil when none was found
+	served *tls.Certificate // what the master presents to nodes; nil if none was found
 	trust  *admit.Trust
 }
 
-// certificatePoll is how often the files are compared with what is loaded, beside file notifications,
-// which not every volume sends.
+// certificatePoll is how often the files are read again, since not every volume sends notifications of changes.
 const certificatePoll = 5 * time.Second
 
-// certificates are the files of the mounted Secrets, loaded again whenever they change. What cannot be
-// loaded leaves in force what was.
+// certificates loads the files of the mounted Secrets whenever they change. Files that cannot be loaded change nothing: what
+// was loaded before stays in force.
 type certificates struct {
 	// directory holds tls.crt, tls.key and ca.crt; "" for none.
 	directory string
-	// SharedFile holds the shared certificate; "" for none.
-	SharedFile string
-	Clock      clock.WithTicker
-	Log        logr.Logger
-	// Changed is called after other certificates came into force. It must not block.
-	Changed func()
+	// sharedFile holds the shared certificate; "" for none.
+	sharedFile string
+	clock      clock.WithTicker
+	log        logr.Logger
+	// changed is called after other certificates came into force. It must not block.
+	changed func()
 
 	current     atomic.Pointer[inForce]
 	tls, shared mountedSecret
 }
 
-// loaded is what became of one mounted Secret.
+// mountedSecret is what happened to one mounted Secret.
 type mountedSecret struct {
-	content [sha256.Size]byte // of what is in force
-	failed  string            // why the last try failed; said once, not at every poll
+	content [sha256.Size]byte // the sum of the files in force
+	failed  string            // why it could not be loaded the last time, so that the log shows it once
 }
 
-// inForce is what was loaded last; empty before the first successful load.
+// inForce is empty before the first successful load.
 func (c *certificates) inForce() inForce {
 	if current := c.current.Load(); current != nil {
 		return *current
@@ -67,7 +66,7 @@ func (c *certificates) inForce() inForce {
 // Trust returns whom the master trusts now; nil before the first successful load.
 func (c *certificates) Trust() *admit.Trust { return c.inForce().trust }
 
-// Loaded is what the ClusterMaster's status shows of the certificates in force.
+// Loaded is what the ClusterMaster's status shows of the certificates in force; empty if there are none.
 func (c *certificates) Loaded() (l reportedCertificates) {
 	now := c.inForce()
 	if now.served == nil {
@@ -78,22 +77,23 @@ func (c *certificates) Loaded() (l reportedCertificates) {
 	return l
 }
 
-// Missing says what this policy needs and is not loaded, or "".
+// Missing says what a policy needs that is not loaded, or "".
 func (c *certificates) Missing(p *admit.Policy) string {
 	now := c.inForce()
 	if p.Transport != v1alpha1.TransportPlaintext && now.served == nil {
 		return fmt.Sprintf("no certificate in %q: it needs tls.crt, tls.key and ca.crt", c.directory)
 	}
 	if p.Authentication == v1alpha1.AuthenticationSharedCertificate && !now.trust.HasShared() {
-		return fmt.Sprintf("no shared certificate in %q", c.SharedFile)
+		return fmt.Sprintf("no shared certificate in %q", c.sharedFile)
 	}
 	return ""
 }
 
-// ServerConfig is the TLS configuration for a transport; nil for Plaintext. It serves whatever certificate is
-// in force. certificates of nodes are asked for and not verified here: the Authenticator does, so that a refusal
-// is an auth:dec with a reason in status; but for keys that are made to be dear to verify. Resumption would skip that, so there is
-// none.
+// ServerConfig is the TLS configuration for a transport; nil for Plaintext. It presents the certificate that is in force.
+//
+// It requires a certificate from nodes and does not verify it. The Authenticator does, so that a refused node gets auth:dec
+// and status shows the reason. Keys that are made to be expensive to verify are refused here, as TLS verifies them first.
+// Resumed sessions would skip all of this, so there are none.
 func (c *certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 	if transport == v1alpha1.TransportPlaintext {
 		return nil
@@ -118,7 +118,7 @@ func (c *certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 
 // Run keeps the certificates current until ctx is done.
 func (c *certificates) Run(ctx context.Context) {
-	ticker := c.Clock.NewTicker(certificatePoll)
+	ticker := c.clock.NewTicker(certificatePoll)
 	defer ticker.Stop()
 	var events <-chan fsnotify.Event
 	var failures <-chan error
@@ -135,52 +135,52 @@ func (c *certificates) Run(ctx context.Context) {
 		case <-ticker.C():
 		case <-events:
 		case err := <-failures:
-			c.Log.V(1).Info("a notification was missed; polling covers it", "cause", err)
+			c.log.V(1).Info("missed a notification of changed files; they are read at intervals too", "error", err.Error())
 		}
 	}
 }
 
-// watch adds the folders, not the files: a mounted Secret changes by a symbolic link beside them.
+// watch adds directories, not files: a mounted Secret changes by a symbolic link beside its files.
 func (c *certificates) watch(watcher *fsnotify.Watcher) {
 	if c.directory != "" {
 		_ = watcher.Add(c.directory) // polling covers what cannot be watched
 	}
-	if c.SharedFile != "" {
-		_ = watcher.Add(filepath.Dir(c.SharedFile))
+	if c.sharedFile != "" {
+		_ = watcher.Add(filepath.Dir(c.sharedFile))
 	}
 }
 
-// Load compares the files with what is in force and takes what changed. It is not safe for concurrent use.
+// Load reads the files and brings into force what changed. It is not safe for concurrent use.
 func (c *certificates) Load() {
 	next := c.inForce()
 	changed := false
 	if c.directory != "" {
 		changed = c.take(&c.tls, c.directory, &next, (*inForce).readTLS)
 	}
-	if c.SharedFile != "" {
-		changed = c.take(&c.shared, c.SharedFile, &next, (*inForce).readShared) || changed
+	if c.sharedFile != "" {
+		changed = c.take(&c.shared, c.sharedFile, &next, (*inForce).readShared) || changed
 	}
 	if !changed {
 		return
 	}
 	c.current.Store(&next)
 	if next.served != nil {
-		c.Log.Info("certificates loaded", "fingerprint", v1alpha1.Fingerprint(next.served.Leaf), "notAfter", next.served.Leaf.NotAfter,
+		c.log.Info("certificates loaded", "fingerprint", v1alpha1.Fingerprint(next.served.Leaf), "notAfter", next.served.Leaf.NotAfter,
 			"authorities", len(next.trust.Authorities()), "shared", next.trust.HasShared())
 	}
-	if c.Changed != nil {
-		c.Changed()
+	if c.changed != nil {
+		c.changed()
 	}
 }
 
-// take reads one mounted Secret into next if its content is other than before.
+// take reads one mounted Secret into next, and reports whether its content changed.
 func (c *certificates) take(l *mountedSecret, path string, next *inForce, read func(i *inForce, path string) ([sha256.Size]byte, error)) bool {
 	candidate := *next
 	content, err := read(&candidate, path)
 	if err != nil {
 		if text := err.Error(); text != l.failed {
 			l.failed = text
-			c.Log.Info("certificates cannot be loaded; what was loaded before stays in force", "cause", text)
+			c.log.Info("cannot load certificates; those loaded before stay in force", "error", text)
 		}
 		return false
 	}

@@ -55,7 +55,7 @@ func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := mounted(t, a)
 			changes := 0
-			c := &certificates{directory: dir, Log: logr.Discard(), Changed: func() { changes++ }}
+			c := &certificates{directory: dir, log: logr.Discard(), changed: func() { changes++ }}
 			c.Load()
 			c.Load()
 			was := c.Trust()
@@ -81,7 +81,7 @@ func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	a := pkitest.NewAuthority("plant")
 	shared := filepath.Join(t.TempDir(), "certificate")
-	c := &certificates{directory: t.TempDir(), SharedFile: shared, Log: logr.Discard()}
+	c := &certificates{directory: t.TempDir(), sharedFile: shared, log: logr.Discard()}
 	mutual := &admit.Policy{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
 	bare := &admit.Policy{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
 	missing := func() [2]bool { c.Load(); return [2]bool{c.Missing(mutual) != "", c.Missing(bare) != ""} }
@@ -128,8 +128,8 @@ func TestAReplacedLinkIsNoticed(t *testing.T) {
 		}
 	}
 	loaded := make(chan string, 4)
-	c := &certificates{directory: mount, Clock: clocktesting.NewFakeClock(time.Now()), Log: logr.Discard()}
-	c.Changed = func() { loaded <- v1alpha1.Fingerprint(c.inForce().served.Leaf) }
+	c := &certificates{directory: mount, clock: clocktesting.NewFakeClock(time.Now()), log: logr.Discard()}
+	c.changed = func() { loaded <- v1alpha1.Fingerprint(c.inForce().served.Leaf) }
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.Run(ctx) }()

@@ -8,8 +8,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
-// directory is what the API server says: the ClusterMaster and the Refineries that name it. Watches keep
-// it current; everything else only reads. The objects in it are shared and must not be changed.
+// directory holds the ClusterMaster and the Refineries that name it. Watches keep it current, everything else only reads. The
+// objects in it are shared and must not be changed. It is the admit.Directory of a running master.
 type directory struct {
 	mu            sync.RWMutex
 	master        *v1alpha1.ClusterMaster
@@ -19,28 +19,28 @@ type directory struct {
 	listener      listener
 }
 
-// listener is told of changes after the directory has taken them: of one kind one at a time, of both kinds at once.
-// It must not block.
+// listener is called after the directory has changed: never twice at once for the same kind of object, but perhaps for both
+// kinds at once. It must not block.
 type listener interface {
-	// MasterChanged is told that the ClusterMaster was added, changed or deleted.
+	// MasterChanged is called when the ClusterMaster was added, changed or deleted.
 	MasterChanged()
-	// RefineryChanged is told that the Refinery of that name was added, changed or deleted.
+	// RefineryChanged is called when the Refinery of that name was added, changed or deleted.
 	RefineryChanged(name string)
 }
 
-// newDirectory makes an empty one.
+// newDirectory returns an empty one.
 func newDirectory() *directory {
 	return &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}}
 }
 
-// Listen names the one listener; nil for none.
+// Listen sets the one listener; nil for none.
 func (d *directory) Listen(l listener) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.listener = l
 }
 
-// SetMaster takes the ClusterMaster as it is now; nil when it does not exist.
+// SetMaster sets the ClusterMaster as it is now; nil if it does not exist.
 func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	d.mu.Lock()
 	switch {
@@ -57,7 +57,7 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	}
 }
 
-// SetRefinery takes a Refinery as it is now.
+// SetRefinery sets a Refinery as it is now.
 func (d *directory) SetRefinery(r *v1alpha1.Refinery) {
 	d.replace(r.Name, r)
 }
@@ -125,7 +125,7 @@ func (d *directory) Listing(fingerprint string) []string {
 	return d.byFingerprint[fingerprint]
 }
 
-// ReportedEpoch is the newest epoch that the status of a Refinery bears; 0 when none does.
+// ReportedEpoch is the newest epoch in the status of a Refinery; 0 without one.
 func (d *directory) ReportedEpoch() int64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

@@ -22,21 +22,21 @@ import (
 type election struct {
 	Leases          coordinationv1.LeasesGetter
 	Namespace, Name string // of the Lease
-	// Identity of this process: the pod's name, so that a container that restarts takes its own Lease back at once.
+	// Identity is the pod's name, so that a container that restarts takes its own Lease back at once.
 	Identity string
-	// LeaseDuration after which others take over from a holder that fell silent; RenewDeadline after which the
-	// holder gives up by itself, which must be sooner; RetryPeriod between two tries of either.
+	// LeaseDuration is after how long others take over from a holder that does not renew; RenewDeadline, which must be shorter,
+	// after how long the holder gives up by itself; RetryPeriod the time between two tries of either.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 	Clock                                     clock.Clock
 	Log                                       logr.Logger
 }
 
-// releaseTimeout bounds how long a process that is to end waits for the release of its Lease.
+// releaseTimeout bounds how long a process that ends waits for the release of its Lease.
 const releaseTimeout = 2 * time.Second
 
-// Run campaigns until ctx is done. Each time the Lease is won, lead is called; its context ends when the Lease is lost
-// or ctx is done. The Lease is released only after lead returned, so that of two masters only one lets nodes in and reports. After a lost
-// term this process stands by again; an error of lead that is fatal ends Run.
+// Run campaigns until ctx is done. Each time it wins the Lease it calls lead, whose context ends when the Lease is lost or ctx
+// is done. It releases the Lease after lead has returned, so that never two masters let nodes in and report. After a term it
+// stands by again; an error of lead ends Run.
 func (e *election) Run(ctx context.Context, lead func(ctx context.Context) error) error {
 	for ctx.Err() == nil {
 		if err := e.campaign(ctx, lead); err != nil {
@@ -66,7 +66,7 @@ func (e *election) campaign(ctx context.Context, lead func(ctx context.Context) 
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) { won <- ctx },
 			OnStoppedLeading: func() {},
-			OnNewLeader:      func(holder string) { e.Log.Info("active master", "pod", holder) },
+			OnNewLeader:      func(holder string) { e.Log.Info("the Lease has a new holder", "pod", holder) },
 		},
 	})
 	if err != nil {
@@ -80,9 +80,9 @@ func (e *election) campaign(ctx context.Context, lead func(ctx context.Context) 
 	select {
 	case <-ctx.Done():
 	case <-ended:
-	case held := <-won:
+	case leading := <-won:
 		termCtx, cancel := context.WithCancel(ctx)
-		stop := context.AfterFunc(held, cancel)
+		stop := context.AfterFunc(leading, cancel)
 		err = lead(termCtx)
 		stop()
 		cancel()
@@ -102,10 +102,10 @@ func (e *election) campaign(ctx context.Context, lead func(ctx context.Context) 
 // claimTimeout bounds the claim of an epoch.
 const claimTimeout = 8 * time.Second
 
-// Claim takes the next epoch of a ClusterMaster by compare-and-swap on status.active: no two terms ever have the same,
-// and it outlives the Lease. The epoch is above reported too, the newest that the status of a Refinery bears: that of a
-// ClusterMaster which was deleted and made again has been counted already. c must read from the API server, not from a
-// cache. What this master has loaded is said with it; everything else that the field owner owns is kept.
+// claim takes the next epoch of a ClusterMaster by compare-and-swap on status.active, so that no two terms have the same. It is
+// also above reported, the newest epoch in the status of a Refinery: a ClusterMaster that was deleted and created again does
+// not start over. c must read from the API server, not from a cache. The write shows which certificates are loaded, and keeps
+// everything else that the field owner owns.
 func claim(ctx context.Context, c client.Client, key client.ObjectKey, pod string, reported int64, loaded reportedCertificates, clk clock.PassiveClock) (tenure, error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()

@@ -10,8 +10,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
-// announce records an event for each state a person should hear of into which nodes came between two reports: one for
-// all nodes of that state, so that a whole Refinery refused at once is one event.
+// announce records an event for each bad state that nodes reached between two reports: one event for all nodes of a state, so
+// that a whole Refinery that is refused at once is one event.
 func announce(recorder events.EventRecorder, refinery *v1alpha1.Refinery, before, after []v1alpha1.NodeStatus) {
 	known := make(map[string]v1alpha1.NodeState, len(before))
 	for i := range before {

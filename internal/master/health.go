@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// serveHealth serves /healthz, /readyz and /metrics on l until ctx is done. ready says why the process is not; observe
-// brings gauges up to date before they are read.
+// serveHealth serves /healthz, /readyz and /metrics on l until ctx is done. ready returns why the process is not ready, or nil;
+// observe updates the gauges before they are read.
 func serveHealth(ctx context.Context, l net.Listener, m *metrics, ready func() error, observe func()) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })

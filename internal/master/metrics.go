@@ -24,7 +24,7 @@ type metrics struct {
 	writeSeconds  prometheus.Histogram
 }
 
-// newMetrics makes them, with those of the Go runtime and the process, in a registry of their own.
+// newMetrics registers them, with those of the Go runtime and the process, in a registry of their own.
 func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 )
 
-// Options are what a master is started with. Everything else it reads from its ClusterMaster, while it runs.
+// Options are the flags of a master. It reads everything else from its ClusterMaster while it runs.
 type Options struct {
 	// Namespace and Name of the ClusterMaster.
 	Namespace, Name string
@@ -38,7 +38,7 @@ name it, tells them their upstream, and writes what it sees into their status. T
 Flags:
 `
 
-// parseOptions reads the command line. flag.ErrHelp after --help, which it has then printed to help.
+// parseOptions reads the command line. After --help, for which it prints usage to help, its error is flag.ErrHelp.
 func parseOptions(args []string, help io.Writer) (Options, error) {
 	var o Options
 	fs := flag.NewFlagSet("master", flag.ContinueOnError)
@@ -76,13 +76,13 @@ func (o Options) Validate() error {
 		if required.value == "" {
 			problems = append(problems, required.flag+" is required")
 		} else if p := content.IsDNS1123Subdomain(required.value); len(p) > 0 {
-			problems = append(problems, fmt.Sprintf("%s %q is no name of an object", required.flag, required.value))
+			problems = append(problems, fmt.Sprintf("%s %q is not a valid object name", required.flag, required.value))
 		}
 	}
 	for _, address := range []struct{ flag, value string }{{"--listen", o.Listen}, {"--health-address", o.HealthAddress}} {
 		_, port, err := net.SplitHostPort(address.value)
 		if number, parseErr := strconv.ParseUint(port, 10, 16); err != nil || parseErr != nil || number == 0 {
-			problems = append(problems, fmt.Sprintf("%s %q is no address such as :34308", address.flag, address.value))
+			problems = append(problems, fmt.Sprintf("%s %q is not a valid address; it looks like :34308", address.flag, address.value))
 		}
 	}
 	if len(problems) > 0 {

@@ -24,9 +24,9 @@ func TestOptions(t *testing.T) {
 		{"nothing", nil, "--namespace is required; --name is required; --pod-name is required; see --help"},
 		{"an unknown flag", append(needed, "--speed=9"), "flag provided but not defined: -speed"},
 		{"an argument", append(needed, "now"), `unexpected argument "now": everything is a flag, see --help`},
-		{"a name that is none", append(needed, "--name=Alpha Beta"), `--name "Alpha Beta" is no name of an object; see --help`},
-		{"an address without a port", append(needed, "--listen=34308"), `--listen "34308" is no address such as :34308; see --help`},
-		{"a port that is none", append(needed, "--health-address=:99999"), `--health-address ":99999" is no address such as :34308; see --help`},
+		{"a name that is none", append(needed, "--name=Alpha Beta"), `--name "Alpha Beta" is not a valid object name; see --help`},
+		{"an address without a port", append(needed, "--listen=34308"), `--listen "34308" is not a valid address; it looks like :34308; see --help`},
+		{"a port that is none", append(needed, "--health-address=:99999"), `--health-address ":99999" is not a valid address; it looks like :34308; see --help`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// coalesceRefinery is how long transitions of one Refinery are gathered into one write.
+	// coalesceRefinery is how long changes of one Refinery are collected into one write.
 	coalesceRefinery = 100 * time.Millisecond
 	// coalesceTotals is the same for the ClusterMaster's totals.
 	coalesceTotals = time.Second
@@ -28,12 +28,11 @@ const (
 	writeTimeout = 10 * time.Second
 )
 
-// totalsKey is the queue's key of the ClusterMaster's totals; every other key is a Refinery's name.
+// totalsKey is the queue's key for the ClusterMaster's totals; every other key is a Refinery's name.
 const totalsKey = ""
 
-// reporter writes what the registry knows into the status of Refineries, and totals into that of the
-// ClusterMaster: on transitions only, the latest state wins, one write in flight for each object, and nothing when
-// nothing differs from what is there.
+// reporter writes what the registry knows into the status of Refineries, and totals into that of the ClusterMaster. It writes
+// the latest state, after changes only and only if status differs, with one write in flight for each object.
 type reporter struct {
 	client    client.Client
 	directory *directory
@@ -50,7 +49,7 @@ type reporter struct {
 	queue workqueue.TypedRateLimitingInterface[string]
 
 	mu      sync.Mutex
-	written map[string]written // own writes that the watch has not brought back yet
+	written map[string]written // own writes that the watch has not reported yet
 	totals  *writtenTotals     // the same of the ClusterMaster
 }
 
@@ -65,7 +64,7 @@ type writtenTotals struct {
 	totals          *masterTotals
 }
 
-// newReporter makes one for a term. Run must run for anything to be written.
+// newReporter returns the reporter of a term. It writes nothing before Run.
 func newReporter(c client.Client, d *directory, registry *registry, loaded func() reportedCertificates, term tenure, e events.EventRecorder, m *metrics,
 	clk clock.WithTicker, log logr.Logger, deposed func(),
 ) *reporter {
@@ -77,13 +76,13 @@ func newReporter(c client.Client, d *directory, registry *registry, loaded func(
 	}
 }
 
-// Changed has a Refinery's status, and the totals, compared and written soon after some time.
+// Changed schedules a comparison of a Refinery's status, and of the totals, soon after some time.
 func (r *reporter) Changed(refinery string, after time.Duration) {
 	r.queue.AddAfter(refinery, after+coalesceRefinery)
 	r.queue.AddAfter(totalsKey, after+coalesceTotals)
 }
 
-// TotalsChanged has the totals compared and written soon.
+// TotalsChanged schedules a comparison of the totals.
 func (r *reporter) TotalsChanged() { r.queue.AddAfter(totalsKey, coalesceTotals) }
 
 // Run writes until ctx is done, and returns when no write is in flight.
@@ -114,7 +113,7 @@ func (r *reporter) next(ctx context.Context) bool {
 		report = r.reportTotals
 	}
 	if err := report(ctx, key); err != nil && ctx.Err() == nil {
-		r.log.Error(err, "status cannot be written; trying again", "refinery", key)
+		r.log.Error(err, "cannot write status; trying again", "refinery", key)
 		r.queue.AddRateLimited(key)
 		return true
 	}
@@ -122,7 +121,7 @@ func (r *reporter) next(ctx context.Context) bool {
 	return true
 }
 
-// reportRefinery writes one Refinery's status if it is not as it should be.
+// reportRefinery writes one Refinery's status if it differs.
 func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	refinery := r.directory.Refinery(name)
 	if refinery == nil || refinery.DeletionTimestamp != nil {
@@ -133,7 +132,7 @@ func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	if !snapshot.Next.IsZero() {
 		r.Changed(name, max(0, snapshot.Next.Sub(r.clock.Now())))
 	}
-	before := r.standing(refinery)
+	before := r.reported(refinery)
 	report := newReport(refinery, snapshot, before, metav1.NewTime(r.clock.Now()))
 	if report.Equal(before) {
 		return nil
@@ -162,7 +161,7 @@ func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	return nil
 }
 
-// reportTotals writes the ClusterMaster's totals, and what this master has loaded, if they are not as they should be.
+// reportTotals writes the ClusterMaster's totals, and which certificates are loaded, if they differ.
 func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 	m := r.directory.Master()
 	if m == nil || m.DeletionTimestamp != nil {
@@ -174,7 +173,7 @@ func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 		return nil
 	}
 	loaded := r.loaded()
-	if standing := r.standingTotals(m); totals.Equal(standing.totals) && loaded.Equal(standing.loaded) {
+	if before := r.reportedTotals(m); totals.Equal(before.totals) && loaded.Equal(before.loaded) {
 		return nil
 	}
 	apply := masterStatus(m.Namespace, m.Name, r.term, loaded, totals)
@@ -200,14 +199,14 @@ func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 	return nil
 }
 
-// failed sorts the errors of a status write: the object is gone, a newer master is active, or it is to be tried again.
-// epoch reads the epoch that stands in the live object.
+// failed handles the error of a status write: the object is gone, a newer master is active, or the write must be tried again,
+// for which it returns the error. epoch reads the epoch in the status of the live object.
 func (r *reporter) failed(kind string, err error, started time.Time, epoch func() (int64, error)) error {
 	took := r.clock.Since(started)
 	switch {
 	case apierrors.IsNotFound(err):
 		r.metrics.wrote(kind, "gone", took)
-		return nil // the watch brings the deletion
+		return nil // the watch will report the deletion
 	case apierrors.IsInvalid(err):
 		if newest, getErr := epoch(); getErr == nil && newest > r.term.Epoch {
 			r.metrics.wrote(kind, "deposed", took)
@@ -220,8 +219,8 @@ func (r *reporter) failed(kind string, err error, started time.Time, epoch func(
 	return err
 }
 
-// standing is what the Refinery's status says: from the watch, or from an own write that the watch has yet to bring.
-func (r *reporter) standing(refinery *v1alpha1.Refinery) *report {
+// reported is what the Refinery's status says: from the watch, or from an own write that the watch has not reported yet.
+func (r *reporter) reported(refinery *v1alpha1.Refinery) *report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own, ok := r.written[refinery.Name]; ok {
@@ -233,8 +232,8 @@ func (r *reporter) standing(refinery *v1alpha1.Refinery) *report {
 	return reportIn(&refinery.Status)
 }
 
-// standingTotals is the same for the ClusterMaster.
-func (r *reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
+// reportedTotals is the same for the ClusterMaster.
+func (r *reporter) reportedTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.totals != nil {
@@ -246,7 +245,7 @@ func (r *reporter) standingTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 	return writtenTotals{m.ResourceVersion, certificatesIn(&m.Status), totalsIn(&m.Status)}
 }
 
-// older reports whether what the watch brought is from before an own write.
+// older reports whether a watched version of an object is from before an own write.
 func older(watched, own string) bool {
 	order, err := resourceversion.CompareResourceVersion(watched, own)
 	return err == nil && order < 0

@@ -30,8 +30,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
-// Main is the command: its exit code is 0 after an orderly end, 2 when it cannot begin (wrong flags, no cluster), and 1
-// when it had to give up later. What is wrong is said in one line on stderr.
+// Main runs the command and returns its exit code: 0 after an orderly end, 2 if it cannot start (wrong flags, no cluster),
+// and 1 if it fails later. It writes one line to stderr that says what is wrong.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stdout)
 	if errors.Is(err, flag.ErrHelp) {
@@ -59,7 +59,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
-// startError is one that kept the master from beginning.
+// startError is an error that kept the master from starting.
 type startError struct{ error }
 
 func (e *startError) Unwrap() error { return e.error }
@@ -104,7 +104,7 @@ type Master struct {
 	active *activeTerm
 }
 
-// NewMaster makes one for a cluster. It talks to nobody yet.
+// NewMaster returns a master for a cluster. It connects to nothing before Run.
 func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -117,12 +117,13 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
 		leaseDuration: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 2 * time.Second,
 		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1)}
-	m.certificates = &certificates{directory: o.CertificateDirectory, SharedFile: o.SharedCertificateFile,
-		Clock: m.clock, Log: log, Changed: m.certificatesChanged}
+	m.certificates = &certificates{directory: o.CertificateDirectory, sharedFile: o.SharedCertificateFile,
+		clock: m.clock, log: log, changed: m.certificatesChanged}
 	return m, nil
 }
 
-// Run stands by, leads whenever the Lease is won, and returns when ctx is done: nodes were told, the Lease is released.
+// Run stands by, leads whenever it wins the Lease, and returns when ctx is done, its nodes are sent away and the Lease is
+// released.
 func (m *Master) Run(ctx context.Context) error {
 	if err := m.reach(ctx); err != nil {
 		return &startError{err}
@@ -167,7 +168,7 @@ func (m *Master) Run(ctx context.Context) error {
 	return m.outcome(ctx, election.Run(ctx, m.lead))
 }
 
-// outcome is the error of Run: the cause that ended ctx if it has one of its own, nothing if the caller ended it.
+// outcome is the error of Run: the failure that ended ctx, or nil if the caller ended it.
 func (m *Master) outcome(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
@@ -178,8 +179,8 @@ func (m *Master) outcome(ctx context.Context, err error) error {
 	return nil
 }
 
-// reach asks for the ClusterMaster once, so that a wrong name or cluster is said at the start. Permissions and network
-// policies may be a moment behind the pod they are for.
+// reach reads the ClusterMaster once, so that a wrong name or cluster fails at the start. It retries for a few seconds, as
+// permissions and network policies may take effect a moment after the pod starts.
 func (m *Master) reach(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
 	var last error
@@ -210,7 +211,7 @@ func (m *Master) recordEvents(ctx context.Context) (stop func(), err error) {
 	return broadcaster.Shutdown, nil
 }
 
-// follow starts the watches and waits until the directory holds what they brought.
+// follow starts the watches and waits until the directory holds everything they found.
 func (m *Master) follow(ctx context.Context, workers *sync.WaitGroup, fail context.CancelCauseFunc) error {
 	c, err := newCache(m.config, m.scheme, m.options.Namespace, m.options.Name)
 	if err != nil {
@@ -231,17 +232,17 @@ func (m *Master) follow(ctx context.Context, workers *sync.WaitGroup, fail conte
 	return nil
 }
 
-// waitReady returns when everything needed to lead is there.
+// waitReady returns when ready does not report anything missing.
 func (m *Master) waitReady(ctx context.Context) error {
-	said := ""
+	logged := ""
 	for {
 		err := m.ready()
 		if err == nil {
 			return nil
 		}
-		if err.Error() != said {
-			said = err.Error()
-			m.log.Info("waiting", "for", said)
+		if err.Error() != logged {
+			logged = err.Error()
+			m.log.Info("waiting until this master can lead", "reason", logged)
 		}
 		select {
 		case <-ctx.Done():
@@ -251,7 +252,7 @@ func (m *Master) waitReady(ctx context.Context) error {
 	}
 }
 
-// ready says why this process can neither lead nor take over.
+// ready returns why this process cannot lead, or nil.
 func (m *Master) ready() error {
 	m.mu.Lock()
 	synced := m.synced
@@ -281,7 +282,7 @@ func (m *Master) activeTerm() *activeTerm {
 	return m.active
 }
 
-// observe brings the gauges of sessions up to date.
+// observe updates the gauges of sessions.
 func (m *Master) observe() {
 	if t := m.activeTerm(); t != nil {
 		m.metrics.observe(t.server.Stats())
@@ -295,7 +296,7 @@ func (m *Master) certificatesChanged() {
 	}
 }
 
-// waker is the directory's listener while standing by.
+// waker is the directory's listener while this process stands by.
 type waker chan struct{}
 
 func (w waker) MasterChanged() {

@@ -17,8 +17,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// sessions ties the protocol's server to the Authenticator and the registry (protocol.Handler), and reviews live
-// sessions whenever what they rest on may have changed: no session outlives its permission.
+// sessions is the protocol.Handler: it asks the Authenticator and records in the registry. It reviews live sessions whenever
+// what they rest on may have changed, so that no session outlives its permission.
 type sessions struct {
 	directory     *directory
 	registry      *registry
@@ -29,10 +29,10 @@ type sessions struct {
 	strangers     *rate.Limiter // log lines of refused nodes that belong to no Refinery,
 	refusals      *rate.Limiter // and of those that do
 	reviews       workqueue.TypedDelayingInterface[string]
-	reviewing     sync.Mutex // so that of two reviews of a session the later one's upstream stands
+	reviewing     sync.Mutex // so that of two reviews of a session the later one decides its upstream
 }
 
-// newSessions makes one. Run must run for sessions to be reviewed.
+// newSessions returns one that reviews no session before Run.
 func newSessions(d *directory, r *registry, a *admit.Authenticator, m *metrics, clk clock.WithTicker, log logr.Logger) *sessions {
 	return &sessions{
 		directory: d, registry: r, authenticator: a, metrics: m, clock: clk, log: log,
@@ -53,7 +53,7 @@ func (s *sessions) Establish(_ context.Context, session *protocol.Session) error
 	c.Fingerprint = c.Announced.Proof.Fingerprint
 	c.Refinery = s.authenticator.Attribute(c.Announced)
 	session.SetTag(c)
-	own := s.authenticator.Own(c.Announced) // a stranger's handshake shows nowhere, however long it takes
+	own := s.authenticator.Own(c.Announced) // status never shows the handshake of a stranger
 	if own {
 		s.registry.Establishing(c)
 	}
@@ -91,7 +91,7 @@ func (s *sessions) Authenticated(session *protocol.Session) {
 	}
 	s.metrics.handshakes.WithLabelValues(v1alpha1.ReasonAuthenticated).Inc()
 	s.log.V(1).Info("node authenticated", "id", c.Announced.ID, "version", c.Announced.Version, "address", c.Address)
-	// What the grant rests on may have changed since it was given.
+	// What the grant rests on may have changed since.
 	s.review(c)
 }
 
@@ -119,7 +119,7 @@ func (s *sessions) Closed(session *protocol.Session, cause error) {
 	}
 }
 
-// refuse counts, remembers and logs a refusal, and returns it.
+// refuse records, counts and logs a denial, and returns it.
 func (s *sessions) refuse(c *connection, d *admit.Denial) error {
 	s.registry.Refused(c, d)
 	s.metrics.handshakes.WithLabelValues(d.Reason).Inc()
@@ -146,7 +146,7 @@ func (s *sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, err
 	return policy.Placement.Place(n.ID, n.Type, pin)
 }
 
-// Review has the sessions of a Refinery reviewed soon.
+// Review schedules a review of the sessions of a Refinery.
 func (s *sessions) Review(refinery string) { s.reviews.Add(refinery) }
 
 // Run reviews until ctx is done.
@@ -165,7 +165,7 @@ func (s *sessions) Run(ctx context.Context) {
 	}
 }
 
-// review closes a session that may not stay, and moves one that is to have another upstream.
+// review closes a session that may not stay, and moves one that gets another upstream.
 func (s *sessions) review(c *connection) {
 	s.reviewing.Lock()
 	defer s.reviewing.Unlock()
@@ -177,7 +177,7 @@ func (s *sessions) review(c *connection) {
 		return
 	}
 	if end := s.authenticator.Until(live.Grant); !end.IsZero() {
-		// Reviewed again when its certificate has expired; of several such times the queue keeps the earliest.
+		// Review again when the certificate has expired. Of several such times the queue keeps the earliest.
 		s.reviews.AddAfter(live.Grant.Refinery, end.Sub(s.clock.Now())+time.Millisecond)
 	}
 	if !live.Acknowledged {
@@ -185,8 +185,8 @@ func (s *sessions) review(c *connection) {
 	}
 	upstream, err := s.place(c.Announced, live.Grant)
 	if err != nil {
-		// A living node keeps what it has: refusing it an upstream now would only take it out of service.
-		s.log.V(1).Info("node keeps its upstream", "id", c.Announced.ID, "upstream", live.Offered.Name, "because", err.Error())
+		// A live node keeps its upstream: taking it away would only take the node out of service.
+		s.log.V(1).Info("node keeps its upstream", "id", c.Announced.ID, "upstream", live.Offered.Name, "reason", err.Error())
 		return
 	}
 	if upstream.Name == live.Offered.Name && upstream.Address == live.Offered.Address {

@@ -93,7 +93,7 @@ func newFloor(t *testing.T) *floor {
 	}
 	f.directory.Listen(f)
 	served := f.authority.Issue(pkitest.Server("localhost"))
-	certificates := &certificates{Log: logr.Discard()}
+	certificates := &certificates{log: logr.Discard()}
 	certificates.current.Store(&inForce{served: &served})
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = certificates.ServerConfig(v1alpha1.TransportMutualTLS)

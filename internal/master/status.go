@@ -13,7 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// report is what a master owns of a Refinery's status, without the reporter.
+// report is the part of a Refinery's status that a master owns, without who reports.
 type report struct {
 	Nodes         []v1alpha1.NodeStatus
 	Authenticated v1alpha1.AuthenticatedNodes
@@ -26,7 +26,7 @@ func (r *report) Equal(other *report) bool {
 	return apiequality.Semantic.DeepEqual(r, other)
 }
 
-// reportIn is the report that stands in a Refinery's status.
+// reportIn reads the report in a Refinery's status.
 func reportIn(status *v1alpha1.RefineryStatus) *report {
 	report := &report{Nodes: status.Nodes}
 	if status.Authenticated != nil {
@@ -38,8 +38,8 @@ func reportIn(status *v1alpha1.RefineryStatus) *report {
 	return report
 }
 
-// newReport computes what a Refinery's status should say, from what the registry knows. before is what it says:
-// times of transitions that did not happen are kept.
+// newReport computes what a Refinery's status should say from what the registry knows. before is what it says now: whatever did
+// not change keeps its transition time.
 func newReport(r *v1alpha1.Refinery, s snapshot, before *report, now metav1.Time) *report {
 	wanted := wantedNodes(r)
 	nodes := s.Nodes
@@ -81,8 +81,8 @@ func healthy(n *v1alpha1.NodeStatus) int {
 	return 0
 }
 
-// listed are the nodes that status has room for, in their order: unhealthy ones, which come first, then those that present
-// another certificate than the current one or the next, then the others.
+// listed are the nodes that status has room for, in their order. Unhealthy ones go first, then those that present neither the
+// current certificate nor the next, then the others.
 func listed(nodes []v1alpha1.NodeStatus, certificates []v1alpha1.ListedCertificate) []v1alpha1.NodeStatus {
 	if len(nodes) <= v1alpha1.MaxNodeStatuses {
 		return nodes
@@ -147,7 +147,7 @@ func authenticatedNodes(nodes []v1alpha1.NodeStatus, authenticated, wanted int) 
 	}
 }
 
-// presented are the certificates that most nodes presented, these first.
+// presented are the certificates that most nodes presented, the most frequent first.
 func presented(nodes map[string]int32) []v1alpha1.PresentedCertificate {
 	delete(nodes, "") // without TLS there is none
 	var all []v1alpha1.PresentedCertificate
@@ -182,7 +182,7 @@ func joined(words map[string]bool) string {
 	return b.String()
 }
 
-// condition is Authenticated, without the time of its transition. nodes are sorted, unhealthy ones first.
+// condition is condition Authenticated without its transition time. nodes are sorted, unhealthy ones first.
 func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated, wanted int) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionFalse, ObservedGeneration: r.Generation}
 	if r.Spec.Access == v1alpha1.AccessSuspended {
@@ -221,7 +221,7 @@ func label(n *v1alpha1.NodeStatus) string {
 	return fmt.Sprintf("%s (%s)", n.State, n.Reason)
 }
 
-// severity orders the states of nodes by how much a person has to do about them; 0: nothing.
+// severity orders the states of nodes by how much somebody has to do about them; 0 is nothing.
 func severity(s v1alpha1.NodeState) int {
 	return map[v1alpha1.NodeState]int{
 		v1alpha1.NodeDenied: 4, v1alpha1.NodeVersionMismatch: 3, v1alpha1.NodeLost: 2, v1alpha1.NodeClosed: 1,

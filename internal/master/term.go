@@ -17,12 +17,11 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// farewell is how long nodes are given, beyond the window over which they are sent it, to take their conn:close when a
-// term ends.
+// farewell is how long, after the drain window, the last nodes have to read their conn:close when a term ends.
 const farewell = 2 * time.Second
 
-// drainWindow is over how long nodes are sent away when a term ends: well within the alive timeout, for as long the next
-// master presumes that they come back.
+// drainWindow is the time over which nodes are sent away when a term ends. It is well within the alive timeout, which is how
+// long the next master presumes that they come back.
 func drainWindow(aliveTimeout time.Duration) time.Duration {
 	return min(protocol.DefaultDrainWindow, aliveTimeout/3)
 }
@@ -43,7 +42,7 @@ type activeTerm struct {
 	policy *admit.Policy // that the server is configured by
 }
 
-// lead is one term of being active. It returns when ctx is done or a newer master is active; an error is fatal.
+// lead is active for one term. It returns when ctx is done or a newer master is active; an error is fatal.
 func (m *Master) lead(ctx context.Context) error {
 	policy := m.directory.Policy()
 	if policy == nil {
@@ -52,7 +51,7 @@ func (m *Master) lead(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
 	term, err := claim(ctx, m.client, key, m.options.PodName, m.directory.ReportedEpoch(), m.certificates.Loaded(), m.clock)
 	if err != nil {
-		m.log.Error(err, "the Lease is won, but not the epoch; standing by again")
+		m.log.Error(err, "won the Lease but could not claim the epoch; standing by again")
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -91,7 +90,7 @@ func (m *Master) newTerm(term tenure, policy *admit.Policy, deposed context.Canc
 	return t, nil
 }
 
-// run serves until ctx is done. What a former master reported is presumed to come back within grace.
+// run serves until ctx is done. Nodes that a former master reported are presumed to come back within grace.
 func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.Duration) error {
 	t.presume()
 	t.master.directory.Listen(t)
@@ -118,7 +117,7 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 	case <-ctx.Done():
 	case err = <-served:
 	}
-	// Nothing is reported of sessions that end because this master does: they are about to be at the next one.
+	// The reporter stops before the sessions end: their nodes are about to connect to the next master.
 	stop()
 	workers.Wait()
 	t.drain(ctx)
@@ -131,9 +130,9 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 	return err
 }
 
-// drain has nodes sent away, spread over a window, and does not wait for that: once the listener is closed, and nothing
-// is reported any more, the next master may take over, so that each node that is sent away finds it. sessions are not
-// reviewed meanwhile: permission that is taken back ends them with the window at the latest.
+// drain sends the nodes away, spread over a window, and does not wait for it. The listener is closed and the reporter has
+// stopped, so the next master may take over at once, and each node that is sent away finds it. Sessions are not reviewed
+// meanwhile: one whose permission ends lives on until the end of the window at most.
 func (t *activeTerm) drain(ctx context.Context) {
 	t.master.draining.Go(func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), protocol.DefaultDrainWindow+farewell)
@@ -142,8 +141,8 @@ func (t *activeTerm) drain(ctx context.Context) {
 	})
 }
 
-// presume takes over what a former master reported. Where the operator has said since that there is no master, or access
-// is suspended, nobody is presumed to be connected.
+// presume takes over what a former master reported. If the operator has reported since that there is no master, or access is
+// suspended, nobody is presumed to be connected.
 func (t *activeTerm) presume() {
 	d := t.master.directory
 	for _, name := range d.Names() {
@@ -159,7 +158,7 @@ func (t *activeTerm) presume() {
 	}
 }
 
-// reviewAll has every session reviewed and every status compared.
+// reviewAll schedules a review of every session and a comparison of every status.
 func (t *activeTerm) reviewAll() {
 	for _, name := range t.master.directory.Names() {
 		t.RefineryChanged(name)
@@ -176,7 +175,7 @@ func (t *activeTerm) RefineryChanged(name string) {
 	t.reporter.Changed(name, 0)
 }
 
-// MasterChanged implements listener: everything in spec but the pods' template takes effect here, without a restart.
+// MasterChanged implements listener. Every field of spec takes effect here without a restart, except the pods' template.
 func (t *activeTerm) MasterChanged() {
 	d := t.master.directory
 	if m := d.Master(); m != nil && m.Status.Active != nil && m.Status.Active.Epoch > t.term.Epoch {
@@ -195,13 +194,13 @@ func (t *activeTerm) MasterChanged() {
 	}
 	if policy != nil {
 		if err := t.server.Reconfigure(t.serverOptions(policy)); err != nil {
-			t.log.Error(err, "spec.protocol cannot be used; what was before stays in force")
+			t.log.Error(err, "cannot use spec.protocol; what was in force before stays so")
 		}
 	}
 	t.reviewAll()
 }
 
-// serverOptions are what a policy asks of the protocol's server.
+// serverOptions are the options of the protocol's server under a policy.
 func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
@@ -211,7 +210,7 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting
 	o.OnRefused = t.connectionRefused
 	o.OnPanic = func(_ *protocol.Session, err *protocol.PanicError) {
-		t.log.Error(err, "panic; the session was ended", "stack", string(err.Stack))
+		t.log.Error(err, "ended a session after a panic", "stack", string(err.Stack))
 	}
 	return o
 }
@@ -222,6 +221,6 @@ func (t *activeTerm) connectionRefused(remote net.Addr, cause error) {
 		return // probes and load balancers look whether the port is open
 	}
 	if t.refusals.AllowN(t.master.clock.Now(), 1) {
-		t.log.Info("connection refused", "address", host(remote), "cause", admit.Truncate(cause.Error(), 256))
+		t.log.Info("connection refused", "address", host(remote), "error", admit.Truncate(cause.Error(), 256))
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// reportedCertificates is what a master shows of its certificates in its ClusterMaster's status.
+// reportedCertificates is what the ClusterMaster's status shows of the certificates that its master has loaded.
 type reportedCertificates struct {
 	// Certificate that it serves, by fingerprint; "" for none.
 	Certificate string
@@ -22,7 +22,7 @@ func (l reportedCertificates) Equal(other reportedCertificates) bool {
 	return l.Certificate == other.Certificate && slices.Equal(l.Authorities, other.Authorities)
 }
 
-// certificatesIn is what stands in a ClusterMaster's status.
+// certificatesIn reads them from a ClusterMaster's status.
 func certificatesIn(status *v1alpha1.ClusterMasterStatus) (l reportedCertificates) {
 	if status.Active != nil {
 		l.Certificate, l.Authorities = status.Active.Certificate, status.Active.Authorities
@@ -30,7 +30,7 @@ func certificatesIn(status *v1alpha1.ClusterMasterStatus) (l reportedCertificate
 	return l
 }
 
-// masterTotals is what a master owns of its ClusterMaster's status, beside active.
+// masterTotals is the part of a ClusterMaster's status that its master owns, except active.
 type masterTotals struct {
 	Refineries v1alpha1.RefineryTotals
 	Nodes      v1alpha1.NodeTotals
@@ -42,7 +42,7 @@ func (t *masterTotals) Equal(other *masterTotals) bool {
 	return other != nil && apiequality.Semantic.DeepEqual(t, other)
 }
 
-// totalsIn are those that stand in a ClusterMaster's status; nil when it has none.
+// totalsIn reads them from a ClusterMaster's status; nil if it has none.
 func totalsIn(status *v1alpha1.ClusterMasterStatus) *masterTotals {
 	if status.Refineries == nil || status.Nodes == nil {
 		return nil
@@ -50,8 +50,8 @@ func totalsIn(status *v1alpha1.ClusterMasterStatus) *masterTotals {
 	return &masterTotals{Refineries: *status.Refineries, Nodes: *status.Nodes, Upstreams: status.Upstreams}
 }
 
-// newTotals counts. partial is true while nodes are presumed authenticated whose upstream is not known: then
-// assigned counts are too low.
+// newTotals counts. partial reports whether counts of assigned nodes are too low, as nodes are presumed to be authenticated
+// whose upstream is not known.
 func newTotals(d *directory, r *registry) (totals *masterTotals, partial bool) {
 	policy := d.Policy()
 	if policy == nil {

@@ -38,7 +38,7 @@ func newCache(config *rest.Config, scheme *runtime.Scheme, namespace, name strin
 	})
 }
 
-// slim drops what no master reads and what is most of an object's size.
+// slim drops fields that no master reads; they are most of an object's size.
 func slim(object any) (any, error) {
 	if o, err := meta.Accessor(object); err == nil {
 		o.SetManagedFields(nil)
@@ -50,7 +50,7 @@ func slim(object any) (any, error) {
 	return object, nil
 }
 
-// follow keeps the directory current. It returns once the directory holds everything that there was.
+// follow keeps the directory current. It returns once the directory holds everything that existed at the start.
 func follow(ctx context.Context, c cache.Cache, d *directory) error {
 	masters, err := subscribe(ctx, c, &v1alpha1.ClusterMaster{}, func(object client.Object, deleted bool) {
 		if deleted {
@@ -78,7 +78,7 @@ func follow(ctx context.Context, c cache.Cache, d *directory) error {
 	return nil
 }
 
-func subscribe(ctx context.Context, c cache.Cache, kind client.Object, tell func(object client.Object, deleted bool)) (toolscache.ResourceEventHandlerRegistration, error) {
+func subscribe(ctx context.Context, c cache.Cache, kind client.Object, changed func(object client.Object, deleted bool)) (toolscache.ResourceEventHandlerRegistration, error) {
 	informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch %T: %w", kind, err)
@@ -86,12 +86,12 @@ func subscribe(ctx context.Context, c cache.Cache, kind client.Object, tell func
 	return informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) {
 			if o, ok := object.(client.Object); ok {
-				tell(o, false)
+				changed(o, false)
 			}
 		},
 		UpdateFunc: func(_, object any) {
 			if o, ok := object.(client.Object); ok {
-				tell(o, false)
+				changed(o, false)
 			}
 		},
 		DeleteFunc: func(object any) {
@@ -99,7 +99,7 @@ func subscribe(ctx context.Context, c cache.Cache, kind client.Object, tell func
 				object = unknown.Obj
 			}
 			if o, ok := object.(client.Object); ok {
-				tell(o, true)
+				changed(o, true)
 			}
 		},
 	})
