@@ -45,7 +45,8 @@ func Mutations() []Mutation {
 	all = append(all, otherNames(leaf)...)
 	all = append(all, otherFields(leaf)...)
 	all = append(all, fullOfThings()...)
-	all = append(all, otherChains()...)
+	all = append(all, forgedChains()...)
+	all = append(all, longChains()...)
 	return append(all, otherKeys()...)
 }
 
@@ -201,14 +202,7 @@ func serialIn(tbs []byte) int {
 	return strings.Index(string(tbs), version) + len(version) + 1
 }
 
-func otherChains() []Mutation {
-	// below is a chain of intermediates under an issuer, made with new keys.
-	below := func(m *Mint, above *pkitest.Authority, length int, edit ...pkitest.Edit) *pkitest.Authority {
-		for i := range length {
-			above = intermediate(above, fmt.Sprintf("middle %d", i), pkitest.NewKey(), edit...)
-		}
-		return above
-	}
+func forgedChains() []Mutation {
 	return []Mutation{
 		{"another authority of the same name and key id", func(m *Mint) tls.Certificate { return m.Leaf(m.Stranger) }, wrong},
 		{"the same with that authority behind it", func(m *Mint) tls.Certificate {
@@ -258,6 +252,18 @@ func otherChains() []Mutation {
 			c.Certificate = append(c.Certificate, m.Leaf(m.Trusted).Certificate...)
 			return c
 		}, wrong},
+	}
+}
+
+func longChains() []Mutation {
+	// below is a chain of intermediates under an issuer, made with new keys.
+	below := func(m *Mint, above *pkitest.Authority, length int, edit ...pkitest.Edit) *pkitest.Authority {
+		for i := range length {
+			above = intermediate(above, fmt.Sprintf("middle %d", i), pkitest.NewKey(), edit...)
+		}
+		return above
+	}
+	return []Mutation{
 		{"a chain of 5", func(m *Mint) tls.Certificate { return m.Leaf(below(m, m.Trusted, 4)) }, harmless},
 		{"a chain of 5 in another order", func(m *Mint) tls.Certificate {
 			c := m.Leaf(below(m, m.Trusted, 4))
