@@ -110,6 +110,14 @@ func TestTheFiveChecks(t *testing.T) {
 			s.setRefinery("press", func(*v1alpha1.Refinery) {}, c)
 			return with(c, "press")
 		}, denied(v1alpha1.ReasonWrongUsage, "press"), "client authentication"},
+		{"1: a constraint of an authority above it", func(s *scene) attempt {
+			middle := s.authority.Intermediate("middle", func(c *x509.Certificate) { c.ExcludedURIDomains = []string{".cluster.refinery.dev"} })
+			leaf := admittest.Issue(middle, "press")
+			s.setRefinery("press", func(*v1alpha1.Refinery) {}, leaf)
+			a := with(leaf, "press")
+			a.peer = append(a.peer, middle.Certificate)
+			return a
+		}, denied(v1alpha1.ReasonAuthorityConstrained, "press"), "name constraints"},
 		{"1: no trust bundle", func(s *scene) attempt {
 			s.trust = nil
 			return with(s.press, "press")

@@ -257,30 +257,30 @@ func forgedChains() []Mutation {
 
 func longChains() []Mutation {
 	// below is a chain of intermediates under an issuer, made with new keys.
-	below := func(m *Mint, above *pkitest.Authority, length int, edit ...pkitest.Edit) *pkitest.Authority {
+	below := func(above *pkitest.Authority, length int, edit ...pkitest.Edit) *pkitest.Authority {
 		for i := range length {
 			above = intermediate(above, fmt.Sprintf("middle %d", i), pkitest.NewKey(), edit...)
 		}
 		return above
 	}
 	return []Mutation{
-		{"a chain of 5", func(m *Mint) tls.Certificate { return m.Leaf(below(m, m.Trusted, 4)) }, harmless},
+		{"a chain of 5", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Trusted, 4)) }, harmless},
 		{"a chain of 5 in another order", func(m *Mint) tls.Certificate {
-			c := m.Leaf(below(m, m.Trusted, 4))
+			c := m.Leaf(below(m.Trusted, 4))
 			slices.Reverse(c.Certificate[1:])
 			return c
 		}, wrong},
-		{"a chain of 6", func(m *Mint) tls.Certificate { return m.Leaf(below(m, m.Trusted, 5)) }, wrong},
-		{"a chain of 10", func(m *Mint) tls.Certificate { return m.Leaf(below(m, m.Trusted, 9)) }, wrong},
-		{"a chain of 10 to a stranger", func(m *Mint) tls.Certificate { return m.Leaf(below(m, m.Stranger, 9)) }, wrong},
+		{"a chain of 6", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Trusted, 5)) }, wrong},
+		{"a chain of 10", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Trusted, 9)) }, wrong},
+		{"a chain of 10 to a stranger", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Stranger, 9)) }, wrong},
 		{"constraints above it that it keeps", func(m *Mint) tls.Certificate {
-			return m.Leaf(below(m, m.Trusted, 1, func(c *x509.Certificate) { c.PermittedURIDomains = []string{".cluster.refinery.dev"} }))
+			return m.Leaf(below(m.Trusted, 1, func(c *x509.Certificate) { c.PermittedURIDomains = []string{".cluster.refinery.dev"} }))
 		}, harmless},
 		{"constraints above it that it breaks", func(m *Mint) tls.Certificate {
-			return m.Leaf(below(m, m.Trusted, 1, func(c *x509.Certificate) { c.ExcludedURIDomains = []string{".cluster.refinery.dev"} }))
+			return m.Leaf(below(m.Trusted, 1, func(c *x509.Certificate) { c.ExcludedURIDomains = []string{".cluster.refinery.dev"} }))
 		}, wrong},
 		{"a path length above it that it breaks", func(m *Mint) tls.Certificate {
-			return m.Leaf(below(m, m.Trusted, 2, func(c *x509.Certificate) { c.MaxPathLenZero = true }))
+			return m.Leaf(below(m.Trusted, 2, func(c *x509.Certificate) { c.MaxPathLenZero = true }))
 		}, wrong},
 		{"many ways to nowhere, all of them dear", func(m *Mint) tls.Certificate {
 			evil := root(pkitest.NewKeyOn(elliptic.P521()))
