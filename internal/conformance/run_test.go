@@ -1,23 +1,210 @@
 package conformance
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
-	"flag"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
+// peer accepts connections until the test ends and hands each to serve.
+
+func peer(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
+	l := listen(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serve(c)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return l.Addr().String()
+}
+
+func silent(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+// linewise answers a line, as web servers do.
+
+func linewise(c net.Conn) {
+	if _, err := bufio.NewReader(c).ReadString('\n'); err == nil {
+		_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
+	}
+	silent(c)
+}
+
+func TestWhatCannotBeTestedIsSaid(t *testing.T) {
+	f := newFiles(t)
+	closed := listen(t)
+	_ = closed.Close()
+	secure := &tls.Config{Certificates: []tls.Certificate{f.server}}
+	overTLS := func(c net.Conn) { _ = tls.Server(c, secure).Handshake() }
+	plain := []string{"--transport=Plaintext", "--auth-cert=" + f.path("shared")}
+	withTLS := []string{"--transport=ServerTLS", "--auth-cert=" + f.path("shared"), "--ca=" + f.path("ca.crt")}
+	for _, tc := range []struct {
+		name    string
+		address string
+		flags   []string
+		want    string
+	}{
+		{"nobody listens", closed.Addr().String(), plain, `ADDRESS cannot be reached: connect: connection refused`},
+		{"a peer that says nothing", peer(t, silent), plain, `ADDRESS took the connection and said nothing for 400ms`},
+		{"a peer that says nothing, with TLS", peer(t, silent), withTLS, `no TLS with ADDRESS: the TLS handshake failed: nothing for 200ms`},
+		{"another protocol", peer(t, linewise), plain,
+			`ADDRESS does not speak the Cluster Protocol; the first bytes it sent: "HTTP/1.1 400 Bad Request\r\n\r\n"`},
+		{"TLS where plaintext was said", peer(t, overTLS), plain,
+			`ADDRESS closed the connection without a word: see --transport, or it speaks something else`},
+		{"plaintext that closes where TLS was said", peer(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)) }), withTLS,
+			`no TLS with ADDRESS, which closed the connection: see --transport, or it speaks something else`},
+		{"an alert of TLS where plaintext was said", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x01\x00\x02\x02F") }), plain,
+			`ADDRESS does not speak the Cluster Protocol; the first bytes it sent: "\x15\x03\x01\x00\x02\x02F" (TLS: see --transport)`},
+		{"plaintext where TLS was said", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "conn:close;;<EOF>"); silent(c) }), withTLS,
+			`no TLS with ADDRESS: the TLS handshake failed: tls: first record does not look like a TLS handshake; ` +
+				`the first bytes it sent: "conn:close;;<EOF>" (the protocol without TLS: see --transport)`},
+		{"a refused version", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "conn:close;;<EOF>"); silent(c) }), plain,
+			`ADDRESS refuses id "conformance", version "0.1.0" or type "refinery": give what it lets in`},
+		{"a refused certificate", peer(t, func(c net.Conn) { _, _ = io.WriteString(c, "conn:startAuth;;<EOF>auth:dec;;<EOF>"); silent(c) }), plain,
+			`ADDRESS denies the certificate: give one that it lets in, with --cert or --auth-cert, and an --id that goes with it`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			args := append([]string{"master", "--address=" + tc.address, "--patience=200ms"}, tc.flags...)
+			if code := Main(t.Context(), args, &stdout, &stderr); code != exitUntested {
+				t.Errorf("exit code %d, want %d\n%s", code, exitUntested, stdout.String())
+			}
+			_, said, _ := strings.Cut(stderr.String(), "\n")
+			want := "conformance: " + strings.ReplaceAll(tc.want, "ADDRESS", tc.address) + "\n"
+			if d := cmp.Diff(want, said); d != "" {
+				t.Errorf("standard error (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestARefineryThatCannotBeTestedIsSaid(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		connect func(t *testing.T, address string) net.Conn
+		want    *regexp.Regexp
+	}{
+		{"nobody connects", func(*testing.T, string) net.Conn { return nil }, regexp.MustCompile(`\nconformance: no refinery connected to 127.0.0.1:\d+ within 300ms\n$`)},
+		{"who says nothing", func(t *testing.T, address string) net.Conn {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}, regexp.MustCompile(`\nconformance: the peer at 127.0.0.1:\d+ connected and said nothing for 200ms\n$`)},
+		{"a web browser", func(t *testing.T, address string) net.Conn {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+			return c
+		}, regexp.MustCompile(`does not speak the Cluster Protocol; the first bytes it sent: "GET / HTTP/1.1`)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var conn net.Conn
+			stderr := firstLine{told: func(line string) { conn = tc.connect(t, waitsOn(t, line)) }}
+			args := []string{"refinery", "--listen=127.0.0.1:0", "--transport=Plaintext", "--patience=200ms", "--connect-timeout=300ms"}
+			if code := Main(t.Context(), args, io.Discard, &stderr); code != exitUntested {
+				t.Errorf("exit code %d, want %d", code, exitUntested)
+			}
+			if conn != nil {
+				_ = conn.Close()
+			}
+			if !tc.want.MatchString(stderr.String()) {
+				t.Errorf("standard error %q, want %v", stderr.String(), tc.want)
+			}
+		})
+	}
+}
+
+// sample is a report with a case of each outcome.
+
+func TestARunEndsWhateverThePeerDoes(t *testing.T) {
+	f := newFiles(t)
+	for _, tc := range []struct {
+		name  string
+		serve func(net.Conn)
+	}{
+		{"hangs after conn:startAuth", func(c net.Conn) { _, _ = io.WriteString(c, compose(startAuth, "")); silent(c) }},
+		{"sends without end", func(c net.Conn) {
+			_, _ = io.WriteString(c, compose(startAuth, "")+grant)
+			for flood := []byte(strings.Repeat(compose(alive, ""), 100)); ; {
+				if _, err := c.Write(flood); err != nil {
+					return
+				}
+			}
+		}},
+		{"sends without end and without <EOF>", func(c net.Conn) {
+			_, _ = io.WriteString(c, compose(startAuth, "")+"conn:alive;;")
+			for flood := make([]byte, 4096); ; {
+				if _, err := c.Write(flood); err != nil {
+					return
+				}
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var stdout bytes.Buffer
+			args := []string{"master", "--address=" + peer(t, tc.serve), "--transport=Plaintext", "--auth-cert=" + f.path("shared"),
+				"--patience=50ms", "--run=^R-(2.5|5.1|5.6)"}
+			if code := Main(t.Context(), args, &stdout, io.Discard); code != exitFailed {
+				t.Errorf("exit code %d, want %d\n%s", code, exitFailed, stdout.String())
+			}
+		})
+	}
+}
+
+func TestAnInterruptedRunSaysWhatWasLeftOut(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	accepted := 0
+	address := peer(t, func(c net.Conn) {
+		if accepted++; accepted == 1 {
+			_, _ = io.WriteString(c, compose(startAuth, "")+compose(authAck, object(upstreamMembers)))
+		} else {
+			cancel()
+		}
+		silent(c)
+	})
+	shared := t.TempDir() + "/shared"
+	if err := os.WriteFile(shared, []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var listed, stdout bytes.Buffer
+	args := []string{"master", "--address=" + address, "--transport=Plaintext", "--auth-cert=" + shared, "--run=^R-4.1"}
+	_ = Main(ctx, append(args, "--list"), &listed, io.Discard)
+	if code := Main(ctx, args, &stdout, io.Discard); code != exitFailed {
+		t.Errorf("exit code %d, want %d", code, exitFailed)
+	}
+	names := strings.Count(listed.String(), "\n")
+	want := fmt.Sprintf("0 passed, 0 failed, 0 skipped, %d not run: interrupted (Cluster Protocol, specification 1.0)\n", names)
+	if stdout.String() != want {
+		t.Errorf("standard output %q, want %q", stdout.String(), want)
+	}
+}
+
 // whoLeaves is a refinery that connects a number of times and then no more.
+
 func whoLeaves(t *testing.T, times int) (started func(address string), stopped chan struct{}) {
 	stopped = make(chan struct{})
 	return func(address string) {
@@ -75,6 +262,7 @@ func TestARefineryThatDoesNotComeBackEndsTheRun(t *testing.T) {
 }
 
 // untested are command lines that end before a case has run, and what is said.
+
 func untested(t *testing.T) map[string][]string {
 	f := newFiles(t)
 	closed := listen(t)
@@ -127,71 +315,4 @@ func TestARunThatTestsNothingLeavesAReport(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedReportHasAnError(t *testing.T) {
-	r := newReport(&Options{peer: master})
-	r.add(Result{Outcome: Pass})
-	r.stop([]*testCase{{rule: "R-1.1", words: "one"}, {rule: "R-1.2", words: "two"}}, interrupted)
-	if code := r.conclude(); code != exitFailed || r.Error != "2 cases were not run: interrupted" {
-		t.Errorf("exit code %d, error %q", code, r.Error)
-	}
-}
-
-func TestTheListAsJSONIsTheListAsText(t *testing.T) {
-	for _, peer := range bothSides {
-		var text, encoded bytes.Buffer
-		_ = Main(t.Context(), []string{string(peer), "--list", "--transport=Plaintext"}, &text, io.Discard)
-		if code := Main(t.Context(), []string{string(peer), "--list", "--transport=Plaintext", "--format=json"}, &encoded, io.Discard); code != exitPassed {
-			t.Errorf("exit code %d", code)
-		}
-		var l Listing
-		if err := json.Unmarshal(encoded.Bytes(), &l); err != nil {
-			t.Fatal(err)
-		}
-		var again bytes.Buffer
-		if err := l.write(&again, "text"); err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(text.String(), again.String()); d != "" || len(l.WithoutCase) == 0 || l.Specification != Specification {
-			t.Errorf("(-text +JSON):\n%s", d)
-		}
-	}
-}
-
 // What a peer sends out of turn comes before what the kit sends next, though a step reads it only then.
-func TestReportsKeepTheOrderOnTheWire(t *testing.T) {
-	kit, own, _ := newDuplex()
-	x := newExchange(t.Context(), kit, refinery, time.Second)
-	defer x.close()
-	go func() {
-		_, _ = io.WriteString(own, compose(establish, "")+compose(alive, ""))
-		silent(own)
-	}()
-	if err := x.play(then(func(x *exchange) error { _, err := x.next(time.Now().Add(time.Second)); return err },
-		send(compose(startAuth, "")), expect(alive))); err != nil {
-		t.Error(err)
-	}
-	want := []Message{{Received: compose(establish, "")}, {Received: compose(alive, "")}, {Sent: compose(startAuth, "")}}
-	if d := cmp.Diff(want, x.transcript(), cmpopts.IgnoreUnexported(Message{})); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-	_ = own.Close()
-}
-
-func TestTheHelpHoldsEveryFlagOnce(t *testing.T) {
-	for _, peer := range bothSides {
-		help := usageOf(peer)
-		newFlags(&Options{peer: peer}).VisitAll(func(f *flag.Flag) {
-			if n := strings.Count(help, "\n  --"+f.Name+" ") + strings.Count(help, "\n  --"+f.Name+"="); n != 1 {
-				t.Errorf("help of %s lists --%s %d times", peer, f.Name, n)
-			}
-		})
-		for line := range strings.Lines(help) {
-			if len(line) > 109 {
-				t.Errorf("a line of %d bytes: %s", len(line), line)
-			}
-		}
-		if regexp.MustCompile(`\s-[a-z]`).MatchString(help) {
-			t.Errorf("one dash in the help of %s", peer)
-		}
-	}
-}
