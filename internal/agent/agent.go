@@ -99,7 +99,7 @@ func (a *Agent) address(flag string) string {
 }
 
 // Run returns nil when ctx is done: within two seconds, after conn:close has been sent. Any other return is the error of an
-// endpoint that could no longer be served. Certificate files that are missing or no good are no error: it waits for better ones.
+// endpoint that could no longer be served. Certificate files that are missing or unusable are not an error: it waits until they are usable.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -130,7 +130,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	select {
 	case <-stopped:
 	case <-time.After(stopTimeout):
-		a.log.Warn("the master did not take the conn:close in time")
+		a.log.Warn("the master did not read conn:close in time")
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -141,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // closeEndpoints ends requests under way too: none of them is worth waiting for.
 func (a *Agent) closeEndpoints() {
 	for _, e := range a.endpoints {
-		_ = e.server.Close()   // nobody is left to be told
+		_ = e.server.Close()   // nothing can be done about an error
 		_ = e.listener.Close() // of a server that was never started
 	}
 }

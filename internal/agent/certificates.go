@@ -100,7 +100,7 @@ func (f credentialFiles) parse(files secretfiles.Files) (*credentials, error) {
 	if f.transport == MutualTLS {
 		pair, err := tls.X509KeyPair(files[certificateFile], files[keyFile])
 		if err != nil {
-			return nil, fmt.Errorf("--certificate-dir=%s: %s and %s are no pair: %w", f.directory, certificateFile, keyFile, err)
+			return nil, fmt.Errorf("--certificate-dir=%s: %s and %s are not a pair: %w", f.directory, certificateFile, keyFile, err)
 		}
 		sum := sha256.Sum256(pair.Leaf.Raw)
 		parsed.certificate, parsed.notAfter, parsed.fingerprint = &pair, pair.Leaf.NotAfter, hex.EncodeToString(sum[:])

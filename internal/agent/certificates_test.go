@@ -91,8 +91,8 @@ func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
 	}{
 		{"no files", nil, "ca.crt does not exist"},
 		{"key missing", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate}, "tls.key does not exist"},
-		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt and tls.key are no pair"},
-		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.crt and tls.key are no pair"},
+		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt and tls.key are not a pair"},
+		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.crt and tls.key are not a pair"},
 		{"1 MiB of PEM", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte(strings.Repeat(string(right.certificate), 2000)), "tls.key": right.key}, "tls.crt is larger than 256 KiB"},
 		{"bundle without a certificate", map[string][]byte{"ca.crt": []byte("none"), "tls.crt": right.certificate, "tls.key": right.key}, "ca.crt holds no certificate"},
 		{"master not trusted", map[string][]byte{"ca.crt": other.pem, "tls.crt": right.certificate, "tls.key": right.key}, "certificate signed by unknown authority"},

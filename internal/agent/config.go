@@ -36,7 +36,7 @@ const (
 	maxMaxBackoff    = 10 * time.Minute
 )
 
-// Config is everything the agent is told. Validate names the flag of whatever is wrong.
+// Config is what the flags say. Validate names the flag that is wrong.
 type Config struct {
 	// Address of the master, host:port.
 	Address string

@@ -62,6 +62,6 @@ func (w *fileWatch) errors() <-chan error {
 
 func (w *fileWatch) close() {
 	if w.watcher != nil {
-		_ = w.watcher.Close() // nothing is left to be told
+		_ = w.watcher.Close() // nothing can be done about an error
 	}
 }

@@ -150,7 +150,7 @@ func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 	}
 }
 
-// failed is told the error of an attempt that leaves the node without a session.
+// failed records the error of an attempt that left the node without a session, and returns how long to wait before the next.
 func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0

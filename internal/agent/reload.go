@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// pollInterval bounds how long a change of the files goes unnoticed that the file system does not tell of.
+	// pollInterval is how often the files are read, for file systems that report no changes.
 	pollInterval = 5 * time.Second
-	// settleTime is what whoever changes several files, one after the other, is given.
+	// settleTime is how long the store waits after a change, so that several files can be changed one after the other.
 	settleTime = 100 * time.Millisecond
 )
 
-// credentialStore holds the last credentials that were any good, and says when there are others.
+// credentialStore holds the last usable credentials, and reports when there are others.
 type credentialStore struct {
 	files   credentialFiles
 	log     *slog.Logger
@@ -39,7 +39,7 @@ func newCredentialStore(files credentialFiles, log *slog.Logger, m *metrics) *cr
 		watched: &fileWatch{directories: files.directories(), log: log, open: fsnotify.NewWatcher}}
 }
 
-// current returns nil and why while there have never been good files.
+// current returns nil, and why, until the files have been usable once.
 func (s *credentialStore) current() (*credentials, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *credentialStore) watch(ctx context.Context) {
 		case <-settled:
 			settled = nil
 		case err := <-s.watched.errors():
-			s.log.Debug("a change of the certificate files may not have been told", "reason", err.Error())
+			s.log.Debug("a change of the certificate files may have been missed until now", "reason", err.Error())
 		case <-ticker.C:
 			s.watched.renew()
 		}
@@ -74,7 +74,7 @@ func (s *credentialStore) watch(ctx context.Context) {
 	}
 }
 
-// look reads the files once and takes them over if they are good and others than before.
+// look reads the files once, and uses them from then on if they changed and are usable.
 func (s *credentialStore) look() {
 	files, err := s.files.read()
 	s.mu.Lock()
@@ -99,7 +99,7 @@ func (s *credentialStore) look() {
 	s.accept(parsed, sum)
 }
 
-// reject says what is wrong once, for as long as it stays the same.
+// reject logs what is wrong once, until it changes.
 func (s *credentialStore) reject(err error) {
 	if err.Error() == s.problem {
 		return
@@ -127,11 +127,11 @@ func (s *credentialStore) accept(c *credentials, sum [sha256.Size]byte) {
 	}
 	select {
 	case s.changes <- struct{}{}:
-	default: // an earlier change was not taken up yet: one look at current serves both
+	default: // a change is waiting already, and whoever receives it calls current
 	}
 }
 
-// drain forgets a change that has not been taken up; current is about to be called.
+// drain drops a waiting change: the caller is about to call current.
 func (s *credentialStore) drain() {
 	select {
 	case <-s.changes:

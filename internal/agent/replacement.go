@@ -47,7 +47,7 @@ func (r *replacement) conclude(ctx context.Context, o outcome) *session {
 	return nil
 }
 
-// inherit is told that the old session ended, and returns the new one if there is to be one. The master ends the old session
+// inherit returns the new session after the old one ended, if an attempt was under way and succeeds. The master ends the old session
 // as soon as the new one is authenticated; then the new one has been granted already, and the node was never without.
 func (r *replacement) inherit(ctx context.Context, old *session, cause error) *session {
 	if r.pending == nil {

@@ -152,7 +152,7 @@ func (x *exchange) write(pieces ...string) {
 	}
 }
 
-// more waits for bytes until the deadline; false if none came. ended tells why.
+// more waits for bytes until the deadline; false if none came. ended says why.
 func (x *exchange) more(deadline time.Time) bool {
 	if x.ended {
 		return false

@@ -120,7 +120,7 @@ func (m *masterCases) later() {
 		send(more(authAck)), send(more(alive)), m.answered(1), send(more(closing)), ended())
 }
 
-// marks stand where only a reader's care tells what they mean.
+// marks are the cases whose payloads hold <EOF> and ;; themselves.
 func (m *masterCases) marks() {
 	m.add("R-2.1", "a further ;; is part of the payload",
 		send(compose(establish, object(m.members[establish]+`,"x":"a;;b;;"`))), expect(startAuth))
@@ -255,7 +255,7 @@ func (m *masterCases) session() {
 		{"R-5.3", "conn:alive with status and load", `{"status":"grinding","load":"0.25"}`},
 		{"R-5.3", "conn:alive with status alone", `{"status":"grinding"}`},
 		{"R-3.6", "conn:alive with an unknown key", `{"x":{"y":"z"}}`},
-		{"R-3.10", "load that is no number is ignored", `{"load":"37%"}`},
+		{"R-3.10", "load that is not a number is ignored", `{"load":"37%"}`},
 		{"R-3.10", "load beyond 1 is ignored", `{"load":"1.5"}`},
 		{"R-3.10", "status that is not printable is ignored", `{"status":"a\u0007b"}`},
 		{"R-3.10", "status of 257 bytes is ignored", `{"status":"` + strings.Repeat("a", 257) + `"}`},

@@ -74,10 +74,10 @@ var brokenMasters = []mutantTest{
 		"R-5.6 auth:ack that acknowledges nothing", "R-5.7 conn:close in state Authenticated")},
 	{"does not answer conn:alive with a payload", mutation{plain: true}, names(
 		"R-2.5 conn:alive of 4096 bytes", "R-3.6 conn:alive with an unknown key",
-		"R-3.10 load beyond 1 is ignored", "R-3.10 load that is no number is ignored",
+		"R-3.10 load beyond 1 is ignored", "R-3.10 load that is not a number is ignored",
 		"R-3.10 status of 257 bytes is ignored", "R-3.10 status that is not printable is ignored",
 		"R-5.3 conn:alive with status alone", "R-5.3 conn:alive with status and load", laterNode)},
-	{"closes for a load that is none", mutation{picky: true}, names("R-3.10 load that is no number is ignored", "R-3.10 load beyond 1 is ignored")},
+	{"closes for a load that is none", mutation{picky: true}, names("R-3.10 load that is not a number is ignored", "R-3.10 load beyond 1 is ignored")},
 	{"grants no upstream", mutation{text: map[string]string{authAck: compose(authAck, "")}}, receiving(authAck)},
 	{"writes a mark into upstream", mutation{text: map[string]string{authAck: compose(authAck, `{"upstream":"a<b"}`)}}, names(
 		"R-3.8 no mark stands in the master's messages")},
