@@ -5,11 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
-	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
+
+	"github.com/refinery-operator/refinery-operator/internal/cli"
+	"github.com/refinery-operator/refinery-operator/internal/logging"
 )
 
 // Options are the flags of a master. It reads everything else from its ClusterMaster while it runs.
@@ -26,43 +27,43 @@ type Options struct {
 	Listen, HealthAddress string
 	// Kubeconfig is a file; "" for KUBECONFIG, then the Pod's own ServiceAccount, then ~/.kube/config.
 	Kubeconfig string
-	// Debug logs every session.
-	Debug bool
+	// Log is written to standard error. Level debug has every session that begins and ends.
+	Log logging.Options
 }
 
-const usage = `master speaks the Cluster Protocol for one ClusterMaster: it authenticates the nodes of the Refineries that
-name it, tells them their upstream, and writes what it sees into their status. The operator starts it; by hand:
+const usage = `master speaks the Cluster Protocol for one ClusterMaster: it authenticates the nodes of its Refineries,
+tells them their upstream, and writes what it sees into the status of both. The operator starts it; by hand:
 
   master --namespace=plant --name=alpha --pod-name=by-hand --certificate-dir=./tls
-
-Flags:
 `
+
+func newFlags(o *Options) *cli.Flags {
+	f := cli.New("master")
+	f.Group("The ClusterMaster")
+	f.StringVar(&o.Namespace, "namespace", "", "`NAMESPACE` namespace of the ClusterMaster; required")
+	f.StringVar(&o.Name, "name", "", "`NAME` name of the ClusterMaster; required")
+	f.StringVar(&o.PodName, "pod-name", "", "`NAME` name of this pod, which identifies the process in the Lease and in status; required")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", "",
+		"`FILE` kubeconfig, for running outside of a cluster; not given: $KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config")
+	f.Group("Certificates, which are read again whenever they change")
+	f.StringVar(&o.CertificateDirectory, "certificate-dir", "", "`DIRECTORY` directory with tls.crt, tls.key and ca.crt")
+	f.StringVar(&o.SharedCertificateFile, "shared-certificate-file", "", "`FILE` file with the shared certificate, for authentication SharedCertificate")
+	f.Group("Addresses and log")
+	f.StringVar(&o.Listen, "listen", ":34308", "`HOST:PORT` where the Cluster Protocol is served, while this master is the active one")
+	f.StringVar(&o.HealthAddress, "health-address", ":8080", "`HOST:PORT` where /healthz, /readyz and /metrics are served")
+	o.Log.Bind(f)
+	f.BoolFunc("debug", "the same as --log-level=debug", func(string) error { o.Log.Level = logging.Debug; return nil })
+	return f
+}
 
 // parseOptions reads the command line. After --help, for which it prints usage to help, its error is flag.ErrHelp.
 func parseOptions(args []string, help io.Writer) (Options, error) {
 	var o Options
-	fs := flag.NewFlagSet("master", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	fs.StringVar(&o.Namespace, "namespace", "", "`namespace` of the ClusterMaster (required)")
-	fs.StringVar(&o.Name, "name", "", "`name` of the ClusterMaster (required)")
-	fs.StringVar(&o.PodName, "pod-name", "", "`name` of this pod, by which the Lease and status know this process (required)")
-	fs.StringVar(&o.CertificateDirectory, "certificate-dir", "", "`directory` with tls.crt, tls.key and ca.crt, read again when it changes")
-	fs.StringVar(&o.SharedCertificateFile, "shared-certificate-file", "", "`file` with the shared certificate, for authentication SharedCertificate")
-	fs.StringVar(&o.Listen, "listen", ":34308", "`address` of the Cluster Protocol; bound while this master is active")
-	fs.StringVar(&o.HealthAddress, "health-address", ":8080", "`address` of /healthz, /readyz and /metrics")
-	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", "`file`; default: $KUBECONFIG, the pod's ServiceAccount, or ~/.kube/config")
-	fs.BoolVar(&o.Debug, "debug", false, "log every session that begins and ends")
-	if err := fs.Parse(args); err != nil {
+	if err := newFlags(&o).Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			_, _ = io.WriteString(help, usage)
-			fs.SetOutput(help)
-			fs.PrintDefaults()
+			_, _ = io.WriteString(help, usage+newFlags(&Options{}).Help())
 		}
 		return o, err
-	}
-	if fs.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q: everything is a flag, see --help", fs.Arg(0))
 	}
 	return o, o.Validate()
 }
@@ -80,8 +81,7 @@ func (o Options) Validate() error {
 		}
 	}
 	for _, address := range []struct{ flag, value string }{{"--listen", o.Listen}, {"--health-address", o.HealthAddress}} {
-		_, port, err := net.SplitHostPort(address.value)
-		if number, parseErr := strconv.ParseUint(port, 10, 16); err != nil || parseErr != nil || number == 0 {
+		if _, err := cli.SplitHostPort(address.value, 1); err != nil {
 			problems = append(problems, fmt.Sprintf("%s %q is not a valid address; it looks like :34308", address.flag, address.value))
 		}
 	}

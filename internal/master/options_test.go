@@ -10,11 +10,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refinery-operator/refinery-operator/internal/logging"
 )
 
 func TestOptions(t *testing.T) {
 	needed := []string{"--namespace=plant", "--name=alpha", "--pod-name=alpha-0"}
-	defaults := Options{Namespace: "plant", Name: "alpha", PodName: "alpha-0", Listen: ":34308", HealthAddress: ":8080"}
+	defaults := Options{Namespace: "plant", Name: "alpha", PodName: "alpha-0", Listen: ":34308", HealthAddress: ":8080",
+		Log: logging.Options{Level: logging.Info, Format: logging.JSON}}
 	tests := []struct {
 		name string
 		args []string
@@ -22,8 +25,8 @@ func TestOptions(t *testing.T) {
 	}{
 		{"the defaults", needed, ""},
 		{"nothing", nil, "--namespace is required; --name is required; --pod-name is required; see --help"},
-		{"an unknown flag", append(needed, "--speed=9"), "flag provided but not defined: -speed"},
-		{"an argument", append(needed, "now"), `unexpected argument "now": everything is a flag, see --help`},
+		{"an unknown flag", append(needed, "--speed=9"), "--speed is not a flag; master --help lists them"},
+		{"an argument", append(needed, "now"), `"now" is not a flag: write every setting as --name=value; master --help lists them`},
 		{"a name that is none", append(needed, "--name=Alpha Beta"), `--name "Alpha Beta" is not a valid object name; see --help`},
 		{"an address without a port", append(needed, "--listen=34308"), `--listen "34308" is not a valid address; it looks like :34308; see --help`},
 		{"a port that is none", append(needed, "--health-address=:99999"), `--health-address ":99999" is not a valid address; it looks like :34308; see --help`},
@@ -41,6 +44,9 @@ func TestOptions(t *testing.T) {
 				t.Errorf("got %q", err)
 			}
 		})
+	}
+	if o, err := parseOptions(append(needed, "--debug"), io.Discard); err != nil || o.Log.Level != logging.Debug {
+		t.Errorf("--debug: %v, %+v", err, o.Log)
 	}
 	var help bytes.Buffer
 	if _, err := parseOptions([]string{"--help"}, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "-certificate-dir") {

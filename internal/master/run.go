@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -38,11 +37,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if err == nil {
-		level := slog.LevelInfo
-		if o.Debug {
-			level = slog.LevelDebug
-		}
-		log := logr.FromSlogHandler(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+		log := logr.FromSlogHandler(o.Log.Handler(stderr))
 		klog.SetLogger(log)
 		ctrllog.SetLogger(log)
 		err = run(ctx, o, log)
