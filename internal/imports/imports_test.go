@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/conformance":        {"internal/cli"},
 	"internal/kubectl":            {"api/v1alpha1", "internal/admit", "internal/pki", "internal/rotation", "internal/version"},
 	"internal/logging":            {"internal/cli"},
-	"internal/master":             {"api/v1alpha1", "internal/admit", "internal/pemtext", "internal/pki", "internal/secretfiles", "internal/version", "protocol"},
+	"internal/master":             {"api/v1alpha1", "internal/admit", "internal/cli", "internal/logging", "internal/pemtext", "internal/pki", "internal/secretfiles", "internal/version", "protocol"},
 	"internal/operator":           {"api/v1alpha1", "controllers", "internal/certificates", "internal/cli", "internal/logging", "internal/resource", "internal/version"},
 	"internal/pemtext":            {"internal/secretfiles"},
 	"internal/pki":                {"api/v1alpha1", "internal/pemtext"},
