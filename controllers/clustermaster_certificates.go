@@ -232,7 +232,9 @@ func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *maste
 	var anew certificates.Verdict
 	if v.Renew || !authority.Signed(current.Leaf()) { // before another takes its place: it has to be able to
 		if fresh, anew, err = issued.Renew(current, r.Clock.Now()); pki.AsProblem(err) != nil {
-			return r.cannotIssue(s, current.Leaf(), pki.AsProblem(err)), nil
+			found.certificate = &certificates.Finding{Leaf: current.Leaf()}
+			found.certificate.CannotIssue("the certificate authority", pki.AsProblem(err), s.now)
+			return found, nil
 		} else if err != nil {
 			return found, err
 		}
@@ -272,15 +274,6 @@ func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *maste
 	return found, nil
 }
 
-// cannotIssue says why the authority cannot issue. What is in use stays so, and nothing is written.
-func (r *ClusterMasterReconciler) cannotIssue(s *masterScope, inUse *x509.Certificate, p *pki.Problem) servedFound {
-	found := &certificates.Finding{Leaf: inUse, Condition: certificates.NotReady(p.Reason, "the certificate authority cannot issue: "+p.Message)}
-	if inUse != nil {
-		found.RecheckAt(inUse.NotAfter.Add(time.Second), s.now)
-	}
-	return servedFound{certificate: found}
-}
-
 func (r *ClusterMasterReconciler) issued(s *masterScope, authority *pki.Authority) certificates.Issued {
 	names := resource.MasterDNSNames(s.master)
 	return certificates.Issued{
@@ -318,7 +311,7 @@ func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterS
 	}
 	err = found.Judge(certificates.InSecret(name, err), certificates.ReadyIn(name, true, nil))
 	if found.Condition.Status == metav1.ConditionTrue {
-		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
+		found.RecheckAtEnd(s.now)
 	}
 	return found, err
 }
@@ -350,9 +343,8 @@ func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *mas
 			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
 		}
 	}
-	if found.Leaf = c.Leaf(); found.Leaf != nil {
-		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
-	}
+	found.Leaf = c.Leaf()
+	found.RecheckAtEnd(s.now)
 	return authority, found, found.Judge(certificates.InSecret(name, err), good)
 }
 
@@ -371,9 +363,7 @@ func (r *ClusterMasterReconciler) obtainCertificate(ctx context.Context, s *mast
 		found.certificate.Leaf, found.authority, err = r.readObtained(s, o.Secret)
 		err = certificates.InSecret(o.Secret.Name, err)
 	}
-	if leaf := found.certificate.Leaf; leaf != nil {
-		found.certificate.RecheckAt(leaf.NotAfter.Add(time.Second), s.now)
-	}
+	found.certificate.RecheckAtEnd(s.now)
 	return found, found.certificate.Judge(o.Or(err), o.Ready(issuer))
 }
 

@@ -95,37 +95,27 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 
 // reconcile runs the steps until one ends the pass.
 func (r *ClusterMasterReconciler) reconcile(ctx context.Context, s *masterScope) (found masterFindings, err error) {
-	if err = r.requireOwnName(ctx, s); err != nil {
-		return found, err
-	}
-	if found.rotation, err = r.rotateAuthority(ctx, s); err != nil {
-		return found, err
-	}
-	if found.authority, err = r.reconcileAuthority(ctx, s); err != nil {
-		return found, err
-	}
-	served, err := r.reconcileCertificate(ctx, s, found.authority.authority)
-	found.certificate, found.trusted = served.certificate, served.trusted
-	found.rotation, found.authority = cmp.Or(served.rotation, found.rotation), cmp.Or(served.authority, found.authority)
-	if err != nil {
-		return found, err
-	}
-	if found.certificate, err = r.addIgnoredRequest(ctx, s, served.certificate); err != nil {
-		return found, err
-	}
-	if err = r.validate(s); err != nil {
-		return found, err
-	}
-	if found.shared, err = r.reconcileShared(ctx, s); err != nil {
-		return found, err
-	}
-	if err = runSteps(ctx, s, r.reconcileAccess, r.reconcileService); err != nil {
-		return found, err
-	}
-	if found.written, err = r.reconcileDeployment(ctx, s); err != nil {
-		return found, err
-	}
-	found.lease, err = r.inspectLease(ctx, s)
+	err = runSteps(
+		func() error { return r.requireOwnName(ctx, s) },
+		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
+		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
+		func() error {
+			served, err := r.reconcileCertificate(ctx, s, found.authority.authority)
+			found.certificate, found.trusted = served.certificate, served.trusted
+			found.rotation, found.authority = cmp.Or(served.rotation, found.rotation), cmp.Or(served.authority, found.authority)
+			return err
+		},
+		func() (err error) {
+			found.certificate, err = r.addIgnoredRequest(ctx, s, found.certificate)
+			return err
+		},
+		func() error { return r.validate(s) },
+		func() (err error) { found.shared, err = r.reconcileShared(ctx, s); return err },
+		func() error { return r.reconcileAccess(ctx, s) },
+		func() error { return r.reconcileService(ctx, s) },
+		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
+		func() (err error) { found.lease, err = r.inspectLease(ctx, s); return err },
+	)
 	return found, err
 }
 

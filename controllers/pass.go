@@ -70,10 +70,10 @@ func (r *reconciler) dropIssued(key client.ObjectKey) {
 	delete(r.issuedNext, key)
 }
 
-// runSteps runs steps over what a pass has read until one ends the pass.
-func runSteps[S any](ctx context.Context, scope S, steps ...func(context.Context, S) error) error {
+// runSteps runs steps until one ends the pass.
+func runSteps(steps ...func() error) error {
 	for _, step := range steps {
-		if err := step(ctx, scope); err != nil {
+		if err := step(); err != nil {
 			return err
 		}
 	}

@@ -46,7 +46,7 @@ func refusedShared(m *v1alpha1.ClusterMaster) string {
 }
 
 // checkSharedReference refuses a shared certificate that is not for nodes to read.
-func (r *RefineryReconciler) checkSharedReference(_ context.Context, s *refineryScope) error {
+func (r *RefineryReconciler) checkSharedReference(s *refineryScope) error {
 	if why := refusedShared(s.master); why != "" {
 		return &waitError{reason: v1alpha1.ReasonInvalidReference, message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
 	}

@@ -70,7 +70,7 @@ func (r *RefineryReconciler) verifyCertificate(ctx context.Context, s *refineryS
 	if found.Leaf = c.Leaf(); found.Leaf != nil {
 		found.Above = c.Chain[1:]
 		found.RecheckAt(found.Leaf.NotBefore, s.now)
-		found.RecheckAt(found.First().NotAfter.Add(time.Second), s.now)
+		found.RecheckAtEnd(s.now)
 	}
 	return found, nil
 }
@@ -161,7 +161,8 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 			}
 		}
 		if current, v, found.Next, err = r.renew(s, issued, current, v); pki.AsProblem(err) != nil {
-			return cannotIssue(s, found, pki.AsProblem(err)), nil
+			found.CannotIssue("the certificate authority of ClusterMaster "+s.master.Name, pki.AsProblem(err), s.now)
+			return found, nil
 		} else if err != nil {
 			return nil, err
 		}
@@ -175,16 +176,6 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	found.Leaf, found.Condition = current.Leaf(), certificates.ReadyIn(issued.Name, false, nil)
 	found.RecheckAt(v.RecheckAt(found.Leaf), s.now)
 	return found, nil
-}
-
-// cannotIssue says why the authority cannot issue. What is in use stays so, and nothing is written.
-func cannotIssue(s *refineryScope, found *certificates.Finding, p *pki.Problem) *certificates.Finding {
-	found.Condition = certificates.NotReady(p.Reason,
-		fmt.Sprintf("the certificate authority of ClusterMaster %s cannot issue: %s", s.master.Name, p.Message))
-	if found.Leaf != nil {
-		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
-	}
-	return found
 }
 
 func (r *RefineryReconciler) renew(s *refineryScope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
@@ -269,7 +260,7 @@ func (r *RefineryReconciler) obtainCertificate(ctx context.Context, s *refineryS
 	if found.Leaf = c.Leaf(); found.Leaf != nil {
 		found.Secret, found.SecretUID = o.Secret.Name, c.UID
 		found.RecheckAt(found.Leaf.NotBefore, s.now)
-		found.RecheckAt(found.Leaf.NotAfter.Add(time.Second), s.now)
+		found.RecheckAtEnd(s.now)
 	}
 	return found, nil
 }

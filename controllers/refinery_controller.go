@@ -70,40 +70,31 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	found := refineryFindings{}
-	if found.lease, err = r.inspectLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
-		s.deployment, err = r.removeForbiddenPods(ctx, s)
-		if err == nil {
-			found.certificate, found.written, err = r.reconcile(ctx, s)
-		}
-	}
-	if found.certificate == nil {
-		var inspectErr error
-		found.certificate, inspectErr = r.inspectCertificate(ctx, s)
-		err = cmp.Or(err, inspectErr)
-	}
+	found, err := r.reconcile(ctx, s)
 	return r.close(ctx, s, found, err)
 }
 
-// reconcile runs the steps until one ends the pass.
-func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (certificate *certificates.Finding, written int64, err error) {
-	if err = runSteps(ctx, s, r.requireOwnName, r.requireMaster, r.checkCertificateReference); err != nil {
-		return nil, 0, err
+// reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
+func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (found refineryFindings, err error) {
+	if found.lease, err = r.inspectLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
+		err = runSteps(
+			func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
+			func() error { return r.requireOwnName(ctx, s) },
+			func() error { return r.requireMaster(s) },
+			func() error { return r.checkCertificateReference(ctx, s) },
+			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
+			func() error { return r.checkSharedReference(s) },
+			func() error { return r.reconcileServiceAccount(ctx, s) },
+			func() error { return r.awaitListing(s, found.certificate) },
+			func() error { return r.reconcileService(ctx, s) },
+			func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
+		)
 	}
-	if certificate, err = r.reconcileCertificate(ctx, s); err != nil {
-		return certificate, 0, err
+	if found.certificate == nil {
+		certificate, inspectErr := r.inspectCertificate(ctx, s)
+		found.certificate, err = certificate, cmp.Or(err, inspectErr)
 	}
-	if err = runSteps(ctx, s, r.checkSharedReference, r.reconcileServiceAccount); err != nil {
-		return certificate, 0, err
-	}
-	if err = r.awaitListing(s, certificate); err != nil {
-		return certificate, 0, err
-	}
-	if err = r.reconcileService(ctx, s); err != nil {
-		return certificate, 0, err
-	}
-	written, err = r.reconcileDeployment(ctx, s)
-	return certificate, written, err
+	return found, err
 }
 
 // open reads the scope. It is nil when there is nothing to do.

@@ -13,7 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-func (r *RefineryReconciler) requireMaster(_ context.Context, s *refineryScope) error {
+func (r *RefineryReconciler) requireMaster(s *refineryScope) error {
 	if s.master != nil {
 		return nil
 	}

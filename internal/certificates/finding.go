@@ -52,6 +52,19 @@ func (f *Finding) RecheckAt(t, now time.Time) {
 	}
 }
 
+// RecheckAtEnd has the certificate looked at again just after its end.
+func (f *Finding) RecheckAtEnd(now time.Time) {
+	if f.Leaf != nil {
+		f.RecheckAt(f.First().NotAfter.Add(time.Second), now)
+	}
+}
+
+// CannotIssue is for an authority that cannot issue what is to take the place of the certificate. That stays in use.
+func (f *Finding) CannotIssue(authority string, p *pki.Problem, now time.Time) {
+	f.Condition = NotReady(p.Reason, fmt.Sprintf("%s cannot issue: %s", authority, p.Message))
+	f.RecheckAtEnd(now)
+}
+
 // First is the certificate of the chain that ends first; nil without any.
 func (f *Finding) First() *x509.Certificate {
 	first := f.Leaf
