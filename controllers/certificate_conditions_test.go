@@ -13,6 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 const day = 24 * time.Hour
@@ -78,11 +79,11 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 			if test.days != "" {
 				want = "True/Expiring: " + fmt.Sprintf(test.message, test.days, statusTime.Add(test.left).Format(time.RFC3339))
 			}
-			status, agenda := refineryStatus(&s.refineryScope, s.refineryFindings, outcome{})
+			status, agenda := refineryStatus(&s.refineryScope, s.refineryFindings, reconcile.Outcome{})
 			if diff := cmp.Diff(want, told(status.Conditions, v1alpha1.ConditionCertificateExpiring)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if got := agenda.after(statusTime); got != test.again {
+			if got := agenda.After(statusTime); got != test.again {
 				t.Errorf("looked at again after %s, want %s", got, test.again)
 			}
 		})
@@ -123,7 +124,7 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status := masterPassOf(test.change).status(outcome{})
+			status := masterPassOf(test.change).status(reconcile.Outcome{})
 			if diff := cmp.Diff(test.want, told(status.Conditions, v1alpha1.ConditionCertificateExpiring)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -133,12 +134,12 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 
 func TestAWarningGoesWhenItIsOver(t *testing.T) {
 	s := refineryPassOf(func(s *refineryPass) { s.certificate.Leaf = lasting(90*day, day) })
-	s.refinery.Status = s.status(outcome{})
+	s.refinery.Status = s.status(reconcile.Outcome{})
 	if told(s.refinery.Status.Conditions, v1alpha1.ConditionCertificateExpiring) == "" {
 		t.Fatal("no warning: the test shows nothing")
 	}
 	s.certificate.Leaf = lasting(90*day, 90*day)
-	status := s.status(outcome{})
+	status := s.status(reconcile.Outcome{})
 	if got := told(status.Conditions, v1alpha1.ConditionCertificateExpiring); got != "" {
 		t.Error(got)
 	}
@@ -208,7 +209,7 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 					test.change(s)
 				}
 			})
-			status := s.status(outcome{})
+			status := s.status(reconcile.Outcome{})
 			if diff := cmp.Diff(test.want, told(status.Conditions, v1alpha1.ConditionCertificateInSync)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

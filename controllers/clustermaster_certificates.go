@@ -66,7 +66,7 @@ func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *master
 }
 
 func (r *ClusterMasterReconciler) rotate(ctx context.Context, s *masterScope, store rotation.Store) (*rotation.Rotation, error) {
-	rotator := rotation.Rotator{Cache: r.Client, Live: r.Live, Secrets: s.secrets}
+	rotator := rotation.Rotator{Cache: r.env.Client, Live: r.env.Live, Secrets: s.secrets}
 	return rotator.Rotate(ctx, s.master, store, s.now)
 }
 
@@ -97,7 +97,7 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 // findAuthority returns the authority, or what is wrong with it. The error is rotation.ErrNotMade while the operator's own
 // does not exist.
 func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
-	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.Clock.Now())
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.env.Clock.Now())
 	problem := pki.AsProblem(err)
 	switch _, provided := s.master.NamedAuthority(); {
 	case err == nil:
@@ -136,22 +136,22 @@ func authorityEnd(ctx context.Context, s *masterScope) (time.Time, error) {
 func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
 	replaced, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
 	if err == nil && replaced == nil {
-		err = r.requireUnmounted(ctx, s.master, s.master.AuthoritySecretName())
+		err = r.env.requireUnmounted(ctx, s.master, s.master.AuthoritySecretName())
 	}
 	if err != nil {
 		return &authorityFound{}, err
 	}
-	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, r.Clock.Now())
+	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, r.env.Clock.Now())
 	if err != nil {
 		return &authorityFound{}, err
 	}
-	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, r.Clock.Now())
+	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, r.env.Clock.Now())
 	if err != nil {
 		return &authorityFound{}, err
 	}
 	authority.LeafDuration = s.master.CertificatePeriods().Duration
 	found := goodAuthority(authority)
-	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, r.Clock.Now()); err != nil {
+	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, r.env.Clock.Now()); err != nil {
 		return found, err
 	}
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
@@ -198,7 +198,7 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	if issuer := s.master.Issuer(); issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.sources().RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
+	if err := r.env.sources().RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
 		return servedFound{}, err
 	}
 	switch {
@@ -221,9 +221,9 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 // everybody, and is to be renewed as soon as it is.
 func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (found servedFound, err error) {
 	issued := r.issued(s, authority)
-	exists, current, v, err := r.sources().Read(ctx, s.secrets, issued)
+	exists, current, v, err := r.env.sources().Read(ctx, s.secrets, issued)
 	if err == nil && !exists {
-		err = r.requireUnmounted(ctx, s.master, issued.Name)
+		err = r.env.requireUnmounted(ctx, s.master, issued.Name)
 	}
 	if err != nil {
 		return nameTaken(err)
@@ -231,7 +231,7 @@ func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *maste
 	var fresh certificates.Certificate
 	var anew certificates.Verdict
 	if v.Renew || !authority.Signed(current.Leaf()) { // before another takes its place: it has to be able to
-		if fresh, anew, err = issued.Renew(current, r.Clock.Now()); pki.AsProblem(err) != nil {
+		if fresh, anew, err = issued.Renew(current, r.env.Clock.Now()); pki.AsProblem(err) != nil {
 			found.certificate = &certificates.Finding{Leaf: current.Leaf()}
 			found.certificate.CannotIssue("the certificate authority", pki.AsProblem(err), s.now)
 			return found, nil
@@ -282,10 +282,10 @@ func (r *ClusterMasterReconciler) issued(s *masterScope, authority *pki.Authorit
 		Authority:   authority,
 		RenewBefore: certificates.RenewBefore(s.master, s.master.UID),
 		Verify: func(chain []*x509.Certificate) error {
-			return authority.VerifyServer(chain, names, r.Clock.Now())
+			return authority.VerifyServer(chain, names, r.env.Clock.Now())
 		},
 		Issue: func() (pki.PEMPair, error) {
-			return authority.IssueServer(s.master.Name, names, r.Clock.Now())
+			return authority.IssueServer(s.master.Name, names, r.env.Clock.Now())
 		},
 	}
 }
@@ -307,7 +307,7 @@ func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterS
 		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
 			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
 	default:
-		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.env.Clock.Now())
 	}
 	err = found.Judge(certificates.InSecret(name, err), certificates.ReadyIn(name, true, nil))
 	if found.Condition.Status == metav1.ConditionTrue {
@@ -340,7 +340,7 @@ func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *mas
 	if a := authority.authority; a != nil { // otherwise its problem is shown
 		good = certificates.ReadyIn(name, a.Key == nil && s.master.Issuer() == nil, s.master.Issuer())
 		if err == nil {
-			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.env.Clock.Now())
 		}
 	}
 	found.Leaf = c.Leaf()
@@ -353,7 +353,7 @@ func (r *ClusterMasterReconciler) obtainCertificate(ctx context.Context, s *mast
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.MasterCertificateSecret(s.master, pair, bundle)
 	}
-	o, err := r.sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
+	o, err := r.env.sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
 	if err != nil {
 		return nameTaken(err)
 	}
@@ -373,11 +373,11 @@ func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Se
 	if err != nil {
 		return c.Leaf(), nil, err
 	}
-	bundle, err := certificates.IssuersBundle(secret, r.Clock.Now())
+	bundle, err := certificates.IssuersBundle(secret, r.env.Clock.Now())
 	if err != nil {
 		return c.Leaf(), &authorityFound{end: endOf(v1alpha1.AuthorityKey, c.Bundle)}, err
 	}
-	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.Clock.Now())
+	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.env.Clock.Now())
 }
 
 // addIgnoredRequest adds to a good certificate that annotation rotate-ca asks for what the operator cannot do,

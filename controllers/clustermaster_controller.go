@@ -12,8 +12,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
@@ -32,11 +34,16 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // ClusterMasterReconciler makes what a ClusterMaster owns.
-type ClusterMasterReconciler struct{ *reconciler }
+type ClusterMasterReconciler struct {
+	env    *Environment
+	apply  *apply.Applier
+	passes *reconcile.Passes
+}
 
 // NewClusterMasterReconciler returns a reconciler that remembers nothing yet.
 func NewClusterMasterReconciler(e *Environment) *ClusterMasterReconciler {
-	return &ClusterMasterReconciler{newReconciler(e)}
+	a := apply.New(e.Client, e.Live)
+	return &ClusterMasterReconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck)}
 }
 
 // masterScope is everything that one pass has read.
@@ -59,7 +66,7 @@ type masterFindings struct {
 	shared *pki.Problem
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
-	lease   *lease
+	lease   *reconcile.Lease
 }
 
 // Reconcile brings what a ClusterMaster owns to what its spec says:
@@ -95,7 +102,7 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 
 // reconcile runs the steps until one ends the pass.
 func (r *ClusterMasterReconciler) reconcile(ctx context.Context, s *masterScope) (found masterFindings, err error) {
-	err = runSteps(
+	err = reconcile.RunSteps(
 		func() error { return r.requireOwnName(ctx, s) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
@@ -121,30 +128,32 @@ func (r *ClusterMasterReconciler) reconcile(ctx context.Context, s *masterScope)
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey) (*masterScope, error) {
-	s := &masterScope{master: &v1alpha1.ClusterMaster{}, secrets: r.secrets(), now: r.now()}
-	if ok, err := r.find(ctx, key, s.master); err != nil || !ok {
+	s := &masterScope{master: &v1alpha1.ClusterMaster{}, secrets: r.env.secrets(r.apply), now: r.env.now()}
+	if ok, err := r.passes.Find(ctx, key, s.master, func() { r.env.Metrics.forget(s.master, key) }); err != nil || !ok {
 		return nil, err
 	}
 	var err error
-	s.deployment, err = r.ownDeployment(ctx, s.master)
+	s.deployment, err = r.env.ownDeployment(ctx, s.master)
 	return s, err
 }
 
 // close leaves what the pass found in status.
 func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, found masterFindings, err error) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(s.master)
-	r.Metrics.observeMaster(key, found.rotation, found.authority, found.servedCertificate())
-	o := r.outcome(key, err)
+	r.env.Metrics.observeMaster(key, found.rotation, found.authority, found.servedCertificate())
+	o := r.passes.Outcome(key, err)
 	status, agenda := masterStatus(s, found, o)
-	changes := slices.Concat(transitions(s.master.Status.Conditions, status.Conditions),
-		rotationTransitions(s.master.Status.Conditions, status.Conditions, found.rotation))
+	changes := slices.Concat(reconcile.Changes(s.master.Status.Conditions, status.Conditions),
+		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation))
 	is, was := status.Certificate, s.master.Status.Certificate
-	renewed := is != nil && was != nil && was.Fingerprint != is.Fingerprint
-	if renewed {
-		changes = append(changes, certificateTransition(is.Fingerprint, is.NotAfter))
+	written := func() {}
+	if is != nil && was != nil && was.Fingerprint != is.Fingerprint {
+		written = func() { r.env.Metrics.renewed(s.master) }
+		changes = append(changes, reconcile.CertificateChanged(is.Fingerprint, is.NotAfter))
 	}
 	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
-	return r.finish(ctx, ending{s.master, o, err, desired, current, changes, renewed, agenda, s.now})
+	return r.passes.Finish(ctx, reconcile.Ending{Object: s.master, Outcome: o, Err: err, Desired: desired, Current: current, Changes: changes,
+		Written: written, Agenda: agenda, Now: s.now})
 }
 
 // servedCertificate is the certificate that the master serves, with the first thing that is wrong with it or with what goes

@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
@@ -45,7 +45,7 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source("ClusterMaster", r.ofIssuers)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: newBackoff()}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: reconcile.NewBackoff()}).
 		Complete(r)
 }
 
@@ -60,17 +60,17 @@ func secretsOfMaster(o client.Object) []string {
 }
 
 // ofSecret are the ClusterMasters that use a Secret.
-func (r *ClusterMasterReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	return requestsFor(r.mastersBySecret(ctx, secret))
+func (r *ClusterMasterReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
+	return requestsFor(r.env.mastersBySecret(ctx, secret))
 }
 
 // ofIssuers are the ClusterMasters that name an issuer.
-func (r *ClusterMasterReconciler) ofIssuers(ctx context.Context) []reconcile.Request {
-	return requestsFor(r.mastersWithIssuer(ctx))
+func (r *ClusterMasterReconciler) ofIssuers(ctx context.Context) []ctrl.Request {
+	return requestsFor(r.env.mastersWithIssuer(ctx))
 }
 
-func requestsFor(masters []v1alpha1.ClusterMaster) []reconcile.Request {
-	requests := make([]reconcile.Request, len(masters))
+func requestsFor(masters []v1alpha1.ClusterMaster) []ctrl.Request {
+	requests := make([]ctrl.Request, len(masters))
 	for i := range masters {
 		requests[i].NamespacedName = client.ObjectKeyFromObject(&masters[i])
 	}
@@ -82,12 +82,12 @@ const followingPause = time.Second
 
 // ofRefinery wakes the ClusterMaster of a Refinery while its authority is being replaced, at most once in a pause.
 func (r *ClusterMasterReconciler) ofRefinery() handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 	wake := func(ctx context.Context, o client.Object, q queue) {
 		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Refinery).Spec.MasterRef.Name}
 		master := &v1alpha1.ClusterMaster{}
-		if err := r.Client.Get(ctx, key, master); err == nil && rotation.IsRotating(master) {
-			q.AddAfter(reconcile.Request{NamespacedName: key}, followingPause)
+		if err := r.env.Client.Get(ctx, key, master); err == nil && rotation.IsRotating(master) {
+			q.AddAfter(ctrl.Request{NamespacedName: key}, followingPause)
 		}
 	}
 	return handler.Funcs{

@@ -6,27 +6,32 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
 // masterStatus is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
-func masterStatus(s *masterScope, found masterFindings, o outcome) (v1alpha1.ClusterMasterStatus, agenda) {
+func masterStatus(s *masterScope, found masterFindings, o reconcile.Outcome) (v1alpha1.ClusterMasterStatus, reconcile.Agenda) {
 	m := s.master
 	status := *m.Status.DeepCopy()
-	conditions := conditionSet{&status.Conditions, m.Generation, s.now}
+	conditions := reconcile.Conditions{All: &status.Conditions, Generation: m.Generation, Now: s.now}
 	agenda := masterAgenda(s, found)
 	if served := found.servedCertificate(); served != nil && served.Condition.Type != "" {
-		conditions.set(served.Condition)
+		conditions.Set(served.Condition)
 		expiring, warned, recheck := certificates.Expiring(s.now, masterExpiries(m, found.authority.authority, served)...)
-		conditions.setOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
-		agenda.atFuture(recheck, s.now)
+		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
+		agenda.AtFuture(recheck, s.now)
 		status.Certificate = nil
 		if leaf := served.Leaf; leaf != nil {
 			status.Certificate = &v1alpha1.ServedCertificate{Fingerprint: v1alpha1.Fingerprint(leaf), NotAfter: metav1.NewTime(leaf.NotAfter.UTC())}
@@ -37,20 +42,20 @@ func masterStatus(s *masterScope, found masterFindings, o outcome) (v1alpha1.Clu
 	}
 	if found.rotation != nil {
 		rotating, under := found.rotation.Condition()
-		conditions.setOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
+		conditions.SetOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
 	}
-	conditions.set(masterAvailable(m, s.deployment))
-	conditions.set(transportSecure(m))
+	conditions.Set(masterAvailable(m, s.deployment))
+	conditions.Set(transportSecure(m))
 	status.Replicas = 0
 	if s.deployment != nil {
 		status.Replicas = s.deployment.Status.Replicas
 	}
 	status.Selector = resource.FormatSelector(resource.MasterSelector(m))
-	if !o.silent() {
-		conditions.set(masterReady(s, found, conditions, o))
+	if !o.Silent() {
+		conditions.Set(masterReady(s, found, conditions, o))
 	}
-	conditions.setStalled(o)
-	if o.consequence == carriedOut && !m.Spec.Paused {
+	conditions.SetStalled(o)
+	if o.Consequence == reconcile.CarriedOut && !m.Spec.Paused {
 		status.ObservedGeneration = m.Generation
 		status.Endpoint = resource.MasterEndpoint(m)
 		status.Version = version.Version
@@ -59,18 +64,18 @@ func masterStatus(s *masterScope, found masterFindings, o outcome) (v1alpha1.Clu
 }
 
 // masterAgenda is when to look again at what a pass found.
-func masterAgenda(s *masterScope, found masterFindings) (a agenda) {
+func masterAgenda(s *masterScope, found masterFindings) (a reconcile.Agenda) {
 	if found.rotation != nil {
-		a.atFuture(found.rotation.RecheckAt(s.now), s.now)
+		a.AtFuture(found.rotation.RecheckAt(s.now), s.now)
 	}
 	if found.authority != nil && found.authority.authority != nil {
-		a.atFuture(found.authority.end.Add(time.Second), s.now)
+		a.AtFuture(found.authority.end.Add(time.Second), s.now)
 	}
 	if found.certificate != nil {
-		a.atFuture(found.certificate.Recheck, s.now)
+		a.AtFuture(found.certificate.Recheck, s.now)
 	}
 	if found.lease != nil {
-		a.at(found.lease.recheckAt(s.now))
+		a.At(found.lease.RecheckAt(s.now))
 	}
 	return a
 }
@@ -88,47 +93,47 @@ func fingerprintsOf(trusted *pki.Authority) (fingerprints []string) {
 const noneWanted = "spec.replicas is 0: no master runs; scale it up"
 
 // masterReady tells the first thing that is in the way, by the other conditions of the same pass.
-func masterReady(s *masterScope, found masterFindings, conditions conditionSet, o outcome) metav1.Condition {
+func masterReady(s *masterScope, found masterFindings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	m := s.master
-	if c, ok := hindered(conditions, o, m.Spec.Paused, "running pods go on"); ok {
+	if c, ok := reconcile.Hindered(conditions, o, m.Spec.Paused, "running pods go on"); ok {
 		return c
 	}
-	available := conditions.find(v1alpha1.ConditionAvailable)
-	switch rollout := rolloutMessage(s.deployment, found.written, resource.MasterReplicas(m)); {
+	available := conditions.Find(v1alpha1.ConditionAvailable)
+	switch rollout := reconcile.RolloutMessage(s.deployment, found.written, resource.MasterReplicas(m)); {
 	case resource.MasterReplicas(m) == 0:
-		return notReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
+		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
 	case available != nil && available.Status != metav1.ConditionTrue:
-		return notReady(v1alpha1.ReasonProgressing, available.Message)
+		return reconcile.NotReady(v1alpha1.ReasonProgressing, available.Message)
 	case m.Status.Active == nil:
-		return notReady(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
-	case found.lease != nil && found.lease.lapsed(s.now):
-		return notReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf(
+		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
+	case found.lease != nil && found.lease.Lapsed(s.now):
+		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf(
 			"no pod holds Lease %s: the last active one, %s, has not renewed it for longer than the alive timeout", m.LeaseName(), m.Status.Active.Pod))
 	case rollout != "":
-		return notReady(v1alpha1.ReasonProgressing, rollout)
+		return reconcile.NotReady(v1alpha1.ReasonProgressing, rollout)
 	default:
-		return newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "a master is active")
+		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "a master is active")
 	}
 }
 
 // masterAvailable needs one pod: the standbys make it safe, not available.
 func masterAvailable(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
-	available, wanted := availableReplicas(deployment), resource.MasterReplicas(m)
-	message := podsMessage(available, wanted, deployment)
+	available, wanted := reconcile.AvailableReplicas(deployment), resource.MasterReplicas(m)
+	message := reconcile.PodsMessage(available, wanted, deployment)
 	switch {
 	case wanted == 0:
-		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, noneWanted)
+		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, noneWanted)
 	case available > 0:
-		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
+		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
 	default:
-		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
+		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 	}
 }
 
 // transportSecure is True for the default only.
 func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 	not := func(reason, message string) metav1.Condition {
-		return newCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionFalse, reason, message)
+		return reconcile.NewCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionFalse, reason, message)
 	}
 	switch security := m.Spec.Security; {
 	case security.Transport == v1alpha1.TransportPlaintext:
@@ -138,7 +143,7 @@ func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 	case security.Authentication == v1alpha1.AuthenticationSharedCertificate:
 		return not(v1alpha1.ReasonSharedCertificate, "authentication SharedCertificate: nodes share one secret, and whoever has it can speak for any of them")
 	default:
-		return newCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS,
+		return reconcile.NewCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS,
 			"mutual TLS, and each node proves the key of its own certificate")
 	}
 }
@@ -192,10 +197,27 @@ func notRenewedByIssuer(certificate string) string {
 	return fmt.Sprintf("cert-manager has not renewed it: see kubectl describe certificate %s", certificate)
 }
 
+// rotationEvents are the events of the phases of a rotation. found is nil if the pass has not looked.
+func rotationEvents(before, after []metav1.Condition, found *rotation.Rotation) []reconcile.Event {
+	const kind, action = v1alpha1.ConditionCertificateAuthorityRotating, "Rotate"
+	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
+	var changes []reconcile.Event
+	if found != nil && found.CutOff != "" {
+		changes = append(changes, reconcile.Event{Type: corev1.EventTypeWarning, Reason: "CertificateAuthorityForced", Action: action, Note: fmt.Sprintf("annotation %s let the rotation go on without waiting for %s", v1alpha1.ForceCARotationAnnotation, found.CutOff)})
+	}
+	switch {
+	case is != nil && (was == nil || was.Reason != is.Reason):
+		changes = append(changes, reconcile.Event{Type: corev1.EventTypeNormal, Reason: "CertificateAuthority" + is.Reason, Action: action, Note: is.Message})
+	case is == nil && was != nil:
+		changes = append(changes, reconcile.Event{Type: corev1.EventTypeNormal, Reason: "CertificateAuthorityRotated", Action: action, Note: "the authority was replaced, and the one before is no longer trusted"})
+	}
+	return changes
+}
+
 // masterStatusConfiguration is the part of status that the operator writes.
 func masterStatusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) *apiac.ClusterMasterApplyConfiguration {
 	configuration := apiac.ClusterMasterStatus().
-		WithConditions(conditionConfigurations(status.Conditions, v1alpha1.ConditionReady, v1alpha1.ConditionAvailable,
+		WithConditions(reconcile.ConditionConfigurations(status.Conditions, v1alpha1.ConditionReady, v1alpha1.ConditionAvailable,
 			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionCertificateAuthorityRotating,
 			v1alpha1.ConditionTransportSecure, v1alpha1.ConditionStalled)...).
 		WithReplicas(status.Replicas)

@@ -12,6 +12,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 type leafCertificate struct {
@@ -52,7 +53,7 @@ type masterPass struct {
 }
 
 // status is what the pass leaves.
-func (p *masterPass) status(o outcome) v1alpha1.ClusterMasterStatus {
+func (p *masterPass) status(o reconcile.Outcome) v1alpha1.ClusterMasterStatus {
 	status, _ := masterStatus(&p.masterScope, p.masterFindings, o)
 	return status
 }
@@ -94,32 +95,32 @@ func TestMasterConditions(t *testing.T) {
 	}
 	tests := map[string]struct {
 		change  func(*masterPass)
-		outcome outcome
+		outcome reconcile.Outcome
 		want    map[string]string
 	}{
-		"at its best":       {nil, outcome{}, with(nil)},
-		"one standby fewer": {func(s *masterPass) { s.deployment = deployed(1) }, outcome{}, with(nil)},
-		"no pod":            {func(s *masterPass) { s.deployment = deployed(0) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"none wanted": {func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{},
+		"at its best":       {nil, reconcile.Outcome{}, with(nil)},
+		"one standby fewer": {func(s *masterPass) { s.deployment = deployed(1) }, reconcile.Outcome{}, with(nil)},
+		"no pod":            {func(s *masterPass) { s.deployment = deployed(0) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"none wanted": {func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, reconcile.Outcome{},
 			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster"})},
-		"Lease held":                  {func(s *masterPass) { s.lease = &lease{true, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
-		"Lease released a moment ago": {func(s *masterPass) { s.lease = &lease{false, statusTime.Add(time.Second)} }, outcome{}, with(nil)},
-		"Lease lapsed":                {func(s *masterPass) { s.lease = &lease{true, statusTime} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"no Lease":                    {func(s *masterPass) { s.lease = &lease{} }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"old pods left":               {func(s *masterPass) { s.deployment.Status.UpdatedReplicas = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"none active":                 {func(s *masterPass) { s.master.Status.Active = nil }, outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"bad certificate": {func(s *masterPass) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, outcome{},
+		"Lease held":                  {func(s *masterPass) { s.lease = &reconcile.Lease{HasHolder: true, End: statusTime.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
+		"Lease released a moment ago": {func(s *masterPass) { s.lease = &reconcile.Lease{HasHolder: false, End: statusTime.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
+		"Lease lapsed":                {func(s *masterPass) { s.lease = &reconcile.Lease{HasHolder: true, End: statusTime} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"no Lease":                    {func(s *masterPass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"old pods left":               {func(s *masterPass) { s.deployment.Status.UpdatedReplicas = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"none active":                 {func(s *masterPass) { s.master.Status.Active = nil }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"bad certificate": {func(s *masterPass) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, reconcile.Outcome{},
 			with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
 		"the first of two bad ones is told": {func(s *masterPass) {
 			s.foundWrong(v1alpha1.ReasonSecretNotFound, "")
 			s.shared = &pki.Problem{Reason: v1alpha1.ReasonTooLarge}
-		}, outcome{}, with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *masterPass) { s.master.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
-		"stalled": {func(s *masterPass) { s.authority = nil }, outcome{consequence: stalled, reason: v1alpha1.ReasonInvalidVersions},
+		}, reconcile.Outcome{}, with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
+		"paused": {func(s *masterPass) { s.master.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"stalled": {func(s *masterPass) { s.authority = nil }, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonInvalidVersions},
 			with(map[string]string{"CertificateReady": "", "Ready": "False/InvalidVersions", "Stalled": "True/InvalidVersions"})},
-		"plaintext":  {secured(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/Plaintext"})},
-		"server TLS": {secured(v1alpha1.TransportServerTLS, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/ServerTLS"})},
-		"shared":     {secured(v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationSharedCertificate), outcome{}, with(map[string]string{"TransportSecure": "False/SharedCertificate"})},
+		"plaintext":  {secured(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate), reconcile.Outcome{}, with(map[string]string{"TransportSecure": "False/Plaintext"})},
+		"server TLS": {secured(v1alpha1.TransportServerTLS, v1alpha1.AuthenticationSharedCertificate), reconcile.Outcome{}, with(map[string]string{"TransportSecure": "False/ServerTLS"})},
+		"shared":     {secured(v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationSharedCertificate), reconcile.Outcome{}, with(map[string]string{"TransportSecure": "False/SharedCertificate"})},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -133,14 +134,14 @@ func TestMasterConditions(t *testing.T) {
 
 func TestStalledGoesWhenItIsOver(t *testing.T) {
 	s := masterPassOf(nil)
-	s.master.Status = s.status(outcome{consequence: stalled, reason: v1alpha1.ReasonRejected})
+	s.master.Status = s.status(reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected})
 	for _, test := range []struct {
-		outcome outcome
+		outcome reconcile.Outcome
 		want    string
-	}{{outcome{consequence: silentRetry}, "True/Rejected"}, {outcome{}, ""}} {
+	}{{reconcile.Outcome{Consequence: reconcile.SilentRetry}, "True/Rejected"}, {reconcile.Outcome{}, ""}} {
 		got := shown(s.status(test.outcome).Conditions)[v1alpha1.ConditionStalled]
 		if got != test.want {
-			t.Errorf("after %v: Stalled is %q, want %q", test.outcome.consequence, got, test.want)
+			t.Errorf("after %v: Stalled is %q, want %q", test.outcome.Consequence, got, test.want)
 		}
 	}
 }
@@ -149,7 +150,7 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 	s := masterPassOf(nil)
 	leaf := testLeaf(t, testAuthority(t))
 	s.certificate.Leaf = leaf.Certificate
-	status := s.status(outcome{})
+	status := s.status(reconcile.Outcome{})
 	status.Conditions, status.Active = nil, nil
 	want := v1alpha1.ClusterMasterStatus{
 		ObservedGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
@@ -163,9 +164,9 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 
 func TestNoReplicasSayWhatToDo(t *testing.T) {
 	s := masterPassOf(func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) })
-	status := s.status(outcome{})
+	status := s.status(reconcile.Outcome{})
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionAvailable} {
-		c := conditionSet{conditions: &status.Conditions}.find(kind)
+		c := reconcile.Conditions{All: &status.Conditions}.Find(kind)
 		if diff := cmp.Diff("spec.replicas is 0: no master runs; scale it up", c.Message); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}

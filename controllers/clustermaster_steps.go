@@ -14,21 +14,22 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // validate checks what CEL has no words for.
 func (r *ClusterMasterReconciler) validate(s *masterScope) error {
 	if why := refusedShared(s.master); why != "" {
-		return &stalledError{reason: v1alpha1.ReasonInvalidReference, message: why}
+		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidReference, Message: why}
 	}
 	versions := s.master.Spec.Protocol.AcceptedVersions
 	if versions == "" {
 		return nil
 	}
 	if _, err := semver.NewConstraint(versions); err != nil {
-		return &stalledError{reason: v1alpha1.ReasonInvalidVersions,
-			message: fmt.Sprintf("spec.protocol.acceptedVersions %q is no semver constraint: %v", versions, err)}
+		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidVersions,
+			Message: fmt.Sprintf("spec.protocol.acceptedVersions %q is no semver constraint: %v", versions, err)}
 	}
 	return nil
 }
@@ -57,7 +58,7 @@ func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *master
 func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope, name string) error {
 	secret, err := s.secrets.Own(ctx, s.master, name)
 	if err == nil && secret == nil {
-		err = r.requireUnmounted(ctx, s.master, name)
+		err = r.env.requireUnmounted(ctx, s.master, name)
 	}
 	if err != nil {
 		return err
@@ -111,7 +112,7 @@ func (r *ClusterMasterReconciler) reconcileService(ctx context.Context, s *maste
 }
 
 func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *masterScope) (written int64, err error) {
-	desired, err := resource.MasterDeployment(s.master, r.Images)
+	desired, err := resource.MasterDeployment(s.master, r.env.Images)
 	if err != nil {
 		return 0, err
 	}
@@ -119,4 +120,12 @@ func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *ma
 		return 0, err
 	}
 	return r.apply.Written(s.master, "Deployment", s.master.Name), nil
+}
+
+// inspectLease reads the Lease of a master that was active. It is nil if none was.
+func (r *ClusterMasterReconciler) inspectLease(ctx context.Context, s *masterScope) (*reconcile.Lease, error) {
+	if s.master.Status.Active == nil || reconcile.AvailableReplicas(s.deployment) == 0 {
+		return nil, nil // Ready is False for that, and a change of either is watched
+	}
+	return reconcile.ReadLease(ctx, r.env.Live, s.master)
 }

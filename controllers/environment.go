@@ -8,12 +8,12 @@ package controllers
 import (
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -48,7 +48,7 @@ func (e *Environment) sources() *certificates.Sources {
 	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Clock: e.Clock, Recheck: e.Recheck, MayMake: e.requireUnmounted}
 }
 
-// newCondition leaves generation and time to conditionSet.
-func newCondition(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
-	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+// secrets are those of a pass that begins.
+func (e *Environment) secrets(a *apply.Applier) *certificates.Secrets {
+	return certificates.NewSecrets(a, e.Client, e.Live)
 }

@@ -15,10 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 // leaseServer serves the Lease of ClusterMaster alpha, or none, and counts how often it is read.
-func leaseServer(l *coordinationv1.Lease, reads *int) *reconciler {
+func leaseServer(l *coordinationv1.Lease, reads *int) *Environment {
 	builder := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithInterceptorFuncs(interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
 			*reads++
@@ -28,7 +29,7 @@ func leaseServer(l *coordinationv1.Lease, reads *int) *reconciler {
 		builder.WithObjects(l)
 	}
 	server := builder.Build()
-	return newReconciler(&Environment{Client: server, Live: server})
+	return &Environment{Client: server, Live: server}
 }
 
 // renewed is a Lease for ten seconds that was renewed some time ago.
@@ -69,16 +70,16 @@ func TestLeaseIsLookedAtOnceAMinuteOfAnActiveMasterOnly(t *testing.T) {
 				s.master.Spec.Protocol.AliveTimeoutSeconds = 35
 			}
 			var got inspected
-			r := &ClusterMasterReconciler{leaseServer(test.lease, &got.Reads)}
+			r := &ClusterMasterReconciler{env: leaseServer(test.lease, &got.Reads)}
 			l, err := r.inspectLease(context.Background(), &s.masterScope)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if l != nil {
-				got.Held, got.Lapsed = l.hasHolder, l.lapsed(s.now)
+				got.Held, got.Lapsed = l.HasHolder, l.Lapsed(s.now)
 			}
 			agenda := masterAgenda(&s.masterScope, masterFindings{lease: l})
-			got.Next = agenda.after(s.now)
+			got.Next = agenda.After(s.now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -90,7 +91,7 @@ func TestRefineryAsksForTheLeaseOnlyInDoubt(t *testing.T) {
 	// since has a condition of the ClusterMaster that says for how long there may be no active master.
 	since := func(kind, reason string, ago time.Duration) func(*refineryPass) {
 		return func(s *refineryPass) {
-			c := newCondition(kind, metav1.ConditionFalse, reason, "")
+			c := reconcile.NewCondition(kind, metav1.ConditionFalse, reason, "")
 			c.LastTransitionTime = metav1.NewTime(statusTime.Add(-ago))
 			s.master.Status.Conditions = []metav1.Condition{c}
 		}
@@ -119,16 +120,16 @@ func TestRefineryAsksForTheLeaseOnlyInDoubt(t *testing.T) {
 				test.change(s)
 			}
 			var got inspected
-			r := &RefineryReconciler{leaseServer(test.lease, &got.Reads)}
+			r := &RefineryReconciler{env: leaseServer(test.lease, &got.Reads)}
 			l, err := r.inspectLease(context.Background(), &s.refineryScope)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if l != nil {
-				got.Held, got.Lapsed = l.hasHolder, l.lapsed(s.now)
+				got.Held, got.Lapsed = l.HasHolder, l.Lapsed(s.now)
 			}
 			agenda := leaseAgenda(&s.refineryScope, l)
-			got.Next = agenda.after(s.now)
+			got.Next = agenda.After(s.now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -10,19 +10,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // requireOwnName lets a Refinery make nothing under a name that a ClusterMaster has.
 func (r *RefineryReconciler) requireOwnName(ctx context.Context, s *refineryScope) error {
 	master := &v1alpha1.ClusterMaster{}
-	return r.requireName(ctx, s.refinery, master, s.refinery.Status.ObservedGeneration == 0, func() bool {
+	return r.env.requireName(ctx, s.refinery, master, s.refinery.Status.ObservedGeneration == 0, func() bool {
 		return wasFirst(s.refinery, master, s.refinery.Status.ObservedGeneration, master.Status.ObservedGeneration, false)
 	})
 }
@@ -30,7 +31,7 @@ func (r *RefineryReconciler) requireOwnName(ctx context.Context, s *refineryScop
 // requireOwnName lets a ClusterMaster make nothing under a name that a Refinery has.
 func (r *ClusterMasterReconciler) requireOwnName(ctx context.Context, s *masterScope) error {
 	refinery := &v1alpha1.Refinery{}
-	return r.requireName(ctx, s.master, refinery, s.master.Status.ObservedGeneration == 0, func() bool {
+	return r.env.requireName(ctx, s.master, refinery, s.master.Status.ObservedGeneration == 0, func() bool {
 		return wasFirst(s.master, refinery, s.master.Status.ObservedGeneration, refinery.Status.ObservedGeneration, true)
 	})
 }
@@ -53,11 +54,11 @@ func wasFirst(own, other metav1.Object, ownObserved, otherObserved int64, otherw
 // names, and the pods of one would mount the key of the other. Whoever controls the Secret <name>-tls has the name, and
 // with no such Secret who was made first. other is read; one that the cache may not have yet is looked for at the API
 // server.
-func (r *reconciler) requireName(ctx context.Context, own, other client.Object, isNew bool, first func() bool) error {
+func (e *Environment) requireName(ctx context.Context, own, other client.Object, isNew bool, first func() bool) error {
 	key := client.ObjectKeyFromObject(own)
-	err := r.Client.Get(ctx, key, other)
+	err := e.Client.Get(ctx, key, other)
 	if apierrors.IsNotFound(err) && isNew {
-		err = r.Live.Get(ctx, key, other)
+		err = e.Live.Get(ctx, key, other)
 	}
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -67,7 +68,7 @@ func (r *reconciler) requireName(ctx context.Context, own, other client.Object, 
 	}
 	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
 	secret := &corev1.Secret{}
-	err = r.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: master.CertificateSecretName()}, secret)
+	err = e.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: master.CertificateSecretName()}, secret)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("read Secret %s: %w", master.CertificateSecretName(), err)
 	}
@@ -92,8 +93,8 @@ func (e *Environment) requireUnmounted(ctx context.Context, owner client.Object,
 	for i := range list.Items {
 		d := &list.Items[i]
 		if !metav1.IsControlledBy(d, owner) && slices.Contains(resource.PodSecrets(&d.Spec.Template.Spec), secret) {
-			return &waitError{v1alpha1.ReasonNameConflict, fmt.Sprintf(
-				"the pods of Deployment %s mount Secret %s, which is to hold a key that is not for them: it is made when they are gone", d.Name, secret), e.Recheck}
+			return &reconcile.WaitError{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
+				"the pods of Deployment %s mount Secret %s, which is to hold a key that is not for them: it is made when they are gone", d.Name, secret), Recheck: e.Recheck}
 		}
 	}
 	return nil
@@ -101,12 +102,12 @@ func (e *Environment) requireUnmounted(ctx context.Context, owner client.Object,
 
 // ofMounted are the ClusterMasters or Refineries whose Secrets, named by one of the suffixes, a Deployment mounts.
 func ofMounted(suffixes ...string) handler.MapFunc {
-	return func(_ context.Context, o client.Object) []reconcile.Request {
-		var requests []reconcile.Request
+	return func(_ context.Context, o client.Object) []ctrl.Request {
+		var requests []ctrl.Request
 		for _, secret := range resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec) {
 			for _, suffix := range suffixes {
 				if name, ok := strings.CutSuffix(secret, suffix); ok {
-					requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}})
+					requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}})
 				}
 			}
 		}

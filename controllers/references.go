@@ -17,6 +17,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -48,7 +49,7 @@ func refusedShared(m *v1alpha1.ClusterMaster) string {
 // checkSharedReference refuses a shared certificate that is not for nodes to read.
 func (r *RefineryReconciler) checkSharedReference(s *refineryScope) error {
 	if why := refusedShared(s.master); why != "" {
-		return &waitError{reason: v1alpha1.ReasonInvalidReference, message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
+		return &reconcile.WaitError{Reason: v1alpha1.ReasonInvalidReference, Message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
 	}
 	return nil
 }
@@ -101,7 +102,7 @@ func (r *RefineryReconciler) refuse(s *refineryScope, reason, why string) error 
 	if s.deployment == nil {
 		why += "; no pods run until this is put right"
 	}
-	return &stalledError{reason, why, r.Recheck}
+	return &reconcile.StalledError{Reason: reason, Message: why, Recheck: r.env.Recheck}
 }
 
 // removeForbiddenPods removes the Deployment where its pods read, as they were made, what belongs to a ClusterMaster or
@@ -133,7 +134,7 @@ func (r *RefineryReconciler) othersAccount(ctx context.Context, s *refineryScope
 		return fmt.Sprintf("it is for the pods of ClusterMaster %s", s.master.Name), nil
 	}
 	account := &corev1.ServiceAccount{}
-	if err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account); client.IgnoreNotFound(err) != nil {
+	if err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account); client.IgnoreNotFound(err) != nil {
 		return "", fmt.Errorf("read ServiceAccount %s: %w", name, err)
 	}
 	if why := belongsTo(s.refinery, account); why != "" {
@@ -233,15 +234,15 @@ func (r *RefineryReconciler) mastersBeside(ctx context.Context, s *refineryScope
 // reader is the API server for a spec whose pods are still to be made: the cache may not have yet whom a name is for.
 func (r *RefineryReconciler) reader(s *refineryScope) client.Reader {
 	if s.deployment == nil || s.refinery.Status.ObservedGeneration != s.refinery.Generation {
-		return r.Live
+		return r.env.Live
 	}
-	return r.Client
+	return r.env.Client
 }
 
 // unlessUsersOwn is why, or nothing for an object that a user made before the ClusterMaster or Refinery came that would
 // have its name: that one has to do without.
 func (r *RefineryReconciler) unlessUsersOwn(ctx context.Context, s *refineryScope, object client.Object, name, why string) (string, error) {
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, object)
+	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, object)
 	if apierrors.IsNotFound(err) {
 		return why, nil
 	}

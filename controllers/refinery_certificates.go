@@ -17,6 +17,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
@@ -32,7 +33,7 @@ func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refine
 	if !plaintext && ref == nil && issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.sources().RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
+	if err := r.env.sources().RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
 		return nil, err
 	}
 	switch {
@@ -89,7 +90,7 @@ func (r *RefineryReconciler) verify(ctx context.Context, s *refineryScope, found
 		return c, err
 	}
 	found.Rotating = authority.Rotating
-	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), r.Clock.Now()); err != nil {
+	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), r.env.Clock.Now()); err != nil {
 		return c, certificates.InSecret(name, err)
 	}
 	if above, err := pki.Intermediates(c.Chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
@@ -106,7 +107,7 @@ func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refinery
 		return nil, nil
 	}
 	found, err := r.verifyCertificate(ctx, s)
-	if _, early := errors.AsType[*waitError](err); early {
+	if _, early := errors.AsType[*reconcile.WaitError](err); early {
 		return nil, nil // the ClusterMaster has just been made
 	}
 	if found != nil {
@@ -117,13 +118,13 @@ func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refinery
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
 func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refineryScope) (*pki.Authority, error) {
-	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.Clock.Now())
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.env.Clock.Now())
 	if p := pki.AsProblem(err); p != nil {
 		return nil, &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
 			Message: fmt.Sprintf("the certificate authority of ClusterMaster %s: %s", s.master.Name, p.Message)}
 	}
 	if errors.Is(err, rotation.ErrNotMade) {
-		return nil, &waitError{v1alpha1.ReasonProgressing, fmt.Sprintf("ClusterMaster %s has no certificate authority yet", s.master.Name), 0}
+		return nil, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("ClusterMaster %s has no certificate authority yet", s.master.Name)}
 	}
 	return authority, err
 }
@@ -137,7 +138,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		return nil, err
 	}
 	issued := r.issued(s, authority)
-	exists, current, v, err := r.sources().Read(ctx, s.secrets, issued)
+	exists, current, v, err := r.env.sources().Read(ctx, s.secrets, issued)
 	found := &certificates.Finding{Leaf: current.Leaf(), Rotating: authority != nil && authority.Rotating}
 	switch {
 	case err != nil:
@@ -148,14 +149,14 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	case !exists && len(s.refinery.Status.Certificates) > 0:
 		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", issued.Name)
 		found.Condition = certificates.NotReady(v1alpha1.ReasonSecretNotFound, message)
-		return found, &waitError{v1alpha1.ReasonProgressing, message, time.Second}
+		return found, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: message, Recheck: time.Second}
 	case v.Renew && authority.Key == nil:
 		found.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return found, nil
 	case v.Renew:
 		if !exists {
-			if err := r.requireUnmounted(ctx, s.refinery, issued.Name); err != nil {
+			if err := r.env.requireUnmounted(ctx, s.refinery, issued.Name); err != nil {
 				found.Condition = certificates.NotReady(v1alpha1.ReasonNameConflict, err.Error())
 				return found, err
 			}
@@ -184,7 +185,7 @@ func (r *RefineryReconciler) renew(s *refineryScope, issued certificates.Issued,
 	if v.Good {
 		return r.renewListed(s, issued, current, v)
 	}
-	current, v, err := issued.Renew(current, r.Clock.Now())
+	current, v, err := issued.Renew(current, r.env.Clock.Now())
 	return current, v, nil, err
 }
 
@@ -200,7 +201,7 @@ func (r *RefineryReconciler) renewListed(s *refineryScope, issued certificates.I
 	r.mu.Unlock()
 	if !ok || next.UID != current.UID || issued.Verify(next.Chain) != nil || !issued.Authority.Signed(next.Leaf()) {
 		var err error
-		if next, _, err = issued.Renew(current, r.Clock.Now()); err != nil {
+		if next, _, err = issued.Renew(current, r.env.Clock.Now()); err != nil {
 			return certificates.Certificate{}, certificates.Verdict{}, nil, err
 		}
 		r.mu.Lock()
@@ -215,6 +216,12 @@ func (r *RefineryReconciler) renewListed(s *refineryScope, issued certificates.I
 	return current, v, next.Leaf(), nil
 }
 
+func (r *RefineryReconciler) dropIssued(key client.ObjectKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.issuedNext, key)
+}
+
 func (r *RefineryReconciler) issued(s *refineryScope, authority *pki.Authority) certificates.Issued {
 	return certificates.Issued{
 		Owner:             s.refinery,
@@ -225,10 +232,10 @@ func (r *RefineryReconciler) issued(s *refineryScope, authority *pki.Authority) 
 		PostponeReissue:   authority != nil && (!rotation.HasLoaded(s.master, authority) || !rotation.IsServed(s.master, authority)),
 		ReissueWithBundle: true,
 		Verify: func(chain []*x509.Certificate) error {
-			return authority.VerifyClient(chain, s.refinery.Identity(), r.Clock.Now())
+			return authority.VerifyClient(chain, s.refinery.Identity(), r.env.Clock.Now())
 		},
 		Issue: func() (pki.PEMPair, error) {
-			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), r.Clock.Now())
+			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), r.env.Clock.Now())
 		},
 	}
 }
@@ -239,7 +246,7 @@ func (r *RefineryReconciler) obtainCertificate(ctx context.Context, s *refineryS
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.RefineryCertificateSecret(s.refinery, pair, bundle)
 	}
-	o, err := r.sources().Obtain(ctx, r.apply, s.refinery,
+	o, err := r.env.sources().Obtain(ctx, r.apply, s.refinery,
 		resource.RefineryCertificate(s.refinery, s.master, issuer, certificates.RenewBefore(s.master, s.refinery.UID)), own)
 	if err != nil {
 		return nil, err
@@ -273,10 +280,10 @@ func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScop
 		return err
 	}
 	found.Rotating = authority.Rotating
-	if _, err := certificates.IssuersBundle(o.Secret, r.Clock.Now()); err != nil {
+	if _, err := certificates.IssuersBundle(o.Secret, r.env.Clock.Now()); err != nil {
 		return err
 	}
-	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), r.Clock.Now())
+	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), r.env.Clock.Now())
 	if err == nil && !authority.IsIn(c.Bundle) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf(
 			"ca.crt lacks authorities that stand in ca.crt of Secret %s, so nodes may not trust the master", s.master.CertificateSecretName())}
@@ -306,26 +313,26 @@ func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope,
 	if c.Leaf().NotBefore.Before(served.Leaf().NotBefore) {
 		// The Certificate was read after the Secret: what it says of being issued may be over, and in the Secret since.
 		now := &corev1.Secret{}
-		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(o.Secret), now); client.IgnoreNotFound(err) != nil {
+		if err := r.env.Live.Get(ctx, client.ObjectKeyFromObject(o.Secret), now); client.IgnoreNotFound(err) != nil {
 			return "", fmt.Errorf("read Secret %s: %w", o.Secret.Name, err)
 		}
 		if now.ResourceVersion != o.Secret.ResourceVersion {
 			return "", nil
 		}
-		return o.Certificate.GetName(), r.sources().Reissue(ctx, o.Certificate)
+		return o.Certificate.GetName(), r.env.sources().Reissue(ctx, o.Certificate)
 	}
-	if due := served.Leaf().NotBefore.Add(reissueMaster); r.Clock.Now().Before(due) {
+	if due := served.Leaf().NotBefore.Add(reissueMaster); r.env.Clock.Now().Before(due) {
 		found.RecheckAt(due, s.now)
 		return "", nil
 	}
 	masters := &unstructured.Unstructured{}
 	masters.SetGroupVersionKind(resource.CertificateKind)
 	key := client.ObjectKey{Namespace: s.master.Namespace, Name: s.master.CertificateSecretName()}
-	if err := r.Live.Get(ctx, key, masters); err != nil {
+	if err := r.env.Live.Get(ctx, key, masters); err != nil {
 		return "", client.IgnoreNotFound(err)
 	}
 	if !metav1.IsControlledBy(masters, s.master) {
 		return "", nil
 	}
-	return key.Name, r.sources().Reissue(ctx, masters)
+	return key.Name, r.env.sources().Reissue(ctx, masters)
 }

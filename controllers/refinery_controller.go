@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,7 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=refineries,verbs=get;list;watch
@@ -24,11 +27,22 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // RefineryReconciler makes what a Refinery owns.
-type RefineryReconciler struct{ *reconciler }
+type RefineryReconciler struct {
+	env    *Environment
+	apply  *apply.Applier
+	passes *reconcile.Passes
+
+	mu sync.Mutex
+	// issuedNext are certificates that are listed in status and not yet in their Secret. One that is lost with this
+	// process is replaced by another.
+	issuedNext map[client.ObjectKey]certificates.Certificate
+}
 
 // NewRefineryReconciler returns a reconciler that remembers nothing yet.
 func NewRefineryReconciler(e *Environment) *RefineryReconciler {
-	return &RefineryReconciler{newReconciler(e)}
+	a := apply.New(e.Client, e.Live)
+	return &RefineryReconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck),
+		issuedNext: map[client.ObjectKey]certificates.Certificate{}}
 }
 
 // refineryScope is everything that one pass has read.
@@ -45,7 +59,7 @@ type refineryScope struct {
 // refineryFindings are what the steps of one pass have found. What is nil was not looked at.
 type refineryFindings struct {
 	// lease is the master's.
-	lease       *lease
+	lease       *reconcile.Lease
 	certificate *certificates.Finding
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
@@ -77,7 +91,7 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 // reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
 func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (found refineryFindings, err error) {
 	if found.lease, err = r.inspectLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
-		err = runSteps(
+		err = reconcile.RunSteps(
 			func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
 			func() error { return r.requireOwnName(ctx, s) },
 			func() error { return r.requireMaster(s) },
@@ -99,20 +113,26 @@ func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (f
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *RefineryReconciler) open(ctx context.Context, key client.ObjectKey) (*refineryScope, error) {
-	s := &refineryScope{refinery: &v1alpha1.Refinery{}, secrets: r.secrets(), now: r.now()}
-	if ok, err := r.find(ctx, key, s.refinery); err != nil || !ok {
+	s := &refineryScope{refinery: &v1alpha1.Refinery{}, secrets: r.env.secrets(r.apply), now: r.env.now()}
+	if ok, err := r.passes.Find(ctx, key, s.refinery, func() { r.forget(s.refinery, key) }); err != nil || !ok {
 		return nil, err
 	}
 	master := &v1alpha1.ClusterMaster{}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: s.refinery.Spec.MasterRef.Name}, master)
+	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: s.refinery.Spec.MasterRef.Name}, master)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("read ClusterMaster %s: %w", s.refinery.Spec.MasterRef.Name, err)
 	}
 	if err == nil {
 		s.master = master
 	}
-	s.deployment, err = r.ownDeployment(ctx, s.refinery)
+	s.deployment, err = r.env.ownDeployment(ctx, s.refinery)
 	return s, err
+}
+
+// forget drops what is remembered of a Refinery that is gone.
+func (r *RefineryReconciler) forget(refinery *v1alpha1.Refinery, key client.ObjectKey) {
+	r.dropIssued(key)
+	r.env.Metrics.forget(refinery, key)
 }
 
 // ownDeployment returns the Deployment that an owner controls and that bears its name, or nil.
@@ -131,8 +151,8 @@ func (e *Environment) ownDeployment(ctx context.Context, owner client.Object) (*
 // close leaves what the pass found in status.
 func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, found refineryFindings, err error) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(s.refinery)
-	r.Metrics.observeRefinery(key, found.certificate)
-	o := r.outcome(key, err)
+	r.env.Metrics.observeRefinery(key, found.certificate)
+	o := r.passes.Outcome(key, err)
 	status, agenda := refineryStatus(s, found, o)
 	desired, current := refineryStatusConfiguration(s.refinery, status), refineryStatusConfiguration(s.refinery, s.refinery.Status)
 	if speaksForMaster(status) {
@@ -140,11 +160,13 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, found 
 		desired.WithResourceVersion(s.refinery.ResourceVersion)
 		current.WithResourceVersion(s.refinery.ResourceVersion)
 	}
-	changes := transitions(s.refinery.Status.Conditions, status.Conditions)
+	changes := reconcile.Changes(s.refinery.Status.Conditions, status.Conditions)
 	is, was := certificates.CurrentFingerprint(status.Certificates), certificates.CurrentFingerprint(s.refinery.Status.Certificates)
-	renewed := is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady)
-	if renewed {
-		changes = append(changes, certificateTransition(is, status.Certificates[0].NotAfter))
+	written := func() {}
+	if is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady) {
+		written = func() { r.env.Metrics.renewed(s.refinery) }
+		changes = append(changes, reconcile.CertificateChanged(is, status.Certificates[0].NotAfter))
 	}
-	return r.finish(ctx, ending{s.refinery, o, err, desired, current, changes, renewed, agenda, s.now})
+	return r.passes.Finish(ctx, reconcile.Ending{Object: s.refinery, Outcome: o, Err: err, Desired: desired, Current: current, Changes: changes,
+		Written: written, Agenda: agenda, Now: s.now})
 }

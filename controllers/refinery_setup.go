@@ -17,10 +17,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
@@ -61,32 +61,32 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source("Refinery", r.ofIssuers)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: newBackoff()}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: reconcile.NewBackoff()}).
 		Complete(r)
 }
 
 // ofMaster are the Refineries that name a ClusterMaster, and those whose pods read what is its own.
-func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []reconcile.Request {
-	return append(r.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName()),
+func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []ctrl.Request {
+	return append(r.env.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName()),
 		r.reading(ctx, master.GetNamespace(), secretsOfMaster(master)...)...)
 }
 
 // ofNeighbour are the Refineries whose pods read the certificate of another.
-func (r *RefineryReconciler) ofNeighbour(ctx context.Context, o client.Object) []reconcile.Request {
+func (r *RefineryReconciler) ofNeighbour(ctx context.Context, o client.Object) []ctrl.Request {
 	return r.reading(ctx, o.GetNamespace(), o.(*v1alpha1.Refinery).IssuedSecretName())
 }
 
 // reading are the Refineries whose Deployments read Secrets.
-func (r *RefineryReconciler) reading(ctx context.Context, namespace string, secrets ...string) []reconcile.Request {
-	var requests []reconcile.Request
+func (r *RefineryReconciler) reading(ctx context.Context, namespace string, secrets ...string) []ctrl.Request {
+	var requests []ctrl.Request
 	for _, secret := range secrets {
 		list := &appsv1.DeploymentList{}
-		if err := r.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{secretIndex: secret}); err != nil {
+		if err := r.env.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{secretIndex: secret}); err != nil {
 			return nil // the cache is stopping
 		}
 		for i := range list.Items {
 			if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == kindRefinery {
-				requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: owner.Name}})
+				requests = append(requests, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: owner.Name}})
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func (r *RefineryReconciler) reading(ctx context.Context, namespace string, secr
 
 // ofOwnAuthority are the Refineries whose certificates an authority of the operator signs. The event comes
 // from the cache that the authority is read from: what is read then is not older.
-func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []reconcile.Request {
+func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []ctrl.Request {
 	owner := metav1.GetControllerOf(secret)
 	if owner == nil || owner.Kind != "ClusterMaster" {
 		return nil
@@ -104,37 +104,37 @@ func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.O
 	if secret.GetName() != master.AuthoritySecretName() {
 		return nil
 	}
-	return r.refineriesBy(ctx, secret.GetNamespace(), masterIndex, owner.Name)
+	return r.env.refineriesBy(ctx, secret.GetNamespace(), masterIndex, owner.Name)
 }
 
 // ofSecret are the Refineries that use a Secret, themselves or through their master's authority, which is, with an
 // issuer, in the Secret of what the master serves.
-func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []reconcile.Request {
-	requests := append(r.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name), r.reading(ctx, secret.Namespace, secret.Name)...)
-	for _, master := range r.mastersBySecret(ctx, secret) {
+func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
+	requests := append(r.env.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name), r.reading(ctx, secret.Namespace, secret.Name)...)
+	for _, master := range r.env.mastersBySecret(ctx, secret) {
 		name, named := master.NamedAuthority()
 		if (named && name == secret.Name) || (master.Issuer() != nil && master.CertificateSecretName() == secret.Name) {
-			requests = append(requests, r.refineriesBy(ctx, secret.Namespace, masterIndex, master.Name)...)
+			requests = append(requests, r.env.refineriesBy(ctx, secret.Namespace, masterIndex, master.Name)...)
 		}
 	}
 	return requests
 }
 
 // ofIssuers are the Refineries of all masters that name an issuer.
-func (r *RefineryReconciler) ofIssuers(ctx context.Context) []reconcile.Request {
-	var requests []reconcile.Request
-	for _, master := range r.mastersWithIssuer(ctx) {
-		requests = append(requests, r.refineriesBy(ctx, master.Namespace, masterIndex, master.Name)...)
+func (r *RefineryReconciler) ofIssuers(ctx context.Context) []ctrl.Request {
+	var requests []ctrl.Request
+	for _, master := range r.env.mastersWithIssuer(ctx) {
+		requests = append(requests, r.env.refineriesBy(ctx, master.Namespace, masterIndex, master.Name)...)
 	}
 	return requests
 }
 
-func (e *Environment) refineriesBy(ctx context.Context, namespace, index, value string) []reconcile.Request {
+func (e *Environment) refineriesBy(ctx context.Context, namespace, index, value string) []ctrl.Request {
 	list := &v1alpha1.RefineryList{}
 	if err := e.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}); err != nil {
 		return nil // the cache is stopping
 	}
-	requests := make([]reconcile.Request, len(list.Items))
+	requests := make([]ctrl.Request, len(list.Items))
 	for i := range list.Items {
 		requests[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: list.Items[i].Name}
 	}
@@ -155,12 +155,12 @@ func masterMatters() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
 		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)
 		return before.Generation != after.Generation ||
-			!same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
+			!reconcile.Same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
 			rotation.IsRotating(before) != rotation.IsRotating(after) ||
-			!same(before.Status.Certificate, after.Status.Certificate) ||
-			!same(before.Status.Authorities, after.Status.Authorities) ||
+			!reconcile.Same(before.Status.Certificate, after.Status.Certificate) ||
+			!reconcile.Same(before.Status.Authorities, after.Status.Authorities) ||
 			(before.Status.Active == nil) != (after.Status.Active == nil) ||
-			(after.Status.Active != nil && !same(before.Status.Active.Authorities, after.Status.Active.Authorities))
+			(after.Status.Active != nil && !reconcile.Same(before.Status.Active.Authorities, after.Status.Active.Authorities))
 	}}
 }
 

@@ -4,65 +4,66 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // refineryStatus is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
-func refineryStatus(s *refineryScope, found refineryFindings, o outcome) (v1alpha1.RefineryStatus, agenda) {
+func refineryStatus(s *refineryScope, found refineryFindings, o reconcile.Outcome) (v1alpha1.RefineryStatus, reconcile.Agenda) {
 	r := s.refinery
 	status := *r.Status.DeepCopy()
-	conditions := conditionSet{&status.Conditions, r.Generation, s.now}
+	conditions := reconcile.Conditions{All: &status.Conditions, Generation: r.Generation, Now: s.now}
 	agenda := leaseAgenda(s, found.lease)
 	if certificate := found.certificate; certificate != nil {
-		conditions.set(certificate.Condition)
-		agenda.atFuture(certificate.Recheck, s.now)
+		conditions.Set(certificate.Condition)
+		agenda.AtFuture(certificate.Recheck, s.now)
 		if !certificate.ReadOnly {
 			status.Certificates = certificates.List(r.Status.Certificates, certificate, certificates.Overlap{
 				Duration: s.master.CertificatePeriods().Overlap, Rotating: certificate.Rotating || rotation.IsRotating(s.master)}, s.now)
 		}
 		expiring, warned, recheck := certificates.Expiring(s.now, refineryExpiry(s, certificate)...)
-		conditions.setOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
-		agenda.atFuture(recheck, s.now)
+		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
+		agenda.AtFuture(recheck, s.now)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
 			if c.Until != nil {
-				agenda.atFuture(c.Until.Time, s.now)
+				agenda.AtFuture(c.Until.Time, s.now)
 			}
 		}
 	}
 	if s.master != nil {
 		inSync, presents := certificates.InSync(r, s.master, status.Certificates)
-		conditions.setOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
+		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
-	conditions.set(refineryAvailable(r, s.deployment))
+	conditions.Set(refineryAvailable(r, s.deployment))
 	if c, ok := masterUnavailable(s, found.lease); ok {
-		conditions.set(c)
+		conditions.Set(c)
 	}
 	status.Replicas, status.Selector = refineryScale(r, s.deployment)
-	if !o.silent() {
-		conditions.set(refineryReady(s, found.written, conditions, o))
+	if !o.Silent() {
+		conditions.Set(refineryReady(s, found.written, conditions, o))
 	}
-	conditions.setStalled(o)
-	if o.consequence == carriedOut && !r.Spec.Paused {
+	conditions.SetStalled(o)
+	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused {
 		status.ObservedGeneration = r.Generation
 	}
 	return status, agenda
 }
 
 // leaseAgenda is when to look at the Lease of the master, which is in doubt or about to be.
-func leaseAgenda(s *refineryScope, l *lease) (a agenda) {
+func leaseAgenda(s *refineryScope, l *reconcile.Lease) (a reconcile.Agenda) {
 	if s.master != nil {
-		a.atFuture(masterInDoubt(s.master), s.now)
+		a.AtFuture(reconcile.MasterInDoubt(s.master), s.now)
 	}
 	if l != nil {
-		a.atFuture(l.end, s.now)
+		a.AtFuture(l.End, s.now)
 	}
 	return a
 }
@@ -96,39 +97,39 @@ func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificate
 }
 
 // refineryReady tells the first thing that is in the way, by the other conditions of the same pass.
-func refineryReady(s *refineryScope, written int64, conditions conditionSet, o outcome) metav1.Condition {
-	if c, ok := hindered(conditions, o, s.refinery.Spec.Paused, "running nodes go on"); ok {
+func refineryReady(s *refineryScope, written int64, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
+	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes go on"); ok {
 		return c
 	}
-	authenticated, available := conditions.find(v1alpha1.ConditionAuthenticated), conditions.find(v1alpha1.ConditionAvailable)
-	switch rollout := rolloutMessage(s.deployment, written, resource.RefineryReplicas(s.refinery)); {
-	case replicaFailure(s.deployment) != "":
-		return notReady(v1alpha1.ReasonRejected, available.Message)
+	authenticated, available := conditions.Find(v1alpha1.ConditionAuthenticated), conditions.Find(v1alpha1.ConditionAvailable)
+	switch rollout := reconcile.RolloutMessage(s.deployment, written, resource.RefineryReplicas(s.refinery)); {
+	case reconcile.ReplicaFailure(s.deployment) != "":
+		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message)
 	case authenticated == nil:
-		return notReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
+		return reconcile.NotReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
 	case authenticated.Status != metav1.ConditionTrue:
-		return notReady(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
+		return reconcile.NotReady(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
 	case available != nil && available.Status != metav1.ConditionTrue:
-		return notReady(v1alpha1.ReasonProgressing, available.Message)
+		return reconcile.NotReady(v1alpha1.ReasonProgressing, available.Message)
 	case rollout != "" && s.refinery.Spec.Placement != v1alpha1.PlacementExternal:
-		return notReady(v1alpha1.ReasonProgressing, rollout)
+		return reconcile.NotReady(v1alpha1.ReasonProgressing, rollout)
 	default:
-		return newCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
+		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
 	}
 }
 
 // refineryAvailable looks at the pods. A Deployment that cannot make pods says why.
 func refineryAvailable(r *v1alpha1.Refinery, deployment *appsv1.Deployment) metav1.Condition {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
-		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
+		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
 			"the nodes run outside of the operator's hands")
 	}
-	wanted, available := resource.RefineryReplicas(r), availableReplicas(deployment)
-	message := podsMessage(available, wanted, deployment)
+	wanted, available := resource.RefineryReplicas(r), reconcile.AvailableReplicas(deployment)
+	message := reconcile.PodsMessage(available, wanted, deployment)
 	if deployment != nil && available >= wanted {
-		return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
+		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
 	}
-	return newCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
+	return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 }
 
 // refineryScale is what the scale subresource shows.
@@ -146,15 +147,15 @@ func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replica
 // is, when the ClusterMaster is missing, when nobody holds its Lease although its conditions gave reason to
 // ask, or when it is not active yet and the condition never existed. A master that holds the Lease speaks
 // for itself, whatever its pod looks like. Written once, the condition stays until a master takes it back.
-func masterUnavailable(s *refineryScope, l *lease) (metav1.Condition, bool) {
+func masterUnavailable(s *refineryScope, l *reconcile.Lease) (metav1.Condition, bool) {
 	unavailable := func(message string) (metav1.Condition, bool) {
-		return newCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
+		return reconcile.NewCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
 	}
 	m := s.master
 	switch {
 	case m == nil:
 		return unavailable(fmt.Sprintf("ClusterMaster %s does not exist", s.refinery.Spec.MasterRef.Name))
-	case l != nil && (!l.hasHolder || l.lapsed(s.now)):
+	case l != nil && (!l.HasHolder || l.Lapsed(s.now)):
 		return unavailable(fmt.Sprintf("ClusterMaster %s has had no active pod for longer than its alive timeout", m.Name))
 	case m.Status.Active == nil && meta.FindStatusCondition(s.refinery.Status.Conditions, v1alpha1.ConditionAuthenticated) == nil:
 		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active yet", m.Name))
@@ -172,7 +173,7 @@ func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryS
 		kinds = append(kinds, v1alpha1.ConditionAuthenticated)
 	}
 	configuration := apiac.RefineryStatus().
-		WithConditions(conditionConfigurations(status.Conditions, kinds...)...).
+		WithConditions(reconcile.ConditionConfigurations(status.Conditions, kinds...)...).
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)
@@ -198,6 +199,3 @@ func speaksForMaster(status v1alpha1.RefineryStatus) bool {
 	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated)
 	return c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable
 }
-
-// same compares two configurations by what they mean: times in any zone.
-func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }

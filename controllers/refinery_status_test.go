@@ -14,6 +14,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -30,7 +31,7 @@ type refineryPass struct {
 }
 
 // status is what the pass leaves.
-func (p *refineryPass) status(o outcome) v1alpha1.RefineryStatus {
+func (p *refineryPass) status(o reconcile.Outcome) v1alpha1.RefineryStatus {
 	status, _ := refineryStatus(&p.refineryScope, p.refineryFindings, o)
 	return status
 }
@@ -54,13 +55,13 @@ func refineryPassOf(change func(*refineryPass)) *refineryPass {
 
 func authenticated(status metav1.ConditionStatus, reason string) func(*refineryPass) {
 	return func(s *refineryPass) {
-		meta.SetStatusCondition(&s.refinery.Status.Conditions, newCondition(v1alpha1.ConditionAuthenticated, status, reason, "by the master"))
+		meta.SetStatusCondition(&s.refinery.Status.Conditions, reconcile.NewCondition(v1alpha1.ConditionAuthenticated, status, reason, "by the master"))
 	}
 }
 
 // leased is the master's Lease when it was looked at.
 func leased(held bool, left time.Duration) func(*refineryPass) {
-	return func(s *refineryPass) { s.lease = &lease{held, statusTime.Add(left)} }
+	return func(s *refineryPass) { s.lease = &reconcile.Lease{HasHolder: held, End: statusTime.Add(left)} }
 }
 
 // shown are conditions as "type=status/reason", in the order of names.
@@ -86,38 +87,38 @@ func TestRefineryConditions(t *testing.T) {
 	masterless := with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})
 	tests := map[string]struct {
 		change  func(*refineryPass)
-		outcome outcome
+		outcome reconcile.Outcome
 		want    map[string]string
 	}{
-		"at its best":      {nil, outcome{}, with(nil)},
-		"one pod missing":  {func(s *refineryPass) { s.deployment = deployed(1) }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"no deployment":    {func(s *refineryPass) { s.deployment = nil }, outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"no nodes wanted":  {func(s *refineryPass) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, outcome{}, with(nil)},
-		"external":         {func(s *refineryPass) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, outcome{}, with(map[string]string{"Available": "True/External"})},
-		"denied":           {authenticated(metav1.ConditionFalse, v1alpha1.ReasonDenied), outcome{}, with(map[string]string{"Authenticated": "False/Denied", "Ready": "False/NotAuthenticated"})},
-		"not reported yet": {func(s *refineryPass) { s.refinery.Status.Conditions = nil }, outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
-		"nor active": {func(s *refineryPass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, outcome{},
+		"at its best":      {nil, reconcile.Outcome{}, with(nil)},
+		"one pod missing":  {func(s *refineryPass) { s.deployment = deployed(1) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no deployment":    {func(s *refineryPass) { s.deployment = nil }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no nodes wanted":  {func(s *refineryPass) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, reconcile.Outcome{}, with(nil)},
+		"external":         {func(s *refineryPass) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, reconcile.Outcome{}, with(map[string]string{"Available": "True/External"})},
+		"denied":           {authenticated(metav1.ConditionFalse, v1alpha1.ReasonDenied), reconcile.Outcome{}, with(map[string]string{"Authenticated": "False/Denied", "Ready": "False/NotAuthenticated"})},
+		"not reported yet": {func(s *refineryPass) { s.refinery.Status.Conditions = nil }, reconcile.Outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
+		"nor active": {func(s *refineryPass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, reconcile.Outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 		"bad certificate": {func(s *refineryPass) {
 			s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonNotPEM, "")
-		}, outcome{},
+		}, reconcile.Outcome{},
 			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *refineryPass) { s.refinery.Spec.Paused = true }, outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
-		"stalled": {nil, outcome{consequence: stalled, reason: v1alpha1.ReasonRejected},
+		"paused": {func(s *refineryPass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"stalled": {nil, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
-		"waiting":                        {nil, outcome{consequence: wait, reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
-		"failed":                         {nil, outcome{consequence: retry, reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
-		"busy at first":                  {nil, outcome{consequence: silentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                 {func(s *refineryPass) { s.master, s.certificate = nil, nil }, outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
-		"no reason to look at the Lease": {func(s *refineryPass) { s.lease = nil }, outcome{}, with(nil)},
-		"Lease held":                     {leased(true, time.Second), outcome{}, with(nil)},
-		"Lease lapsed":                   {leased(true, 0), outcome{}, masterless},
-		"Lease released":                 {leased(false, time.Second), outcome{}, masterless},
-		"no Lease":                       {func(s *refineryPass) { s.lease = &lease{} }, outcome{}, masterless},
-		"old pods left":                  {func(s *refineryPass) { s.deployment.Status.Replicas = 3 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"update not taken up":            {func(s *refineryPass) { s.written = 1 }, outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"busy":                           {nil, outcome{consequence: away}, with(map[string]string{"Ready": ""})},
-		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), outcome{},
+		"waiting":                        {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
+		"failed":                         {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
+		"busy at first":                  {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
+		"master missing":                 {func(s *refineryPass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
+		"no reason to look at the Lease": {func(s *refineryPass) { s.lease = nil }, reconcile.Outcome{}, with(nil)},
+		"Lease held":                     {leased(true, time.Second), reconcile.Outcome{}, with(nil)},
+		"Lease lapsed":                   {leased(true, 0), reconcile.Outcome{}, masterless},
+		"Lease released":                 {leased(false, time.Second), reconcile.Outcome{}, masterless},
+		"no Lease":                       {func(s *refineryPass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, masterless},
+		"old pods left":                  {func(s *refineryPass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"update not taken up":            {func(s *refineryPass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"busy":                           {nil, reconcile.Outcome{Consequence: reconcile.Away}, with(map[string]string{"Ready": ""})},
+		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), reconcile.Outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 	}
 	for name, test := range tests {
@@ -127,7 +128,7 @@ func TestRefineryConditions(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			moved := status.ObservedGeneration == 7
-			if should := test.outcome.consequence == carriedOut && test.want["Ready"] != "Unknown/Paused"; moved != should {
+			if should := test.outcome.Consequence == reconcile.CarriedOut && test.want["Ready"] != "Unknown/Paused"; moved != should {
 				t.Errorf("observedGeneration moved: %v, want %v", moved, should)
 			}
 		})
@@ -139,7 +140,7 @@ func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
 	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
 	s := refineryPassOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
 	s.deployment = d
-	status := s.status(outcome{})
+	status := s.status(reconcile.Outcome{})
 	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady} {
 		c := meta.FindStatusCondition(status.Conditions, kind)
 		if diff := cmp.Diff("0 of 2 pods are available: exceeded quota", c.Message); diff != "" {
@@ -150,10 +151,10 @@ func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
 
 func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
 	s := refineryPassOf(nil)
-	s.refinery.Status = s.status(outcome{})
+	s.refinery.Status = s.status(reconcile.Outcome{})
 	s.now = statusTime.Add(time.Hour)
 	s.deployment = deployed(1)
-	status := s.status(outcome{})
+	status := s.status(reconcile.Outcome{})
 	times := map[string]time.Time{}
 	for _, c := range status.Conditions {
 		times[c.Type] = c.LastTransitionTime.Time
@@ -170,7 +171,7 @@ func TestStatusConfigurationLeavesToTheMasterWhatIsTheMasters(t *testing.T) {
 	s.refinery.Status.Nodes = []v1alpha1.NodeStatus{{ID: "press/1"}}
 	s.refinery.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 1}
 	s.refinery.Status.Reporter = &v1alpha1.Reporter{Epoch: 3}
-	got := refineryStatusConfiguration(s.refinery, s.status(outcome{}))
+	got := refineryStatusConfiguration(s.refinery, s.status(reconcile.Outcome{}))
 	if got.Status.Nodes != nil || got.Status.Authenticated != nil || got.Status.Reporter != nil {
 		t.Errorf("takes the master's fields: %+v", got.Status)
 	}

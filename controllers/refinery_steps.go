@@ -10,6 +10,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -17,8 +18,8 @@ func (r *RefineryReconciler) requireMaster(s *refineryScope) error {
 	if s.master != nil {
 		return nil
 	}
-	return &waitError{reason: v1alpha1.ReasonMasterNotFound,
-		message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; all goes on by itself when it does", s.refinery.Spec.MasterRef.Name)}
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonMasterNotFound,
+		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; all goes on by itself when it does", s.refinery.Spec.MasterRef.Name)}
 }
 
 func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *refineryScope) error {
@@ -35,7 +36,7 @@ func (r *RefineryReconciler) awaitListing(s *refineryScope, certificate *certifi
 	if certificate.Leaf == nil || certificates.CurrentFingerprint(s.refinery.Status.Certificates) == v1alpha1.Fingerprint(certificate.Leaf) {
 		return nil
 	}
-	return &waitError{v1alpha1.ReasonProgressing, "the certificate is being listed in status", time.Second}
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: "the certificate is being listed in status", Recheck: time.Second}
 }
 
 func (r *RefineryReconciler) reconcileService(ctx context.Context, s *refineryScope) error {
@@ -53,7 +54,7 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
 		return 0, r.apply.Delete(ctx, s.refinery, deployment)
 	}
-	desired, err := resource.RefineryDeployment(s.refinery, s.master, r.Images)
+	desired, err := resource.RefineryDeployment(s.refinery, s.master, r.env.Images)
 	if err != nil {
 		return 0, err
 	}
@@ -64,4 +65,15 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 		return 0, err
 	}
 	return r.apply.Written(s.refinery, "Deployment", s.refinery.Name), nil
+}
+
+// inspectLease reads the Lease of the master if that may be gone. It is nil if there is no reason to ask.
+func (r *RefineryReconciler) inspectLease(ctx context.Context, s *refineryScope) (*reconcile.Lease, error) {
+	if s.master == nil {
+		return nil, nil
+	}
+	if from := reconcile.MasterInDoubt(s.master); from.IsZero() || s.now.Before(from) {
+		return nil, nil
+	}
+	return reconcile.ReadLease(ctx, r.env.Live, s.master)
 }

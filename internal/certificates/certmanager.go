@@ -2,7 +2,6 @@ package certificates
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,9 +14,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -42,8 +42,8 @@ type CertManager struct {
 // subscriber is a controller whose objects own Certificates.
 type subscriber struct {
 	kind  string
-	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	users func(context.Context) []reconcile.Request
+	queue workqueue.TypedRateLimitingInterface[ctrlreconcile.Request]
+	users func(context.Context) []ctrlreconcile.Request
 }
 
 // NewCertManager returns one that has asked nothing yet. served reports whether the API server has kind Certificate;
@@ -55,8 +55,8 @@ func NewCertManager(served func(context.Context) (bool, error),
 	return &CertManager{served: served, newCache: newCache, interval: interval, look: make(chan struct{}, 1)}
 }
 
-// ErrNotAsked reports that it is not known yet whether the cluster has cert-manager.
-var ErrNotAsked = errors.New("the API server has not been asked for cert-manager yet")
+// errNotAsked reports that it is not known yet whether the cluster has cert-manager.
+var errNotAsked = fmt.Errorf("whether the cluster has cert-manager: %w", reconcile.ErrTooEarly)
 
 // Installed reports whether the cluster has cert-manager, on behalf of someone who names an issuer.
 func (c *CertManager) Installed() (bool, error) {
@@ -70,7 +70,7 @@ func (c *CertManager) Installed() (bool, error) {
 		c.lookAgain()
 	}
 	if !c.asked {
-		return false, ErrNotAsked
+		return false, errNotAsked
 	}
 	return c.installed, nil
 }
@@ -101,8 +101,8 @@ func (c *CertManager) lookAgain() {
 
 // Source wakes the objects of a kind: the owner of a Certificate that changed, and, when cert-manager comes or
 // goes, all those that users lists.
-func (c *CertManager) Source(kind string, users func(context.Context) []reconcile.Request) source.Source {
-	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+func (c *CertManager) Source(kind string, users func(context.Context) []ctrlreconcile.Request) source.Source {
+	return source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[ctrlreconcile.Request]) error {
 		if c != nil {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -246,7 +246,7 @@ func (c *CertManager) wakeOwner(object any) {
 	defer c.mu.Unlock()
 	for _, s := range c.subscribers {
 		if s.kind == owner.Kind {
-			s.queue.Add(reconcile.Request{NamespacedName: client.ObjectKey{Namespace: certificate.Namespace, Name: owner.Name}})
+			s.queue.Add(ctrlreconcile.Request{NamespacedName: client.ObjectKey{Namespace: certificate.Namespace, Name: owner.Name}})
 		}
 	}
 }

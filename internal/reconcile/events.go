@@ -1,4 +1,4 @@
-package controllers
+package reconcile
 
 import (
 	"fmt"
@@ -9,15 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // maxNoteBytes is what the events API takes.
 const maxNoteBytes = 1024
 
-// transition is an event about a change in status.
-type transition struct {
-	kind, reason, action, note string
+// Event is an event about a change in status.
+type Event struct {
+	Type, Reason, Action, Note string
 }
 
 // derivedReasons of Ready repeat another condition, which has its own event, in words of their own.
@@ -28,9 +27,9 @@ var derivedReasons = map[string]bool{
 	v1alpha1.ReasonNoActiveMaster:      true,
 }
 
-// transitions are the events of what changed between two states of the conditions that the operator writes.
-func transitions(before, after []metav1.Condition) []transition {
-	var changes []transition
+// Changes are the events of what changed between two states of the conditions that the operator writes.
+func Changes(before, after []metav1.Condition) []Event {
+	var changes []Event
 	for _, kind := range []string{v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionTransportSecure,
 		v1alpha1.ConditionAuthenticated, v1alpha1.ConditionReady} {
 		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
@@ -40,7 +39,7 @@ func transitions(before, after []metav1.Condition) []transition {
 		if is.Status == metav1.ConditionTrue && kind != v1alpha1.ConditionCertificateExpiring {
 			// Secure from the beginning is nothing to tell.
 			if kind != v1alpha1.ConditionTransportSecure || was != nil {
-				changes = append(changes, transition{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
+				changes = append(changes, Event{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
 			}
 			continue
 		}
@@ -49,9 +48,9 @@ func transitions(before, after []metav1.Condition) []transition {
 		case kind == v1alpha1.ConditionReady && (derivedReasons[is.Reason] || repeats(after, is)):
 		case kind == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
 		case is.Reason == v1alpha1.ReasonPaused:
-			changes = append(changes, transition{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
+			changes = append(changes, Event{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
 		default:
-			changes = append(changes, transition{corev1.EventTypeWarning, is.Reason, "Reconcile", noteOf(is)})
+			changes = append(changes, Event{corev1.EventTypeWarning, is.Reason, "Reconcile", noteOf(is)})
 		}
 	}
 	return changes
@@ -66,34 +65,15 @@ func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 
 func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c.Message) }
 
-// rotationTransitions are the events of the phases of a rotation. found is nil if the pass has not looked.
-func rotationTransitions(before, after []metav1.Condition, found *rotation.Rotation) []transition {
-	const kind, action = v1alpha1.ConditionCertificateAuthorityRotating, "Rotate"
-	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
-	var changes []transition
-	if found != nil && found.CutOff != "" {
-		changes = append(changes, transition{corev1.EventTypeWarning, "CertificateAuthorityForced", action,
-			fmt.Sprintf("annotation %s let the rotation go on without waiting for %s", v1alpha1.ForceCARotationAnnotation, found.CutOff)})
-	}
-	switch {
-	case is != nil && (was == nil || was.Reason != is.Reason):
-		changes = append(changes, transition{corev1.EventTypeNormal, "CertificateAuthority" + is.Reason, action, is.Message})
-	case is == nil && was != nil:
-		changes = append(changes, transition{corev1.EventTypeNormal, "CertificateAuthorityRotated", action,
-			"the authority was replaced, and the one before is no longer trusted"})
-	}
-	return changes
-}
-
-// certificateTransition tells of a new certificate in use.
-func certificateTransition(fingerprint string, notAfter metav1.Time) transition {
-	return transition{corev1.EventTypeNormal, "CertificateChanged", "Certify",
+// CertificateChanged tells of a new certificate in use.
+func CertificateChanged(fingerprint string, notAfter metav1.Time) Event {
+	return Event{corev1.EventTypeNormal, "CertificateChanged", "Certify",
 		fmt.Sprintf("the certificate in use is now %s, valid until %s", fingerprint, notAfter.UTC().Format("2006-01-02"))}
 }
 
 // record writes events about object. They follow a status write that succeeded.
-func (e *Environment) record(object runtime.Object, changes []transition) {
+func (p *Passes) record(object runtime.Object, changes []Event) {
 	for _, t := range changes {
-		e.Events.Eventf(object, nil, t.kind, t.reason, t.action, "%s", truncate(t.note, maxNoteBytes))
+		p.events.Eventf(object, nil, t.Type, t.Reason, t.Action, "%s", truncate(t.Note, maxNoteBytes))
 	}
 }

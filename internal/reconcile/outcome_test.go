@@ -1,4 +1,4 @@
-package controllers
+package reconcile
 
 import (
 	"context"
@@ -31,29 +31,29 @@ func TestConsequenceOfAnError(t *testing.T) {
 	wrapped := func(err error) error { return fmt.Errorf("apply Deployment press: %w", err) }
 	tests := map[string]struct {
 		err  error
-		want outcome
+		want Outcome
 	}{
-		"none":               {nil, outcome{}},
-		"waiting":            {&waitError{"Progressing", "soon", time.Second}, outcome{wait, "Progressing", "soon", time.Second}},
-		"stopped":            {&stalledError{"InvalidVersions", "no", 0}, outcome{stalled, "InvalidVersions", "no", 0}},
-		"name taken":         {&apply.ConflictError{Kind: "Secret", Name: "a", Owner: "Refinery b"}, outcome{stalled, v1alpha1.ReasonNameConflict, "Secret a is needed and belongs to Refinery b; it is left as it is: delete or rename one of the two", time.Minute}},
-		"template":           {&resource.TemplateError{Message: "no"}, outcome{stalled, v1alpha1.ReasonInvalidTemplate, "no", 0}},
-		"refused":            {wrapped(invalid), outcome{stalled, v1alpha1.ReasonRejected, wrapped(invalid).Error(), rejectedRecheck}},
-		"not allowed":        {wrapped(forbidden), outcome{stalled, v1alpha1.ReasonRejected, wrapped(forbidden).Error(), rejectedRecheck}},
-		"namespace ending":   {wrapped(terminating), outcome{consequence: silentRetry}},
-		"changed meanwhile":  {wrapped(apierrors.NewConflict(deployments, "press", errors.New("x"))), outcome{consequence: silentRetry}},
-		"server busy":        {wrapped(busy), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(busy).Error()}},
-		"server slow":        {wrapped(slow), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(slow).Error()}},
-		"server unavailable": {wrapped(unavailable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: wrapped(unavailable).Error()}},
-		"server away":        {wrapped(unreachable), outcome{consequence: away, reason: v1alpha1.ReasonError, message: "the API server does not answer; it is tried again"}},
-		"webhook failing":    {wrapped(webhook), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: wrapped(webhook).Error()}},
-		"operator stopping":  {wrapped(context.Canceled), outcome{consequence: silentRetry}},
-		"something else":     {errors.New("x"), outcome{consequence: retry, reason: v1alpha1.ReasonError, message: "x"}},
-		"schema of a object": {&apply.SchemaError{Kind: "Deployment", Name: "press", Err: errors.New("x")}, outcome{stalled, v1alpha1.ReasonInvalidTemplate, "Deployment press: x", 0}},
+		"none":               {nil, Outcome{}},
+		"waiting":            {&WaitError{"Progressing", "soon", time.Second}, Outcome{Wait, "Progressing", "soon", time.Second}},
+		"stopped":            {&StalledError{"InvalidVersions", "no", 0}, Outcome{Stalled, "InvalidVersions", "no", 0}},
+		"name taken":         {&apply.ConflictError{Kind: "Secret", Name: "a", Owner: "Refinery b"}, Outcome{Stalled, v1alpha1.ReasonNameConflict, "Secret a is needed and belongs to Refinery b; it is left as it is: delete or rename one of the two", time.Minute}},
+		"template":           {&resource.TemplateError{Message: "no"}, Outcome{Stalled, v1alpha1.ReasonInvalidTemplate, "no", 0}},
+		"refused":            {wrapped(invalid), Outcome{Stalled, v1alpha1.ReasonRejected, wrapped(invalid).Error(), rejectedRecheck}},
+		"not allowed":        {wrapped(forbidden), Outcome{Stalled, v1alpha1.ReasonRejected, wrapped(forbidden).Error(), rejectedRecheck}},
+		"namespace ending":   {wrapped(terminating), Outcome{Consequence: SilentRetry}},
+		"changed meanwhile":  {wrapped(apierrors.NewConflict(deployments, "press", errors.New("x"))), Outcome{Consequence: SilentRetry}},
+		"server busy":        {wrapped(busy), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(busy).Error()}},
+		"server slow":        {wrapped(slow), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(slow).Error()}},
+		"server unavailable": {wrapped(unavailable), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(unavailable).Error()}},
+		"server away":        {wrapped(unreachable), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: "the API server does not answer; it is tried again"}},
+		"webhook failing":    {wrapped(webhook), Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: wrapped(webhook).Error()}},
+		"operator stopping":  {wrapped(context.Canceled), Outcome{Consequence: SilentRetry}},
+		"something else":     {errors.New("x"), Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: "x"}},
+		"schema of a object": {&apply.SchemaError{Kind: "Deployment", Name: "press", Err: errors.New("x")}, Outcome{Stalled, v1alpha1.ReasonInvalidTemplate, "Deployment press: x", 0}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, outcomeOf(test.err, time.Minute), cmp.AllowUnexported(outcome{})); diff != "" {
+			if diff := cmp.Diff(test.want, OutcomeOf(test.err, time.Minute)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -62,7 +62,7 @@ func TestConsequenceOfAnError(t *testing.T) {
 
 func TestEventsFollowTransitions(t *testing.T) {
 	condition := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
-		return newCondition(kind, status, reason, "m")
+		return NewCondition(kind, status, reason, "m")
 	}
 	certified := condition(v1alpha1.ConditionCertificateReady, metav1.ConditionTrue, v1alpha1.ReasonIssued)
 	secure := condition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS)
@@ -76,10 +76,10 @@ func TestEventsFollowTransitions(t *testing.T) {
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNameConflict)
 	}
 	type conditions = []metav1.Condition
-	event := func(kind, reason, note string) []transition { return []transition{{kind, reason, "Reconcile", note}} }
+	event := func(kind, reason, note string) []Event { return []Event{{kind, reason, "Reconcile", note}} }
 	tests := map[string]struct {
 		before, after conditions
-		want          []transition
+		want          []Event
 	}{
 		"nothing changed":        {conditions{ready}, conditions{ready}, nil},
 		"issued":                 {nil, conditions{certified}, event("Normal", "Issued", "CertificateReady: m")},
@@ -94,11 +94,11 @@ func TestEventsFollowTransitions(t *testing.T) {
 		"no master any more":     {conditions{denied}, conditions{unavailable}, event("Warning", "MasterUnavailable", "Authenticated: m")},
 		"for the same reason": {nil, conditions{taken(v1alpha1.ConditionCertificateReady), taken(v1alpha1.ConditionReady)},
 			event("Warning", "NameConflict", "CertificateReady: m")},
-		"same reason, other word": {conditions{rejected}, conditions{newCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected, "other")}, nil},
+		"same reason, other word": {conditions{rejected}, conditions{NewCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected, "other")}, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, transitions(test.before, test.after), cmp.AllowUnexported(transition{})); diff != "" {
+			if diff := cmp.Diff(test.want, Changes(test.before, test.after)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -1,4 +1,4 @@
-package controllers
+package reconcile
 
 import (
 	"context"
@@ -9,29 +9,31 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
+// statusTime is when everything happens.
+var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 func TestServerThatStaysAwayIsShownAndForgottenWhenItAnswers(t *testing.T) {
-	r := &reconciler{Environment: &Environment{}, failures: map[client.ObjectKey]int{}}
+	r := NewPasses(nil, nil, nil, 0)
 	press, mill := client.ObjectKey{Name: "press"}, client.ObjectKey{Name: "mill"}
 	busy := apierrors.NewTooManyRequests("busy", 1)
-	ends := func(key client.ObjectKey, err error) consequence { return r.outcome(key, err).consequence }
+	ends := func(key client.ObjectKey, err error) Consequence { return r.Outcome(key, err).Consequence }
 	for n := 1; n < shownFailures; n++ {
-		if got := ends(press, busy); got != away {
+		if got := ends(press, busy); got != Away {
 			t.Fatalf("failure %d: got %v, want silence", n, got)
 		}
 	}
-	want := outcome{consequence: retry, reason: v1alpha1.ReasonError, message: busy.Error()}
-	if diff := cmp.Diff(want, r.outcome(press, busy), cmp.AllowUnexported(outcome{})); diff != "" {
+	want := Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: busy.Error()}
+	if diff := cmp.Diff(want, r.Outcome(press, busy)); diff != "" {
 		t.Errorf("failure %d (-want +got):\n%s", shownFailures, diff)
 	}
-	got := []consequence{ends(mill, busy), ends(press, nil), ends(press, busy)}
-	if diff := cmp.Diff([]consequence{away, carriedOut, away}, got); diff != "" {
+	got := []Consequence{ends(mill, busy), ends(press, nil), ends(press, busy)}
+	if diff := cmp.Diff([]Consequence{Away, CarriedOut, Away}, got); diff != "" {
 		t.Errorf("another object, an answer, the next failure (-want +got):\n%s", diff)
 	}
 }
@@ -43,25 +45,25 @@ func TestStatusThatCannotBeWrittenIsReturnedWithWhatTheStepsSaid(t *testing.T) {
 	conflict := apierrors.NewConflict(refineries, "press", errors.New("changed"))
 	busy := apierrors.NewTooManyRequests("busy", 1)
 	failed := errors.New("a step failed")
-	waiting := &waitError{reason: v1alpha1.ReasonProgressing, message: "waiting"}
-	again := ctrl.Result{RequeueAfter: time.Second}
+	waiting := &WaitError{Reason: v1alpha1.ReasonProgressing, Message: "waiting"}
+	again := reconcile.Result{RequeueAfter: time.Second}
 	tests := map[string]struct {
 		status, step error
-		want         ctrl.Result
+		want         reconcile.Result
 		returned     []error
 	}{
-		"refused":                    {forbidden, nil, ctrl.Result{}, []error{forbidden}},
-		"invalid after a wait":       {invalid, waiting, ctrl.Result{}, []error{invalid, waiting}},
-		"refused after a failure":    {forbidden, failed, ctrl.Result{}, []error{forbidden, failed}},
-		"busy":                       {busy, nil, ctrl.Result{}, []error{busy}},
+		"refused":                    {forbidden, nil, reconcile.Result{}, []error{forbidden}},
+		"invalid after a wait":       {invalid, waiting, reconcile.Result{}, []error{invalid, waiting}},
+		"refused after a failure":    {forbidden, failed, reconcile.Result{}, []error{forbidden, failed}},
+		"busy":                       {busy, nil, reconcile.Result{}, []error{busy}},
 		"overtaken":                  {conflict, nil, again, nil},
 		"overtaken after a wait":     {conflict, waiting, again, nil},
-		"overtaken after a failure":  {conflict, failed, ctrl.Result{}, []error{failed}},
-		"overtaken, server was busy": {conflict, busy, ctrl.Result{}, []error{busy}},
+		"overtaken after a failure":  {conflict, failed, reconcile.Result{}, []error{failed}},
+		"overtaken, server was busy": {conflict, busy, reconcile.Result{}, []error{busy}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			e := ending{outcome: outcomeOf(test.step, 0), err: test.step, now: statusTime}
+			e := Ending{Outcome: OutcomeOf(test.step, 0), Err: test.step, Now: statusTime}
 			got, err := statusFailed(context.Background(), e, test.status)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -79,7 +81,7 @@ func TestStatusThatCannotBeWrittenIsReturnedWithWhatTheStepsSaid(t *testing.T) {
 }
 
 func TestBackoffGrowsToAMinuteAndSpreads(t *testing.T) {
-	b := newBackoff()
+	b := NewBackoff()
 	request := reconcile.Request{}
 	for n, base := range []time.Duration{firstBackoff, 2 * firstBackoff, 4 * firstBackoff} {
 		if got := b.When(request); got < base || got > base*3/2 {

@@ -1,4 +1,4 @@
-package controllers
+package reconcile
 
 import (
 	"testing"
@@ -30,7 +30,7 @@ func TestRolloutSaysHowManyPodsRunTheCurrentSpec(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, rolloutMessage(test.deployment, test.written, 3)); diff != "" {
+			if diff := cmp.Diff(test.want, RolloutMessage(test.deployment, test.written, 3)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

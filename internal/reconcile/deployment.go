@@ -1,0 +1,80 @@
+package reconcile
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// NotReady is condition Ready where something is in the way.
+func NotReady(reason, message string) metav1.Condition {
+	return NewCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+}
+
+// Hindered is condition Ready where something is in the way that both kinds have in common.
+func Hindered(conditions Conditions, o Outcome, paused bool, meanwhile string) (metav1.Condition, bool) {
+	certificate := conditions.Find(v1alpha1.ConditionCertificateReady)
+	switch {
+	case paused:
+		return NewCondition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused,
+			"spec.paused is set: nothing is changed until it is taken away; "+meanwhile), true
+	case o.Consequence != CarriedOut:
+		return NotReady(o.Reason, o.Message), true
+	case certificate != nil && certificate.Status != metav1.ConditionTrue:
+		return NotReady(v1alpha1.ReasonCertificateNotReady, fmt.Sprintf("%s: %s", certificate.Reason, certificate.Message)), true
+	default:
+		return metav1.Condition{}, false
+	}
+}
+
+// RolloutMessage tells what is left of an update of the pods, and is empty when every pod is of the current
+// spec. written is the generation of the last apply, which the Deployment that was read may not have yet.
+// Pods that are missing altogether are condition Available's to tell.
+func RolloutMessage(deployment *appsv1.Deployment, written int64, wanted int32) string {
+	if deployment == nil {
+		return ""
+	}
+	status := deployment.Status
+	if status.ObservedGeneration < max(deployment.Generation, written) {
+		return "the Deployment's last change has not been taken up yet"
+	}
+	old := status.Replicas - status.UpdatedReplicas
+	if old <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d pods run the current spec; older ones: %d", status.UpdatedReplicas, wanted, old)
+}
+
+// AvailableReplicas is 0 without a Deployment.
+func AvailableReplicas(deployment *appsv1.Deployment) int32 {
+	if deployment == nil {
+		return 0
+	}
+	return deployment.Status.AvailableReplicas
+}
+
+// PodsMessage counts the pods, and says why more cannot be made.
+func PodsMessage(available, wanted int32, deployment *appsv1.Deployment) string {
+	message := fmt.Sprintf("%d of %d pods are available", available, wanted)
+	if failure := ReplicaFailure(deployment); failure != "" {
+		return fmt.Sprintf("%s: %s", message, failure)
+	}
+	return message
+}
+
+// ReplicaFailure is why the Deployment cannot make pods, in the API server's words, or "".
+func ReplicaFailure(deployment *appsv1.Deployment) string {
+	if deployment == nil {
+		return ""
+	}
+	for _, c := range deployment.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return c.Message
+		}
+	}
+	return ""
+}

@@ -1,0 +1,131 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// rejectedRecheck is how long after a refusal by the API server it is tried again: quotas and
+// permissions change without a word to the operator.
+const rejectedRecheck = 5 * time.Minute
+
+// Consequence is what follows from an error.
+type Consequence int
+
+const (
+	// CarriedOut: no error.
+	CarriedOut Consequence = iota
+	// SilentRetry: nothing is wrong, something else changed meanwhile. Not shown in status.
+	SilentRetry
+	// Away: the API server or the network was in the way. Tried again with backoff, and shown in status when
+	// it stays so.
+	Away
+	// Retry: something failed that is tried again with backoff.
+	Retry
+	// Wait: something has to happen first that the operator watches for.
+	Wait
+	// Stalled: nothing gets better until a person changes something.
+	Stalled
+)
+
+// Outcome is how a pass ended, as status shows it.
+type Outcome struct {
+	Consequence     Consequence
+	Reason, Message string
+	// Recheck is when to look again although nothing was seen to change. 0: never.
+	Recheck time.Duration
+}
+
+// WaitError ends a pass until something else has happened.
+type WaitError struct {
+	Reason, Message string
+	Recheck         time.Duration
+}
+
+// Error says what is waited for.
+func (e *WaitError) Error() string { return e.Message }
+
+// StalledError ends a pass until a person changes the spec.
+type StalledError struct {
+	Reason, Message string
+	Recheck         time.Duration
+}
+
+// Error says what is to be changed.
+func (e *StalledError) Error() string { return e.Message }
+
+// OutcomeOf types an error by its consequence. recheck is for what someone else is to remove.
+func OutcomeOf(err error, recheck time.Duration) Outcome {
+	var (
+		waiting  *WaitError
+		stopped  *StalledError
+		conflict *apply.ConflictError
+		template *resource.TemplateError
+		schema   *apply.SchemaError
+	)
+	switch {
+	case err == nil:
+		return Outcome{}
+	case errors.As(err, &waiting):
+		return Outcome{Wait, waiting.Reason, waiting.Message, waiting.Recheck}
+	case errors.As(err, &stopped):
+		return Outcome{Stalled, stopped.Reason, stopped.Message, stopped.Recheck}
+	case errors.As(err, &conflict):
+		return Outcome{Stalled, v1alpha1.ReasonNameConflict, conflict.Error(), recheck}
+	case errors.As(err, &template):
+		return Outcome{Stalled, v1alpha1.ReasonInvalidTemplate, template.Message, 0}
+	case errors.As(err, &schema):
+		return Outcome{Stalled, v1alpha1.ReasonInvalidTemplate, schema.Error(), 0}
+	case isOvertaken(err):
+		return Outcome{Consequence: SilentRetry}
+	case isAway(err):
+		return Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: awayMessage(err)}
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+		return Outcome{Stalled, v1alpha1.ReasonRejected, err.Error(), rejectedRecheck}
+	default:
+		return Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: err.Error()}
+	}
+}
+
+// awayMessage is the API server's words, or ours if it had none: those of the network name a local port,
+// another one with each try.
+func awayMessage(err error) string {
+	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
+		return "the API server does not answer; it is tried again"
+	}
+	return err.Error()
+}
+
+// Silent reports whether status is to show nothing of it.
+func (o Outcome) Silent() bool { return o.Consequence == SilentRetry || o.Consequence == Away }
+
+// ErrTooEarly reports that something is not known yet that is about to be.
+var ErrTooEarly = errors.New("it is not known yet")
+
+// isOvertaken tells errors of a world that has moved on: a conflict, a namespace that is going away, an
+// operator that is.
+func isOvertaken(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, ErrTooEarly)
+}
+
+// isAway tells errors of an API server that is busy or not to be reached. An internal error is none of
+// them: it is the answer to an admission webhook that fails, and stays until someone mends that.
+func isAway(err error) bool {
+	var network net.Error
+	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) ||
+		errors.Is(err, context.DeadlineExceeded) ||
+		utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || errors.As(err, &network)
+}

@@ -1,0 +1,192 @@
+// Package reconcile is what the controllers of both kinds have in common: how a pass begins and ends, what follows from an
+// error, conditions and events, and what the Deployment and the Lease of an object say.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	utilwait "k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/refinery-operator/refinery-operator/internal/apply"
+)
+
+const (
+	// firstBackoff and longestBackoff bound how long after a failure a pass is tried again.
+	firstBackoff   = 200 * time.Millisecond
+	longestBackoff = time.Minute
+	// shownFailures is after how many passes in a row that the API server or the network ended status says so.
+	shownFailures = 5
+)
+
+// Passes are what the passes over the objects of one kind have in common.
+type Passes struct {
+	client  client.Client
+	apply   *apply.Applier
+	events  events.EventRecorder
+	recheck time.Duration
+
+	mu       sync.Mutex
+	failures map[types.NamespacedName]int
+}
+
+// NewPasses returns passes that remember nothing yet. recheck is how soon to look again for what someone else is to remove.
+func NewPasses(c client.Client, a *apply.Applier, recorder events.EventRecorder, recheck time.Duration) *Passes {
+	return &Passes{client: c, apply: a, events: recorder, recheck: recheck, failures: map[types.NamespacedName]int{}}
+}
+
+// Find reads the object of a pass and reports whether there is anything to do for it. gone is called where it does not exist.
+func (p *Passes) Find(ctx context.Context, key client.ObjectKey, object client.Object, gone func()) (bool, error) {
+	if err := p.client.Get(ctx, key, object); client.IgnoreNotFound(err) != nil {
+		return false, err
+	} else if err != nil {
+		p.apply.Forget(key)
+		p.passed(key)
+		gone()
+		return false, nil
+	}
+	// Deletion is the garbage collector's; and after our own write of status an event is still to come.
+	return object.GetDeletionTimestamp().IsZero() && !p.apply.Behind(object), nil
+}
+
+// passed forgets the failures of an object.
+func (p *Passes) passed(key client.ObjectKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.failures, key)
+}
+
+// RunSteps runs steps until one ends the pass.
+func RunSteps(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Outcome types the error that ended a pass. An API server that stays away becomes an error to show.
+func (p *Passes) Outcome(key client.ObjectKey, err error) Outcome {
+	o := OutcomeOf(err, p.recheck)
+	if o.Consequence != Away {
+		p.passed(key)
+		return o
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failures[key]++; p.failures[key] >= shownFailures {
+		o.Consequence = Retry
+	}
+	return o
+}
+
+// Ending is how a pass leaves its object.
+type Ending struct {
+	Object  client.Object
+	Outcome Outcome
+	// Err is what the steps ended with.
+	Err error
+	// Desired and Current are the operator's part of status as it should be and as it was read.
+	Desired, Current apply.Configuration
+	// Changes are the events of what differs.
+	Changes []Event
+	// Written is called when status was written.
+	Written func()
+	Agenda  Agenda
+	Now     time.Time
+}
+
+// Finish writes the status if it differs, then tells the events, and says when to look again.
+func (p *Passes) Finish(ctx context.Context, e Ending) (reconcile.Result, error) {
+	if !Same(e.Desired, e.Current) {
+		if err := p.apply.Status(ctx, e.Object, e.Desired); err != nil {
+			return statusFailed(ctx, e, err)
+		}
+		p.record(e.Object, e.Changes)
+		e.Written()
+	}
+	return e.result(ctx)
+}
+
+// statusFailed tries again: what cannot be written to status cannot be shown there either, so it is
+// returned, together with what the steps ended with. Only a conflict stays silent.
+func statusFailed(ctx context.Context, e Ending, err error) (reconcile.Result, error) {
+	if OutcomeOf(err, 0).Consequence != SilentRetry {
+		return reconcile.Result{}, errors.Join(err, e.Err)
+	}
+	if e.Outcome.Consequence == CarriedOut || e.Err == nil {
+		e.Err = err
+	}
+	if e.Outcome.Consequence != Retry && e.Outcome.Consequence != Away {
+		e.Outcome.Consequence = SilentRetry
+	}
+	return e.result(ctx)
+}
+
+// result turns the consequence of a pass into what the workqueue is told.
+func (e Ending) result(ctx context.Context) (reconcile.Result, error) {
+	switch e.Outcome.Consequence {
+	case Retry, Away:
+		return reconcile.Result{}, e.Err
+	case SilentRetry:
+		log.FromContext(ctx).V(1).Info("Trying again", "cause", e.Err.Error())
+		return reconcile.Result{RequeueAfter: time.Second}, nil
+	}
+	if e.Outcome.Recheck > 0 {
+		e.Agenda.At(e.Now.Add(e.Outcome.Recheck))
+	}
+	return reconcile.Result{RequeueAfter: e.Agenda.After(e.Now)}, nil
+}
+
+// backoff spreads what failed together, so that it does not come back together.
+type backoff struct {
+	workqueue.TypedRateLimiter[reconcile.Request]
+}
+
+// NewBackoff is for a controller.
+func NewBackoff() workqueue.TypedRateLimiter[reconcile.Request] {
+	return backoff{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, longestBackoff)}
+}
+
+// When is up to half longer than the exponential backoff.
+func (b backoff) When(request reconcile.Request) time.Duration {
+	return utilwait.Jitter(b.TypedRateLimiter.When(request), 0.5)
+}
+
+// Agenda is when to look again although nothing was seen to change: the earliest time that was put on it.
+type Agenda struct{ next time.Time }
+
+// At puts a time on the agenda.
+func (a *Agenda) At(t time.Time) {
+	if a.next.IsZero() || t.Before(a.next) {
+		a.next = t
+	}
+}
+
+// AtFuture puts a time on the agenda if it is still to come.
+func (a *Agenda) AtFuture(t, now time.Time) {
+	if t.After(now) {
+		a.At(t)
+	}
+}
+
+// After is the time left, at least a second, or 0 for never.
+func (a *Agenda) After(now time.Time) time.Duration {
+	if a.next.IsZero() {
+		return 0
+	}
+	return max(a.next.Sub(now), time.Second)
+}
+
+// Same compares two configurations by what they mean: times in any zone.
+func Same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
