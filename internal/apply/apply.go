@@ -121,7 +121,7 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	return err
 }
 
-// ApplyOver is Apply over a Secret that Read has returned, or none if it is nil. It reports whether it wrote.
+// ApplyOver is Apply over a Secret as it was read, or none if it is nil. It reports whether it wrote.
 func (a *Applier) ApplyOver(ctx context.Context, owner client.Object, current *corev1.Secret, desired Configuration) (written bool, err error) {
 	want, err := toUnstructured(desired)
 	if err != nil {
@@ -201,44 +201,30 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object, optio
 	return nil
 }
 
-// Read reads the object, which has its name set, from the cache, and, if it is not there, from the API
-// server, so that what was made a moment ago is found. It reports whether the object exists. An object that
-// owner does not control is a *ConflictError.
-func (a *Applier) Read(ctx context.Context, owner, object client.Object) (bool, error) {
-	gvk, err := a.client.GroupVersionKindFor(object)
+// current returns the object that stands where want is to be, or nil. It is read from the cache, and, if it is not there,
+// from the API server, so that what was made a moment ago is found. One that owner does not control is a *ConflictError.
+func (a *Applier) current(ctx context.Context, owner client.Object, want *unstructured.Unstructured) (client.Object, error) {
+	gvk := want.GroupVersionKind()
+	object, err := a.empty(gvk)
 	if err != nil {
-		return false, fmt.Errorf("read %s: %w", object.GetName(), err)
+		return nil, err
 	}
-	key := client.ObjectKeyFromObject(object)
+	key := client.ObjectKeyFromObject(want)
 	err = a.client.Get(ctx, key, object)
 	if apierrors.IsNotFound(err) {
 		err = a.live.Get(ctx, key, object)
 	}
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read %s %s: %w", gvk.Kind, key.Name, err)
+		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, key.Name, err)
 	}
 	if !metav1.IsControlledBy(object, owner) {
-		return true, Conflict(gvk.Kind, object)
+		return nil, Conflict(gvk.Kind, object)
 	}
 	object.SetManagedFields(nil)
 	object.GetObjectKind().SetGroupVersionKind(gvk)
-	return true, nil
-}
-
-// current returns the object that stands where want is to be, or nil.
-func (a *Applier) current(ctx context.Context, owner client.Object, want *unstructured.Unstructured) (client.Object, error) {
-	object, err := a.empty(want.GroupVersionKind())
-	if err != nil {
-		return nil, err
-	}
-	object.SetNamespace(want.GetNamespace())
-	object.SetName(want.GetName())
-	if found, err := a.Read(ctx, owner, object); err != nil || !found {
-		return nil, err
-	}
 	return object, nil
 }
 

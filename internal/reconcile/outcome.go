@@ -24,18 +24,18 @@ const rejectedRecheck = 5 * time.Minute
 type Consequence int
 
 const (
-	// CarriedOut: no error.
+	// CarriedOut is no error.
 	CarriedOut Consequence = iota
-	// SilentRetry: nothing is wrong, something else changed meanwhile. Not shown in status.
+	// SilentRetry means: nothing is wrong, something else changed meanwhile. Not shown in status.
 	SilentRetry
-	// Away: the API server or the network was in the way. Tried again with backoff, and shown in status when
+	// Away means: the API server or the network was in the way. Tried again with backoff, and shown in status when
 	// it stays so.
 	Away
-	// Retry: something failed that is tried again with backoff.
+	// Retry means: something failed that is tried again with backoff.
 	Retry
-	// Wait: something has to happen first that the operator watches for.
+	// Wait means: something has to happen first that the operator watches for.
 	Wait
-	// Stalled: nothing gets better until a person changes something.
+	// Stalled means: nothing gets better until a person changes something.
 	Stalled
 )
 

@@ -65,6 +65,7 @@ func retained(authority *pki.Authority, bundle []*x509.Certificate, m *v1alpha1.
 	})
 }
 
+//nolint:unparam // a Store may fail
 func (s *ServedStore) load(_ context.Context, _ client.Reader, m *v1alpha1.ClusterMaster, now time.Time) (*State, *pki.Authority, error) {
 	state := &State{Began: s.Authority.Since, LeafDuration: m.CertificatePeriods().Duration, Incoming: v1alpha1.Fingerprint(s.Authority.Certificates[0])}
 	switch {
@@ -82,6 +83,7 @@ func (s *ServedStore) load(_ context.Context, _ client.Reader, m *v1alpha1.Clust
 	return state, s.Authority, nil
 }
 
+//nolint:unparam // a Store may fail
 func (s *ServedStore) take(_ context.Context, step Step, now time.Time) error {
 	switch step {
 	case Activate: // what the one before signed is replaced
