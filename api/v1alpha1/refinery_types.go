@@ -115,19 +115,19 @@ type Port struct {
 type NodeState string
 
 const (
-	// NodeEstablishing: conn:establish was read, and version and type are being checked.
+	// NodeEstablishing means that conn:establish was read, and version and type are being checked.
 	NodeEstablishing NodeState = "Establishing"
-	// NodeAuthenticating: conn:startAuth was sent, and the certificate is being checked.
+	// NodeAuthenticating means that conn:startAuth was sent, and the certificate is being checked.
 	NodeAuthenticating NodeState = "Authenticating"
-	// NodeAuthenticated: both auth:ack were exchanged, and the session is live.
+	// NodeAuthenticated means that both auth:ack were exchanged, and the session is live.
 	NodeAuthenticated NodeState = "Authenticated"
-	// NodeVersionMismatch: version or type is not accepted, and conn:close was sent.
+	// NodeVersionMismatch means that version or type is not accepted, and conn:close was sent.
 	NodeVersionMismatch NodeState = "VersionMismatch"
-	// NodeDenied: auth:dec was sent.
+	// NodeDenied means that auth:dec was sent.
 	NodeDenied NodeState = "Denied"
-	// NodeClosed: one side closed the session with conn:close.
+	// NodeClosed means that one side closed the session with conn:close.
 	NodeClosed NodeState = "Closed"
-	// NodeLost: the session ended because the node fell silent or its connection broke.
+	// NodeLost means that the session ended because the node fell silent or its connection broke.
 	NodeLost NodeState = "Lost"
 )
 

@@ -23,7 +23,8 @@ func Commands(t testing.TB, page string) []string {
 		fence := strings.TrimSpace(line)
 		switch {
 		case !inside && fence == "```sh":
-			inside, indent = true, line[:strings.Index(line, "`")]
+			indent, _, _ = strings.Cut(line, "`")
+			inside = true
 		case inside && fence == "```":
 			blocks = append(blocks, block.String())
 			inside = false
