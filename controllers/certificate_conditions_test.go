@@ -162,7 +162,7 @@ func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 			}
 		}
 	}
-	const kubelet = "; they come over when the kubelet has brought them the Secret, mostly within two minutes"
+	const kubelet = "; they switch when the kubelet has updated the Secret in their pods, usually within two minutes"
 	tests := map[string]struct {
 		status []func(*v1alpha1.RefineryStatus)
 		change func(*refineryPass)

@@ -29,7 +29,7 @@ func (r *ClusterMasterReconciler) validate(s *masterScope) error {
 	}
 	if _, err := semver.NewConstraint(versions); err != nil {
 		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidVersions,
-			Message: fmt.Sprintf("spec.protocol.acceptedVersions %q is no semver constraint: %v", versions, err)}
+			Message: fmt.Sprintf("spec.protocol.acceptedVersions %q is not a valid semver constraint: %v", versions, err)}
 	}
 	return nil
 }

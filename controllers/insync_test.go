@@ -45,7 +45,7 @@ var _ = Describe("CertificateInSync", func() {
 			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = second.Certificate, second.Key
 		})
 		of := " present another certificate than the current one (" + newer[:12] + "…, Secret press-own): "
-		const advice = "; they come over when the kubelet has brought them the Secret, mostly within two minutes"
+		const advice = "; they switch when the kubelet has updated the Secret in their pods, usually within two minutes"
 		Eventually(conditionText(f, r, v1alpha1.ConditionCertificateInSync)).Should(Equal(
 			"False/OutdatedCertificate: 2 of 2 authenticated nodes" + of + "press/a, press/b" + advice))
 		f.presents(r, map[string]string{"press/a": newer, "press/b": older})

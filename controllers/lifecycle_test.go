@@ -137,7 +137,7 @@ var _ = Describe("A Refinery", func() {
 		r.Spec.Template = &runtime.RawExtension{Raw: []byte(`{"spec":{"contaners":[]}}`)}
 		f.create(f.master("alpha", `{}`), r)
 		Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("False/InvalidTemplate"))
-		Expect(message(f, r, v1alpha1.ConditionReady)()).To(Equal(`spec.template is no PodTemplateSpec: unknown field "contaners"`))
+		Expect(message(f, r, v1alpha1.ConditionReady)()).To(Equal(`spec.template is not a valid PodTemplateSpec: unknown field "contaners"`))
 		Expect(f.get(&appsv1.Deployment{}, "press")).NotTo(Succeed())
 	})
 
@@ -220,7 +220,7 @@ var _ = Describe("A ClusterMaster", func() {
 		f.create(m)
 		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("False/InvalidVersions"))
 		Expect(condition(f, m, v1alpha1.ConditionStalled)()).To(Equal("True/InvalidVersions"))
-		Expect(message(f, m, v1alpha1.ConditionReady)()).To(ContainSubstring(`is no semver constraint: improper constraint`))
+		Expect(message(f, m, v1alpha1.ConditionReady)()).To(ContainSubstring(`is not a valid semver constraint: improper constraint`))
 	})
 
 	It("gets back what someone took from its objects", func(ctx SpecContext) {

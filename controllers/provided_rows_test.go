@@ -168,7 +168,7 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 		Entry("a key that is too large", func(b *brought) { b.pair.Key = over32KiB([]byte("\n")) },
 			"TooLarge: Secret press-own: tls.key has 32769 bytes, more than the 32768 that are read; put in the private key of the certificate as PEM text, and nothing else", true),
 		Entry("a long chain", func(b *brought) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) },
-			"TooLarge: Secret press-own: the chain has 6 certificates, more than the 5 that a master looks at; leave out those that do not lead from the first one to the authority", true),
+			"TooLarge: Secret press-own: the chain has 6 certificates, more than the 5 that a master accepts; leave out those that do not lead from the first one to the authority", true),
 		Entry("a server's certificate", func(b *brought) {
 			b.issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 		},
@@ -189,7 +189,7 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 		b := setUp(ctx)
 		b.create(b.refinery)
 		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
-			"False/SecretNotFound: Secret press-own does not exist; create it, and all goes on by itself"))
+			"False/SecretNotFound: Secret press-own does not exist; create it and reconciliation resumes"))
 		b.create(b.tlsSecret("press-own", b.pair))
 		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(intact))
 	})
@@ -262,7 +262,7 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		Entry("too large", func(b *brought) { b.pair.Certificate = over32KiB([]byte("x")) },
 			"TooLarge: Secret plant-ca: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else"),
 		Entry("no authority", authority(func(c *x509.Certificate) { c.IsCA = false }),
-			`WrongUsage: Secret plant-ca: the first certificate of tls.crt ("CN=plant") is no certificate authority: it needs the basic constraint CA`),
+			`WrongUsage: Secret plant-ca: the first certificate of tls.crt ("CN=plant") is not a certificate authority: it lacks the basic constraint CA`),
 		Entry("may not sign", authority(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }),
 			`WrongUsage: Secret plant-ca: the certificate authority "CN=plant" may not sign certificates: its key usage lacks certificate signing`),
 		Entry("not yet valid", authority(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) }),
@@ -275,7 +275,7 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		b, m := setUp(ctx)
 		b.create(m)
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(
-			"False/SecretNotFound: certificates.authority: Secret plant-ca does not exist; create it, and all goes on by itself"))
+			"False/SecretNotFound: certificates.authority: Secret plant-ca does not exist; create it and reconciliation resumes"))
 		authority(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = operatorClock.Now().Add(-1000*hour), operatorClock.Now().Add(5*24*hour+6*hour)
 		})(b)

@@ -19,7 +19,7 @@ func (r *RefineryReconciler) requireMaster(s *refineryScope) error {
 		return nil
 	}
 	return &reconcile.WaitError{Reason: v1alpha1.ReasonMasterNotFound,
-		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; all goes on by itself when it does", s.refinery.Spec.MasterRef.Name)}
+		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; create it and reconciliation resumes", s.refinery.Spec.MasterRef.Name)}
 }
 
 func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *refineryScope) error {

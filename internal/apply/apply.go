@@ -241,7 +241,7 @@ func (a *Applier) empty(kind schema.GroupVersionKind) (client.Object, error) {
 	}
 	object, ok := made.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("%s is no object", kind.Kind)
+		return nil, fmt.Errorf("%s is not an object", kind.Kind)
 	}
 	return object, nil
 }

@@ -25,7 +25,7 @@ func InSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, listed []v1alpha1.L
 	if older == 0 {
 		return condition, true
 	}
-	advice := "they come over when the kubelet has brought them the Secret, mostly within two minutes"
+	advice := "they switch when the kubelet has updated the Secret in their pods, usually within two minutes"
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
 		advice = "give them the new files of the Secret"
 	}

@@ -133,7 +133,7 @@ func (s *Sources) Obtain(ctx context.Context, a *apply.Applier, owner client.Obj
 func notInstalled(issuer v1alpha1.IssuerReference) *pki.Problem {
 	return &pki.Problem{Reason: v1alpha1.ReasonIssuerNotInstalled, Message: fmt.Sprintf(
 		"spec.certificates.issuerRef of the ClusterMaster names %s %s, and this cluster has no kind Certificate of cert-manager.io/v1: "+
-			"install cert-manager, or take issuerRef away; all goes on by itself then", issuer.Kind, issuer.Name)}
+			"install cert-manager or remove issuerRef; reconciliation then resumes", issuer.Kind, issuer.Name)}
 }
 
 // FilledByCertManager reports whether cert-manager put something into a Secret.

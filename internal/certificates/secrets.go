@@ -83,7 +83,7 @@ func (s *Secrets) Provided(ctx context.Context, namespace, name string) (*corev1
 		err := s.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
 		if apierrors.IsNotFound(err) {
 			return &pki.Problem{Reason: v1alpha1.ReasonSecretNotFound,
-				Message: fmt.Sprintf("Secret %s does not exist; create it, and all goes on by itself", name)}
+				Message: fmt.Sprintf("Secret %s does not exist; create it and reconciliation resumes", name)}
 		}
 		if err != nil {
 			return fmt.Errorf("read Secret %s: %w", name, err)

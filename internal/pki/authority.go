@@ -74,7 +74,7 @@ func ParseAuthority(certificatePEM, keyPEM []byte, now time.Time) (*Authority, e
 	signing := chain[0]
 	if !signing.BasicConstraintsValid || !signing.IsCA {
 		return nil, problemf(v1alpha1.ReasonWrongUsage,
-			"the first certificate of tls.crt (%s) is no certificate authority: it needs the basic constraint CA", nameOf(signing))
+			"the first certificate of tls.crt (%s) is not a certificate authority: it lacks the basic constraint CA", nameOf(signing))
 	}
 	if signing.KeyUsage != 0 && signing.KeyUsage&x509.KeyUsageCertSign == 0 {
 		return nil, problemf(v1alpha1.ReasonWrongUsage,

@@ -16,7 +16,7 @@ func ParseBundle(field string, bundle []byte, now time.Time) (*Authority, error)
 	for _, c := range anchors {
 		if !c.BasicConstraintsValid || !c.IsCA {
 			return nil, problemf(v1alpha1.ReasonWrongUsage,
-				"%s holds %s, which is no certificate authority: it needs the basic constraint CA", field, nameOf(c))
+				"%s holds %s, which is not a certificate authority: it lacks the basic constraint CA", field, nameOf(c))
 		}
 	}
 	if err := checkValidity(anchors[0], now); err != nil {

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,5 +38,15 @@ func TestBundleHoldsAuthoritiesOnly(t *testing.T) {
 				t.Error("a bundle has no key")
 			}
 		})
+	}
+}
+
+func TestWhatIsWrongWithTheSizeOfAValueSaysWhatToPutIn(t *testing.T) {
+	for _, field := range []string{"tls.crt", "tls.key", "ca.crt", "next.crt", "previous.crt"} {
+		for _, value := range [][]byte{nil, make([]byte, MaxPEMBytes+1)} {
+			if err := checkSize(field, value); err == nil || !strings.Contains(err.Error(), "; put in ") {
+				t.Errorf("%s of %d bytes: %v", field, len(value), err)
+			}
+		}
 	}
 }

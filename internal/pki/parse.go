@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -74,19 +75,20 @@ func parsePrivateKey(der []byte) crypto.Signer {
 	return nil
 }
 
-// wantedOf says what the keys of a Secret are for.
-var wantedOf = map[string]string{
+// remedies say what to put into the keys of a Secret.
+var remedies = map[string]string{
 	"tls.crt": "put in the certificate and its intermediates as PEM text",
 	"tls.key": "put in the private key of the certificate as PEM text",
 }
 
 // checkSize also refuses a value that is not there.
 func checkSize(field string, value []byte) error {
+	remedy := cmp.Or(remedies[field], "put in the certificates of authorities as PEM text")
 	if len(value) == 0 {
-		return problemf(v1alpha1.ReasonSecretKeyMissing, "key %s is missing or empty; %s", field, wantedOf[field])
+		return problemf(v1alpha1.ReasonSecretKeyMissing, "key %s is missing or empty; %s", field, remedy)
 	}
 	if len(value) > MaxPEMBytes {
-		return problemf(v1alpha1.ReasonTooLarge, "%s has %d bytes, more than the %d that are read; %s, and nothing else", field, len(value), MaxPEMBytes, wantedOf[field])
+		return problemf(v1alpha1.ReasonTooLarge, "%s has %d bytes, more than the %d that are read; %s, and nothing else", field, len(value), MaxPEMBytes, remedy)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ const (
 // its bounds, the strength of its keys, and that the leaf is no certificate authority. A failure is a *Problem.
 func CheckClient(chain []*x509.Certificate) error {
 	if len(chain) > MaxChainCertificates {
-		return problemf(v1alpha1.ReasonTooLarge, "the chain has %d certificates, more than the %d that a master looks at; "+
+		return problemf(v1alpha1.ReasonTooLarge, "the chain has %d certificates, more than the %d that a master accepts; "+
 			"leave out those that do not lead from the first one to the authority", len(chain), MaxChainCertificates)
 	}
 	size := 0
@@ -42,7 +42,7 @@ func CheckClient(chain []*x509.Certificate) error {
 		size += len(c.Raw)
 	}
 	if size > MaxChainBytes {
-		return problemf(v1alpha1.ReasonTooLarge, "the chain has %d bytes in DER form, more than the %d that a master looks at; "+
+		return problemf(v1alpha1.ReasonTooLarge, "the chain has %d bytes in DER form, more than the %d that a master accepts; "+
 			"use certificates with fewer names and smaller keys, ECDSA P-256 for example", size, MaxChainBytes)
 	}
 	for _, c := range chain {

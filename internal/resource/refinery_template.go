@@ -61,11 +61,11 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 // parseTemplate also reports whether the template has containers of the workload.
 func parseTemplate(raw []byte) (patch map[string]any, sidecar bool, err error) {
 	if err := utiljson.Unmarshal(raw, &patch); err != nil {
-		return nil, false, templateErrorf("is no object: %v", err)
+		return nil, false, templateErrorf("is not an object: %v", err)
 	}
 	var typed corev1.PodTemplateSpec
 	if err := json.Unmarshal(raw, &typed); err != nil {
-		return nil, false, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return nil, false, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	sidecar = slices.ContainsFunc(typed.Spec.Containers, func(c corev1.Container) bool { return c.Name != AgentContainer })
 	return patch, sidecar, nil
@@ -110,11 +110,11 @@ func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTem
 	strict := json.NewDecoder(bytes.NewReader(raw))
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(&corev1.PodTemplateSpec{}); err != nil {
-		return nil, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return nil, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	template := v1.PodTemplateSpec()
 	if err := json.Unmarshal(raw, template); err != nil {
-		return nil, templateErrorf("is no PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+		return nil, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if err := checkPorts(slices.Concat(template.Spec.InitContainers, template.Spec.Containers)); err != nil {
 		return nil, err

@@ -9,9 +9,9 @@ import (
 
 func TestTemplateThatTakesWhatTheOperatorNeedsIsRefused(t *testing.T) {
 	tests := map[string]struct{ template, message string }{
-		"no object":             {`[1]`, "spec.template is no object: json: cannot unmarshal array into Go value of type map[string]interface {}"},
-		"another type":          {`{spec: {containers: {name: app}}}`, "spec.template is no PodTemplateSpec: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
-		"unknown field":         {`{spec: {contaners: []}}`, `spec.template is no PodTemplateSpec: unknown field "contaners"`},
+		"no object":             {`[1]`, "spec.template is not an object: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+		"another type":          {`{spec: {containers: {name: app}}}`, "spec.template is not a valid PodTemplateSpec: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"},
+		"unknown field":         {`{spec: {contaners: []}}`, `spec.template is not a valid PodTemplateSpec: unknown field "contaners"`},
 		"agent's image":         {`{spec: {containers: [{name: refinery-agent, image: mine, args: [x]}]}}`, "spec.template changes args, image of container refinery-agent: only its resources can be chosen"},
 		"agent beside":          {`{spec: {containers: [{name: app, image: a}, {name: refinery-agent, resources: {}}]}}`, "spec.template has a container refinery-agent in spec.containers; the agent is in spec.initContainers here"},
 		"agent before":          {`{spec: {initContainers: [{name: refinery-agent, image: mine}]}}`, "spec.template has a container refinery-agent in spec.initContainers; the agent is in spec.containers here"},

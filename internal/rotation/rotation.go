@@ -111,10 +111,10 @@ func (r *Rotation) Condition() (metav1.Condition, bool) {
 	}
 	message := fmt.Sprintf("%d/%d nodes have been seen to %s the new authority %.12s", r.Progress.completed, r.Progress.total, done, r.Incoming)
 	if r.Progress.blocked() {
-		message += fmt.Sprintf("; waiting for %s; to go on without, set annotation %s: %s, which cuts off whoever is not ready",
+		message += fmt.Sprintf("; waiting for %s; to continue without them, set annotation %s: %s, which cuts off every node that is not ready",
 			r.Progress.waiting(), v1alpha1.ForceCARotationAnnotation, reason)
 	} else {
-		message += fmt.Sprintf("; pods of which nothing is seen, such as standby masters, have until %s to load it",
+		message += fmt.Sprintf("; pods that report nothing, such as standby masters, have until %s to load it",
 			r.settledAt(r.Progress).UTC().Format(time.RFC3339))
 	}
 	return metav1.Condition{Type: v1alpha1.ConditionCertificateAuthorityRotating, Status: metav1.ConditionTrue, Reason: reason, Message: message}, true

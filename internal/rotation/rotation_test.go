@@ -35,12 +35,12 @@ func TestRotationTellsWhoHoldsItUp(t *testing.T) {
 		"not looked at": {nil, ""},
 		"none":          {&Rotation{State: State{Requested: true}}, ""},
 		"everybody seen": {&Rotation{State: State{Phase: pki.RotationPreparing, Began: statusTime}, Progress: Progress{completed: 2, total: 2}},
-			"Preparing: 2/2 nodes have been seen to trust the new authority 0123456789ab; pods of which nothing is seen, such as standby masters, have until 2026-03-01T12:00:00Z to load it"},
+			"Preparing: 2/2 nodes have been seen to trust the new authority 0123456789ab; pods that report nothing, such as standby masters, have until 2026-03-01T12:00:00Z to load it"},
 		"one node": {&Rotation{State: State{Phase: pki.RotationActivating}, Progress: Progress{completed: 1, total: 2, behind: []string{"press/b"}}},
-			"Activating: 1/2 nodes have been seen to present a certificate of the new authority 0123456789ab; waiting for press/b; to go on without, set annotation cluster.refinery.dev/force-ca-rotation: Activating, which cuts off whoever is not ready"},
+			"Activating: 1/2 nodes have been seen to present a certificate of the new authority 0123456789ab; waiting for press/b; to continue without them, set annotation cluster.refinery.dev/force-ca-rotation: Activating, which cuts off every node that is not ready"},
 		"many": {&Rotation{State: State{Phase: pki.RotationPreparing}, Progress: many},
 			"Preparing: 3/18 nodes have been seen to trust the new authority 0123456789ab; waiting for press/00, press/01, press/02, press/03, press/04, press/05, press/06, press/07, press/08, press/09, 5 more nodes; " +
-				"cause 0; cause 1; cause 2; cause 3; cause 4; 2 more causes; to go on without, set annotation cluster.refinery.dev/force-ca-rotation: Preparing, which cuts off whoever is not ready"},
+				"cause 0; cause 1; cause 2; cause 3; cause 4; 2 more causes; to continue without them, set annotation cluster.refinery.dev/force-ca-rotation: Preparing, which cuts off every node that is not ready"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -35,7 +35,7 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		p := newPlant(ctx, fromIssuer).ca("plant-ca").start()
 		Eventually(p.ready(p.master)).Should(Equal("False/IssuerNotInstalled"))
 		Expect(p.words(p.master)()).To(Equal("spec.certificates.issuerRef of the ClusterMaster names Issuer plant, and this cluster has no kind Certificate " +
-			"of cert-manager.io/v1: install cert-manager, or take issuerRef away; all goes on by itself then"))
+			"of cert-manager.io/v1: install cert-manager or remove issuerRef; reconciliation then resumes"))
 		Eventually(p.ready(p.refinery)).Should(Equal("False/IssuerNotInstalled"))
 		for _, object := range []client.Object{p.master, p.refinery} {
 			Eventually(func() []string { return p.events(object) }).Should(ContainElement(HavePrefix("Warning/IssuerNotInstalled: CertificateReady: ")))
