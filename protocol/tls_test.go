@@ -352,6 +352,7 @@ func TestASessionOverTLSOutlivesReadTimeouts(t *testing.T) {
 				t.Fatalf("Run returned %v", err)
 			}
 		}
+		synctest.Wait() // the last beat is answered: a pipe holds nothing for a refinery that has stopped reading
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("Run returned %v", err)
