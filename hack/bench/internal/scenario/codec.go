@@ -62,7 +62,7 @@ func codecContests(b *Bench) []*contest {
 	}}
 	// The binaries are built for the first contender that needs them.
 	binaries := map[bool]func() (string, error){
-		false: sync.OnceValues(func() (string, error) { return b.buildBenchmarks("own.test", b.Root, "./protocol") }),
+		false: sync.OnceValues(func() (string, error) { return b.buildBenchmarks("own.test", b.Root, "./protocol/internal/wire") }),
 		true: sync.OnceValues(func() (string, error) {
 			return b.buildBenchmarks("peers.test", filepath.Join(b.Root, "hack", "bench"), "./internal/codec")
 		}),
