@@ -41,7 +41,7 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 		Owns(&appsv1.Deployment{}).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(comesOrGoes())). // it may have the name
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted("-ca", issuedSuffix, "-shared")),
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted("-ca", issuedSuffix, "-shared", "-master")),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source("ClusterMaster", r.ofIssuers)).

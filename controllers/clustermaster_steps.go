@@ -8,7 +8,9 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
@@ -94,7 +96,18 @@ func (r *ClusterMasterReconciler) verifyShared(ctx context.Context, s *masterSco
 	return nil, nil
 }
 
+// reconcileAccess gives the master's pods what they may do. Pods of someone else that wait for the name of the
+// ServiceAccount would act as a master.
 func (r *ClusterMasterReconciler) reconcileAccess(ctx context.Context, s *masterScope) error {
+	name := resource.MasterServiceAccountName(s.master)
+	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: s.master.Namespace, Name: name}, &corev1.ServiceAccount{})
+	if apierrors.IsNotFound(err) {
+		err = r.env.requireUnused(ctx, s.master, accountIndex, name,
+			"Deployment %s uses ServiceAccount %s, by which its pods would act as a master; name another one or delete the Deployment, then the ServiceAccount is created")
+	}
+	if err != nil {
+		return err
+	}
 	for _, desired := range []apply.Configuration{
 		resource.MasterServiceAccount(s.master),
 		resource.MasterRole(s.master),

@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -66,13 +65,11 @@ func (e *Environment) requireName(ctx context.Context, own, other client.Object,
 	if err != nil {
 		return fmt.Errorf("read %T %s: %w", other, key.Name, err)
 	}
-	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
-	secret := &corev1.Secret{}
-	err = e.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: master.CertificateSecretName()}, secret)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("read Secret %s: %w", master.CertificateSecretName(), err)
+	holder, err := e.holder(ctx, key, own, other)
+	if err != nil {
+		return err
 	}
-	if metav1.IsControlledBy(secret, own) || (!metav1.IsControlledBy(secret, other) && first()) {
+	if holder == own || (holder == nil && first()) {
 		return nil
 	}
 	kind := kindRefinery
@@ -82,31 +79,71 @@ func (e *Environment) requireName(ctx context.Context, own, other client.Object,
 	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
 }
 
+// holder is the one of two objects of a name that has made its Secret <name>-tls or its Deployment, or nil.
+func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, other client.Object) (client.Object, error) {
+	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
+	for name, made := range map[string]client.Object{master.CertificateSecretName(): &corev1.Secret{}, key.Name: &appsv1.Deployment{}} {
+		if err := e.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: name}, made); client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("read %T %s: %w", made, name, err)
+		}
+		switch {
+		case metav1.IsControlledBy(made, own):
+			return own, nil
+		case metav1.IsControlledBy(made, other):
+			return other, nil
+		}
+	}
+	return nil, nil
+}
+
 // requireUnmounted waits with a Secret that is still to be made while pods of someone else mount its name: the key would
 // land in them. Their Refinery removes them as soon as it sees owner.
 func (e *Environment) requireUnmounted(ctx context.Context, owner client.Object, secret string) error {
+	return e.requireUnused(ctx, owner, secretIndex, secret,
+		"Deployment %s mounts Secret %s, in which the operator would store a key that its pods must not have; remove the volume or delete the Deployment, then the Secret is created")
+}
+
+// requireUnused waits while the pods of someone else's Deployment use a name that is still to be made for owner.
+func (e *Environment) requireUnused(ctx context.Context, owner client.Object, index, name, message string) error {
 	list := &appsv1.DeploymentList{}
-	if err := e.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy,
-		client.MatchingLabels{resource.LabelManagedBy: resource.ManagedBy}); err != nil {
+	if err := e.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy, client.MatchingFields{index: name}); err != nil {
 		return fmt.Errorf("list Deployments: %w", err)
 	}
 	for i := range list.Items {
 		d := &list.Items[i]
-		if !metav1.IsControlledBy(d, owner) && slices.Contains(resource.PodSecrets(&d.Spec.Template.Spec), secret) {
-			return &reconcile.WaitError{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(
-				"the pods of Deployment %s mount Secret %s, which is to hold a key that is not for them: it is made when they are gone", d.Name, secret), Recheck: e.Recheck}
+		shared, err := e.sharesWith(ctx, owner, name, d)
+		if err != nil {
+			return err
+		}
+		if !shared && !metav1.IsControlledBy(d, owner) {
+			return &reconcile.WaitError{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(message, d.Name, name), Recheck: e.Recheck}
 		}
 	}
 	return nil
 }
 
-// ofMounted are the ClusterMasters or Refineries whose Secrets, named by one of the suffixes, a Deployment mounts.
+// sharesWith reports whether a Secret is the shared certificate of a ClusterMaster, and a Deployment runs nodes of it, which
+// are to have that.
+func (e *Environment) sharesWith(ctx context.Context, owner client.Object, secret string, d *appsv1.Deployment) (bool, error) {
+	master, ok := owner.(*v1alpha1.ClusterMaster)
+	controller := metav1.GetControllerOf(d)
+	if !ok || secret != master.OwnSharedSecretName() || controller == nil || controller.Kind != kindRefinery {
+		return false, nil
+	}
+	refinery := &v1alpha1.Refinery{}
+	err := e.Client.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: controller.Name}, refinery)
+	return err == nil && refinery.Spec.MasterRef.Name == master.Name, client.IgnoreNotFound(err)
+}
+
+// ofMounted returns a map function from a Deployment to the owners of the Secrets that it mounts, and of the ServiceAccount
+// that it uses: "<name><suffix>" is for the ClusterMaster or Refinery <name>.
 func ofMounted(suffixes ...string) handler.MapFunc {
 	return func(_ context.Context, o client.Object) []ctrl.Request {
 		var requests []ctrl.Request
-		for _, secret := range resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec) {
+		pods := &o.(*appsv1.Deployment).Spec.Template.Spec
+		for _, used := range append(resource.PodSecrets(pods), pods.ServiceAccountName) {
 			for _, suffix := range suffixes {
-				if name, ok := strings.CutSuffix(secret, suffix); ok {
+				if name, ok := strings.CutSuffix(used, suffix); ok {
 					requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}})
 				}
 			}

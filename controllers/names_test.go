@@ -201,4 +201,92 @@ var _ = Describe("A Secret that a user made, and that pods mount", func() {
 		podsGone(f, "press")
 		Eventually(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
 	})
+
+	DescribeTable("stays mounted whoever names it later, since what it holds is not theirs",
+		func(ctx SpecContext, secret string, make func(fixture) client.Object) {
+			f := newFixture(ctx)
+			r := f.withTemplate("press", `{spec: {volumes: [{name: v, secret: {secretName: `+secret+`}}]}}`)
+			f.create(f.master("alpha", `{}`), foreignSecret(f, secret), r)
+			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+			f.create(make(f))
+			wake(f, r)
+			settled()
+			Expect(condition(f, r, v1alpha1.ConditionStalled)()).To(BeEmpty())
+			d := &appsv1.Deployment{}
+			Expect(f.get(d, "press")).To(Succeed())
+			Expect(d.DeletionTimestamp).To(BeNil())
+		},
+		Entry("a ClusterMaster, as its authority", "web", func(f fixture) client.Object {
+			return f.master("beta", `{certificates: {authority: {secretRef: {name: web}}}}`)
+		}),
+		Entry("a ClusterMaster, as its shared certificate", "web", func(f fixture) client.Object {
+			return f.master("beta", `{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: web}}}}`)
+		}),
+		Entry("a ClusterMaster of that name with an authority of its own", "web-tls", func(f fixture) client.Object {
+			return f.master("web", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
+		}),
+		Entry("a Refinery, as its certificate", "web-tls", func(f fixture) client.Object {
+			return f.refinery("web", `{certificateSecretRef: {name: web-tls}}`)
+		}),
+	)
+
+	It("is refused where it holds the certificate of another Refinery, whatever its name", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		mill := f.refinery("mill", `{certificateSecretRef: {name: mill-own}}`)
+		f.create(f.master("alpha", `{}`), f.tlsSecret("mill-own", client0(otherAuthority(), mill)), mill)
+		Eventually(exists(f, &appsv1.Deployment{}, "mill")).Should(Succeed())
+		template, reference := f.withTemplate("press", `{spec: {volumes: [{name: v, secret: {secretName: mill-own}}]}}`),
+			f.refinery("pump", `{certificateSecretRef: {name: mill-own}}`)
+		f.create(template, reference)
+		Eventually(condition(f, template, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
+		Eventually(condition(f, reference, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
+		Expect(f.get(&appsv1.Deployment{}, "press")).NotTo(Succeed())
+		Expect(f.get(&appsv1.Deployment{}, "pump")).NotTo(Succeed())
+		wake(f, mill)
+		settled()
+		Expect(condition(f, mill, v1alpha1.ConditionStalled)()).To(BeEmpty())
+	})
+
+	It("is refused as a Refinery's certificate where it is the authority of its ClusterMaster and has the name of its own Secret", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		r := f.refinery("corp", `{certificateSecretRef: {name: corp-tls}}`)
+		f.create(f.tlsSecret("corp-tls", otherAuthorityPair()), f.master("alpha", `{certificates: {authority: {secretRef: {name: corp-tls}}}}`), r)
+		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
+		Expect(f.get(&appsv1.Deployment{}, "corp")).NotTo(Succeed())
+	})
+})
+
+var _ = Describe("What a ClusterMaster makes", func() {
+	It("is not held up by its own nodes, which may read the shared certificate", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.withTemplate("press", `{spec: {volumes: [{name: v, secret: {secretName: alpha-shared, optional: true}}]}}`)
+		f.create(m, r)
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+		change(f, m, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+		})
+		Eventually(exists(f, &corev1.Secret{}, "alpha-shared")).Should(Succeed())
+		Expect(condition(f, m, v1alpha1.ConditionStalled)()).To(BeEmpty())
+	})
+
+	DescribeTable("is made once the pods are gone that would act as a master with it",
+		func(ctx SpecContext, pause bool) {
+			f := newFixture(ctx)
+			r := f.withTemplate("press", `{spec: {serviceAccountName: beta-master}}`)
+			f.create(f.master("alpha", `{}`), r)
+			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+			settled()
+			if pause {
+				change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = true })
+				settled()
+			}
+			f.create(f.master("beta", `{}`))
+			Consistently(func() error { return f.get(&corev1.ServiceAccount{}, "beta-master") }).ShouldNot(Succeed())
+			podsGone(f, "press")
+			Eventually(exists(f, &corev1.ServiceAccount{}, "beta-master")).Should(Succeed())
+			Consistently(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
+		},
+		Entry("of a Refinery that the operator may change", false),
+		Entry("of a Refinery that is paused", true),
+	)
 })

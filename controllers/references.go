@@ -2,13 +2,13 @@ package controllers
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -24,16 +25,24 @@ import (
 // issuedSuffix ends the names of the Secrets that certificates are issued into.
 const issuedSuffix = "-tls"
 
-// keptBy tells what a Secret is for that a ClusterMaster keeps to itself. It is empty for all others.
+// keptBy says what a Secret is for that a ClusterMaster keeps to itself, or "" for all others.
 func keptBy(m *v1alpha1.ClusterMaster, secret string) string {
-	authority, named := m.NamedAuthority()
+	authority, provided := m.NamedAuthority()
 	switch {
-	case secret == m.AuthoritySecretName(), named && secret == authority:
-		return fmt.Sprintf("it is for the certificate authority of ClusterMaster %s", m.Name)
+	case secret == m.AuthoritySecretName(), provided && secret == authority:
+		return forAuthority(m)
 	case secret == m.CertificateSecretName():
-		return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
+		return forServing(m)
 	}
 	return ""
+}
+
+func forAuthority(m *v1alpha1.ClusterMaster) string {
+	return fmt.Sprintf("it is for the certificate authority of ClusterMaster %s", m.Name)
+}
+
+func forServing(m *v1alpha1.ClusterMaster) string {
+	return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
 }
 
 // refusedShared tells why the Secret that certificates.shared names may not be mounted by every node, or nothing.
@@ -146,51 +155,53 @@ func (r *RefineryReconciler) othersAccount(ctx context.Context, s *refineryScope
 	}
 	for i := range masters {
 		if name == resource.MasterServiceAccountName(&masters[i]) {
-			return r.unlessUsersOwn(ctx, s, &corev1.ServiceAccount{}, name, fmt.Sprintf("it is for the pods of ClusterMaster %s", masters[i].Name))
+			return r.unlessUsersAccount(ctx, s, name, fmt.Sprintf("it is for the pods of ClusterMaster %s", masters[i].Name))
 		}
 	}
 	return "", nil
 }
 
-// othersSecret tells whose a Secret is that the pods of a Refinery may not read, or nothing. Names count as well as
-// objects: what is not there yet would come into pods that run already.
-func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
-	own := name == s.refinery.IssuedSecretName()
-	if s.master != nil && !own {
-		if why := keptBy(s.master, name); why != "" {
-			return why, nil
-		}
+// unlessUsersAccount is why, or nothing for a ServiceAccount that a user made before the ClusterMaster came that would have
+// its name: that one has to do without.
+func (r *RefineryReconciler) unlessUsersAccount(ctx context.Context, s *refineryScope, name, why string) (string, error) {
+	account := &corev1.ServiceAccount{}
+	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("read ServiceAccount %s: %w", name, err)
 	}
+	if err == nil && account.Labels[resource.LabelManagedBy] != resource.ManagedBy {
+		return "", nil
+	}
+	return why, nil
+}
+
+// othersSecret says whose a Secret is that the pods of a Refinery may not read, or nothing. Names count as well as objects:
+// what is not there yet would come into pods that run already. But nobody takes from others what a user gave them by
+// naming it: of a Secret that a user made, only what is in it counts.
+func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
 	secret, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
 	if err != nil {
 		return "", err
 	}
-	why := ""
 	if secret != nil {
-		why = belongsTo(s.refinery, secret)
+		if why := belongsTo(s.refinery, secret); why != "" || metav1.IsControlledBy(secret, s.refinery) {
+			return why, nil
+		}
 	}
-	if why != "" || own {
-		return why, nil
+	if s.master != nil {
+		authority, provided := s.master.NamedAuthority()
+		own := name == s.refinery.IssuedSecretName() && (!provided || name != authority) // who has the name is settled elsewhere
+		if why := keptBy(s.master, name); why != "" && !own {
+			return why, nil
+		}
 	}
 	if why, err := r.mastersSecret(ctx, s, name); err != nil || why != "" {
 		return why, err
 	}
-	other := &v1alpha1.Refinery{}
-	refinery, ok := strings.CutSuffix(name, issuedSuffix)
-	if !ok {
-		return "", nil
-	}
-	if err := r.reader(s).Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: refinery}, other); err != nil {
-		return "", client.IgnoreNotFound(err)
-	}
-	why = fmt.Sprintf("it is for the certificate of Refinery %s", other.Name)
-	if other.CertificateSecretName() == name && other.Spec.CertificateSecretRef != nil {
-		return why, nil
-	}
-	return r.unlessUsersOwn(ctx, s, &corev1.Secret{}, name, why)
+	return r.neighboursSecret(ctx, s, name)
 }
 
-// mastersSecret tells for which other ClusterMaster a Secret is, or nothing.
+// mastersSecret says for which other ClusterMaster a Secret is, or nothing.
 func (r *RefineryReconciler) mastersSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
 	masters, err := r.mastersBeside(ctx, s)
 	if err != nil {
@@ -198,61 +209,131 @@ func (r *RefineryReconciler) mastersSecret(ctx context.Context, s *refineryScope
 	}
 	for i := range masters {
 		m := &masters[i]
-		authority, provided := m.NamedAuthority()
-		why := keptBy(m, name)
-		switch shared := s.master == nil || s.master.SharedSecretName() != name; {
-		case why != "" && provided && (name == authority || name == m.CertificateSecretName()): // its user brings it
-			return why, nil
-		case why != "":
-		case shared && name == m.SharedSecretName() && name != m.OwnSharedSecretName():
-			return sharedBy(m), nil
-		case shared && name == m.OwnSharedSecretName():
-			why = sharedBy(m)
-		default:
-			continue
+		why := ""
+		switch authority, provided := m.NamedAuthority(); {
+		case provided && name == authority:
+			why, err = r.unless(ctx, s, name, forAuthority(m), func(secret *corev1.Secret) bool { return !isAuthority(secret) })
+		case name == s.refinery.IssuedSecretName(): // who has the name is settled elsewhere
+		case name == m.AuthoritySecretName():
+			why, err = r.unless(ctx, s, name, forAuthority(m), usersOwn)
+		case name == m.CertificateSecretName():
+			why, err = r.unless(ctx, s, name, forServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
+		case name == m.OwnSharedSecretName():
+			why, err = r.unless(ctx, s, name, fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name), usersOwn)
 		}
-		if why, err = r.unlessUsersOwn(ctx, s, &corev1.Secret{}, name, why); err != nil || why != "" {
+		if err != nil || why != "" {
 			return why, err
 		}
 	}
 	return "", nil
 }
 
-func sharedBy(m *v1alpha1.ClusterMaster) string {
-	return fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name)
-}
-
-// mastersBeside are the ClusterMasters of the Refinery's namespace but its own.
-func (r *RefineryReconciler) mastersBeside(ctx context.Context, s *refineryScope) ([]v1alpha1.ClusterMaster, error) {
-	list := &v1alpha1.ClusterMasterList{}
-	if err := r.reader(s).List(ctx, list, client.InNamespace(s.refinery.Namespace)); err != nil {
-		return nil, fmt.Errorf("list ClusterMasters: %w", err)
+// neighboursSecret says for which other Refinery a Secret is, or nothing.
+func (r *RefineryReconciler) neighboursSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
+	if refinery, ok := strings.CutSuffix(name, issuedSuffix); ok && refinery != s.refinery.Name {
+		other := &v1alpha1.Refinery{}
+		err := r.reader(s).Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: refinery}, other)
+		if client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("read Refinery %s: %w", refinery, err)
+		}
+		if err == nil {
+			if why, err := r.unless(ctx, s, name, forRefinery(other), usersOwn); err != nil || why != "" {
+				return why, err
+			}
+		}
 	}
-	return slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return s.master != nil && m.UID == s.master.UID }), nil
+	named := &v1alpha1.RefineryList{}
+	if err := r.env.Client.List(ctx, named, client.InNamespace(s.refinery.Namespace), client.MatchingFields{secretIndex: name}); err != nil {
+		return "", fmt.Errorf("list Refineries: %w", err)
+	}
+	for i := range named.Items {
+		other := &named.Items[i]
+		if other.UID == s.refinery.UID || other.Spec.CertificateSecretRef == nil {
+			continue
+		}
+		why, err := r.unless(ctx, s, name, forRefinery(other), func(secret *corev1.Secret) bool { return !identifies(secret, other) })
+		if err != nil || why != "" {
+			return why, err
+		}
+	}
+	return "", nil
 }
 
-// reader is the API server for a spec whose pods are still to be made: the cache may not have yet whom a name is for.
+func forRefinery(r *v1alpha1.Refinery) string {
+	return fmt.Sprintf("it is for the certificate of Refinery %s", r.Name)
+}
+
+// isAuthority reports whether a Secret holds a certificate authority.
+func isAuthority(secret *corev1.Secret) bool {
+	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
+	return err == nil && chain[0].IsCA
+}
+
+// identifies reports whether a Secret holds a certificate by which a node is one of a Refinery.
+func identifies(secret *corev1.Secret, r *v1alpha1.Refinery) bool {
+	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
+	return err == nil && slices.Contains(pki.Names(chain[0]), r.Identity().String())
+}
+
+// isServed reports whether a Secret that a user made holds a certificate that the provided authority of a ClusterMaster
+// signed: its user provides what the master serves.
+func (r *RefineryReconciler) isServed(ctx context.Context, s *refineryScope, m *v1alpha1.ClusterMaster, secret *corev1.Secret) bool {
+	name, provided := m.NamedAuthority()
+	if !provided {
+		return false
+	}
+	authority, err := s.secrets.Provided(ctx, m.Namespace, name)
+	if err != nil {
+		return false
+	}
+	signers, err := pki.ParseCertificates(corev1.TLSCertKey, authority.Data[corev1.TLSCertKey])
+	if err != nil {
+		return false
+	}
+	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
+	return err == nil && slices.ContainsFunc(signers, func(c *x509.Certificate) bool { return chain[0].CheckSignatureFrom(c) == nil })
+}
+
+// mastersBeside are the ClusterMasters of the Refinery's namespace but its own, listed once a pass.
+func (r *RefineryReconciler) mastersBeside(ctx context.Context, s *refineryScope) ([]v1alpha1.ClusterMaster, error) {
+	if s.beside == nil {
+		list := &v1alpha1.ClusterMasterList{}
+		if err := r.reader(s).List(ctx, list, client.InNamespace(s.refinery.Namespace)); err != nil {
+			return nil, fmt.Errorf("list ClusterMasters: %w", err)
+		}
+		s.beside = slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return s.master != nil && m.UID == s.master.UID })
+		s.beside = slices.Concat(s.beside, []v1alpha1.ClusterMaster{}) // never nil: it was read
+	}
+	return s.beside, nil
+}
+
+// reader is the API server for a spec that was not carried out yet: the cache may not have yet whom a name is for.
 func (r *RefineryReconciler) reader(s *refineryScope) client.Reader {
-	if s.deployment == nil || s.refinery.Status.ObservedGeneration != s.refinery.Generation {
+	if s.refinery.Status.ObservedGeneration != s.refinery.Generation {
 		return r.env.Live
 	}
 	return r.env.Client
 }
 
-// unlessUsersOwn is why, or nothing for an object that a user made before the ClusterMaster or Refinery came that would
-// have its name: that one has to do without.
-func (r *RefineryReconciler) unlessUsersOwn(ctx context.Context, s *refineryScope, object client.Object, name, why string) (string, error) {
-	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, object)
-	if apierrors.IsNotFound(err) {
-		return why, nil
+// unless is why, or nothing for a Secret that exists and that is free, as the API server has it.
+func (r *RefineryReconciler) unless(ctx context.Context, s *refineryScope, name, why string, free func(*corev1.Secret) bool) (string, error) {
+	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
+	if pki.AsProblem(err) != nil {
+		return why, nil // it does not exist
 	}
 	if err != nil {
-		return "", fmt.Errorf("read %T %s: %w", object, name, err)
+		return "", err
 	}
-	if certificates.FilledByCertManager(object) || object.GetLabels()[resource.LabelManagedBy] == resource.ManagedBy {
-		return why, nil
+	if free(secret) {
+		return "", nil
 	}
-	return "", nil
+	return why, nil
+}
+
+// usersOwn reports whether a user made a Secret: a ClusterMaster or Refinery that comes later and would have its name has to
+// do without.
+func usersOwn(secret *corev1.Secret) bool {
+	return !certificates.FilledByCertManager(secret) && secret.Labels[resource.LabelManagedBy] != resource.ManagedBy
 }
 
 // belongsTo says which other ClusterMaster or Refinery an object of the operator's was made for, or nothing.

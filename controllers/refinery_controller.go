@@ -53,7 +53,9 @@ type refineryScope struct {
 	// deployment is the Refinery's own, or nil.
 	deployment *appsv1.Deployment
 	secrets    *certificates.Secrets
-	now        time.Time
+	// beside are the other ClusterMasters of the namespace; nil while they were not read.
+	beside []v1alpha1.ClusterMaster
+	now    time.Time
 }
 
 // refineryFindings are what the steps of one pass have found. What is nil was not looked at.
@@ -78,7 +80,7 @@ type refineryFindings struct {
 //  9. apply the Deployment, or remove it with placement External
 //  10. write the status if it differs, then the events of what changed
 //
-// A paused Refinery gets steps 1 and 10 only. What its certificate is worth is told there in any case.
+// A paused Refinery gets steps 1, 2 and 10 only: whoever is to have a key does not wait for a pause to end. What its certificate is worth is told there in any case.
 func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -90,9 +92,12 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 
 // reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
 func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (found refineryFindings, err error) {
-	if found.lease, err = r.inspectLease(ctx, s); err == nil && !s.refinery.Spec.Paused {
+	err = reconcile.RunSteps(
+		func() (err error) { found.lease, err = r.inspectLease(ctx, s); return err },
+		func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
+	)
+	if err == nil && !s.refinery.Spec.Paused {
 		err = reconcile.RunSteps(
-			func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
 			func() error { return r.requireOwnName(ctx, s) },
 			func() error { return r.requireMaster(s) },
 			func() error { return r.checkCertificateReference(ctx, s) },

@@ -29,6 +29,8 @@ import (
 const (
 	masterIndex = rotation.RefineriesByMaster
 	secretIndex = "secrets"
+	// accountIndex is of Deployments, by the ServiceAccount of their pods.
+	accountIndex = "serviceaccounts"
 )
 
 // SetupRefinery adds the controller of Refineries to the manager.
@@ -42,10 +44,15 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 			return fmt.Errorf("index Refineries by %s: %w", field, err)
 		}
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &appsv1.Deployment{}, secretIndex, func(o client.Object) []string {
-		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
-	}); err != nil {
-		return fmt.Errorf("index Deployments by %s: %w", secretIndex, err)
+	for field, extract := range map[string]client.IndexerFunc{
+		secretIndex: func(o client.Object) []string { return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec) },
+		accountIndex: func(o client.Object) []string {
+			return []string{o.(*appsv1.Deployment).Spec.Template.Spec.ServiceAccountName}
+		},
+	} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &appsv1.Deployment{}, field, extract); err != nil {
+			return fmt.Errorf("index Deployments by %s: %w", field, err)
+		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Refinery{}).
@@ -65,23 +72,24 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Complete(r)
 }
 
-// ofMaster are the Refineries that name a ClusterMaster, and those whose pods read what is its own.
+// ofMaster are the Refineries that name a ClusterMaster, and those whose pods use what is its own.
 func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []ctrl.Request {
-	return append(r.env.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName()),
-		r.reading(ctx, master.GetNamespace(), secretsOfMaster(master)...)...)
+	return slices.Concat(r.env.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName()),
+		r.using(ctx, master.GetNamespace(), secretIndex, secretsOfMaster(master)...),
+		r.using(ctx, master.GetNamespace(), accountIndex, resource.MasterServiceAccountName(master.(*v1alpha1.ClusterMaster))))
 }
 
 // ofNeighbour are the Refineries whose pods read the certificate of another.
 func (r *RefineryReconciler) ofNeighbour(ctx context.Context, o client.Object) []ctrl.Request {
-	return r.reading(ctx, o.GetNamespace(), o.(*v1alpha1.Refinery).IssuedSecretName())
+	return r.using(ctx, o.GetNamespace(), secretIndex, o.(*v1alpha1.Refinery).IssuedSecretName())
 }
 
-// reading are the Refineries whose Deployments read Secrets.
-func (r *RefineryReconciler) reading(ctx context.Context, namespace string, secrets ...string) []ctrl.Request {
+// using are the Refineries whose Deployments use one of these names, by an index of Deployments.
+func (r *RefineryReconciler) using(ctx context.Context, namespace, index string, names ...string) []ctrl.Request {
 	var requests []ctrl.Request
-	for _, secret := range secrets {
+	for _, name := range names {
 		list := &appsv1.DeploymentList{}
-		if err := r.env.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{secretIndex: secret}); err != nil {
+		if err := r.env.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: name}); err != nil {
 			return nil // the cache is stopping
 		}
 		for i := range list.Items {
@@ -110,7 +118,7 @@ func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.O
 // ofSecret are the Refineries that use a Secret, themselves or through their master's authority, which is, with an
 // issuer, in the Secret of what the master serves.
 func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
-	requests := append(r.env.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name), r.reading(ctx, secret.Namespace, secret.Name)...)
+	requests := append(r.env.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name), r.using(ctx, secret.Namespace, secretIndex, secret.Name)...)
 	for _, master := range r.env.mastersBySecret(ctx, secret) {
 		name, named := master.NamedAuthority()
 		if (named && name == secret.Name) || (master.Issuer() != nil && master.CertificateSecretName() == secret.Name) {

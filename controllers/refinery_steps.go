@@ -61,6 +61,11 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 	if err := r.checkTemplate(ctx, s, desired); err != nil {
 		return 0, err
 	}
+	if d, err := r.env.ownDeployment(ctx, s.refinery); err != nil {
+		return 0, err
+	} else if d != nil && !d.DeletionTimestamp.IsZero() { // changed now, it would hide what its pods still mount
+		return 0, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("Deployment %s is being deleted; it is created again when its pods are gone", d.Name)}
+	}
 	if err := r.apply.Apply(ctx, s.refinery, desired); err != nil {
 		return 0, err
 	}
