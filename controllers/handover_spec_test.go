@@ -35,7 +35,7 @@ var _ = Describe("An authority that is taken out of the spec", func() {
 		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
 		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
 		annotate(f, m, v1alpha1.RotateCAAnnotation, "meanwhile")
-		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to go on without"))
+		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to continue without"))
 		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
 		Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
 		Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))

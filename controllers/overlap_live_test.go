@@ -46,7 +46,7 @@ func (s *site) endure(done func() bool, phases ...string) {
 	waitsFor := func(phase, who string) func() bool {
 		return func() bool {
 			reason, message := s.rotating()
-			return reason == phase && strings.Contains(message, "waiting for "+who+"; to go on without")
+			return reason == phase && strings.Contains(message, "waiting for "+who+"; to continue without")
 		}
 	}
 	for _, phase := range phases {

@@ -82,13 +82,13 @@ var _ = Describe("The rotation of an authority", func() {
 
 		f.presents(r, map[string]string{"press/a": anew, "press/b": former})
 		Eventually(message(f, m, rotating)).Should(SatisfyAll(HavePrefix("1/2 nodes have been seen to trust"),
-			ContainSubstring("waiting for press/b; the active master alpha-0, which has yet to load it; to go on without")))
+			ContainSubstring("waiting for press/b; the active master alpha-0, which has yet to load it; to continue without")))
 		settled()
 		before := operatorWrites.total()
 		annotate(f, m, "wake", time.Now().String())
 		Consistently(func() []string { return operatorWrites.since(before) }).Should(BeEmpty())
 		f.loads(m)
-		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/b; to go on without"))
+		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/b; to continue without"))
 		Expect(f.secret("alpha-ca").Data[corev1.TLSCertKey]).To(Equal(authority))
 
 		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
@@ -145,7 +145,7 @@ var _ = Describe("The rotation of an authority", func() {
 		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
 		Expect(anew).NotTo(Equal(former))
 		f.presents(r, map[string]string{"press/a": anew, "press/b": former})
-		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/b; to go on"))
+		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/b; to continue"))
 		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
 		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
 		wake(f, r)
