@@ -26,31 +26,6 @@ type Grant struct {
 	Policy *Policy
 }
 
-// Denial is the decision not to let a node in, or not to keep it. Status and the log show it; the node never sees it.
-type Denial struct {
-	// State that the node is shown in: VersionMismatch, Denied, or Closed when a session was ended.
-	State v1alpha1.NodeState
-	// Reason is one of those in api/v1alpha1/conditions.go.
-	Reason string
-	// Message for people: what is wrong and what to do.
-	Message string
-	// Refinery whose status may show it; "" when nothing proves that the node belongs to one.
-	Refinery string
-	// Own reports whether the node proved to be one of the Refinery's own, by a certificate that it lists and an id of its own:
-	// a new version that is rolled out but not accepted, for example. Status shows it beside any number of others.
-	Own bool
-}
-
-func (d *Denial) Error() string { return d.Reason + ": " + d.Message }
-
-func (d *Denial) clone() *Denial {
-	if d == nil {
-		return nil
-	}
-	c := *d
-	return &c
-}
-
 // Directory is what the API server says of a ClusterMaster and the Refineries that name it.
 type Directory interface {
 	// Policy is that of the ClusterMaster; nil when it does not exist.
@@ -301,8 +276,4 @@ func checkID(refinery, id string) *Denial {
 func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
 	d.Refinery = a.Attribute(n)
 	return d
-}
-
-func masterGone() *Denial {
-	return &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied, Message: "the ClusterMaster no longer exists"}
 }

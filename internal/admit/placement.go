@@ -8,22 +8,6 @@ import (
 	"strings"
 )
 
-// Upstream is a target that nodes are told to connect to.
-type Upstream struct {
-	// Name is how a Refinery pins it and how status shows it.
-	Name string
-	// Address is what nodes are told, as host:port.
-	Address string
-	// Weight against the others. 0: only nodes that are pinned to it are placed on it.
-	Weight int32
-	// Types are the node types it takes; none means all.
-	Types []string
-}
-
-func (u Upstream) takes(nodeType string) bool {
-	return len(u.Types) == 0 || slices.Contains(u.Types, nodeType)
-}
-
 // Placement places nodes on upstreams by weighted rendezvous hashing: each node takes the upstream with
 // the highest score of its own, so a node gets the same upstream after any restart, and a change of one
 // upstream moves only the nodes that it gains or loses.

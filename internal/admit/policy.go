@@ -2,7 +2,6 @@ package admit
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,36 +108,6 @@ func (p *Policy) CheckType(announced string) string {
 // SameSecurity reports whether sessions let in under q stay as they are under p.
 func (p *Policy) SameSecurity(q *Policy) bool {
 	return p.Transport == q.Transport && p.Authentication == q.Authentication
-}
-
-// defaultUpstream is the name of the only upstream of a master whose spec names none: its own Service.
-const defaultUpstream = "default"
-
-// upstreams are those of the spec, or the master's own Service when it has none.
-func upstreams(m *v1alpha1.ClusterMaster) []Upstream {
-	if len(m.Spec.Upstreams) == 0 {
-		port := m.Spec.Service.Port
-		if port == 0 {
-			port = 34308
-		}
-		return []Upstream{{Name: defaultUpstream, Address: serviceAddress(m.Name, m.Namespace, port), Weight: 1}}
-	}
-	result := make([]Upstream, 0, len(m.Spec.Upstreams))
-	for _, u := range m.Spec.Upstreams {
-		placed := Upstream{Name: u.Name, Address: u.Address, Weight: 1, Types: u.Types}
-		if u.Weight != nil {
-			placed.Weight = *u.Weight
-		}
-		if u.Service != nil {
-			placed.Address = serviceAddress(u.Service.Name, m.Namespace, u.Service.Port)
-		}
-		result = append(result, placed)
-	}
-	return result
-}
-
-func serviceAddress(name, namespace string, port int32) string {
-	return net.JoinHostPort(name+"."+namespace+".svc", strconv.Itoa(int(port)))
 }
 
 func seconds(value, fallback int32) time.Duration {

@@ -63,7 +63,7 @@ func (l *loop) run(ctx context.Context) {
 
 // once makes a session and keeps it until it ends. It returns how long to wait before the next.
 func (l *loop) once(ctx context.Context) time.Duration {
-	l.credentials.drain()
+	l.credentials.dropPending()
 	creds, problem := l.credentials.current()
 	if creds == nil {
 		l.readiness.set(false, problem)

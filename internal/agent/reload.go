@@ -131,8 +131,8 @@ func (s *credentialStore) accept(c *credentials, sum [sha256.Size]byte) {
 	}
 }
 
-// drain drops a waiting change: the caller is about to call current.
-func (s *credentialStore) drain() {
+// dropPending drops a waiting change: the caller is about to call current.
+func (s *credentialStore) dropPending() {
 	select {
 	case <-s.changes:
 	default:

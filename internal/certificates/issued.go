@@ -5,13 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -38,18 +36,6 @@ type Issued struct {
 	Verify func(chain []*x509.Certificate) error
 	// Issue makes a new certificate.
 	Issue func() (pki.PEMPair, error)
-}
-
-// Verdict is what is to be done about a certificate.
-type Verdict struct {
-	// Renew: now.
-	Renew bool
-	// Good: the one in use may stay in use meanwhile.
-	Good bool
-	// Due is when to renew it, or zero for never.
-	Due time.Time
-	// KeepBundle: what goes with it changes together with the certificate, and not before.
-	KeepBundle bool
 }
 
 // Read returns the certificate that is in use, and whether a new one is needed: it is missing, does not parse,
@@ -141,32 +127,4 @@ func (i Issued) Renew(current Certificate, now time.Time) (Certificate, Verdict,
 			i.Authority.Name())}
 	}
 	return issued, Verdict{Due: due}, nil
-}
-
-// RecheckAt is when a certificate is due, or, if it never is, just after its end.
-func (v Verdict) RecheckAt(leaf *x509.Certificate) time.Time {
-	if !v.Due.IsZero() {
-		return v.Due
-	}
-	return leaf.NotAfter.Add(time.Second)
-}
-
-// RenewBefore is how long before its end the certificate of an object is renewed. Objects differ by up to a
-// tenth of the certificates' duration, each by always the same, so that a fleet does not renew at once.
-func RenewBefore(m *v1alpha1.ClusterMaster, object types.UID) time.Duration {
-	periods := m.CertificatePeriods()
-	return periods.RenewBefore + spread(object, min(periods.Duration/10, (periods.Duration-periods.RenewBefore)/2))
-}
-
-// ReissueWindow is the time over which the certificates of a fleet are issued anew when their authority changes.
-func ReissueWindow(m *v1alpha1.ClusterMaster) time.Duration {
-	return min(time.Minute, m.CertificatePeriods().Duration/10)
-}
-
-// spread is a part of limit that depends on the object alone.
-func spread(object types.UID, limit time.Duration) time.Duration {
-	sum := fnv.New32a()
-	_, _ = sum.Write([]byte(object))
-	const steps = 1000
-	return limit / steps * time.Duration(sum.Sum32()%steps)
 }

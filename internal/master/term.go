@@ -17,15 +17,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// farewell is how long, after the drain window, the last nodes have to read their conn:close when a term ends.
-const farewell = 2 * time.Second
-
-// drainWindow is the time over which nodes are sent away when a term ends. It is well within the alive timeout, which is how
-// long the next master presumes that they come back.
-func drainWindow(aliveTimeout time.Duration) time.Duration {
-	return min(protocol.DefaultDrainWindow, aliveTimeout/3)
-}
-
 // activeTerm is everything that exists only while this process is the active master. It is the directory's listener.
 type activeTerm struct {
 	master   *Master
@@ -128,17 +119,6 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 		return nil
 	}
 	return err
-}
-
-// drain sends the nodes away, spread over a window, and does not wait for it. The listener is closed and the reporter has
-// stopped, so the next master may take over at once, and each node that is sent away finds it. Sessions are not reviewed
-// meanwhile: one whose permission ends lives on until the end of the window at most.
-func (t *activeTerm) drain(ctx context.Context) {
-	t.master.draining.Go(func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), protocol.DefaultDrainWindow+farewell)
-		defer cancel()
-		_ = t.server.Shutdown(bounded) // what did not end in time was ended by force
-	})
 }
 
 // presume takes over what a former master reported. If the operator has reported since that there is no master, or access is

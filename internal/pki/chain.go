@@ -1,8 +1,10 @@
 package pki
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,4 +59,44 @@ func (a *Anchors) untrusted(leaf *x509.Certificate) error {
 	return problemf(v1alpha1.ReasonWrongAuthority,
 		"the certificate %s was issued by %.256q and is not signed by the authority that the master trusts, %s; put in one that is, followed by its intermediates in order if it has any",
 		nameOf(leaf), leaf.Issuer.String(), cmp.Or(trusted, "since it trusts none"))
+}
+
+// errUntrusted reports that no anchor vouches for a chain.
+var errUntrusted = errors.New("none of its certificates is signed by a trusted authority")
+
+// Intermediates returns the certificates of a chain, in the order in which TLS sends it (RFC 8446, section 4.4.2: each
+// certifies the one before it), that lead from its leaf to one of the anchors. It goes from the anchor down, so that no
+// signature is ever checked with a key that no anchor vouches for: whoever makes up a chain chooses how dear it is to
+// verify, and how many ways lead through it.
+func Intermediates(chain, anchors []*x509.Certificate) ([]*x509.Certificate, error) {
+	if len(chain) == 1 {
+		return nil, nil // whoever verifies it has the anchors alone to try
+	}
+	for top, c := range chain {
+		if top > 0 && !issued(c, chain[top-1]) {
+			break
+		}
+		if !vouched(c, anchors) {
+			continue
+		}
+		for i := top - 1; i >= 0; i-- {
+			if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil {
+				return nil, fmt.Errorf("certificate %d of its chain: %w", i+1, err)
+			}
+		}
+		return chain[1 : top+1], nil
+	}
+	return nil, errUntrusted
+}
+
+// issued tells by the names alone whether c was issued under the name of issuer.
+func issued(issuer, c *x509.Certificate) bool { return bytes.Equal(issuer.RawSubject, c.RawIssuer) }
+
+func vouched(c *x509.Certificate, anchors []*x509.Certificate) bool {
+	for _, anchor := range anchors {
+		if issued(anchor, c) && c.CheckSignatureFrom(anchor) == nil {
+			return true
+		}
+	}
+	return false
 }

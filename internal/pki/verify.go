@@ -167,3 +167,30 @@ func listNames(names []string) string {
 func nameOf(c *x509.Certificate) string {
 	return fmt.Sprintf("%.256q", c.Subject.String())
 }
+
+// oidSubjectAltName is id-ce-subjectAltName (RFC 5280, section 4.2.1.6), and tagURI the tag of its choice
+// uniformResourceIdentifier.
+var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
+
+const tagURI = 6
+
+// Names are the URI SANs of a certificate as they stand in it. x509.Certificate.URIs are parsed: another case of the
+// scheme, or an empty fragment, is gone from them.
+func Names(c *x509.Certificate) []string {
+	var found []string
+	for _, extension := range c.Extensions {
+		if !extension.Id.Equal(oidSubjectAltName) {
+			continue
+		}
+		var names []asn1.RawValue
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
+			return nil // x509 parsed it before
+		}
+		for _, name := range names {
+			if name.Class == asn1.ClassContextSpecific && name.Tag == tagURI {
+				found = append(found, string(name.Bytes))
+			}
+		}
+	}
+	return found
+}

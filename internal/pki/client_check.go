@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -100,71 +99,4 @@ func CheckExponent(der []byte) error {
 		return errors.New(refusedKey(key))
 	}
 	return nil
-}
-
-// errUntrusted reports that no anchor vouches for a chain.
-var errUntrusted = errors.New("none of its certificates is signed by a trusted authority")
-
-// Intermediates returns the certificates of a chain, in the order in which TLS sends it (RFC 8446, section 4.4.2: each
-// certifies the one before it), that lead from its leaf to one of the anchors. It goes from the anchor down, so that no
-// signature is ever checked with a key that no anchor vouches for: whoever makes up a chain chooses how dear it is to
-// verify, and how many ways lead through it.
-func Intermediates(chain, anchors []*x509.Certificate) ([]*x509.Certificate, error) {
-	if len(chain) == 1 {
-		return nil, nil // whoever verifies it has the anchors alone to try
-	}
-	for top, c := range chain {
-		if top > 0 && !issued(c, chain[top-1]) {
-			break
-		}
-		if !vouched(c, anchors) {
-			continue
-		}
-		for i := top - 1; i >= 0; i-- {
-			if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil {
-				return nil, fmt.Errorf("certificate %d of its chain: %w", i+1, err)
-			}
-		}
-		return chain[1 : top+1], nil
-	}
-	return nil, errUntrusted
-}
-
-// issued tells by the names alone whether c was issued under the name of issuer.
-func issued(issuer, c *x509.Certificate) bool { return bytes.Equal(issuer.RawSubject, c.RawIssuer) }
-
-func vouched(c *x509.Certificate, anchors []*x509.Certificate) bool {
-	for _, anchor := range anchors {
-		if issued(anchor, c) && c.CheckSignatureFrom(anchor) == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// oidSubjectAltName is id-ce-subjectAltName (RFC 5280, section 4.2.1.6), and tagURI the tag of its choice
-// uniformResourceIdentifier.
-var oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
-
-const tagURI = 6
-
-// Names are the URI SANs of a certificate as they stand in it. x509.Certificate.URIs are parsed: another case of the
-// scheme, or an empty fragment, is gone from them.
-func Names(c *x509.Certificate) []string {
-	var found []string
-	for _, extension := range c.Extensions {
-		if !extension.Id.Equal(oidSubjectAltName) {
-			continue
-		}
-		var names []asn1.RawValue
-		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
-			return nil // x509 parsed it before
-		}
-		for _, name := range names {
-			if name.Class == asn1.ClassContextSpecific && name.Tag == tagURI {
-				found = append(found, string(name.Bytes))
-			}
-		}
-	}
-	return found
 }

@@ -1,0 +1,51 @@
+package certificates
+
+import (
+	"crypto/x509"
+	"hash/fnv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// Verdict is what is to be done about a certificate.
+type Verdict struct {
+	// Renew: now.
+	Renew bool
+	// Good: the one in use may stay in use meanwhile.
+	Good bool
+	// Due is when to renew it, or zero for never.
+	Due time.Time
+	// KeepBundle: what goes with it changes together with the certificate, and not before.
+	KeepBundle bool
+}
+
+// RecheckAt is when a certificate is due, or, if it never is, just after its end.
+func (v Verdict) RecheckAt(leaf *x509.Certificate) time.Time {
+	if !v.Due.IsZero() {
+		return v.Due
+	}
+	return leaf.NotAfter.Add(time.Second)
+}
+
+// RenewBefore is how long before its end the certificate of an object is renewed. Objects differ by up to a
+// tenth of the certificates' duration, each by always the same, so that a fleet does not renew at once.
+func RenewBefore(m *v1alpha1.ClusterMaster, object types.UID) time.Duration {
+	periods := m.CertificatePeriods()
+	return periods.RenewBefore + spread(object, min(periods.Duration/10, (periods.Duration-periods.RenewBefore)/2))
+}
+
+// ReissueWindow is the time over which the certificates of a fleet are issued anew when their authority changes.
+func ReissueWindow(m *v1alpha1.ClusterMaster) time.Duration {
+	return min(time.Minute, m.CertificatePeriods().Duration/10)
+}
+
+// spread is a part of limit that depends on the object alone.
+func spread(object types.UID, limit time.Duration) time.Duration {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(object))
+	const steps = 1000
+	return limit / steps * time.Duration(sum.Sum32()%steps)
+}
