@@ -108,13 +108,13 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 		"its own authority": {func(s *masterPass) {
 			authority(s, 10*day, true)
 			s.certificate.Leaf = lasting(20*day, 10*day)
-		}, "True/Expiring: the certificate authority in Secret alpha-ca expires in 10 days, at 2026-03-11T12:00:00Z; everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"},
+		}, "True/Expiring: the certificate authority in Secret alpha-ca expires in 10 days, at 2026-03-11T12:00:00Z; every certificate that it signed expires with it; condition CertificateAuthorityRotating says what blocks its replacement"},
 		"both, brought": {func(s *masterPass) {
 			s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 			authority(s, 10*day, false)
 			s.certificate.Leaf = lasting(90*day, 5*day)
-		}, "True/Expiring: the certificate authority in Secret plant-ca expires in 10 days, at 2026-03-11T12:00:00Z; put a new one in front of it in tls.crt before that, " +
-			"and leave it there until every node presents a certificate of the new one; " +
+		}, "True/Expiring: the certificate authority in Secret plant-ca expires in 10 days, at 2026-03-11T12:00:00Z; before then put the new authority first in tls.crt, " +
+			"with its key in tls.key if you provide the key, and keep the old one after it until every node presents a certificate that the new one signed; " +
 			"the certificate that the master serves, in Secret alpha-tls, expires in 5 days, at 2026-03-06T12:00:00Z; put a new one into it before that"},
 		"renewal is late": {func(s *masterPass) {
 			authority(s, 1000*day, true)

@@ -95,7 +95,7 @@ const noneWanted = "spec.replicas is 0: no master runs; scale it up"
 // masterReady tells the first thing that is in the way, by the other conditions of the same pass.
 func masterReady(s *masterScope, found masterFindings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	m := s.master
-	if c, ok := reconcile.Hindered(conditions, o, m.Spec.Paused, "running pods go on"); ok {
+	if c, ok := reconcile.Hindered(conditions, o, m.Spec.Paused, "running pods continue"); ok {
 		return c
 	}
 	available := conditions.Find(v1alpha1.ConditionAvailable)
@@ -137,11 +137,11 @@ func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 	}
 	switch security := m.Spec.Security; {
 	case security.Transport == v1alpha1.TransportPlaintext:
-		return not(v1alpha1.ReasonPlaintext, "transport Plaintext: anyone on the way can read and change everything, the shared certificate included")
+		return not(v1alpha1.ReasonPlaintext, "spec.security.transport is Plaintext: anyone on the network path can read and change everything, including the shared certificate; use MutualTLS if the nodes can")
 	case security.Transport == v1alpha1.TransportServerTLS:
-		return not(v1alpha1.ReasonServerTLS, "transport ServerTLS: nodes share one secret, and whoever has it can speak for any of them")
+		return not(v1alpha1.ReasonServerTLS, "spec.security.transport is ServerTLS: all nodes share one secret, and whoever has it can act as any node; use MutualTLS if the nodes can")
 	case security.Authentication == v1alpha1.AuthenticationSharedCertificate:
-		return not(v1alpha1.ReasonSharedCertificate, "authentication SharedCertificate: nodes share one secret, and whoever has it can speak for any of them")
+		return not(v1alpha1.ReasonSharedCertificate, "spec.security.authentication is SharedCertificate: all nodes share one secret, and whoever has it can act as any node; use IssuedCertificate if the nodes can")
 	default:
 		return reconcile.NewCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS,
 			"mutual TLS, and each node proves the key of its own certificate")
@@ -159,13 +159,13 @@ func masterExpiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served 
 		case issuer != nil:
 			e.Provided = true
 			e.What = fmt.Sprintf("the certificate authority of %s %s, ca.crt in Secret %s,", issuer.Kind, issuer.Name, m.CertificateSecretName())
-			e.Advice = "everything that it signed ends with it; have the issuer sign by a new one before that"
+			e.Advice = "every certificate that it signed expires with it; give the issuer a new authority before then"
 		case provided:
 			e.What = fmt.Sprintf("the certificate authority in Secret %s", name)
-			e.Advice = "put a new one in front of it in tls.crt before that, and leave it there until every node presents a certificate of the new one"
+			e.Advice = "before then put the new authority first in tls.crt, with its key in tls.key if you provide the key, and keep the old one after it until every node presents a certificate that the new one signed"
 		default:
 			e.What = fmt.Sprintf("the certificate authority in Secret %s", m.AuthoritySecretName())
-			e.Advice = "everything that it signed ends with it; condition CertificateAuthorityRotating tells what holds its replacement up"
+			e.Advice = "every certificate that it signed expires with it; condition CertificateAuthorityRotating says what blocks its replacement"
 		}
 		all = append(all, e)
 	}
@@ -203,7 +203,7 @@ func rotationEvents(before, after []metav1.Condition, found *rotation.Rotation) 
 	was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 	var changes []reconcile.Event
 	if found != nil && found.CutOff != "" {
-		changes = append(changes, reconcile.Event{Type: corev1.EventTypeWarning, Reason: "CertificateAuthorityForced", Action: action, Note: fmt.Sprintf("annotation %s let the rotation go on without waiting for %s", v1alpha1.ForceCARotationAnnotation, found.CutOff)})
+		changes = append(changes, reconcile.Event{Type: corev1.EventTypeWarning, Reason: "CertificateAuthorityForced", Action: action, Note: fmt.Sprintf("annotation %s: the rotation continued without waiting for %s", v1alpha1.ForceCARotationAnnotation, found.CutOff)})
 	}
 	switch {
 	case is != nil && (was == nil || was.Reason != is.Reason):

@@ -94,7 +94,7 @@ func conditionText(f fixture, object client.Object, kind string) func() string {
 }
 
 var _ = Describe("A certificate that the user brings for a Refinery", func() {
-	const intact = "True/Provided: Secret press-own holds a good certificate"
+	const intact = "True/Provided: Secret press-own holds a valid certificate, provided by a user"
 	setUp := func(ctx SpecContext) *brought {
 		f := newFixture(ctx)
 		b := &brought{fixture: f, refinery: f.refinery("press", `{certificateSecretRef: {name: press-own}}`)}
@@ -281,8 +281,8 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		})(b)
 		b.create(b.tlsSecret("plant-ca", b.pair))
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateExpiring)).Should(Equal(b.says(
-			"True/Expiring: the certificate authority in Secret plant-ca expires in 5 days, at {to}; put a new one in front of it in tls.crt before that, " +
-				"and leave it there until every node presents a certificate of the new one")))
+			"True/Expiring: the certificate authority in Secret plant-ca expires in 5 days, at {to}; before then put the new authority first in tls.crt, " +
+				"with its key in tls.key if you provide the key, and keep the old one after it until every node presents a certificate that the new one signed")))
 	})
 
 	It("may come without its key: then what has to be brought is told, and checked", func(ctx SpecContext) {
@@ -316,6 +316,6 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		change(b.fixture, served, func(s *corev1.Secret) {
 			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = good.Certificate, good.Key
 		})
-		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided: Secret alpha-tls holds a good certificate"))
+		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided: Secret alpha-tls holds a valid certificate, provided by a user"))
 	})
 })

@@ -294,7 +294,7 @@ func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScop
 	if reissued, failed := r.reissueOlder(ctx, s, found, o, c); failed != nil {
 		return failed
 	} else if reissued != "" {
-		return &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf("%v; Certificate %s is issued anew, by the authority of today", err, reissued)}
+		return &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf("%v; cert-manager is reissuing Certificate %s from the current authority", err, reissued)}
 	}
 	return err
 }

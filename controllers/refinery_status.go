@@ -98,7 +98,7 @@ func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificate
 
 // refineryReady tells the first thing that is in the way, by the other conditions of the same pass.
 func refineryReady(s *refineryScope, written int64, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
-	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes go on"); ok {
+	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes continue"); ok {
 		return c
 	}
 	authenticated, available := conditions.Find(v1alpha1.ConditionAuthenticated), conditions.Find(v1alpha1.ConditionAvailable)
@@ -122,7 +122,7 @@ func refineryReady(s *refineryScope, written int64, conditions reconcile.Conditi
 func refineryAvailable(r *v1alpha1.Refinery, deployment *appsv1.Deployment) metav1.Condition {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
 		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
-			"the nodes run outside of the operator's hands")
+			"spec.placement is External: the operator runs no pods for this Refinery")
 	}
 	wanted, available := resource.RefineryReplicas(r), reconcile.AvailableReplicas(deployment)
 	message := reconcile.PodsMessage(available, wanted, deployment)

@@ -111,7 +111,7 @@ var _ = Describe("The rotation of an authority", func() {
 		annotate(f, m, v1alpha1.ForceCARotationAnnotation, "Preparing")
 		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
 		Eventually(f.events(m)).Should(ContainElement(HavePrefix(
-			"Warning/CertificateAuthorityForced: annotation cluster.refinery.dev/force-ca-rotation let the rotation go on without waiting for press/a, press/b")))
+			"Warning/CertificateAuthorityForced: annotation cluster.refinery.dev/force-ca-rotation: the rotation continued without waiting for press/a, press/b")))
 		Consistently(condition(f, m, rotating)).Should(Equal("True/Activating"))
 		annotate(f, m, v1alpha1.ForceCARotationAnnotation, "monday")
 		Eventually(condition(f, m, rotating)).Should(BeEmpty())

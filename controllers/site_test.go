@@ -350,7 +350,7 @@ func (s *site) timeIsAwaited() bool {
 		message = c.Message
 	}
 	return strings.Contains(message, "have until") ||
-		strings.Contains(message, "to be issued anew") && !strings.Contains(message, "yet to load")
+		strings.Contains(message, "to be reissued") && !strings.Contains(message, "yet to load")
 }
 
 func (s *site) describe() string {

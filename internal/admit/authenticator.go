@@ -77,7 +77,7 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 	}
 	if policy.Transport != v1alpha1.TransportPlaintext && !n.TLS {
 		return nil, &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied,
-			Message: fmt.Sprintf("connected without TLS, before spec.security.transport became %s; it must connect again", policy.Transport)}
+			Message: fmt.Sprintf("connected without TLS before spec.security.transport became %s; the node must connect again with TLS", policy.Transport)}
 	}
 	grant, denial := a.authenticate(policy, n, presented)
 	if denial != nil {

@@ -272,7 +272,7 @@ func TestVersionAndType(t *testing.T) {
 		{"a pre-release of an accepted version", ">=0.1.0 <0.3.0", "0.2.0-rc.1", mismatch, "pre-releases are accepted only if the constraint names one"},
 		{"a pre-release that the constraint names", ">=0.2.0-0 <0.3.0", "0.2.0-rc.1", accepted, ""},
 		{"no version", ">=0.1.0", "latest", mismatch, `announces version "latest", which is not a semantic version; this master accepts ">=0.1.0"`},
-		{"no constraint", "one or two", "0.1.0", mismatch, "no node is accepted until it is"},
+		{"no constraint", "one or two", "0.1.0", mismatch, "no node is let in until it is"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

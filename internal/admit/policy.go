@@ -78,7 +78,7 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 // CheckVersion says why the announced version is not accepted, or "".
 func (p *Policy) CheckVersion(announced string) string {
 	if p.versions == nil {
-		return fmt.Sprintf("spec.protocol.acceptedVersions of ClusterMaster %s is not a valid semver constraint (%q: %v); no node is accepted until it is",
+		return fmt.Sprintf("spec.protocol.acceptedVersions of ClusterMaster %s is not a valid semver constraint (%q: %v); no node is let in until it is",
 			p.Name, p.versionsText, p.versionsErr)
 	}
 	parsed, err := semver.NewVersion(announced)

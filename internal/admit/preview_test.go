@@ -53,7 +53,7 @@ func TestAPreviewTellsWhoWouldBeRefusedAndWhen(t *testing.T) {
 		"narrower versions": {func(p *Proposal) { p.After.Spec.Protocol.AcceptedVersions = ">=0.2.0" }, []string{
 			`press press/a OnReturn VersionMismatch: announces version 0.1.0; this master accepts ">=0.2.0" (spec.protocol.acceptedVersions)`}},
 		"a constraint that is none": {func(p *Proposal) { p.After.Spec.Protocol.AcceptedVersions, p.Refineries = "=>", refineries[1:] }, []string{
-			`pump pump/a OnReturn VersionMismatch: spec.protocol.acceptedVersions of ClusterMaster alpha is not a valid semver constraint ("=>": improper constraint: "=>"); no node is accepted until it is`}},
+			`pump pump/a OnReturn VersionMismatch: spec.protocol.acceptedVersions of ClusterMaster alpha is not a valid semver constraint ("=>": improper constraint: "=>"); no node is let in until it is`}},
 		"other types": {func(p *Proposal) {
 			p.After.Spec.Protocol.AcceptedTypes, p.Refineries = []string{"smelter"}, refineries[1:]
 		}, []string{

@@ -91,7 +91,7 @@ func NotReady(reason, message string) metav1.Condition {
 func ReadyIn(secret string, provided bool, issuer *v1alpha1.IssuerReference) metav1.Condition {
 	switch {
 	case provided:
-		return Ready(v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a good certificate", secret))
+		return Ready(v1alpha1.ReasonProvided, fmt.Sprintf("Secret %s holds a valid certificate, provided by a user", secret))
 	case issuer != nil:
 		return Ready(v1alpha1.ReasonIssued, fmt.Sprintf("Secret %s holds a certificate issued by %s %s", secret, issuer.Kind, issuer.Name))
 	default:

@@ -176,7 +176,7 @@ func (r *registry) EndGrace() {
 		for _, n := range g.nodes {
 			if n.presumed {
 				n.presumed = false
-				r.leave(n, v1alpha1.NodeLost, v1alpha1.ReasonLost, "did not come back after the master changed")
+				r.leave(n, v1alpha1.NodeLost, v1alpha1.ReasonLost, "did not connect again after another master became active")
 				touched = append(touched, name)
 			}
 		}

@@ -65,15 +65,15 @@ func refusedKey(key crypto.PublicKey) string {
 			return fmt.Sprintf("an RSA key of %d bits, which is too weak", bits)
 		}
 		if key.E > maxRSAExponent {
-			return fmt.Sprintf("an RSA key with the public exponent %d, which makes it dear to verify", key.E)
+			return fmt.Sprintf("an RSA key with the public exponent %d, which makes it costly to verify", key.E)
 		}
 	case *ecdsa.PublicKey:
 		if key.Curve != elliptic.P256() && key.Curve != elliptic.P384() && key.Curve != elliptic.P521() {
-			return fmt.Sprintf("a key on the curve %s, which TLS 1.3 does not take", key.Curve.Params().Name)
+			return fmt.Sprintf("a key on the curve %s, which TLS 1.3 does not support", key.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 	default:
-		return "a key of a kind that TLS 1.3 does not take"
+		return "a key of a kind that TLS 1.3 does not support"
 	}
 	return ""
 }

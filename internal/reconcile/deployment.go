@@ -21,7 +21,7 @@ func Hindered(conditions Conditions, o Outcome, paused bool, meanwhile string) (
 	switch {
 	case paused:
 		return NewCondition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused,
-			"spec.paused is set: nothing is changed until it is taken away; "+meanwhile), true
+			"spec.paused is set: the operator changes nothing; "+meanwhile+"; unset it to resume"), true
 	case o.Consequence != CarriedOut:
 		return NotReady(o.Reason, o.Message), true
 	case certificate != nil && certificate.Status != metav1.ConditionTrue:

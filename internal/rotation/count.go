@@ -126,9 +126,9 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	}
 	wanted := c.current(r.CertificateSecretName())
 	if wanted == "" && r.Spec.Paused {
-		c.causes = append(c.causes, fmt.Sprintf("Refinery %s, which is paused: its certificate is not issued anew", r.Name))
+		c.causes = append(c.causes, fmt.Sprintf("Refinery %s, which is paused: its certificate is not reissued", r.Name))
 	} else if wanted == "" {
-		c.causes = append(c.causes, fmt.Sprintf("the certificate of Refinery %s to be issued anew", r.Name))
+		c.causes = append(c.causes, fmt.Sprintf("the certificate of Refinery %s to be reissued", r.Name))
 	}
 	c.tally(r, wanted, live, total)
 	return nil
@@ -139,7 +139,7 @@ func (c *count) ofUnobservable(r *v1alpha1.Refinery, external bool, total int) {
 	c.unobservable = c.unobservable || !external
 	if external && c.phase == pki.RotationPreparing {
 		c.total += total
-		c.causes = append(c.causes, fmt.Sprintf("the nodes of Refinery %s: with transport ServerTLS nothing shows what they trust: give them ca.crt of Secret %s, then let the rotation go on",
+		c.causes = append(c.causes, fmt.Sprintf("the nodes of Refinery %s: with transport ServerTLS nothing shows what they trust: give them ca.crt of Secret %s, then set the annotation to continue",
 			r.Name, c.master.CertificateSecretName()))
 	}
 }
@@ -195,7 +195,7 @@ func (c *count) ofAbsent(ctx context.Context, r *v1alpha1.Refinery) error {
 	cert, err := certificates.Parse(secret)
 	if err == nil && c.authority.VerifyClient(cert.Chain, r.Identity(), c.now) == nil &&
 		c.authority.Staying().VerifyClient(cert.Chain, r.Identity(), c.now) != nil {
-		c.causes = append(c.causes, signAnew(r, secret)+": its nodes, of which none is connected, could not come back")
+		c.causes = append(c.causes, signAnew(r, secret)+": its nodes, of which none is connected, could not connect again")
 	}
 	return nil
 }

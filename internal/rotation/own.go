@@ -108,11 +108,11 @@ func IgnoredRequest(m *v1alpha1.ClusterMaster) string {
 		return ""
 	}
 	if issuer := m.Issuer(); issuer != nil {
-		return fmt.Sprintf("annotation %s has no effect with certificates.issuerRef: have %s %s sign by another authority, and then Certificate %s issued anew; take the annotation away",
+		return fmt.Sprintf("annotation %s has no effect with certificates.issuerRef: have %s %s sign by another authority, and then Certificate %s reissued; remove the annotation",
 			v1alpha1.RotateCAAnnotation, issuer.Kind, issuer.Name, m.CertificateSecretName())
 	}
 	if name, provided := m.NamedAuthority(); provided {
-		return fmt.Sprintf("annotation %s has no effect with certificates.authority: put another authority into Secret %s, or name another Secret; take the annotation away",
+		return fmt.Sprintf("annotation %s has no effect with certificates.authority: put another authority into Secret %s, or name another Secret; remove the annotation",
 			v1alpha1.RotateCAAnnotation, name)
 	}
 	return ""

@@ -94,9 +94,9 @@ func TestRequestThatIsIgnoredSaysWhatToDoInstead(t *testing.T) {
 		"the operator's own": {"monday", nil, ""},
 		"none":               {"", provided, ""},
 		"provided": {"monday", provided, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.authority: " +
-			"put another authority into Secret plant-ca, or name another Secret; take the annotation away"},
+			"put another authority into Secret plant-ca, or name another Secret; remove the annotation"},
 		"an issuer's": {"monday", issued, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.issuerRef: " +
-			"have Issuer plant sign by another authority, and then Certificate alpha-tls issued anew; take the annotation away"},
+			"have Issuer plant sign by another authority, and then Certificate alpha-tls reissued; remove the annotation"},
 	} {
 		m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha", Annotations: map[string]string{v1alpha1.RotateCAAnnotation: test.asked}},
 			Spec: v1alpha1.ClusterMasterSpec{Certificates: test.spec}}
@@ -182,8 +182,8 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 			}
 			return inActivating
 		}
-		lost := Progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not come back"}}
-		const reissue = "the certificate of Refinery press to be issued anew"
+		lost := Progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not connect again"}}
+		const reissue = "the certificate of Refinery press to be reissued"
 		tests := map[string]struct {
 			refinery      *v1alpha1.Refinery
 			issued, named *corev1.Secret
@@ -217,7 +217,7 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 		}
 		t.Run(string(phase)+"/paused", func(t *testing.T) {
 			follow(t, r, phase, paused, former, nil, Progress{total: 1, behind: []string{"press/a"},
-				causes: []string{"Refinery press, which is paused: its certificate is not issued anew"}})
+				causes: []string{"Refinery press, which is paused: its certificate is not reissued"}})
 		})
 		t.Run(string(phase)+"/suspended", func(t *testing.T) { follow(t, r, phase, suspended, former, nil, Progress{}) })
 		own := secret("own", r.former, nil)
