@@ -216,9 +216,9 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 	}
 }
 
-// issueCertificate keeps a certificate that the operator issues, and takes a rotation forward in which the authority before
-// or the one to come is provided: the certificate that is in use stays so while the new authority is not trusted by
-// everybody, and is to be renewed as soon as it is.
+// issueCertificate issues and renews the certificate that the master serves. If the old or the new authority is provided, it
+// also continues the rotation: the master serves its current certificate until everybody trusts the new authority, and then
+// a reissued one.
 func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (found servedFound, err error) {
 	issued := r.issued(s, authority)
 	exists, current, v, err := r.env.sources().Read(ctx, s.secrets, issued)
@@ -325,8 +325,8 @@ func readServed(ctx context.Context, s *masterScope) (certificates.Certificate, 
 	return certificates.Parse(secret)
 }
 
-// inspectCertificate says what the authority and the certificate that the master serves are worth, and changes nothing:
-// they expire while the ClusterMaster is paused, too.
+// inspectCertificate reports whether the authority and the certificate that the master serves are valid. It writes nothing.
+// A paused ClusterMaster needs it too, because certificates expire meanwhile.
 func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *masterScope) (*authorityFound, *certificates.Finding, error) {
 	found := &certificates.Finding{ReadOnly: true}
 	authority, err := r.findAuthority(ctx, s)

@@ -85,7 +85,7 @@ type masterFindings struct {
 //  11. look at the Lease of a master that was active
 //  12. write the status if it differs, then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 12 only. What its certificates are worth is told there in any case.
+// A paused ClusterMaster gets steps 1 and 12 only; its certificates are still inspected and reported.
 func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {

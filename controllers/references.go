@@ -114,10 +114,9 @@ func (r *RefineryReconciler) refuse(s *refineryScope, reason, why string) error 
 	return &reconcile.StalledError{Reason: reason, Message: why, Recheck: r.env.Recheck}
 }
 
-// removeForbiddenPods removes the Deployment where its pods read, as they were made, what belongs to a ClusterMaster or
-// to another Refinery: it was not theirs yet when the pods were made. Pods with a key of someone else do more harm than
-// none. The Deployment stays until its pods are gone, so that nobody takes them for gone before, and is made again when
-// the spec is put right. It returns the Deployment that is to stay, or nil.
+// removeForbiddenPods deletes the Deployment if its pods mount a Secret or use a ServiceAccount that now belongs to a
+// ClusterMaster or another Refinery: no pods are better than pods with someone else's key. The Deployment stays until its
+// pods are gone, and is created again when the spec is corrected. It returns the Deployment that remains, or nil.
 func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refineryScope) (*appsv1.Deployment, error) {
 	if s.deployment == nil || s.deployment.Generation < r.apply.Written(s.refinery, "Deployment", s.refinery.Name) {
 		return s.deployment, nil // what was read is not what there is

@@ -80,7 +80,8 @@ type refineryFindings struct {
 //  9. apply the Deployment, or remove it with placement External
 //  10. write the status if it differs, then the events of what changed
 //
-// A paused Refinery gets steps 1, 2 and 10 only: whoever is to have a key does not wait for a pause to end. What its certificate is worth is told there in any case.
+// A paused Refinery gets steps 1, 2 and 10 only: a key does not wait for the end of a pause. Its certificate is still
+// inspected and reported.
 func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {

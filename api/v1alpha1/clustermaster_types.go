@@ -214,7 +214,7 @@ type Upstream struct {
 	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
 	// +optional
 	Service *UpstreamService `json:"service,omitempty"`
-	// weight of this upstream relative to the others. With 0 no node is placed on it.
+	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0

@@ -77,7 +77,7 @@ const (
 	ReasonAvailable = "Available"
 	// ReasonUnavailable: too few pods are available. To do: look at the pods.
 	ReasonUnavailable = "Unavailable"
-	// ReasonExternal: with placement External the pods are not the operator's.
+	// ReasonExternal: spec.placement is External, so the operator runs no pods for this Refinery.
 	ReasonExternal = "External"
 )
 

@@ -188,7 +188,7 @@ type AuthenticatedNodes struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Upstreams string `json:"upstreams,omitempty"`
-	// versions that the authenticated nodes announced, sorted and joined by commas, for the VERSION column.
+	// versions that the Refinery's nodes announced, refused ones too, sorted and joined by commas, for the VERSION column.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Versions string `json:"versions,omitempty"`

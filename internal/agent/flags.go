@@ -40,7 +40,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// newFlags binds every flag to its field of c and gives that its default.
+// newFlags binds every flag to its field of c, and sets each field to its default.
 func newFlags(c *Config) *cli.Flags {
 	f := cli.New("refinery")
 	f.Group("The master")

@@ -28,7 +28,8 @@ type Expiry struct {
 }
 
 // from is when the warning begins: 14 days before the end, or, in a life of less than twice that, when a third of it is
-// left. One that is renewed by itself is not warned of before half of the time is over that its renewal had.
+// left. A certificate that is renewed automatically is reported only after half of the time between the renewal and its end
+// has passed.
 func (e Expiry) from() time.Time {
 	before, life := expiringFrom, e.Certificate.NotAfter.Sub(e.Certificate.NotBefore)
 	if !e.Provided || life < 2*expiringFrom {

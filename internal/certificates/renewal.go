@@ -18,7 +18,7 @@ type Verdict struct {
 	Good bool
 	// Due is when to renew it, or zero for never.
 	Due time.Time
-	// KeepBundle: what goes with it changes together with the certificate, and not before.
+	// KeepBundle: the Secret keeps its present trust bundle until a new certificate is written with it.
 	KeepBundle bool
 }
 

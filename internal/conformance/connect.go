@@ -79,7 +79,7 @@ func (t *tap) seen() string {
 	return string(t.first)
 }
 
-// wrapped is a connection with what is below its TLS.
+// wrapped is a connection, with or without TLS, and the tap below it, which sees the raw bytes.
 type wrapped struct {
 	net.Conn
 	tap   *tap

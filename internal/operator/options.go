@@ -26,8 +26,8 @@ type Options struct {
 	LeaderElect bool
 	// LeaderElectionNamespace of the Lease. Empty: the operator's own.
 	LeaderElectionNamespace string
-	// HealthAddress serves /healthz and /readyz; MetricsAddress serves /metrics over HTTPS to those the API
-	// server lets. "0" turns one off.
+	// HealthAddress serves /healthz and /readyz; MetricsAddress serves /metrics over HTTPS to clients that the API server
+	// authorizes. "0" turns one off.
 	HealthAddress, MetricsAddress string
 	// Kubeconfig is a file. Empty: KUBECONFIG, then in the cluster, then ~/.kube/config.
 	Kubeconfig string

@@ -1,6 +1,5 @@
-// Package pki makes, parses and verifies the certificates of masters and refineries: a certificate
-// authority, server and client certificates, all ECDSA P-256. It knows no Kubernetes; the caller
-// hands it PEM and the time.
+// Package pki issues, parses and verifies certificates of authorities, masters and nodes. What it issues is ECDSA P-256.
+// It does not talk to Kubernetes; the caller passes PEM and the time.
 //
 // Whatever is wrong with a certificate comes back as a *Problem, whose reason is one of those of
 // condition CertificateReady. No error ever carries key material.

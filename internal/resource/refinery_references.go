@@ -50,7 +50,7 @@ func podSecrets(spec *corev1.PodSpec, own bool) []string {
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
 }
 
-// bringsKey reports whether the private key is among the keys of a Secret that a volume brings.
+// bringsKey reports whether a volume with these items mounts tls.key. No items means every key of the Secret.
 func bringsKey(items []corev1.KeyToPath) bool {
 	return len(items) == 0 || slices.ContainsFunc(items, func(item corev1.KeyToPath) bool { return item.Key == corev1.TLSPrivateKeyKey })
 }

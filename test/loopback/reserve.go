@@ -1,4 +1,4 @@
-// Package loopback gives tests the addresses of programs that listen by themselves.
+// Package loopback reserves addresses of 127.0.0.1 for programs that a test starts and that open their own listeners.
 package loopback
 
 import (

@@ -254,7 +254,7 @@ func (d *Door) Opened(c *Arrival, completed bool) bool {
 	return had
 }
 
-// sendAway removes a connection that waits and is to be closed. Called with mu held.
+// sendAway takes a waiting connection out of the line and the counts. The caller closes it. Called with mu held.
 func (d *Door) sendAway(c *Arrival) {
 	d.sessions--
 	d.leave(c)

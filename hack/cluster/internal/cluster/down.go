@@ -171,7 +171,7 @@ func removeFiles(context.Context) (string, error) {
 	if !fileExists(Root) {
 		return "", nil
 	}
-	// What is mounted there now may be anything; it must not be emptied.
+	// Something may still be mounted below Root. Deleting would empty it, so nothing is deleted until all is unmounted.
 	left, err := mounts()
 	if err != nil {
 		return "", err

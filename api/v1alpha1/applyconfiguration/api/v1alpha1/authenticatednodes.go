@@ -18,7 +18,7 @@ type AuthenticatedNodesApplyConfiguration struct {
 	Summary *string `json:"summary,omitempty"`
 	// upstreams of the authenticated nodes, sorted and joined by commas, for the UPSTREAM column.
 	Upstreams *string `json:"upstreams,omitempty"`
-	// versions that the authenticated nodes announced, sorted and joined by commas, for the VERSION column.
+	// versions that the Refinery's nodes announced, refused ones too, sorted and joined by commas, for the VERSION column.
 	Versions *string `json:"versions,omitempty"`
 	// certificates that the authenticated nodes presented, and how many nodes presented each: the eight with the most
 	// nodes, in descending order. Every node is counted, also those that status.nodes does not list.

@@ -16,7 +16,7 @@ type UpstreamApplyConfiguration struct {
 	Address *string `json:"address,omitempty"`
 	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
 	Service *UpstreamServiceApplyConfiguration `json:"service,omitempty"`
-	// weight of this upstream relative to the others. With 0 no node is placed on it.
+	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
 	Weight *int32 `json:"weight,omitempty"`
 	// types are the node types that are placed on this upstream. Default: all.
 	Types []string `json:"types,omitempty"`
