@@ -33,8 +33,8 @@ func told(conditions []metav1.Condition, kind string) string {
 }
 
 func TestWhenACertificateIsWarnedOf(t *testing.T) {
-	const brought = "the certificate in Secret press-own expires in %s, at %s; put a new one into it before that"
-	const issued = "the certificate in Secret press-tls expires in %s, at %s; it ends with the certificate authority of ClusterMaster alpha, which has to be replaced before that"
+	const brought = "the certificate in Secret press-own expires in %s, at %s; put a new one into the Secret before then"
+	const issued = "the certificate in Secret press-tls expires in %s, at %s; it expires with the certificate authority of ClusterMaster alpha, which must be replaced before then"
 	const hindered = "the certificate in Secret press-tls expires in %s, at %s; it was not renewed: AuthorityWithoutKey: bring one"
 	tests := map[string]struct {
 		life, left time.Duration
@@ -115,7 +115,7 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 			s.certificate.Leaf = lasting(90*day, 5*day)
 		}, "True/Expiring: the certificate authority in Secret plant-ca expires in 10 days, at 2026-03-11T12:00:00Z; before then put the new authority first in tls.crt, " +
 			"with its key in tls.key if you provide the key, and keep the old one after it until every node presents a certificate that the new one signed; " +
-			"the certificate that the master serves, in Secret alpha-tls, expires in 5 days, at 2026-03-06T12:00:00Z; put a new one into it before that"},
+			"the certificate that the master serves, in Secret alpha-tls, expires in 5 days, at 2026-03-06T12:00:00Z; put a new one into the Secret before then"},
 		"renewal is late": {func(s *masterPass) {
 			authority(s, 1000*day, true)
 			s.certificate.Leaf = lasting(90*day, 5*day)

@@ -85,7 +85,7 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 	case err != nil, provided:
 		return found, err
 	case found.authority == nil && found.end.Before(s.now) && !found.end.IsZero():
-		log.FromContext(ctx).Info("The authority has expired before it was replaced: making another", "expired", found.end)
+		log.FromContext(ctx).Info("The authority expired before it was replaced: creating another", "expired", found.end)
 		return r.makeAuthority(ctx, s)
 	case found.authority == nil:
 		return found, nil
@@ -108,7 +108,7 @@ func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterSc
 		problem = &pki.Problem{Reason: problem.Reason, Message: "certificates.authority: " + problem.Message}
 	case s.master.Issuer() == nil:
 		problem = &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
-			Message: problem.Message + "; delete this Secret and a new authority is made, and with it all certificates"}
+			Message: problem.Message + "; delete this Secret, then the operator creates a new authority and reissues all certificates"}
 	}
 	end, err := authorityEnd(ctx, s)
 	return &authorityFound{problem: problem, end: end}, err
@@ -298,7 +298,7 @@ func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterS
 	switch p := pki.AsProblem(err); {
 	case p != nil && p.Reason == v1alpha1.ReasonSecretNotFound:
 		found.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
-			"certificates.authority came without its key, so nothing can be issued: make Secret %s with tls.crt, a certificate that the "+
+			"certificates.authority is provided without its key, so the operator cannot issue: create Secret %s with tls.crt, a certificate that the "+
 				"authority signed for the DNS SANs %s, its key as tls.key, and the authority as ca.crt",
 			name, strings.Join(resource.MasterDNSNames(s.master), ", ")))
 		return found, nil

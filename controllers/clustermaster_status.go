@@ -180,7 +180,7 @@ func masterExpiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served 
 	}
 	switch c := served.Condition; {
 	case e.Provided:
-		e.Advice = "put a new one into it before that"
+		e.Advice = "put a new one into the Secret before then"
 	case c.Status != metav1.ConditionTrue:
 		e.Advice = fmt.Sprintf("it was not renewed: %s: %s", c.Reason, c.Message)
 	case issuer != nil:
@@ -209,7 +209,7 @@ func rotationEvents(before, after []metav1.Condition, found *rotation.Rotation) 
 	case is != nil && (was == nil || was.Reason != is.Reason):
 		changes = append(changes, reconcile.Event{Type: corev1.EventTypeNormal, Reason: "CertificateAuthority" + is.Reason, Action: action, Note: is.Message})
 	case is == nil && was != nil:
-		changes = append(changes, reconcile.Event{Type: corev1.EventTypeNormal, Reason: "CertificateAuthorityRotated", Action: action, Note: "the authority was replaced, and the one before is no longer trusted"})
+		changes = append(changes, reconcile.Event{Type: corev1.EventTypeNormal, Reason: "CertificateAuthorityRotated", Action: action, Note: "the authority was replaced, and the old one is no longer trusted"})
 	}
 	return changes
 }

@@ -100,7 +100,7 @@ func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, oth
 // land in them. Their Refinery removes them as soon as it sees owner.
 func (e *Environment) requireUnmounted(ctx context.Context, owner client.Object, secret string) error {
 	return e.requireUnused(ctx, owner, secretIndex, secret,
-		"Deployment %s mounts Secret %s, in which the operator would store a key that its pods must not have; remove the volume from spec.template or delete the Deployment, then the Secret is created")
+		"Deployment %s mounts Secret %s, in which the operator would store a key that its pods must not have; remove the volume from the spec of its owner or delete the Deployment, then the Secret is created")
 }
 
 // requireUnused waits while the pods of someone else's Deployment use a name that is still to be made for owner.

@@ -117,7 +117,7 @@ var _ = Describe("A Secret that is not there yet and that pods mount already", f
 			f.create(make(f))
 			Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
 			Expect(message(f, r, v1alpha1.ConditionReady)()).To(And(
-				HavePrefix("spec.template brings Secret "+secret+" into its pods: it is for "), HaveSuffix("; no pods run until this is put right")))
+				HavePrefix("spec.template uses Secret "+secret+": it is for "), HaveSuffix("; no pods run until this is corrected")))
 			Consistently(func() error { return f.get(&corev1.Secret{}, secret) }).ShouldNot(Succeed())
 			podsGone(f, "press")
 			Eventually(exists(f, &corev1.Secret{}, secret)).Should(Succeed())

@@ -158,7 +158,7 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 		Entry("not yet valid", func(b *brought) {
 			b.issue(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) })
 		},
-			`NotYetValid: Secret press-own: the certificate "CN=press" is not valid before {from}; wait, or set the clocks right`, true),
+			`NotYetValid: Secret press-own: the certificate "CN=press" is not valid before {from}; wait, or correct the clocks`, true),
 		Entry("expired", func(b *brought) {
 			b.issue(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) })
 		},
@@ -202,7 +202,7 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 		})
 		secret := b.tlsSecret("press-own", b.pair)
 		b.create(secret, b.refinery)
-		want := b.says("the certificate in Secret press-own expires in 10 days, at {to}; put a new one into it before that")
+		want := b.says("the certificate in Secret press-own expires in 10 days, at {to}; put a new one into the Secret before then")
 		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateExpiring)).Should(Equal("True/Expiring: " + want))
 		Expect(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)()).To(Equal(intact))
 		Eventually(b.events(b.refinery)).Should(ContainElement("Warning/Expiring: CertificateExpiring: " + want))
@@ -266,7 +266,7 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		Entry("may not sign", authority(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }),
 			`WrongUsage: Secret plant-ca: the certificate authority "CN=plant" may not sign certificates: its key usage lacks certificate signing`),
 		Entry("not yet valid", authority(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) }),
-			`NotYetValid: Secret plant-ca: the certificate "CN=plant" is not valid before {from}; wait, or set the clocks right`),
+			`NotYetValid: Secret plant-ca: the certificate "CN=plant" is not valid before {from}; wait, or correct the clocks`),
 		Entry("expired", authority(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) }),
 			`Expired: Secret plant-ca: the certificate "CN=plant" expired on {to}; put in a new one`),
 	)
@@ -289,10 +289,10 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		b, m := setUp(ctx)
 		b.create(m, b.refinery, b.tlsSecret("plant-ca", pki.PEMPair{Certificate: b.authority.BundlePEM()}))
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(
-			"False/AuthorityWithoutKey: certificates.authority came without its key, so nothing can be issued: make Secret alpha-tls with tls.crt, " +
+			"False/AuthorityWithoutKey: certificates.authority is provided without its key, so the operator cannot issue: create Secret alpha-tls with tls.crt, " +
 				"a certificate that the authority signed for the DNS SANs " + strings.Join(resource.MasterDNSNames(m), ", ") + ", its key as tls.key, and the authority as ca.crt"))
 		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
-			"False/AuthorityWithoutKey: the certificate authority of ClusterMaster alpha came without its key, so nothing can be issued: " +
+			"False/AuthorityWithoutKey: the certificate authority of ClusterMaster alpha is provided without its key, so the operator cannot issue: " +
 				"name a Secret with a certificate in spec.certificateSecretRef"))
 
 		wrong, err := b.authority.IssueServer("alpha", []string{"elsewhere"}, operatorClock.Now())
@@ -304,7 +304,7 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		change(b.fixture, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = b.authority.BundlePEM() })
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(`False/WrongIdentity: Secret alpha-tls: ` +
 			`the certificate "CN=alpha" lacks the DNS SANs ` + strings.Join(resource.MasterDNSNames(m), ", ") +
-			`, by which nodes know the master; it has "elsewhere"; put in one that has them all`))
+			`, by which nodes verify the master; it has "elsewhere"; put in one that has them all`))
 		stranger, err := otherAuthority().IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		change(b.fixture, served, func(s *corev1.Secret) {

@@ -99,7 +99,7 @@ func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope
 			return err
 		}
 		if why != "" {
-			return r.refuse(s, v1alpha1.ReasonInvalidTemplate, fmt.Sprintf("spec.template brings Secret %s into its pods: %s", name, why))
+			return r.refuse(s, v1alpha1.ReasonInvalidTemplate, fmt.Sprintf("spec.template uses Secret %s: %s", name, why))
 		}
 	}
 	return nil
@@ -109,7 +109,7 @@ func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope
 // at again, since the object may go.
 func (r *RefineryReconciler) refuse(s *refineryScope, reason, why string) error {
 	if s.deployment == nil {
-		why += "; no pods run until this is put right"
+		why += "; no pods run until this is corrected"
 	}
 	return &reconcile.StalledError{Reason: reason, Message: why, Recheck: r.env.Recheck}
 }

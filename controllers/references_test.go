@@ -82,13 +82,13 @@ var _ = Describe("What is not for the nodes of a Refinery to read", func() {
 		Entry("another master's account", `{spec: {serviceAccountName: beta-master}}`,
 			"spec.template uses ServiceAccount beta-master: it belongs to ClusterMaster beta"),
 		Entry("the authority", `{spec: {volumes: [{name: v, secret: {secretName: alpha-ca}}]}}`,
-			"spec.template brings Secret alpha-ca into its pods: it is for the certificate authority of ClusterMaster alpha"),
+			"spec.template uses Secret alpha-ca: it is for the certificate authority of ClusterMaster alpha"),
 		Entry("what the master serves", `{spec: {volumes: [{name: v, projected: {sources: [{secret: {name: alpha-tls}}]}}]}}`,
-			"spec.template brings Secret alpha-tls into its pods: it is for the certificate that ClusterMaster alpha serves"),
+			"spec.template uses Secret alpha-tls: it is for the certificate that ClusterMaster alpha serves"),
 		Entry("another master's authority", `{spec: {containers: [{name: app, image: a, envFrom: [{secretRef: {name: beta-ca}}]}]}}`,
-			"spec.template brings Secret beta-ca into its pods: it belongs to ClusterMaster beta"),
+			"spec.template uses Secret beta-ca: it belongs to ClusterMaster beta"),
 		Entry("another Refinery's certificate", `{spec: {containers: [{name: app, image: a, env: [{name: A, valueFrom: {secretKeyRef: {name: mill-tls, key: tls.key}}}]}]}}`,
-			"spec.template brings Secret mill-tls into its pods: it belongs to Refinery mill"),
+			"spec.template uses Secret mill-tls: it belongs to Refinery mill"),
 		Entry("its own", `{spec: {serviceAccountName: mine, containers: [{name: app, image: a, envFrom: [{secretRef: {name: press-tls}}, {secretRef: {name: mine}}]}]}}`, ""),
 	)
 })

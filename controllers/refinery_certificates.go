@@ -152,7 +152,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		return found, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: message, Recheck: time.Second}
 	case v.Renew && authority.Key == nil:
 		found.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
-			"the certificate authority of ClusterMaster %s came without its key, so nothing can be issued: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
+			"the certificate authority of ClusterMaster %s is provided without its key, so the operator cannot issue: name a Secret with a certificate in spec.certificateSecretRef", s.master.Name))
 		return found, nil
 	case v.Renew:
 		if !exists {
@@ -286,7 +286,7 @@ func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScop
 	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), r.env.Clock.Now())
 	if err == nil && !authority.IsIn(c.Bundle) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf(
-			"ca.crt lacks authorities that stand in ca.crt of Secret %s, so nodes may not trust the master", s.master.CertificateSecretName())}
+			"ca.crt lacks authorities that are in ca.crt of Secret %s, so nodes may not trust the master", s.master.CertificateSecretName())}
 	}
 	if p := pki.AsProblem(err); p == nil || p.Reason != v1alpha1.ReasonWrongAuthority {
 		return err

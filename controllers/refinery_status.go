@@ -83,7 +83,7 @@ func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificate
 	}
 	switch {
 	case e.Provided:
-		e.Advice = "put a new one into it before that"
+		e.Advice = "put a new one into the Secret before then"
 	case found.Condition.Status != metav1.ConditionTrue:
 		e.Advice = fmt.Sprintf("it was not renewed: %s: %s", found.Condition.Reason, found.Condition.Message)
 	case obtained:
@@ -91,7 +91,7 @@ func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificate
 	case s.refinery.Spec.Paused:
 		e.Advice = "it is not renewed while spec.paused of the Refinery is set"
 	default:
-		e.Advice = fmt.Sprintf("it ends with the certificate authority of ClusterMaster %s, which has to be replaced before that", s.master.Name)
+		e.Advice = fmt.Sprintf("it expires with the certificate authority of ClusterMaster %s, which must be replaced before then", s.master.Name)
 	}
 	return []certificates.Expiry{e}
 }

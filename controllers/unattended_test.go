@@ -106,7 +106,7 @@ var _ = Describe("A certificate that nobody renews", func() {
 		before := brought.Status.Certificates
 
 		f.later(150*time.Minute, brought, issued)
-		Eventually(message(f, brought, expiring)).Should(And(HavePrefix("the certificate in Secret press-own expires in less than a day"), HaveSuffix("put a new one into it before that")))
+		Eventually(message(f, brought, expiring)).Should(And(HavePrefix("the certificate in Secret press-own expires in less than a day"), HaveSuffix("put a new one into the Secret before then")))
 		Eventually(message(f, issued, expiring)).Should(And(HavePrefix("the certificate in Secret mill-tls expires in less than a day"), HaveSuffix("it is not renewed while spec.paused of the Refinery is set")))
 		Expect(condition(f, brought, ready)()).To(Equal("True/Provided"))
 		Expect(condition(f, issued, ready)()).To(Equal("True/Issued"))
@@ -190,7 +190,7 @@ var _ = Describe("A certificate that nobody renews", func() {
 
 		f.later(150*time.Minute, r)
 		Eventually(message(f, r, expiring)).Should(And(HavePrefix("an intermediate above the certificate in Secret press-own expires in less than a day"),
-			HaveSuffix("put a new one into it before that")))
+			HaveSuffix("put a new one into the Secret before then")))
 		Expect(f.measured(operatorMetrics, "certificate_expiry_seconds", "press")()).To(BeNumerically("~", 1800, 60))
 		f.later(time.Hour, r)
 		Eventually(condition(f, r, ready)).Should(Equal("False/Expired"))

@@ -41,7 +41,7 @@ func (w *fileWatch) renew() {
 func (w *fileWatch) failed(err error) {
 	if !w.told {
 		w.told = true
-		w.log.Info("certificate files cannot be watched; they are looked at all the same", "every", pollInterval, "reason", err.Error())
+		w.log.Info("certificate files cannot be watched; they are still read at intervals", "every", pollInterval, "reason", err.Error())
 	}
 }
 

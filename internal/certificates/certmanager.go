@@ -119,13 +119,13 @@ func (c *CertManager) Start(ctx context.Context) error {
 	for ctx.Err() == nil {
 		served, err := c.served(ctx)
 		if err != nil {
-			log.FromContext(ctx).V(1).Info("The API server does not tell whether it has cert-manager; it is asked again", "cause", err.Error())
+			log.FromContext(ctx).V(1).Info("The API server does not say whether it has cert-manager; asking again", "cause", err.Error())
 		} else {
 			c.set(ctx, served)
 		}
 		if served {
 			if err := c.watch(ctx); err != nil {
-				log.FromContext(ctx).Info("Certificates cannot be watched; it is tried again", "cause", err.Error())
+				log.FromContext(ctx).Info("Certificates cannot be watched; trying again", "cause", err.Error())
 			}
 		}
 		again := ticker.C

@@ -281,7 +281,7 @@ func (s *Sources) Reissue(ctx context.Context, certificate *unstructured.Unstruc
 	want.SetUID(certificate.GetUID())
 	if err := s.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
-		return fmt.Errorf("have Certificate %s issued anew: %w", certificate.GetName(), err)
+		return fmt.Errorf("reissue Certificate %s: %w", certificate.GetName(), err)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, n
 	}
 	if len(missing) > 0 {
 		return problemf(v1alpha1.ReasonWrongIdentity,
-			"the certificate %s lacks the DNS SANs %s, by which nodes know the master; it has %s; put in one that has them all",
+			"the certificate %s lacks the DNS SANs %s, by which nodes verify the master; it has %s; put in one that has them all",
 			nameOf(chain[0]), strings.Join(missing, ", "), listNames(chain[0].DNSNames))
 	}
 	return nil
@@ -140,7 +140,7 @@ func extensionHint(id asn1.ObjectIdentifier) string {
 
 func checkValidity(c *x509.Certificate, now time.Time) error {
 	if now.Before(c.NotBefore) {
-		return problemf(v1alpha1.ReasonNotYetValid, "the certificate %s is not valid before %s; wait, or set the clocks right", nameOf(c), c.NotBefore.UTC().Format(time.RFC3339))
+		return problemf(v1alpha1.ReasonNotYetValid, "the certificate %s is not valid before %s; wait, or correct the clocks", nameOf(c), c.NotBefore.UTC().Format(time.RFC3339))
 	}
 	if now.After(c.NotAfter) {
 		return problemf(v1alpha1.ReasonExpired, "the certificate %s expired on %s; put in a new one", nameOf(c), c.NotAfter.UTC().Format(time.RFC3339))

@@ -102,7 +102,7 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 // another one with each try.
 func awayMessage(err error) string {
 	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
-		return "the API server does not answer; it is tried again"
+		return "the API server does not answer; trying again"
 	}
 	return err.Error()
 }

@@ -45,7 +45,7 @@ func TestConsequenceOfAnError(t *testing.T) {
 		"server busy":        {wrapped(busy), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(busy).Error()}},
 		"server slow":        {wrapped(slow), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(slow).Error()}},
 		"server unavailable": {wrapped(unavailable), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(unavailable).Error()}},
-		"server away":        {wrapped(unreachable), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: "the API server does not answer; it is tried again"}},
+		"server away":        {wrapped(unreachable), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: "the API server does not answer; trying again"}},
 		"webhook failing":    {wrapped(webhook), Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: wrapped(webhook).Error()}},
 		"operator stopping":  {wrapped(context.Canceled), Outcome{Consequence: SilentRetry}},
 		"something else":     {errors.New("x"), Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: "x"}},

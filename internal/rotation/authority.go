@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNotMade reports that the operator's own authority of a master does not exist yet.
-var ErrNotMade = errors.New("the certificate authority is not made yet")
+var ErrNotMade = errors.New("the certificate authority does not exist yet")
 
 // Authority reads the certificate authority of a master, and what stays trusted beside it: the one that is provided, the
 // issuer's, or the operator's own. What is wrong with it is a *pki.Problem, which names the Secret, or ErrNotMade.

@@ -165,7 +165,7 @@ func (c *count) ofProvided(ctx context.Context, r *v1alpha1.Refinery, external b
 			c.completed += total
 			return nil
 		}
-		c.causes = append(c.causes, fmt.Sprintf("Refinery %s: put all certificates of ca.crt of Secret %s into ca.crt of Secret %s, and that onto its nodes",
+		c.causes = append(c.causes, fmt.Sprintf("Refinery %s: put all certificates of ca.crt of Secret %s into ca.crt of Secret %s, and copy that to its nodes",
 			r.Name, c.master.CertificateSecretName(), secret.Name))
 		return nil
 	}

@@ -108,7 +108,7 @@ func IgnoredRequest(m *v1alpha1.ClusterMaster) string {
 		return ""
 	}
 	if issuer := m.Issuer(); issuer != nil {
-		return fmt.Sprintf("annotation %s has no effect with certificates.issuerRef: have %s %s sign by another authority, and then Certificate %s reissued; remove the annotation",
+		return fmt.Sprintf("annotation %s has no effect with certificates.issuerRef: have %s %s sign with another authority, and then Certificate %s reissued; remove the annotation",
 			v1alpha1.RotateCAAnnotation, issuer.Kind, issuer.Name, m.CertificateSecretName())
 	}
 	if name, provided := m.NamedAuthority(); provided {

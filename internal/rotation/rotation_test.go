@@ -96,7 +96,7 @@ func TestRequestThatIsIgnoredSaysWhatToDoInstead(t *testing.T) {
 		"provided": {"monday", provided, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.authority: " +
 			"put another authority into Secret plant-ca, or name another Secret; remove the annotation"},
 		"an issuer's": {"monday", issued, "annotation cluster.refinery.dev/rotate-ca has no effect with certificates.issuerRef: " +
-			"have Issuer plant sign by another authority, and then Certificate alpha-tls reissued; remove the annotation"},
+			"have Issuer plant sign with another authority, and then Certificate alpha-tls reissued; remove the annotation"},
 	} {
 		m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: "alpha", Annotations: map[string]string{v1alpha1.RotateCAAnnotation: test.asked}},
 			Spec: v1alpha1.ClusterMasterSpec{Certificates: test.spec}}
@@ -204,7 +204,7 @@ func TestWhoHasFollowedAPhase(t *testing.T) {
 			"provided, none is wanted":             {provided(refinery(out, 0, nil)), nil, secret("own", r.former, nil), byPhase(Progress{}, lost)},
 			"provided, put right":                  {provided(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), Progress{completed: 1, total: 1}},
 			"provided, External": {provided(refinery(out, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, signing),
-				byPhase(Progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and that onto its nodes"}},
+				byPhase(Progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and copy that to its nodes"}},
 					Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
 			"provided, gone": {provided(refinery(out, 1, nodes{"press/a": r.formerID})), nil, nil, Progress{total: 1, causes: []string{"Refinery press: gone"}}},
 		}
