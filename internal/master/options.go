@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
@@ -52,7 +53,16 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.Listen, "listen", ":34308", "`HOST:PORT` where the Cluster Protocol is served, while this master is the active one")
 	f.StringVar(&o.HealthAddress, "health-address", ":8080", "`HOST:PORT` where /healthz, /readyz and /metrics are served")
 	o.Log.Bind(f)
-	f.BoolFunc("debug", "the same as --log-level=debug", func(string) error { o.Log.Level = logging.Debug; return nil })
+	f.BoolFunc("debug", "the same as --log-level=debug", func(value string) error {
+		debug, err := strconv.ParseBool(value)
+		if err != nil {
+			return errors.New("write true or false")
+		}
+		if debug {
+			o.Log.Level = logging.Debug
+		}
+		return nil
+	})
 	return f
 }
 

@@ -29,6 +29,7 @@ func TestOptions(t *testing.T) {
 		{"an argument", append(needed, "now"), `"now" is not a flag: write every setting as --name=value; master --help lists them`},
 		{"a name that is none", append(needed, "--name=Alpha Beta"), `--name "Alpha Beta" is not a valid object name; see --help`},
 		{"an address without a port", append(needed, "--listen=34308"), `--listen "34308" is not a valid address; it looks like :34308; see --help`},
+		{"a switch that is neither on nor off", append(needed, "--debug=loud"), `--debug=loud: write true or false`},
 		{"a port that is none", append(needed, "--health-address=:99999"), `--health-address ":99999" is not a valid address; it looks like :34308; see --help`},
 	}
 	for _, test := range tests {
@@ -45,8 +46,10 @@ func TestOptions(t *testing.T) {
 			}
 		})
 	}
-	if o, err := parseOptions(append(needed, "--debug"), io.Discard); err != nil || o.Log.Level != logging.Debug {
-		t.Errorf("--debug: %v, %+v", err, o.Log)
+	for argument, want := range map[string]logging.Level{"--debug": logging.Debug, "--debug=true": logging.Debug, "--debug=false": logging.Info} {
+		if o, err := parseOptions(append(needed, argument), io.Discard); err != nil || o.Log.Level != want {
+			t.Errorf("%s: %v, %+v", argument, err, o.Log)
+		}
 	}
 	var help bytes.Buffer
 	if _, err := parseOptions([]string{"--help"}, &help); !errors.Is(err, flag.ErrHelp) || !strings.Contains(help.String(), "-certificate-dir") {
