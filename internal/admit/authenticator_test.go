@@ -3,6 +3,8 @@ package admit
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
@@ -340,6 +343,31 @@ func TestOnlyANodeThatWouldPassAllOtherChecksIsTheRefinerysOwn(t *testing.T) {
 			_, denial := s.try(at)
 			if denial == nil || denial.Own != test.want {
 				t.Errorf("denial %+v", denial)
+			}
+		})
+	}
+}
+
+func TestACertificateWithoutAVerifiedChainIsDeniedWhateverTheCause(t *testing.T) {
+	s := newScene(t)
+	chain := [][]*x509.Certificate{{s.press.Leaf}}
+	for name, test := range map[string]struct {
+		chains [][]*x509.Certificate
+		err    error
+		says   string
+	}{
+		"a problem":          {nil, fmt.Errorf("chain: %w", &pki.Problem{Reason: v1alpha1.ReasonExpired, Message: "it expired"}), "it expired"},
+		"another error":      {chain, errors.New("no randomness"), "its certificate cannot be verified: no randomness"},
+		"no chain, no error": {nil, nil, "its certificate cannot be verified: no chain leads to the trust bundle"},
+		"a chain":            {chain, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			vouched, denial := longest(test.chains, test.err)
+			if denial == nil {
+				denial = &Denial{}
+			}
+			if denied := test.says != ""; denial.Message != test.says || vouched.NotAfter.IsZero() != denied {
+				t.Errorf("vouched until %v, denial %+v", vouched.NotAfter, denial)
 			}
 		})
 	}

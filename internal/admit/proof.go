@@ -2,9 +2,11 @@ package admit
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,14 +91,22 @@ func (p *Proof) chainDenial() *Denial {
 	return p.chain.clone()
 }
 
-// verifyChain is check 1. Of several chains that vouch for the leaf it returns the one that lasts longest.
+// verifyChain is check 1.
 func (a *Authenticator) verifyChain(trust *Trust, peer []*x509.Certificate) (Vouched, *Denial) {
 	if trust == nil || trust.anchors == nil {
 		return Vouched{}, &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the master has no trust bundle loaded, so nobody is let in"}
 	}
-	chains, err := trust.anchors.ClientChains(peer, a.Clock.Now())
+	return longest(trust.anchors.ClientChains(peer, a.Clock.Now()))
+}
+
+// longest returns the chain that lasts longest of those that vouch for a leaf. Without one, for whatever reason, it is a denial.
+func longest(chains [][]*x509.Certificate, err error) (Vouched, *Denial) {
 	if p := pki.AsProblem(err); p != nil {
 		return Vouched{}, &Denial{Reason: p.Reason, Message: p.Message}
+	}
+	if err != nil || len(chains) == 0 {
+		err = cmp.Or(err, errors.New("no chain leads to the trust bundle"))
+		return Vouched{}, &Denial{Reason: v1alpha1.ReasonDenied, Message: "its certificate cannot be verified: " + Truncate(err.Error(), 256)}
 	}
 	var best Vouched
 	for _, chain := range chains {
