@@ -121,14 +121,11 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	return err
 }
 
-// ApplyOver is Apply over a Secret as it was read, or none if it is nil. It reports whether it wrote.
+// ApplyOver is Apply over a Secret as it was read. It reports whether it wrote.
 func (a *Applier) ApplyOver(ctx context.Context, owner client.Object, current *corev1.Secret, desired Configuration) (written bool, err error) {
 	want, err := toUnstructured(desired)
 	if err != nil {
 		return false, err
-	}
-	if current == nil {
-		return a.over(ctx, owner, nil, want)
 	}
 	return a.over(ctx, owner, current, want)
 }

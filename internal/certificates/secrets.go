@@ -111,9 +111,9 @@ func once(done map[string]read, name string, get func(*corev1.Secret) error) (*c
 func (s *Secrets) Apply(ctx context.Context, owner client.Object, desired *corev1ac.SecretApplyConfiguration) error {
 	current, err := s.Own(ctx, owner, *desired.Name)
 	written := true
-	if err == nil {
+	if err == nil && current != nil {
 		written, err = s.applier.ApplyOver(ctx, owner, current, desired)
-	} else { // it may have become owner's since
+	} else { // someone may have made it since, or it may have become owner's
 		err = s.applier.Apply(ctx, owner, desired)
 	}
 	if written || err != nil {
