@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"encoding/pem"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -197,21 +199,35 @@ func TestSessionLostWhileTheNewCertificateIsStillOnItsWayIsShown(t *testing.T) {
 
 func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
 	t.Parallel()
-	m, n := startReadyNode(t)
-	old := m.await(t, m.config.ID)
+	for name, test := range map[string]struct {
+		spoil func(files map[string][]byte)
+		says  string
+	}{
+		"half a key": {func(files map[string][]byte) { files[keyFile] = files[keyFile][:40] }, "tls.crt and tls.key are not a pair"},
+		"a bundle with one certificate that does not parse": {func(files map[string][]byte) {
+			bad := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("not DER")})
+			files[authorityFile] = slices.Concat(files[authorityFile], bad)
+		}, "ca.crt: certificate 2 does not parse"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, n := startReadyNode(t)
+			old := m.await(t, m.config.ID)
 
-	half := m.pair.files(m.ca)
-	half[keyFile] = half[keyFile][:40]
-	put(t, m.config.CertificateDir, half)
-	for range 3 {
-		n.store.look()
-	}
-	if got := n.log.count("cannot be used; keeping the former ones"); got != 1 {
-		t.Errorf("said %d times, not once", got)
-	}
-	put(t, m.config.CertificateDir, m.pair.files(m.ca))
-	n.store.look()
-	if n.log.count("as they were before") != 1 || m.session(m.config.ID) != old || !n.ready(t) {
-		t.Error("the session did not survive")
+			files := m.pair.files(m.ca)
+			test.spoil(files)
+			put(t, m.config.CertificateDir, files)
+			for range 3 {
+				n.store.look()
+			}
+			if got := n.log.count("cannot be used; keeping the former ones"); got != 1 || n.log.count(test.says) != 1 {
+				t.Errorf("said %d times, not once, or without %q", got, test.says)
+			}
+			put(t, m.config.CertificateDir, m.pair.files(m.ca))
+			n.store.look()
+			if n.log.count("as they were before") != 1 || m.session(m.config.ID) != old || !n.ready(t) {
+				t.Error("the session did not survive")
+			}
+		})
 	}
 }
