@@ -27,11 +27,14 @@ demo-down: ## Undo make demo: nothing stays behind.
 test: verify lint test-unit fuzz test-attack test-cluster test-bench test-api test-controllers test-certmanager test-trust test-chart test-dockerfile test-e2e test-demo ## Everything CI checks.
 
 # Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
-UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/late ./test/loopback
+UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback
+
+# Where tests note which cases of the conformance kit they ran again: go test shows nothing of a test that passes.
+RETRIED = $(CURDIR)/bin/retried-cases
 
 .PHONY: test-unit
 test-unit: test-packages ## The inner loop: unit tests with the race detector, under a minute when warm.
-	@env -u KUBEBUILDER_ASSETS go test -race $(UNIT_PACKAGES)
+	@mkdir -p bin; : >$(RETRIED); trap 'cat $(RETRIED)' EXIT; env -u KUBEBUILDER_ASSETS RETRIED_CASES=$(RETRIED) go test -race $(UNIT_PACKAGES)
 	@env -u KUBEBUILDER_ASSETS go test -run TestNoCertificateCosts ./internal/master/ # what it measures, the race detector would change
 	@go test -count=1 ./internal/imports # what the go command lists for it, Go's cache of test results would not notice
 

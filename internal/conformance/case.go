@@ -78,6 +78,9 @@ type Result struct {
 	// Expected is the last thing that was expected of the peer; Came is what came instead in a case that failed.
 	Expected string `json:"expected,omitempty"`
 	Came     string `json:"came,omitempty"`
+	// Late is by how many seconds the kit's own timers came late during a case that failed, if by more than the case tolerates:
+	// it may have failed for that.
+	Late float64 `json:"late,omitempty"`
 	// Reason is why a case was skipped.
 	Reason string `json:"reason,omitempty"`
 }
@@ -122,10 +125,10 @@ func (s *suite) play(ctx context.Context, c *testCase) Result {
 		r.Outcome, r.Reason = Skip, c.skip
 		return r
 	}
-	start := time.Now()
+	start, lateBy := time.Now(), watchTimers()
 	conn, err := s.connect(ctx, c.via)
 	if err != nil {
-		r.Outcome, r.Expected, r.Came = Fail, "a connection", err.Error()
+		r.failed("a connection", err.Error(), lateBy(), s.patience/2)
 		r.Seconds = time.Since(start).Seconds()
 		return r
 	}
@@ -141,11 +144,13 @@ func (s *suite) play(ctx context.Context, c *testCase) Result {
 	if s.peer == refinery {
 		x.slack = lateness // A system accepts before the kit does.
 	}
-	if err := x.play(c.steps); err != nil {
-		r.Outcome, r.Came = Fail, cameInstead(err)
+	err = x.play(c.steps)
+	r.Expected = x.expected
+	if late := lateBy(); err != nil {
+		r.failed(x.expected, cameInstead(err), late, x.tolerance)
 	}
 	r.Seconds = time.Since(start).Seconds()
-	r.Messages, r.Expected = x.transcript(), x.expected
+	r.Messages = x.transcript()
 	return r
 }
 
@@ -231,6 +236,7 @@ func overdue(due time.Duration, tolerated ...string) step {
 // rest says nothing for a while; what comes meanwhile is looked at by the next step.
 func rest(d time.Duration) step {
 	return func(x *exchange) error {
+		x.tolerance = timerTolerance
 		for until := time.Now().Add(d); x.more(until); {
 			continue
 		}
@@ -241,6 +247,7 @@ func rest(d time.Duration) step {
 // unread sends a message again and again and reads nothing, until the peer's write timeout ends the connection (R-6.3).
 func unread(m string, due time.Duration) step {
 	return func(x *exchange) error {
+		x.tolerance = due / 2
 		x.expecting("the socket closed %v after the peer could write no more", due)
 		x.sends(x.show(m) + " again and again, reading nothing")
 		flood := []byte(strings.Repeat(m, 100))

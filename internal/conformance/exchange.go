@@ -44,14 +44,16 @@ type exchange struct {
 	// rule is that of the case. Rules of judgedApart are judged in their own cases only.
 	rule string
 
-	begun    time.Time     // of the connection, or of what a timer of the peer's counts from
-	slack    time.Duration // by which the peer may have begun to count earlier
-	arrivals chan piece    // closed when the peer has closed
-	done     chan struct{}
-	buf      []byte
-	ended    bool
-	endError error       // that of the last read, once ended
-	others   []*exchange // made by another
+	begun time.Time     // of the connection, or of what a timer of the peer's counts from
+	slack time.Duration // by which the peer may have begun to count earlier
+	// tolerance is by how much this machine may be late before the step that is taken may fail for that.
+	tolerance time.Duration
+	arrivals  chan piece // closed when the peer has closed
+	done      chan struct{}
+	buf       []byte
+	ended     bool
+	endError  error       // that of the last read, once ended
+	others    []*exchange // made by another
 
 	expected  string
 	wire      []Message
@@ -60,7 +62,7 @@ type exchange struct {
 }
 
 func newExchange(ctx context.Context, conn net.Conn, peer side, patience time.Duration, secrets ...string) *exchange {
-	x := &exchange{ctx: ctx, peer: peer, patience: patience, secrets: secrets, slack: lateness / 5}
+	x := &exchange{ctx: ctx, peer: peer, patience: patience, secrets: secrets, slack: lateness / 5, tolerance: patience / 2}
 	x.begin(conn)
 	return x
 }
@@ -257,6 +259,7 @@ func (x *exchange) end(within time.Duration, tolerated ...string) error {
 
 // endAfter waits until the peer's timer ends the connection: not before it is due, and not much later.
 func (x *exchange) endAfter(start time.Time, due time.Duration, tolerated ...string) error {
+	x.tolerance = timerTolerance
 	err := x.end(time.Until(start.Add(due+lateness)), tolerated...)
 	x.expecting("the connection closed %v after it began to count, and nothing sent", due)
 	if err != nil {
@@ -266,6 +269,7 @@ func (x *exchange) endAfter(start time.Time, due time.Duration, tolerated ...str
 		return err
 	}
 	if took := time.Since(start); took < due-x.slack {
+		x.tolerance = x.slack
 		return x.fails("the end after %v", took.Round(time.Millisecond))
 	}
 	return nil

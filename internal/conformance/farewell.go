@@ -45,6 +45,7 @@ func (x *exchange) discarded(m string, during time.Duration) error {
 
 // refusedAfter sends a message again and again until the peer does not take it any more, which it must within a time.
 func (x *exchange) refusedAfter(m string, within time.Duration) error {
+	x.tolerance = timerTolerance
 	x.expecting("the socket closed within %v, whatever is sent", within)
 	for begun := time.Now(); time.Since(begun) < within; x.pause(within / 50) {
 		if err := x.push(m); err != nil {
@@ -94,6 +95,7 @@ func farewells(add func(rule, words string, steps ...any) *testCase, transport T
 	}
 	if transport == Plaintext { // With TLS not every implementation can.
 		all = append(all, add("R-5.8", "behind conn:close its direction of the stream is closed", steps, func(x *exchange) error {
+			x.tolerance = timerTolerance
 			return x.endInOrder(lateness)
 		}))
 	}

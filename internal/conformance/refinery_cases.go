@@ -273,6 +273,7 @@ func beats(interval time.Duration) step {
 	jitter := interval / 10
 	return func(x *exchange) error {
 		last := time.Now()
+		x.tolerance = timerTolerance
 		for range 2 {
 			x.expecting("%s %v to %v after the last message", alive, interval-jitter, interval+jitter)
 			m, err := x.next(last.Add(interval + jitter + lateness))
@@ -284,6 +285,7 @@ func beats(interval time.Duration) step {
 			}
 			took := time.Since(last)
 			if took < interval-jitter-min(lateness, jitter) {
+				x.tolerance = min(lateness, jitter)
 				return x.fails("%s after %v", x.show(m.raw), took.Round(time.Millisecond))
 			}
 			last = last.Add(took)
@@ -296,6 +298,7 @@ func beats(interval time.Duration) step {
 // answeredOnce answers a heartbeat and expects nothing until the next is due.
 func answeredOnce(interval time.Duration) step {
 	return func(x *exchange) error {
+		x.tolerance = timerTolerance
 		x.expecting("%s within %v", alive, interval+interval/10)
 		m, err := x.next(time.Now().Add(interval + interval/10 + lateness))
 		if err != nil {

@@ -73,6 +73,7 @@ func (r *refineryCases) transport() {
 // stalledUntil reads whatever comes, answers nothing, and expects the end when it is due.
 func stalledUntil(due time.Duration) step {
 	return func(x *exchange) error {
+		x.tolerance = timerTolerance
 		for x.more(x.begun.Add(due + lateness)) {
 			x.buf, x.completed = nil, nil // Of TLS, which is not looked at.
 		}
@@ -80,6 +81,7 @@ func stalledUntil(due time.Duration) step {
 		if took := time.Since(x.begun); !x.ended {
 			return x.fails("nothing: the connection is still open")
 		} else if took < due-x.slack {
+			x.tolerance = x.slack
 			return x.fails("the end after %v", took.Round(time.Millisecond))
 		}
 		return nil

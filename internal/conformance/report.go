@@ -113,6 +113,9 @@ func (c *Result) details(indent string) string {
 		}
 	}
 	fmt.Fprintf(&b, "%sexpected  %s\n%scame      %s\n", indent, c.Expected, indent, c.Came)
+	if c.Late > 0 {
+		fmt.Fprintf(&b, "%slate      %.2fs: this machine, by more than the case tolerates; run it again when the machine has time\n", indent, c.Late)
+	}
 	return b.String()
 }
 

@@ -25,7 +25,7 @@ func Run(ctx context.Context, t *testing.T, listening func(address string), args
 			listening(address)
 		}
 	}}
-	failed := late.Again(t, func(only string) (failed []string) {
+	failed := late.Again(t, func(only string) (failed, late []string) {
 		again := slices.Clone(args)
 		if only != "" {
 			again = append(again, "--run="+only)
@@ -33,28 +33,41 @@ func Run(ctx context.Context, t *testing.T, listening func(address string), args
 		if address != "" { // where the refinery goes on connecting to
 			again = append(again, "--listen="+address)
 		}
-		var r conformance.Report
-		report, r = run(ctx, again, progress)
-		for _, c := range r.Cases {
-			switch {
-			case c.Outcome == conformance.Fail:
-				failed = append(failed, c.Name)
-			case c.Outcome == conformance.Skip && only == "":
-				skipped = append(skipped, c.Name)
-			}
+		text, r := run(ctx, again, progress)
+		report += text
+		failed, late, left := outcomes(r)
+		if only == "" {
+			skipped = left
 		}
-		for _, c := range r.Unrun {
-			failed = append(failed, c.Name)
-		}
-		if len(failed) == 0 && r.Error != "" {
-			failed = append(failed, r.Error)
-		}
-		return failed
+		return failed, late
 	})
 	if len(failed) > 0 {
 		t.Errorf("%q failed\n%s%s", failed, &progress.text, report)
 	}
 	return skipped
+}
+
+// outcomes returns the names of the cases that did not pass: failed, late those of them that failed while the machine was
+// late, and skipped. A run that stopped before its end failed as a whole.
+func outcomes(r conformance.Report) (failed, late, skipped []string) {
+	for _, c := range r.Cases {
+		switch c.Outcome {
+		case conformance.Skip:
+			skipped = append(skipped, c.Name)
+		case conformance.Fail:
+			failed = append(failed, c.Name)
+			if c.Late > 0 && len(r.Unrun) == 0 {
+				late = append(late, c.Name)
+			}
+		}
+	}
+	for _, c := range r.Unrun {
+		failed = append(failed, c.Name)
+	}
+	if len(failed) == 0 && r.Error != "" {
+		failed = append(failed, r.Error)
+	}
+	return failed, late, skipped
 }
 
 // run returns the report of a run, and what in it did not pass as text.

@@ -1,63 +1,53 @@
-// Package late tells a failure from what a busy machine makes of a check that goes by the time, such as the cases of the
-// conformance kit: it looks how late timers come while the check runs.
+// Package late runs cases of the conformance kit once more that failed while the machine was later than they tolerate.
 package late
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
-const (
-	// tolerable is by how much a timer may come late on a machine that has time for the check.
-	tolerable = 20 * time.Millisecond
-	interval  = 5 * time.Millisecond
-	// tries bounds how often something that keeps failing is tried.
-	tries = 6
-)
+// RetriedCases is the environment variable with the path of a file to which the names of cases are added that were run again:
+// of a test that passes, go test shows nothing.
+const RetriedCases = "RETRIED_CASES"
 
-// Again runs check and returns the names of what failed. Where timers came late meanwhile it runs those parts once more,
-// a few times at most: what is broken fails each time. only matches the names of what check is to run, all if it is empty.
-func Again(t testing.TB, check func(only string) (failed []string)) (failed []string) {
+// Again runs the kit and returns the names of what failed. Those of them that are late as well it runs once more, and they
+// failed if they do so again. only matches the names of what run is to run, all if it is empty.
+func Again(t testing.TB, run func(only string) (failed, late []string)) (failed []string) {
 	t.Helper()
-	return again(t, check, worst)
-}
-
-func again(t testing.TB, check func(only string) (failed []string), lateness func(during func()) time.Duration) (failed []string) {
-	t.Helper()
-	only := ""
-	for try := 1; ; try++ {
-		by := lateness(func() { failed = check(only) })
-		if len(failed) == 0 || by < tolerable || try == tries {
-			return failed
-		}
-		t.Logf("timers came up to %v late; once more: %q", by, failed)
-		names := make([]string, len(failed))
-		for i, name := range failed {
-			names[i] = regexp.QuoteMeta(name)
-		}
-		only = "^(" + strings.Join(names, "|") + ")$"
+	failed, late := run("")
+	if len(late) == 0 {
+		return failed
 	}
+	if err := record(t, late); err != nil {
+		t.Errorf("%s: %v", RetriedCases, err)
+	}
+	names := make([]string, len(late))
+	for i, name := range late {
+		names[i] = regexp.QuoteMeta(name)
+	}
+	failed = slices.DeleteFunc(failed, func(name string) bool { return slices.Contains(late, name) })
+	again, _ := run("^(" + strings.Join(names, "|") + ")$")
+	return append(failed, again...)
 }
 
-// worst runs f and returns by how much a timer came late meanwhile, at worst.
-func worst(f func()) (lateness time.Duration) {
-	over, measured := make(chan struct{}), make(chan time.Duration)
-	go func() {
-		var worst time.Duration
-		for {
-			due := time.Now().Add(interval)
-			select {
-			case <-over:
-				measured <- worst
-				return
-			case <-time.After(interval):
-				worst = max(worst, time.Since(due))
-			}
-		}
-	}()
-	f()
-	close(over)
-	return <-measured
+// record says in the test's log and in the file of RetriedCases what is run again.
+func record(t testing.TB, late []string) error {
+	t.Helper()
+	text := fmt.Sprintf("%s: run once more, for the machine was late: %q\n", t.Name(), late)
+	t.Log(text)
+	path := os.Getenv(RetriedCases)
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }

@@ -1,43 +1,48 @@
 package late
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestOnlyOnALateMachineWhatFailedIsRunAgain(t *testing.T) {
+func TestOnlyWhatFailedOnALateMachineIsRunAgainAndOnlyOnce(t *testing.T) {
+	type outcome struct{ failed, late []string }
 	for name, test := range map[string]struct {
-		lateness time.Duration
-		failing  [][]string // of each run, the last one's from then on
-		want     []string
-		asked    []string
+		first, second outcome
+		want          []string
+		asked         []string
 	}{
-		"nothing fails":                   {time.Second, [][]string{nil}, nil, []string{""}},
-		"a failure in time":               {time.Millisecond, [][]string{{"a"}}, []string{"a"}, []string{""}},
-		"a failure that being late makes": {time.Second, [][]string{{"a.b", "c"}, {"c"}, nil}, nil, []string{"", `^(a\.b|c)$`, "^(c)$"}},
-		"a failure each time":             {time.Second, [][]string{{"a"}}, []string{"a"}, []string{"", "^(a)$", "^(a)$", "^(a)$", "^(a)$", "^(a)$"}},
+		"nothing fails":         {outcome{}, outcome{}, nil, []string{""}},
+		"a failure in time":     {outcome{failed: []string{"a"}}, outcome{}, []string{"a"}, []string{""}},
+		"late ones":             {outcome{[]string{"a.b", "c"}, []string{"a.b", "c"}}, outcome{}, nil, []string{"", `^(a\.b|c)$`}},
+		"one of them fails":     {outcome{[]string{"a.b", "c"}, []string{"a.b", "c"}}, outcome{[]string{"c"}, []string{"c"}}, []string{"c"}, []string{"", `^(a\.b|c)$`}},
+		"one in time, one late": {outcome{[]string{"a", "b"}, []string{"b"}}, outcome{}, []string{"a"}, []string{"", "^(b)$"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "retried")
+			t.Setenv(RetriedCases, path)
 			var asked []string
-			check := func(only string) []string {
+			got := Again(t, func(only string) (failed, late []string) {
+				o := []outcome{test.first, test.second}[len(asked)]
 				asked = append(asked, only)
-				return test.failing[min(len(asked), len(test.failing))-1]
+				return o.failed, o.late
+			})
+			if diff := cmp.Diff(test.asked, asked); diff != "" || strings.Join(got, ",") != strings.Join(test.want, ",") {
+				t.Errorf("%q failed, want %q; runs (-want +got):\n%s", got, test.want, diff)
 			}
-			got := again(t, check, func(during func()) time.Duration { during(); return test.lateness })
-			if diff := cmp.Diff([][]string{test.want, test.asked}, [][]string{got, asked}); diff != "" {
-				t.Errorf("what failed, and what was run (-want +got):\n%s", diff)
+			recorded, err := os.ReadFile(path)
+			if retried := len(asked) > 1; retried != (err == nil) {
+				t.Fatal(err)
+			}
+			for _, name := range test.first.late {
+				if !strings.Contains(string(recorded), t.Name()+": ") || !strings.Contains(string(recorded), `"`+name+`"`) {
+					t.Errorf("recorded: %s", recorded)
+				}
 			}
 		})
 	}
-}
-
-func TestTimersAreWatchedWhileSomethingRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		if got := worst(func() { time.Sleep(time.Second) }); got != 0 {
-			t.Errorf("a fake clock is late by %v", got)
-		}
-	})
 }
