@@ -71,7 +71,7 @@ func (r *ClusterMasterReconciler) rotate(ctx context.Context, s *masterScope, st
 }
 
 // reconcileAuthority makes an authority where none is provided and none was made, or where nobody relies on it any more,
-// since it has expired. One that is no good otherwise is left for a person to delete: a new one takes the trust from
+// since it has expired. One that is not valid for another reason is left for a person to delete: a new one takes the trust from
 // every running node.
 func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
 	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
@@ -114,7 +114,7 @@ func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterSc
 	return &authorityFound{problem: problem, end: end}, err
 }
 
-// authorityEnd finds out since when an authority that is no good has been, for what measures it.
+// authorityEnd finds out since when an authority has not been valid, for the metrics.
 func authorityEnd(ctx context.Context, s *masterScope) (time.Time, error) {
 	name, key := s.master.AuthoritySecretName(), corev1.TLSCertKey
 	if provided, ok := s.master.NamedAuthority(); ok {
@@ -193,7 +193,7 @@ func nameTaken(err error) (servedFound, error) {
 }
 
 // reconcileCertificate keeps the certificate that the master serves. With an authority that came without
-// its key, the user provides it under the name that the operator would have used. authority is nil if it is no good.
+// its key, the user provides it under the name that the operator would have used. authority is nil if it is not valid.
 func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (servedFound, error) {
 	if issuer := s.master.Issuer(); issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
