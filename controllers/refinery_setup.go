@@ -33,25 +33,28 @@ const (
 	accountIndex = "serviceaccounts"
 )
 
+// indexes are by what the cache finds Refineries and Deployments.
+var indexes = []struct {
+	object  client.Object
+	field   string
+	extract client.IndexerFunc
+}{
+	{&v1alpha1.Refinery{}, masterIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} }},
+	{&v1alpha1.Refinery{}, secretIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).CertificateSecretName()} }},
+	{&appsv1.Deployment{}, secretIndex, func(o client.Object) []string {
+		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
+	}},
+	{&appsv1.Deployment{}, accountIndex, func(o client.Object) []string {
+		return []string{o.(*appsv1.Deployment).Spec.Template.Spec.ServiceAccountName}
+	}},
+}
+
 // SetupRefinery adds the controller of Refineries to the manager.
 func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error {
 	r := NewRefineryReconciler(e)
-	for field, extract := range map[string]client.IndexerFunc{
-		masterIndex: func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} },
-		secretIndex: func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).CertificateSecretName()} },
-	} {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Refinery{}, field, extract); err != nil {
-			return fmt.Errorf("index Refineries by %s: %w", field, err)
-		}
-	}
-	for field, extract := range map[string]client.IndexerFunc{
-		secretIndex: func(o client.Object) []string { return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec) },
-		accountIndex: func(o client.Object) []string {
-			return []string{o.(*appsv1.Deployment).Spec.Template.Spec.ServiceAccountName}
-		},
-	} {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, &appsv1.Deployment{}, field, extract); err != nil {
-			return fmt.Errorf("index Deployments by %s: %w", field, err)
+	for _, i := range indexes {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, i.object, i.field, i.extract); err != nil {
+			return fmt.Errorf("index %T by %s: %w", i.object, i.field, err)
 		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -221,8 +223,29 @@ func describe(verb string, o runtime.ApplyConfiguration) string {
 	return fmt.Sprintf("%s %s %s", verb, object.GetKind(), object.GetName())
 }
 
-// withoutWatch gives a client the form that the interceptor asks for; the operator never watches with it.
+// withoutWatch gives a client the form that the interceptor asks for; the operator never watches with it. It finds objects
+// by the indexes of the operator's cache.
 type withoutWatch struct{ client.Client }
+
+func (w withoutWatch) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	o := (&client.ListOptions{}).ApplyOptions(options)
+	if o.FieldSelector == nil {
+		return w.Client.List(ctx, list, o)
+	}
+	by := o.FieldSelector.Requirements()[0]
+	o.FieldSelector = nil
+	if err := w.Client.List(ctx, list, o); err != nil {
+		return err
+	}
+	all, err := meta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	return meta.SetList(list, slices.DeleteFunc(all, func(item runtime.Object) bool {
+		object := item.(client.Object)
+		return !slices.Contains(controllers.Index(object, by.Field)(object), by.Value)
+	}))
+}
 
 func (withoutWatch) Watch(context.Context, client.ObjectList, ...client.ListOption) (watchInterface, error) {
 	return nil, fmt.Errorf("not watchable")

@@ -71,6 +71,9 @@ func (o Obtained) Ready(issuer v1alpha1.IssuerReference) metav1.Condition {
 		return metav1.Condition{}
 	}
 	ready := ReadyIn(o.Secret.Name, false, &issuer)
+	if o.Certificate == nil {
+		return ready
+	}
 	if status, words := statusCondition(o.Certificate, "Issuing"); status == string(metav1.ConditionFalse) && words != "" {
 		ready.Message += "; Certificate " + o.Certificate.GetName() + ": " + words
 	}
