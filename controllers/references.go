@@ -182,15 +182,18 @@ func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope,
 	if err != nil {
 		return "", err
 	}
-	if secret != nil {
-		if why := belongsTo(s.refinery, secret); why != "" || metav1.IsControlledBy(secret, s.refinery) {
-			return why, nil
-		}
+	if secret != nil && metav1.IsControlledBy(secret, s.refinery) {
+		return "", nil
 	}
 	if s.master != nil {
 		authority, provided := s.master.NamedAuthority()
 		own := name == s.refinery.IssuedSecretName() && (!provided || name != authority) // who has the name is settled elsewhere
 		if why := keptBy(s.master, name); why != "" && !own {
+			return why, nil
+		}
+	}
+	if secret != nil {
+		if why := belongsTo(s.refinery, secret); why != "" {
 			return why, nil
 		}
 	}

@@ -233,6 +233,10 @@ func (w withoutWatch) List(ctx context.Context, list client.ObjectList, options 
 		return w.Client.List(ctx, list, o)
 	}
 	by := o.FieldSelector.Requirements()[0]
+	extract := controllers.Index(list, by.Field)
+	if extract == nil {
+		return w.Client.List(ctx, list, o)
+	}
 	o.FieldSelector = nil
 	if err := w.Client.List(ctx, list, o); err != nil {
 		return err
@@ -242,8 +246,7 @@ func (w withoutWatch) List(ctx context.Context, list client.ObjectList, options 
 		return err
 	}
 	return meta.SetList(list, slices.DeleteFunc(all, func(item runtime.Object) bool {
-		object := item.(client.Object)
-		return !slices.Contains(controllers.Index(object, by.Field)(object), by.Value)
+		return !slices.Contains(extract(item.(client.Object)), by.Value)
 	}))
 }
 
