@@ -303,8 +303,8 @@ func (r *RefineryReconciler) mastersBeside(ctx context.Context, s *refineryScope
 		if err := r.reader(s).List(ctx, list, client.InNamespace(s.refinery.Namespace)); err != nil {
 			return nil, fmt.Errorf("list ClusterMasters: %w", err)
 		}
-		s.beside = slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return s.master != nil && m.UID == s.master.UID })
-		s.beside = slices.Concat(s.beside, []v1alpha1.ClusterMaster{}) // never nil: it was read
+		others := slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return s.master != nil && m.UID == s.master.UID })
+		s.beside = append([]v1alpha1.ClusterMaster{}, others...) // not nil, even of none: it was read
 	}
 	return s.beside, nil
 }
