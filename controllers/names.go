@@ -50,9 +50,8 @@ func wasFirst(own, other metav1.Object, ownObserved, otherObserved int64, otherw
 }
 
 // requireName refuses the name of own to the second of a ClusterMaster and a Refinery: their objects have the same
-// names, and the pods of one would mount the key of the other. Whoever controls the Secret <name>-tls has the name, and
-// with no such Secret who was made first. other is read; one that the cache may not have yet is looked for at the API
-// server.
+// names, and the pods of one would mount the key of the other. Whoever is the holder has the name, and with none who was
+// made first. other is read; one that the cache may not have yet is looked for at the API server.
 func (e *Environment) requireName(ctx context.Context, own, other client.Object, isNew bool, first func() bool) error {
 	key := client.ObjectKeyFromObject(own)
 	err := e.Client.Get(ctx, key, other)
@@ -79,17 +78,22 @@ func (e *Environment) requireName(ctx context.Context, own, other client.Object,
 	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
 }
 
-// holder is the one of two objects of a name that has made its Secret <name>-tls or its Deployment, or nil.
+// holder is the one of two objects of a name that controls its Secret <name>-tls, or, where neither does, its Deployment. It
+// is nil where neither controls either.
 func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, other client.Object) (client.Object, error) {
 	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
-	for name, made := range map[string]client.Object{master.CertificateSecretName(): &corev1.Secret{}, key.Name: &appsv1.Deployment{}} {
-		if err := e.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: name}, made); client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("read %T %s: %w", made, name, err)
+	for _, made := range []struct {
+		name   string
+		object client.Object
+	}{{master.CertificateSecretName(), &corev1.Secret{}}, {key.Name, &appsv1.Deployment{}}} {
+		err := e.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: made.name}, made.object)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("read %T %s: %w", made.object, made.name, err)
 		}
 		switch {
-		case metav1.IsControlledBy(made, own):
+		case metav1.IsControlledBy(made.object, own):
 			return own, nil
-		case metav1.IsControlledBy(made, other):
+		case metav1.IsControlledBy(made.object, other):
 			return other, nil
 		}
 	}

@@ -45,7 +45,7 @@ func forServing(m *v1alpha1.ClusterMaster) string {
 	return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
 }
 
-// refusedShared tells why the Secret that certificates.shared names may not be mounted by every node, or nothing.
+// refusedShared says why the Secret that certificates.shared names may not be mounted by every node, or nothing.
 func refusedShared(m *v1alpha1.ClusterMaster) string {
 	why := keptBy(m, m.SharedSecretName())
 	if why == "" {
@@ -136,7 +136,7 @@ func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refiner
 	return nil, r.apply.Delete(ctx, s.refinery, s.deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 
-// othersAccount tells whose a ServiceAccount is that the pods of a Refinery may not run as, or nothing.
+// othersAccount says whose a ServiceAccount is that the pods of a Refinery may not run as, or nothing.
 func (r *RefineryReconciler) othersAccount(ctx context.Context, s *refineryScope, name string) (string, error) {
 	if s.master != nil && name == resource.MasterServiceAccountName(s.master) {
 		return fmt.Sprintf("it is for the pods of ClusterMaster %s", s.master.Name), nil
