@@ -1,4 +1,5 @@
-// Package controllers reconciles ClusterMasters and Refineries into the objects they own.
+// Package controllers has what the controllers of both kinds look up in the cluster and tell of it; they themselves are in
+// clustermaster and refinery, which reconcile ClusterMasters and Refineries into the objects they own.
 //
 // Every pass reads a scope, runs an ordered list of steps over it, and ends with one write of the
 // status, if it differs, and the events of what changed in it. Whatever a step needs that is not there
@@ -6,8 +7,12 @@
 package controllers
 
 import (
+	"context"
+	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -40,15 +45,28 @@ type Environment struct {
 	Recheck time.Duration
 }
 
-// now has the resolution of the API, so that what is computed equals what is read back.
-func (e *Environment) now() time.Time { return e.Clock.Now().UTC().Truncate(time.Second) }
+// Now has the resolution of the API, so that what is computed equals what is read back.
+func (e *Environment) Now() time.Time { return e.Clock.Now().UTC().Truncate(time.Second) }
 
-// sources are what certificates are got with.
-func (e *Environment) sources() *certificates.Sources {
-	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Clock: e.Clock, Recheck: e.Recheck, MayMake: e.requireUnmounted}
+// Sources are what certificates are got with.
+func (e *Environment) Sources() *certificates.Sources {
+	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Clock: e.Clock, Recheck: e.Recheck, MayMake: e.RequireUnmounted}
 }
 
-// secrets are those of a pass that begins.
-func (e *Environment) secrets(a *apply.Applier) *certificates.Secrets {
+// NewSecrets are those of a pass that begins.
+func (e *Environment) NewSecrets(a *apply.Applier) *certificates.Secrets {
 	return certificates.NewSecrets(a, e.Client, e.Live)
+}
+
+// OwnDeployment returns the Deployment that an owner controls and that bears its name, or nil.
+func (e *Environment) OwnDeployment(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
+	deployment := &appsv1.Deployment{}
+	err := e.Client.Get(ctx, client.ObjectKeyFromObject(owner), deployment)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read Deployment %s: %w", owner.GetName(), err)
+	}
+	if err != nil || !metav1.IsControlledBy(deployment, owner) {
+		return nil, nil
+	}
+	return deployment, nil
 }

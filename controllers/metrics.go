@@ -17,8 +17,8 @@ import (
 
 // Kinds of objects as metrics name them.
 const (
-	kindMaster   = "ClusterMaster"
-	kindRefinery = "Refinery"
+	KindMaster   = "ClusterMaster"
+	KindRefinery = "Refinery"
 )
 
 // Metrics are what the operator tells of certificates: by ClusterMaster and Refinery, never by node. They are a
@@ -100,18 +100,18 @@ func (m *Metrics) change(kind string, key client.ObjectKey, change func(*measure
 // kindOf is the kind of an object as metrics name it.
 func kindOf(object client.Object) string {
 	if _, ok := object.(*v1alpha1.ClusterMaster); ok {
-		return kindMaster
+		return KindMaster
 	}
-	return kindRefinery
+	return KindRefinery
 }
 
-// renewed counts a certificate that took the place of another.
-func (m *Metrics) renewed(object client.Object) {
+// Renewed counts a certificate that took the place of another.
+func (m *Metrics) Renewed(object client.Object) {
 	m.change(kindOf(object), client.ObjectKeyFromObject(object), func(is *measured) { is.renewals++ })
 }
 
-// forget drops an object that is gone.
-func (m *Metrics) forget(object client.Object, key client.ObjectKey) {
+// Forget drops an object that is gone.
+func (m *Metrics) Forget(object client.Object, key client.ObjectKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.objects, subject{kindOf(object), key.Namespace, key.Name})
@@ -128,24 +128,24 @@ func (is *measured) inUse(found *certificates.Finding) {
 	}
 }
 
-// observeMaster takes over what a pass has found of a ClusterMaster. What it has not looked at stays as it was.
-func (m *Metrics) observeMaster(key client.ObjectKey, found *rotation.Rotation, authority *authorityFound, certificate *certificates.Finding) {
-	m.change(kindMaster, key, func(is *measured) {
+// ObserveMaster takes over what a pass has found of a ClusterMaster. What it has not looked at stays as it was.
+func (m *Metrics) ObserveMaster(key client.ObjectKey, found *rotation.Rotation, authorityEnd time.Time, certificate *certificates.Finding) {
+	m.change(KindMaster, key, func(is *measured) {
 		if found != nil {
 			is.phase = found.Phase
 		}
 		if certificate != nil {
 			is.inUse(certificate)
 		}
-		if authority != nil && !authority.end.IsZero() {
-			is.authorityEnd = authority.end
+		if !authorityEnd.IsZero() {
+			is.authorityEnd = authorityEnd
 		}
 	})
 }
 
-// observeRefinery is observeMaster for a Refinery.
-func (m *Metrics) observeRefinery(key client.ObjectKey, certificate *certificates.Finding) {
-	m.change(kindRefinery, key, func(is *measured) {
+// ObserveRefinery is ObserveMaster for a Refinery.
+func (m *Metrics) ObserveRefinery(key client.ObjectKey, certificate *certificates.Finding) {
+	m.change(KindRefinery, key, func(is *measured) {
 		if certificate != nil {
 			is.inUse(certificate)
 		}

@@ -1,4 +1,4 @@
-package controllers
+package controllers_test
 
 import (
 	"net/http"
@@ -10,35 +10,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
-	clk := clocktesting.NewFakePassiveClock(statusTime)
-	m := NewMetrics(clk)
-	authority := testAuthority(t)
-	leaf := testLeaf(t, authority)
-	master := masterPassOf(func(s *masterPass) {
-		s.authority = goodAuthority(authority)
-		s.certificate.Leaf = leaf.Certificate
-		s.rotation = &rotation.Rotation{State: rotation.State{Phase: pki.RotationActivating}}
-	})
-	refinery := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"}}
+	clk := clocktesting.NewFakePassiveClock(passtest.Now)
+	m := controllers.NewMetrics(clk)
+	master, refinery := &v1alpha1.ClusterMaster{}, &v1alpha1.Refinery{}
+	master.Namespace, master.Name = "plant", "alpha"
+	refinery.Namespace, refinery.Name = "plant", "press"
+	leaf := passtest.Lasting(90*passtest.Day, 90*passtest.Day)
+	phase, authorityEnd, served := pki.RotationActivating, passtest.Now.Add(3650*passtest.Day), &certificates.Finding{Leaf: leaf}
 	observeMaster := func() {
-		m.observeMaster(client.ObjectKeyFromObject(master.master), master.rotation, master.authority, master.servedCertificate())
+		m.ObserveMaster(client.ObjectKeyFromObject(master), &rotation.Rotation{State: rotation.State{Phase: phase}}, authorityEnd, served)
 	}
-	observeRefinery := func(found *certificates.Finding) { m.observeRefinery(client.ObjectKeyFromObject(refinery), found) }
+	observeRefinery := func(found *certificates.Finding) { m.ObserveRefinery(client.ObjectKeyFromObject(refinery), found) }
 	observeMaster()
-	observeRefinery(&certificates.Finding{Leaf: leaf.Certificate})
-	m.renewed(refinery)
-	m.renewed(refinery)
+	observeRefinery(&certificates.Finding{Leaf: leaf})
+	m.Renewed(refinery)
+	m.Renewed(refinery)
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(m); err != nil {
 		t.Fatal(err)
@@ -66,7 +64,7 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
 	clk.SetTime(leaf.NotAfter.Add(time.Minute))
-	master.rotation = &rotation.Rotation{}
+	phase = pki.RotationIdle
 	observeRefinery(nil) // a pass that did not come to the certificate
 	observeMaster()
 	shows("later",
@@ -76,8 +74,7 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
-	master.certificate = &certificates.Finding{} // no longer there, or no good
-	master.authority = &authorityFound{problem: &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady, Message: "expired"}}
+	served, authorityEnd = &certificates.Finding{}, time.Time{} // no longer there, or no good
 	observeRefinery(&certificates.Finding{Condition: certificates.NotReady(v1alpha1.ReasonNotPEM, "garbage")})
 	observeMaster()
 	shows("expired, and unreadable",
@@ -88,8 +85,8 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
 	observeRefinery(&certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")})
-	m.forget(&v1alpha1.ClusterMaster{}, client.ObjectKeyFromObject(master.master))
+	m.Forget(&v1alpha1.ClusterMaster{}, client.ObjectKeyFromObject(master))
 	shows("no certificate is needed, no master", `certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
-	m.forget(&v1alpha1.Refinery{}, client.ObjectKeyFromObject(refinery))
+	m.Forget(&v1alpha1.Refinery{}, client.ObjectKeyFromObject(refinery))
 	shows("all gone")
 }

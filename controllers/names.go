@@ -3,59 +3,29 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
-	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// requireOwnName lets a Refinery make nothing under a name that a ClusterMaster has.
-func (r *RefineryReconciler) requireOwnName(ctx context.Context, s *refineryScope) error {
-	master := &v1alpha1.ClusterMaster{}
-	return r.env.requireName(ctx, s.refinery, master, s.refinery.Status.ObservedGeneration == 0, func() bool {
-		return wasFirst(s.refinery, master, s.refinery.Status.ObservedGeneration, master.Status.ObservedGeneration, false)
-	})
-}
-
-// requireOwnName lets a ClusterMaster make nothing under a name that a Refinery has.
-func (r *ClusterMasterReconciler) requireOwnName(ctx context.Context, s *masterScope) error {
-	refinery := &v1alpha1.Refinery{}
-	return r.env.requireName(ctx, s.master, refinery, s.master.Status.ObservedGeneration == 0, func() bool {
-		return wasFirst(s.master, refinery, s.master.Status.ObservedGeneration, refinery.Status.ObservedGeneration, true)
-	})
-}
-
-// wasFirst reports whether own was made before other. Of two that were made in the same second it is the one that was
-// ever carried out, and while neither was, what otherwise says.
-func wasFirst(own, other metav1.Object, ownObserved, otherObserved int64, otherwise bool) bool {
-	made, otherMade := own.GetCreationTimestamp(), other.GetCreationTimestamp()
-	switch {
-	case !made.Equal(&otherMade):
-		return made.Before(&otherMade)
-	case (ownObserved == 0) != (otherObserved == 0):
-		return ownObserved != 0
-	default:
-		return otherwise
-	}
-}
-
-// requireName refuses the name of own to the second of a ClusterMaster and a Refinery: their objects have the same
+// RequireName refuses the name of own to the second of a ClusterMaster and a Refinery: their objects have the same
 // names, and the pods of one would mount the key of the other. Whoever is the holder has the name, and with none who was
-// made first. other is read; one that the cache may not have yet is looked for at the API server.
-func (e *Environment) requireName(ctx context.Context, own, other client.Object, isNew bool, first func() bool) error {
+// made first. One that the cache may not have yet is looked for at the API server.
+func (e *Environment) RequireName(ctx context.Context, own client.Object) error {
+	other, kind := client.Object(&v1alpha1.Refinery{}), KindRefinery
+	if kindOf(own) == KindRefinery {
+		other, kind = &v1alpha1.ClusterMaster{}, KindMaster
+	}
 	key := client.ObjectKeyFromObject(own)
 	err := e.Client.Get(ctx, key, other)
-	if apierrors.IsNotFound(err) && isNew {
+	if apierrors.IsNotFound(err) && observed(own) == 0 {
 		err = e.Live.Get(ctx, key, other)
 	}
 	if apierrors.IsNotFound(err) {
@@ -68,14 +38,32 @@ func (e *Environment) requireName(ctx context.Context, own, other client.Object,
 	if err != nil {
 		return err
 	}
-	if holder == own || (holder == nil && first()) {
+	if holder == own || (holder == nil && wasFirst(own, other)) {
 		return nil
 	}
-	kind := kindRefinery
-	if _, isMaster := other.(*v1alpha1.ClusterMaster); isMaster {
-		kind = kindMaster
-	}
 	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
+}
+
+// observed is the generation that was carried out last, or 0.
+func observed(o client.Object) int64 {
+	if m, ok := o.(*v1alpha1.ClusterMaster); ok {
+		return m.Status.ObservedGeneration
+	}
+	return o.(*v1alpha1.Refinery).Status.ObservedGeneration
+}
+
+// wasFirst reports whether own was made before other. Of two that were made in the same second it is the one that was
+// ever carried out, and while neither was, the ClusterMaster.
+func wasFirst(own, other client.Object) bool {
+	made, otherMade := own.GetCreationTimestamp(), other.GetCreationTimestamp()
+	switch {
+	case !made.Equal(&otherMade):
+		return made.Before(&otherMade)
+	case (observed(own) == 0) != (observed(other) == 0):
+		return observed(own) != 0
+	default:
+		return kindOf(own) == KindMaster
+	}
 }
 
 // holder is the one of two objects of a name that controls its Secret <name>-tls, or, where neither does, its Deployment. It
@@ -100,15 +88,15 @@ func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, oth
 	return nil, nil
 }
 
-// requireUnmounted waits with a Secret that is still to be made while pods of someone else mount its name: the key would
+// RequireUnmounted waits with a Secret that is still to be made while pods of someone else mount its name: the key would
 // land in them. Their Refinery removes them as soon as it sees owner.
-func (e *Environment) requireUnmounted(ctx context.Context, owner client.Object, secret string) error {
-	return e.requireUnused(ctx, owner, secretIndex, secret,
+func (e *Environment) RequireUnmounted(ctx context.Context, owner client.Object, secret string) error {
+	return e.RequireUnused(ctx, owner, SecretIndex, secret,
 		"Deployment %s mounts Secret %s, in which the operator would store a key that its pods must not have; remove the volume from the spec of its owner or delete the Deployment, then the Secret is created")
 }
 
-// requireUnused waits while the pods of someone else's Deployment use a name that is still to be made for owner.
-func (e *Environment) requireUnused(ctx context.Context, owner client.Object, index, name, message string) error {
+// RequireUnused waits while the pods of someone else's Deployment use a name that is still to be made for owner.
+func (e *Environment) RequireUnused(ctx context.Context, owner client.Object, index, name, message string) error {
 	list := &appsv1.DeploymentList{}
 	if err := e.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy, client.MatchingFields{index: name}); err != nil {
 		return fmt.Errorf("list Deployments: %w", err)
@@ -131,7 +119,7 @@ func (e *Environment) requireUnused(ctx context.Context, owner client.Object, in
 func (e *Environment) sharesWith(ctx context.Context, owner client.Object, secret string, d *appsv1.Deployment) (bool, error) {
 	master, ok := owner.(*v1alpha1.ClusterMaster)
 	controller := metav1.GetControllerOf(d)
-	if !ok || secret != master.OwnSharedSecretName() || controller == nil || controller.Kind != kindRefinery {
+	if !ok || secret != master.OwnSharedSecretName() || controller == nil || controller.Kind != KindRefinery {
 		return false, nil
 	}
 	refinery := &v1alpha1.Refinery{}
@@ -139,19 +127,34 @@ func (e *Environment) sharesWith(ctx context.Context, owner client.Object, secre
 	return err == nil && refinery.Spec.MasterRef.Name == master.Name, client.IgnoreNotFound(err)
 }
 
-// ofMounted returns a map function from a Deployment to the owners of the Secrets that it mounts, and of the ServiceAccount
-// that it uses: "<name><suffix>" is for the ClusterMaster or Refinery <name>.
-func ofMounted(suffixes ...string) handler.MapFunc {
-	return func(_ context.Context, o client.Object) []ctrl.Request {
-		var requests []ctrl.Request
-		pods := &o.(*appsv1.Deployment).Spec.Template.Spec
-		for _, used := range append(resource.PodSecrets(pods), pods.ServiceAccountName) {
-			for _, suffix := range suffixes {
-				if name, ok := strings.CutSuffix(used, suffix); ok {
-					requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}})
-				}
-			}
-		}
-		return requests
+// KeptBy says what a Secret is for that a ClusterMaster keeps to itself, or "" for all others.
+func KeptBy(m *v1alpha1.ClusterMaster, secret string) string {
+	authority, provided := m.NamedAuthority()
+	switch {
+	case secret == m.AuthoritySecretName(), provided && secret == authority:
+		return ForAuthority(m)
+	case secret == m.CertificateSecretName():
+		return ForServing(m)
 	}
+	return ""
+}
+
+// ForAuthority says that a Secret is for the authority of a ClusterMaster.
+func ForAuthority(m *v1alpha1.ClusterMaster) string {
+	return fmt.Sprintf("it is for the certificate authority of ClusterMaster %s", m.Name)
+}
+
+// ForServing says that a Secret is for what a ClusterMaster serves.
+func ForServing(m *v1alpha1.ClusterMaster) string {
+	return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
+}
+
+// RefusedShared says why the Secret that certificates.shared names may not be mounted by every node, or nothing.
+func RefusedShared(m *v1alpha1.ClusterMaster) string {
+	why := KeptBy(m, m.SharedSecretName())
+	if why == "" {
+		return ""
+	}
+	return fmt.Sprintf("spec.certificates.shared.secretRef names Secret %s: %s; name one that holds key %s and nothing else",
+		m.SharedSecretName(), why, v1alpha1.SharedCertificateKey)
 }

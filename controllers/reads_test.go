@@ -17,6 +17,8 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/controllers/clustermaster"
+	"github.com/refinery-operator/refinery-operator/controllers/refinery"
 )
 
 // secretReads counts how often each Secret is read through a client.
@@ -73,7 +75,7 @@ func TestAPassAtRestReadsEachSecretOnce(t *testing.T) {
 			for object, pass := range map[string]struct {
 				reconcile.Reconciler
 				want secretReads
-			}{"alpha": {controllers.NewClusterMasterReconciler(e), test.master}, "press": {controllers.NewRefineryReconciler(e), test.refinery}} {
+			}{"alpha": {clustermaster.New(e), test.master}, "press": {refinery.New(e), test.refinery}} {
 				clear(reads)
 				if _, err := pass.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: object}}); err != nil {
 					t.Fatal(err)

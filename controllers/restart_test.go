@@ -24,6 +24,8 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/controllers/clustermaster"
+	"github.com/refinery-operator/refinery-operator/controllers/refinery"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -56,7 +58,7 @@ func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.Pass
 		Events: events.NewFakeRecorder(1000), Clock: clk, Metrics: p.metrics,
 		Images: images, Recheck: time.Second,
 	}
-	master, refinery := controllers.NewClusterMasterReconciler(e), controllers.NewRefineryReconciler(e)
+	master, refinery := clustermaster.New(e), refinery.New(e)
 	add := func(r reconcile.Reconciler, name string) {
 		p.reconciles = append(p.reconciles, func(ctx context.Context) error {
 			_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: name}})

@@ -86,3 +86,8 @@ func Expiring(now time.Time, all ...Expiry) (condition metav1.Condition, warned 
 	return metav1.Condition{Type: v1alpha1.ConditionCertificateExpiring, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonExpiring,
 		Message: strings.Join(messages, "; ")}, len(messages) > 0, recheck
 }
+
+// NotRenewedByIssuer is the advice where cert-manager renews what a Certificate of this name asks for.
+func NotRenewedByIssuer(certificate string) string {
+	return fmt.Sprintf("cert-manager has not renewed it: see kubectl describe certificate %s", certificate)
+}

@@ -28,6 +28,8 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/controllers/clustermaster"
+	"github.com/refinery-operator/refinery-operator/controllers/refinery"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
@@ -117,10 +119,13 @@ func NewManager(ctx context.Context, restConfig *rest.Config, options Options, w
 	if err := metrics.Registry.Register(environment.Metrics); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	if err := controllers.SetupClusterMaster(ctx, mgr, environment); err != nil {
+	if err := controllers.AddIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
-	return mgr, controllers.SetupRefinery(ctx, mgr, environment)
+	if err := clustermaster.Setup(mgr, environment); err != nil {
+		return nil, err
+	}
+	return mgr, refinery.Setup(mgr, environment)
 }
 
 func newCertManager(mgr manager.Manager, namespaces []string) (*certificates.CertManager, error) {

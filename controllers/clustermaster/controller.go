@@ -1,4 +1,5 @@
-package controllers
+// Package clustermaster is the controller of ClusterMasters.
+package clustermaster
 
 import (
 	"cmp"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -33,21 +35,21 @@ import (
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificaterequests,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// ClusterMasterReconciler makes what a ClusterMaster owns.
-type ClusterMasterReconciler struct {
-	env    *Environment
+// Reconciler makes what a ClusterMaster owns.
+type Reconciler struct {
+	env    *controllers.Environment
 	apply  *apply.Applier
 	passes *reconcile.Passes
 }
 
-// NewClusterMasterReconciler returns a reconciler that remembers nothing yet.
-func NewClusterMasterReconciler(e *Environment) *ClusterMasterReconciler {
+// New returns a reconciler that remembers nothing yet.
+func New(e *controllers.Environment) *Reconciler {
 	a := apply.New(e.Client, e.Live)
-	return &ClusterMasterReconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck)}
+	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck)}
 }
 
-// masterScope is everything that one pass has read.
-type masterScope struct {
+// scope is everything that one pass has read.
+type scope struct {
 	master *v1alpha1.ClusterMaster
 	// deployment is the ClusterMaster's own, or nil.
 	deployment *appsv1.Deployment
@@ -55,8 +57,8 @@ type masterScope struct {
 	now        time.Time
 }
 
-// masterFindings are what the steps of one pass have found. What is nil was not looked at.
-type masterFindings struct {
+// findings are what the steps of one pass have found. What is nil was not looked at.
+type findings struct {
 	rotation    *rotation.Rotation
 	authority   *authorityFound
 	certificate *certificates.Finding
@@ -86,12 +88,12 @@ type masterFindings struct {
 //  12. write the status if it differs, then the events of what changed
 //
 // A paused ClusterMaster gets steps 1 and 12 only; its certificates are still inspected and reported.
-func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	found, err := masterFindings{}, error(nil)
+	found, err := findings{}, error(nil)
 	if s.master.Spec.Paused {
 		found.authority, found.certificate, err = r.inspectCertificate(ctx, s)
 	} else {
@@ -101,9 +103,9 @@ func (r *ClusterMasterReconciler) Reconcile(ctx context.Context, request ctrl.Re
 }
 
 // reconcile runs the steps until one ends the pass.
-func (r *ClusterMasterReconciler) reconcile(ctx context.Context, s *masterScope) (found masterFindings, err error) {
+func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, err error) {
 	err = reconcile.RunSteps(
-		func() error { return r.requireOwnName(ctx, s) },
+		func() error { return r.env.RequireName(ctx, s.master) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
 		func() error {
@@ -127,38 +129,46 @@ func (r *ClusterMasterReconciler) reconcile(ctx context.Context, s *masterScope)
 }
 
 // open reads the scope. It is nil when there is nothing to do.
-func (r *ClusterMasterReconciler) open(ctx context.Context, key client.ObjectKey) (*masterScope, error) {
-	s := &masterScope{master: &v1alpha1.ClusterMaster{}, secrets: r.env.secrets(r.apply), now: r.env.now()}
-	if ok, err := r.passes.Find(ctx, key, s.master, func() { r.env.Metrics.forget(s.master, key) }); err != nil || !ok {
+func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (*scope, error) {
+	s := &scope{master: &v1alpha1.ClusterMaster{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
+	if ok, err := r.passes.Find(ctx, key, s.master, func() { r.env.Metrics.Forget(s.master, key) }); err != nil || !ok {
 		return nil, err
 	}
 	var err error
-	s.deployment, err = r.env.ownDeployment(ctx, s.master)
+	s.deployment, err = r.env.OwnDeployment(ctx, s.master)
 	return s, err
 }
 
 // close leaves what the pass found in status.
-func (r *ClusterMasterReconciler) close(ctx context.Context, s *masterScope, found masterFindings, err error) (ctrl.Result, error) {
+func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err error) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(s.master)
-	r.env.Metrics.observeMaster(key, found.rotation, found.authority, found.servedCertificate())
+	r.env.Metrics.ObserveMaster(key, found.rotation, found.authorityEnd(), found.servedCertificate())
 	o := r.passes.Outcome(key, err)
-	status, agenda := masterStatus(s, found, o)
+	status, agenda := statusOf(s, found, o)
 	changes := slices.Concat(reconcile.Changes(s.master.Status.Conditions, status.Conditions),
 		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation))
 	is, was := status.Certificate, s.master.Status.Certificate
 	written := func() {}
 	if is != nil && was != nil && was.Fingerprint != is.Fingerprint {
-		written = func() { r.env.Metrics.renewed(s.master) }
+		written = func() { r.env.Metrics.Renewed(s.master) }
 		changes = append(changes, reconcile.CertificateChanged(is.Fingerprint, is.NotAfter))
 	}
-	desired, current := masterStatusConfiguration(s.master, status), masterStatusConfiguration(s.master, s.master.Status)
+	desired, current := statusConfiguration(s.master, status), statusConfiguration(s.master, s.master.Status)
 	return r.passes.Finish(ctx, reconcile.Ending{Object: s.master, Outcome: o, Err: err, Desired: desired, Current: current, Changes: changes,
 		Written: written, Agenda: agenda, Now: s.now})
 }
 
+// authorityEnd is when the authority ends; zero if it was not looked at.
+func (f *findings) authorityEnd() time.Time {
+	if f.authority == nil {
+		return time.Time{}
+	}
+	return f.authority.end
+}
+
 // servedCertificate is the certificate that the master serves, with the first thing that is wrong with it or with what goes
 // with it; nil if it was not looked at.
-func (f *masterFindings) servedCertificate() *certificates.Finding {
+func (f *findings) servedCertificate() *certificates.Finding {
 	if f.authority == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package controllers
+package refinery
 
 import (
 	"context"
@@ -16,55 +16,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// issuedSuffix ends the names of the Secrets that certificates are issued into.
-const issuedSuffix = "-tls"
-
-// keptBy says what a Secret is for that a ClusterMaster keeps to itself, or "" for all others.
-func keptBy(m *v1alpha1.ClusterMaster, secret string) string {
-	authority, provided := m.NamedAuthority()
-	switch {
-	case secret == m.AuthoritySecretName(), provided && secret == authority:
-		return forAuthority(m)
-	case secret == m.CertificateSecretName():
-		return forServing(m)
-	}
-	return ""
-}
-
-func forAuthority(m *v1alpha1.ClusterMaster) string {
-	return fmt.Sprintf("it is for the certificate authority of ClusterMaster %s", m.Name)
-}
-
-func forServing(m *v1alpha1.ClusterMaster) string {
-	return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
-}
-
-// refusedShared says why the Secret that certificates.shared names may not be mounted by every node, or nothing.
-func refusedShared(m *v1alpha1.ClusterMaster) string {
-	why := keptBy(m, m.SharedSecretName())
-	if why == "" {
-		return ""
-	}
-	return fmt.Sprintf("spec.certificates.shared.secretRef names Secret %s: %s; name one that holds key %s and nothing else",
-		m.SharedSecretName(), why, v1alpha1.SharedCertificateKey)
-}
-
 // checkSharedReference refuses a shared certificate that is not for nodes to read.
-func (r *RefineryReconciler) checkSharedReference(s *refineryScope) error {
-	if why := refusedShared(s.master); why != "" {
+func (r *Reconciler) checkSharedReference(s *scope) error {
+	if why := controllers.RefusedShared(s.master); why != "" {
 		return &reconcile.WaitError{Reason: v1alpha1.ReasonInvalidReference, Message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
 	}
 	return nil
 }
 
 // checkCertificateReference refuses a certificate that is not for the nodes of this Refinery to read.
-func (r *RefineryReconciler) checkCertificateReference(ctx context.Context, s *refineryScope) error {
+func (r *Reconciler) checkCertificateReference(ctx context.Context, s *scope) error {
 	ref := s.refinery.Spec.CertificateSecretRef
 	if ref == nil {
 		return nil
@@ -79,7 +47,7 @@ func (r *RefineryReconciler) checkCertificateReference(ctx context.Context, s *r
 
 // checkTemplate refuses a template that brings into the pods what belongs to a ClusterMaster or to another
 // Refinery.
-func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope, d *appsv1ac.DeploymentApplyConfiguration) error {
+func (r *Reconciler) checkTemplate(ctx context.Context, s *scope, d *appsv1ac.DeploymentApplyConfiguration) error {
 	for _, name := range resource.WorkloadServiceAccounts(d) {
 		why, err := r.othersAccount(ctx, s, name)
 		if err != nil {
@@ -107,7 +75,7 @@ func (r *RefineryReconciler) checkTemplate(ctx context.Context, s *refineryScope
 
 // refuse ends the pass where the spec refers to someone else's object, says what that means for the pods, and has it looked
 // at again, since the object may go.
-func (r *RefineryReconciler) refuse(s *refineryScope, reason, why string) error {
+func (r *Reconciler) refuse(s *scope, reason, why string) error {
 	if s.deployment == nil {
 		why += "; no pods run until this is corrected"
 	}
@@ -117,7 +85,7 @@ func (r *RefineryReconciler) refuse(s *refineryScope, reason, why string) error 
 // removeForbiddenPods deletes the Deployment if its pods mount a Secret or use a ServiceAccount that now belongs to a
 // ClusterMaster or another Refinery: no pods are better than pods with someone else's key. The Deployment stays until its
 // pods are gone, and is created again when the spec is corrected. It returns the Deployment that remains, or nil.
-func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refineryScope) (*appsv1.Deployment, error) {
+func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1.Deployment, error) {
 	if s.deployment == nil || s.deployment.Generation < r.apply.Written(s.refinery, "Deployment", s.refinery.Name) {
 		return s.deployment, nil // what was read is not what there is
 	}
@@ -137,7 +105,7 @@ func (r *RefineryReconciler) removeForbiddenPods(ctx context.Context, s *refiner
 }
 
 // othersAccount says whose a ServiceAccount is that the pods of a Refinery may not run as, or nothing.
-func (r *RefineryReconciler) othersAccount(ctx context.Context, s *refineryScope, name string) (string, error) {
+func (r *Reconciler) othersAccount(ctx context.Context, s *scope, name string) (string, error) {
 	if s.master != nil && name == resource.MasterServiceAccountName(s.master) {
 		return fmt.Sprintf("it is for the pods of ClusterMaster %s", s.master.Name), nil
 	}
@@ -162,7 +130,7 @@ func (r *RefineryReconciler) othersAccount(ctx context.Context, s *refineryScope
 
 // unlessUsersAccount is why, or nothing for a ServiceAccount that a user made before the ClusterMaster came that would have
 // its name: that one has to do without.
-func (r *RefineryReconciler) unlessUsersAccount(ctx context.Context, s *refineryScope, name, why string) (string, error) {
+func (r *Reconciler) unlessUsersAccount(ctx context.Context, s *scope, name, why string) (string, error) {
 	account := &corev1.ServiceAccount{}
 	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account)
 	if client.IgnoreNotFound(err) != nil {
@@ -177,7 +145,7 @@ func (r *RefineryReconciler) unlessUsersAccount(ctx context.Context, s *refinery
 // othersSecret says whose a Secret is that the pods of a Refinery may not read, or nothing. Names count as well as objects:
 // what is not there yet would come into pods that run already. But nobody takes from others what a user gave them by
 // naming it: of a Secret that a user made, only what is in it counts.
-func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
+func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (string, error) {
 	secret, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
 	if err != nil {
 		return "", err
@@ -188,7 +156,7 @@ func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope,
 	if s.master != nil {
 		authority, provided := s.master.NamedAuthority()
 		own := name == s.refinery.IssuedSecretName() && (!provided || name != authority) // who has the name is settled elsewhere
-		if why := keptBy(s.master, name); why != "" && !own {
+		if why := controllers.KeptBy(s.master, name); why != "" && !own {
 			return why, nil
 		}
 	}
@@ -204,7 +172,7 @@ func (r *RefineryReconciler) othersSecret(ctx context.Context, s *refineryScope,
 }
 
 // mastersSecret says for which other ClusterMaster a Secret is, or nothing.
-func (r *RefineryReconciler) mastersSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
+func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (string, error) {
 	masters, err := r.mastersBeside(ctx, s)
 	if err != nil {
 		return "", err
@@ -214,12 +182,12 @@ func (r *RefineryReconciler) mastersSecret(ctx context.Context, s *refineryScope
 		why := ""
 		switch authority, provided := m.NamedAuthority(); {
 		case provided && name == authority:
-			why, err = r.unless(ctx, s, name, forAuthority(m), func(secret *corev1.Secret) bool { return !isAuthority(secret) })
+			why, err = r.unless(ctx, s, name, controllers.ForAuthority(m), func(secret *corev1.Secret) bool { return !isAuthority(secret) })
 		case name == s.refinery.IssuedSecretName(): // who has the name is settled elsewhere
 		case name == m.AuthoritySecretName():
-			why, err = r.unless(ctx, s, name, forAuthority(m), usersOwn)
+			why, err = r.unless(ctx, s, name, controllers.ForAuthority(m), usersOwn)
 		case name == m.CertificateSecretName():
-			why, err = r.unless(ctx, s, name, forServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
+			why, err = r.unless(ctx, s, name, controllers.ForServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
 		case name == m.OwnSharedSecretName():
 			why, err = r.unless(ctx, s, name, fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name), usersOwn)
 		}
@@ -231,8 +199,8 @@ func (r *RefineryReconciler) mastersSecret(ctx context.Context, s *refineryScope
 }
 
 // neighboursSecret says for which other Refinery a Secret is, or nothing.
-func (r *RefineryReconciler) neighboursSecret(ctx context.Context, s *refineryScope, name string) (string, error) {
-	if refinery, ok := strings.CutSuffix(name, issuedSuffix); ok && refinery != s.refinery.Name {
+func (r *Reconciler) neighboursSecret(ctx context.Context, s *scope, name string) (string, error) {
+	if refinery, ok := strings.CutSuffix(name, controllers.IssuedSuffix); ok && refinery != s.refinery.Name {
 		other := &v1alpha1.Refinery{}
 		err := r.reader(s).Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: refinery}, other)
 		if client.IgnoreNotFound(err) != nil {
@@ -245,7 +213,7 @@ func (r *RefineryReconciler) neighboursSecret(ctx context.Context, s *refinerySc
 		}
 	}
 	named := &v1alpha1.RefineryList{}
-	if err := r.env.Client.List(ctx, named, client.InNamespace(s.refinery.Namespace), client.MatchingFields{secretIndex: name}); err != nil {
+	if err := r.env.Client.List(ctx, named, client.InNamespace(s.refinery.Namespace), client.MatchingFields{controllers.SecretIndex: name}); err != nil {
 		return "", fmt.Errorf("list Refineries: %w", err)
 	}
 	for i := range named.Items {
@@ -279,7 +247,7 @@ func identifies(secret *corev1.Secret, r *v1alpha1.Refinery) bool {
 
 // isServed reports whether a Secret that a user made holds a certificate that the provided authority of a ClusterMaster
 // signed: its user provides what the master serves.
-func (r *RefineryReconciler) isServed(ctx context.Context, s *refineryScope, m *v1alpha1.ClusterMaster, secret *corev1.Secret) bool {
+func (r *Reconciler) isServed(ctx context.Context, s *scope, m *v1alpha1.ClusterMaster, secret *corev1.Secret) bool {
 	name, provided := m.NamedAuthority()
 	if !provided {
 		return false
@@ -297,7 +265,7 @@ func (r *RefineryReconciler) isServed(ctx context.Context, s *refineryScope, m *
 }
 
 // mastersBeside are the ClusterMasters of the Refinery's namespace but its own, listed once a pass.
-func (r *RefineryReconciler) mastersBeside(ctx context.Context, s *refineryScope) ([]v1alpha1.ClusterMaster, error) {
+func (r *Reconciler) mastersBeside(ctx context.Context, s *scope) ([]v1alpha1.ClusterMaster, error) {
 	if s.beside == nil {
 		list := &v1alpha1.ClusterMasterList{}
 		if err := r.reader(s).List(ctx, list, client.InNamespace(s.refinery.Namespace)); err != nil {
@@ -310,7 +278,7 @@ func (r *RefineryReconciler) mastersBeside(ctx context.Context, s *refineryScope
 }
 
 // reader is the API server for a spec that was not carried out yet: the cache may not have yet whom a name is for.
-func (r *RefineryReconciler) reader(s *refineryScope) client.Reader {
+func (r *Reconciler) reader(s *scope) client.Reader {
 	if s.refinery.Status.ObservedGeneration != s.refinery.Generation {
 		return r.env.Live
 	}
@@ -318,7 +286,7 @@ func (r *RefineryReconciler) reader(s *refineryScope) client.Reader {
 }
 
 // unless is why, or nothing for a Secret that exists and that is free, as the API server has it.
-func (r *RefineryReconciler) unless(ctx context.Context, s *refineryScope, name, why string, free func(*corev1.Secret) bool) (string, error) {
+func (r *Reconciler) unless(ctx context.Context, s *scope, name, why string, free func(*corev1.Secret) bool) (string, error) {
 	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
 	if pki.AsProblem(err) != nil {
 		return why, nil // it does not exist

@@ -1,4 +1,4 @@
-package controllers
+package refinery
 
 import (
 	"context"
@@ -26,14 +26,14 @@ import (
 // anew: an issuer that signs by several authorities in turn would otherwise never come to rest.
 const reissueMaster = time.Hour
 
-func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	issuedName := s.refinery.IssuedSecretName()
 	plaintext := s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext
 	ref, issuer := s.refinery.Spec.CertificateSecretRef, s.master.Issuer()
 	if !plaintext && ref == nil && issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.env.sources().RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
+	if err := r.env.Sources().RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
 		return nil, err
 	}
 	switch {
@@ -50,7 +50,7 @@ func (r *RefineryReconciler) reconcileCertificate(ctx context.Context, s *refine
 	return r.verifyCertificate(ctx, s)
 }
 
-func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope, name string) error {
+func (r *Reconciler) removeSecret(ctx context.Context, s *scope, name string) error {
 	secret := &corev1.Secret{}
 	secret.Namespace, secret.Name = s.refinery.Namespace, name
 	return r.apply.Delete(ctx, s.refinery, secret)
@@ -58,7 +58,7 @@ func (r *RefineryReconciler) removeSecret(ctx context.Context, s *refineryScope,
 
 // verifyCertificate says what the certificate of the nodes is worth, and writes nothing. Whatever is wrong with one that the
 // user provides, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
-func (r *RefineryReconciler) verifyCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+func (r *Reconciler) verifyCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	name, provided := s.refinery.CertificateSecretName(), s.refinery.Spec.CertificateSecretRef != nil
 	found := &certificates.Finding{}
 	c, err := r.verify(ctx, s, found, name)
@@ -77,7 +77,7 @@ func (r *RefineryReconciler) verifyCertificate(ctx context.Context, s *refineryS
 }
 
 // verify reads and verifies the certificate in a Secret of that name. What is wrong with it is a *pki.Problem.
-func (r *RefineryReconciler) verify(ctx context.Context, s *refineryScope, found *certificates.Finding, name string) (c certificates.Certificate, err error) {
+func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.Finding, name string) (c certificates.Certificate, err error) {
 	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
 	if err != nil {
 		return c, err
@@ -102,7 +102,7 @@ func (r *RefineryReconciler) verify(ctx context.Context, s *refineryScope, found
 // inspectCertificate is verifyCertificate where nothing is to be changed: a certificate expires, too, while its Refinery is
 // paused, or while something else in the spec keeps a pass from coming to it. What is let in stays as it is listed. It
 // returns nil while there is nothing to judge by.
-func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
 		return nil, nil
 	}
@@ -117,7 +117,7 @@ func (r *RefineryReconciler) inspectCertificate(ctx context.Context, s *refinery
 }
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
-func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refineryScope) (*pki.Authority, error) {
+func (r *Reconciler) masterAuthority(ctx context.Context, s *scope) (*pki.Authority, error) {
 	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.env.Clock.Now())
 	if p := pki.AsProblem(err); p != nil {
 		return nil, &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
@@ -131,14 +131,14 @@ func (r *RefineryReconciler) masterAuthority(ctx context.Context, s *refinerySco
 
 // issueCertificate keeps a certificate in the Refinery's own Secret. If that was deleted, what it held is
 // taken off the list first, in a pass of its own: deleting the Secret revokes, whenever the operator stops.
-func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refineryScope) (*certificates.Finding, error) {
+func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	authority, err := r.masterAuthority(ctx, s)
 	unready := pki.AsProblem(err)
 	if unready == nil && err != nil {
 		return nil, err
 	}
 	issued := r.issued(s, authority)
-	exists, current, v, err := r.env.sources().Read(ctx, s.secrets, issued)
+	exists, current, v, err := r.env.Sources().Read(ctx, s.secrets, issued)
 	found := &certificates.Finding{Leaf: current.Leaf(), Rotating: authority != nil && authority.Rotating}
 	switch {
 	case err != nil:
@@ -156,7 +156,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 		return found, nil
 	case v.Renew:
 		if !exists {
-			if err := r.env.requireUnmounted(ctx, s.refinery, issued.Name); err != nil {
+			if err := r.env.RequireUnmounted(ctx, s.refinery, issued.Name); err != nil {
 				found.Condition = certificates.NotReady(v1alpha1.ReasonNameConflict, err.Error())
 				return found, err
 			}
@@ -179,7 +179,7 @@ func (r *RefineryReconciler) issueCertificate(ctx context.Context, s *refinerySc
 	return found, nil
 }
 
-func (r *RefineryReconciler) renew(s *refineryScope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
+func (r *Reconciler) renew(s *scope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
 	certificates.Certificate, certificates.Verdict, *x509.Certificate, error,
 ) {
 	if v.Good {
@@ -192,7 +192,7 @@ func (r *RefineryReconciler) renew(s *refineryScope, issued certificates.Issued,
 // renewListed puts a new certificate in the place of a good one in two passes: the first has it listed in status,
 // as next, and the second, which sees it listed, puts it into the Secret. So no node presents it too early,
 // wherever the operator stops.
-func (r *RefineryReconciler) renewListed(s *refineryScope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
+func (r *Reconciler) renewListed(s *scope, issued certificates.Issued, current certificates.Certificate, v certificates.Verdict) (
 	certificates.Certificate, certificates.Verdict, *x509.Certificate, error,
 ) {
 	key := client.ObjectKeyFromObject(s.refinery)
@@ -216,13 +216,13 @@ func (r *RefineryReconciler) renewListed(s *refineryScope, issued certificates.I
 	return current, v, next.Leaf(), nil
 }
 
-func (r *RefineryReconciler) dropIssued(key client.ObjectKey) {
+func (r *Reconciler) dropIssued(key client.ObjectKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.issuedNext, key)
 }
 
-func (r *RefineryReconciler) issued(s *refineryScope, authority *pki.Authority) certificates.Issued {
+func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Issued {
 	return certificates.Issued{
 		Owner:             s.refinery,
 		Name:              s.refinery.CertificateSecretName(),
@@ -242,11 +242,11 @@ func (r *RefineryReconciler) issued(s *refineryScope, authority *pki.Authority) 
 
 // obtainCertificate has cert-manager issue the certificate of the nodes, and looks at what it put into the Secret.
 // As with a Secret that the user provides, pods run whatever is wrong with it.
-func (r *RefineryReconciler) obtainCertificate(ctx context.Context, s *refineryScope, issuer v1alpha1.IssuerReference) (*certificates.Finding, error) {
+func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1alpha1.IssuerReference) (*certificates.Finding, error) {
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.RefineryCertificateSecret(s.refinery, pair, bundle)
 	}
-	o, err := r.env.sources().Obtain(ctx, r.apply, s.refinery,
+	o, err := r.env.Sources().Obtain(ctx, r.apply, s.refinery,
 		resource.RefineryCertificate(s.refinery, s.master, issuer, certificates.RenewBefore(s.master, s.refinery.UID)), own)
 	if err != nil {
 		return nil, err
@@ -274,7 +274,7 @@ func (r *RefineryReconciler) obtainCertificate(ctx context.Context, s *refineryS
 
 // verifyObtained checks what cert-manager issued against the authority of the master. Where the two come from
 // different ones, since that of the issuer changed, the older of the two is issued anew.
-func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) error {
+func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) error {
 	authority, err := r.masterAuthority(ctx, s)
 	if err != nil {
 		return err
@@ -301,7 +301,7 @@ func (r *RefineryReconciler) verifyObtained(ctx context.Context, s *refineryScop
 
 // reissueOlder has cert-manager issue the Refinery's certificate anew if it is older than the master's, and the
 // master's if it is the older one. It returns the name of the Certificate, or "" if there is nothing to do yet.
-func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) (string, error) {
+func (r *Reconciler) reissueOlder(ctx context.Context, s *scope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) (string, error) {
 	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.CertificateSecretName())
 	if err != nil {
 		return "", err
@@ -319,7 +319,7 @@ func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope,
 		if now.ResourceVersion != o.Secret.ResourceVersion {
 			return "", nil
 		}
-		return o.Certificate.GetName(), r.env.sources().Reissue(ctx, o.Certificate)
+		return o.Certificate.GetName(), r.env.Sources().Reissue(ctx, o.Certificate)
 	}
 	if due := served.Leaf().NotBefore.Add(reissueMaster); r.env.Clock.Now().Before(due) {
 		found.RecheckAt(due, s.now)
@@ -334,5 +334,5 @@ func (r *RefineryReconciler) reissueOlder(ctx context.Context, s *refineryScope,
 	if !metav1.IsControlledBy(masters, s.master) {
 		return "", nil
 	}
-	return key.Name, r.env.sources().Reissue(ctx, masters)
+	return key.Name, r.env.Sources().Reissue(ctx, masters)
 }

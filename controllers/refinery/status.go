@@ -1,4 +1,4 @@
-package controllers
+package refinery
 
 import (
 	"fmt"
@@ -16,12 +16,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
-// refineryStatus is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
-func refineryStatus(s *refineryScope, found refineryFindings, o reconcile.Outcome) (v1alpha1.RefineryStatus, reconcile.Agenda) {
+// statusOf is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
+func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryStatus, reconcile.Agenda) {
 	r := s.refinery
 	status := *r.Status.DeepCopy()
 	conditions := reconcile.Conditions{All: &status.Conditions, Generation: r.Generation, Now: s.now}
-	agenda := leaseAgenda(s, found.lease)
+	agenda := agendaOf(s, found.lease)
 	if certificate := found.certificate; certificate != nil {
 		conditions.Set(certificate.Condition)
 		agenda.AtFuture(certificate.Recheck, s.now)
@@ -29,7 +29,7 @@ func refineryStatus(s *refineryScope, found refineryFindings, o reconcile.Outcom
 			status.Certificates = certificates.List(r.Status.Certificates, certificate, certificates.Overlap{
 				Duration: s.master.CertificatePeriods().Overlap, Rotating: certificate.Rotating || rotation.IsRotating(s.master)}, s.now)
 		}
-		expiring, warned, recheck := certificates.Expiring(s.now, refineryExpiry(s, certificate)...)
+		expiring, warned, recheck := certificates.Expiring(s.now, expiries(s, certificate)...)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
 		agenda.AtFuture(recheck, s.now)
 		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
@@ -42,13 +42,13 @@ func refineryStatus(s *refineryScope, found refineryFindings, o reconcile.Outcom
 		inSync, presents := certificates.InSync(r, s.master, status.Certificates)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
-	conditions.Set(refineryAvailable(r, s.deployment))
+	conditions.Set(availableCondition(r, s.deployment))
 	if c, ok := masterUnavailable(s, found.lease); ok {
 		conditions.Set(c)
 	}
-	status.Replicas, status.Selector = refineryScale(r, s.deployment)
+	status.Replicas, status.Selector = scaleOf(r, s.deployment)
 	if !o.Silent() {
-		conditions.Set(refineryReady(s, found.written, conditions, o))
+		conditions.Set(readyCondition(s, found.written, conditions, o))
 	}
 	conditions.SetStalled(o)
 	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused {
@@ -57,8 +57,8 @@ func refineryStatus(s *refineryScope, found refineryFindings, o reconcile.Outcom
 	return status, agenda
 }
 
-// leaseAgenda is when to look at the Lease of the master, which is in doubt or about to be.
-func leaseAgenda(s *refineryScope, l *reconcile.Lease) (a reconcile.Agenda) {
+// agendaOf is when to look at the Lease of the master, which is in doubt or about to be.
+func agendaOf(s *scope, l *reconcile.Lease) (a reconcile.Agenda) {
 	if s.master != nil {
 		a.AtFuture(reconcile.MasterInDoubt(s.master), s.now)
 	}
@@ -68,8 +68,8 @@ func leaseAgenda(s *refineryScope, l *reconcile.Lease) (a reconcile.Agenda) {
 	return a
 }
 
-// refineryExpiry is the certificate that the nodes present, if there is one, or what ends before it of its chain.
-func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificates.Expiry {
+// expiries is the certificate that the nodes present, if there is one, or what ends before it of its chain.
+func expiries(s *scope, found *certificates.Finding) []certificates.Expiry {
 	if found.Leaf == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificate
 	case found.Condition.Status != metav1.ConditionTrue:
 		e.Advice = fmt.Sprintf("it was not renewed: %s: %s", found.Condition.Reason, found.Condition.Message)
 	case obtained:
-		e.Advice = notRenewedByIssuer(s.refinery.IssuedSecretName())
+		e.Advice = certificates.NotRenewedByIssuer(s.refinery.IssuedSecretName())
 	case s.refinery.Spec.Paused:
 		e.Advice = "it is not renewed while spec.paused of the Refinery is set"
 	default:
@@ -96,8 +96,8 @@ func refineryExpiry(s *refineryScope, found *certificates.Finding) []certificate
 	return []certificates.Expiry{e}
 }
 
-// refineryReady tells the first thing that is in the way, by the other conditions of the same pass.
-func refineryReady(s *refineryScope, written int64, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
+// readyCondition tells the first thing that is in the way, by the other conditions of the same pass.
+func readyCondition(s *scope, written int64, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes continue"); ok {
 		return c
 	}
@@ -118,8 +118,8 @@ func refineryReady(s *refineryScope, written int64, conditions reconcile.Conditi
 	}
 }
 
-// refineryAvailable looks at the pods. A Deployment that cannot make pods says why.
-func refineryAvailable(r *v1alpha1.Refinery, deployment *appsv1.Deployment) metav1.Condition {
+// availableCondition looks at the pods. A Deployment that cannot make pods says why.
+func availableCondition(r *v1alpha1.Refinery, deployment *appsv1.Deployment) metav1.Condition {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
 		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
 			"spec.placement is External: the operator runs no pods for this Refinery")
@@ -132,8 +132,8 @@ func refineryAvailable(r *v1alpha1.Refinery, deployment *appsv1.Deployment) meta
 	return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 }
 
-// refineryScale is what the scale subresource shows.
-func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int32, selector string) {
+// scaleOf is what the scale subresource shows.
+func scaleOf(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int32, selector string) {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
 		return resource.RefineryReplicas(r), ""
 	}
@@ -147,7 +147,7 @@ func refineryScale(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replica
 // is, when the ClusterMaster is missing, when nobody holds its Lease although its conditions gave reason to
 // ask, or when it is not active yet and the condition never existed. A master that holds the Lease speaks
 // for itself, whatever its pod looks like. Written once, the condition stays until a master takes it back.
-func masterUnavailable(s *refineryScope, l *reconcile.Lease) (metav1.Condition, bool) {
+func masterUnavailable(s *scope, l *reconcile.Lease) (metav1.Condition, bool) {
 	unavailable := func(message string) (metav1.Condition, bool) {
 		return reconcile.NewCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
 	}
@@ -164,9 +164,9 @@ func masterUnavailable(s *refineryScope, l *reconcile.Lease) (metav1.Condition, 
 	}
 }
 
-// refineryStatusConfiguration is the part of status that the operator writes. Condition Authenticated is
+// statusConfiguration is the part of status that the operator writes. Condition Authenticated is
 // in it only while it says that no master can.
-func refineryStatusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
+func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
 	kinds := []string{v1alpha1.ConditionReady, v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateInSync,
 		v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionAvailable, v1alpha1.ConditionStalled}
 	if speaksForMaster(status) {

@@ -1,4 +1,4 @@
-package controllers
+package clustermaster
 
 import (
 	"crypto/x509"
@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
@@ -22,11 +23,11 @@ type leafCertificate struct {
 
 func testAuthority(t *testing.T) *pki.Authority {
 	t.Helper()
-	pair, err := pki.NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, statusTime)
+	pair, err := pki.NewAuthority("plant/alpha", v1alpha1.DefaultCADuration, passtest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := pki.ParseAuthority(pair.Certificate, pair.Key, statusTime)
+	a, err := pki.ParseAuthority(pair.Certificate, pair.Key, passtest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func testAuthority(t *testing.T) *pki.Authority {
 
 func testLeaf(t *testing.T, a *pki.Authority) leafCertificate {
 	t.Helper()
-	pair, err := a.IssueClient("press", v1alpha1.RefineryIdentity("alpha", "plant", "press"), statusTime)
+	pair, err := a.IssueClient("press", v1alpha1.RefineryIdentity("alpha", "plant", "press"), passtest.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,27 +47,27 @@ func testLeaf(t *testing.T, a *pki.Authority) leafCertificate {
 	return leafCertificate{chain[0], v1alpha1.Fingerprint(chain[0])}
 }
 
-// masterPass is what a pass read and found.
-type masterPass struct {
-	masterScope
-	masterFindings
+// pass is what a pass read and found.
+type pass struct {
+	scope
+	findings
 }
 
 // status is what the pass leaves.
-func (p *masterPass) status(o reconcile.Outcome) v1alpha1.ClusterMasterStatus {
-	status, _ := masterStatus(&p.masterScope, p.masterFindings, o)
+func (p *pass) status(o reconcile.Outcome) v1alpha1.ClusterMasterStatus {
+	status, _ := statusOf(&p.scope, p.findings, o)
 	return status
 }
 
 // foundWrong has something be wrong with the certificate.
-func (p *masterPass) foundWrong(reason, message string) {
+func (p *pass) foundWrong(reason, message string) {
 	p.certificate.Condition = certificates.NotReady(reason, message)
 }
 
-// masterPassOf is a ClusterMaster at its best, then changed.
-func masterPassOf(change func(*masterPass)) *masterPass {
-	s := &masterPass{masterScope{master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime},
-		masterFindings{authority: &authorityFound{}, certificate: &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonIssued, "")}}}
+// passOf is a ClusterMaster at its best, then changed.
+func passOf(change func(*pass)) *pass {
+	s := &pass{scope{master: &v1alpha1.ClusterMaster{}, deployment: passtest.Deployed(2), now: passtest.Now},
+		findings{authority: &authorityFound{}, certificate: &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonIssued, "")}}}
 	s.master.Generation, s.master.Name, s.master.Namespace = 7, "alpha", "plant"
 	s.master.Spec.Replicas, s.master.Spec.Service.Port = ptr.To[int32](2), 34308
 	s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
@@ -77,7 +78,7 @@ func masterPassOf(change func(*masterPass)) *masterPass {
 	return s
 }
 
-func TestMasterConditions(t *testing.T) {
+func TestConditions(t *testing.T) {
 	with := func(changes map[string]string) map[string]string {
 		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "TransportSecure": "True/MutualTLS"}
 		for kind, value := range changes {
@@ -88,35 +89,35 @@ func TestMasterConditions(t *testing.T) {
 		}
 		return all
 	}
-	secured := func(transport v1alpha1.Transport, authentication v1alpha1.Authentication) func(*masterPass) {
-		return func(s *masterPass) {
+	secured := func(transport v1alpha1.Transport, authentication v1alpha1.Authentication) func(*pass) {
+		return func(s *pass) {
 			s.master.Spec.Security = v1alpha1.SecuritySpec{Transport: transport, Authentication: authentication}
 		}
 	}
 	tests := map[string]struct {
-		change  func(*masterPass)
+		change  func(*pass)
 		outcome reconcile.Outcome
 		want    map[string]string
 	}{
 		"at its best":       {nil, reconcile.Outcome{}, with(nil)},
-		"one standby fewer": {func(s *masterPass) { s.deployment = deployed(1) }, reconcile.Outcome{}, with(nil)},
-		"no pod":            {func(s *masterPass) { s.deployment = deployed(0) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"none wanted": {func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, reconcile.Outcome{},
+		"one standby fewer": {func(s *pass) { s.deployment = passtest.Deployed(1) }, reconcile.Outcome{}, with(nil)},
+		"no pod":            {func(s *pass) { s.deployment = passtest.Deployed(0) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"none wanted": {func(s *pass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0) }, reconcile.Outcome{},
 			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster"})},
-		"Lease held":                  {func(s *masterPass) { s.lease = &reconcile.Lease{HasHolder: true, End: statusTime.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
-		"Lease released a moment ago": {func(s *masterPass) { s.lease = &reconcile.Lease{HasHolder: false, End: statusTime.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
-		"Lease lapsed":                {func(s *masterPass) { s.lease = &reconcile.Lease{HasHolder: true, End: statusTime} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"no Lease":                    {func(s *masterPass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"old pods left":               {func(s *masterPass) { s.deployment.Status.UpdatedReplicas = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"none active":                 {func(s *masterPass) { s.master.Status.Active = nil }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"bad certificate": {func(s *masterPass) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, reconcile.Outcome{},
+		"Lease held":                  {func(s *pass) { s.lease = &reconcile.Lease{HasHolder: true, End: passtest.Now.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
+		"Lease released a moment ago": {func(s *pass) { s.lease = &reconcile.Lease{HasHolder: false, End: passtest.Now.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
+		"Lease lapsed":                {func(s *pass) { s.lease = &reconcile.Lease{HasHolder: true, End: passtest.Now} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"no Lease":                    {func(s *pass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"old pods left":               {func(s *pass) { s.deployment.Status.UpdatedReplicas = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"none active":                 {func(s *pass) { s.master.Status.Active = nil }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"bad certificate": {func(s *pass) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, reconcile.Outcome{},
 			with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
-		"the first of two bad ones is told": {func(s *masterPass) {
+		"the first of two bad ones is told": {func(s *pass) {
 			s.foundWrong(v1alpha1.ReasonSecretNotFound, "")
 			s.shared = &pki.Problem{Reason: v1alpha1.ReasonTooLarge}
 		}, reconcile.Outcome{}, with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *masterPass) { s.master.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
-		"stalled": {func(s *masterPass) { s.authority = nil }, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonInvalidVersions},
+		"paused": {func(s *pass) { s.master.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"stalled": {func(s *pass) { s.authority = nil }, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonInvalidVersions},
 			with(map[string]string{"CertificateReady": "", "Ready": "False/InvalidVersions", "Stalled": "True/InvalidVersions"})},
 		"plaintext":  {secured(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate), reconcile.Outcome{}, with(map[string]string{"TransportSecure": "False/Plaintext"})},
 		"server TLS": {secured(v1alpha1.TransportServerTLS, v1alpha1.AuthenticationSharedCertificate), reconcile.Outcome{}, with(map[string]string{"TransportSecure": "False/ServerTLS"})},
@@ -124,8 +125,8 @@ func TestMasterConditions(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status := masterPassOf(test.change).status(test.outcome)
-			if diff := cmp.Diff(test.want, shown(status.Conditions)); diff != "" {
+			status := passOf(test.change).status(test.outcome)
+			if diff := cmp.Diff(test.want, passtest.Shown(status.Conditions)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -133,13 +134,13 @@ func TestMasterConditions(t *testing.T) {
 }
 
 func TestStalledGoesWhenItIsOver(t *testing.T) {
-	s := masterPassOf(nil)
+	s := passOf(nil)
 	s.master.Status = s.status(reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected})
 	for _, test := range []struct {
 		outcome reconcile.Outcome
 		want    string
 	}{{reconcile.Outcome{Consequence: reconcile.SilentRetry}, "True/Rejected"}, {reconcile.Outcome{}, ""}} {
-		got := shown(s.status(test.outcome).Conditions)[v1alpha1.ConditionStalled]
+		got := passtest.Shown(s.status(test.outcome).Conditions)[v1alpha1.ConditionStalled]
 		if got != test.want {
 			t.Errorf("after %v: Stalled is %q, want %q", test.outcome.Consequence, got, test.want)
 		}
@@ -147,14 +148,14 @@ func TestStalledGoesWhenItIsOver(t *testing.T) {
 }
 
 func TestMasterStatusShowsWhatIsServed(t *testing.T) {
-	s := masterPassOf(nil)
+	s := passOf(nil)
 	leaf := testLeaf(t, testAuthority(t))
 	s.certificate.Leaf = leaf.Certificate
 	status := s.status(reconcile.Outcome{})
 	status.Conditions, status.Active = nil, nil
 	want := v1alpha1.ClusterMasterStatus{
 		ObservedGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
-		Certificate: &v1alpha1.ServedCertificate{Fingerprint: leaf.fingerprint, NotAfter: metav1.NewTime(statusTime.Add(90 * 24 * time.Hour))},
+		Certificate: &v1alpha1.ServedCertificate{Fingerprint: leaf.fingerprint, NotAfter: metav1.NewTime(passtest.Now.Add(90 * 24 * time.Hour))},
 		Selector:    "app.kubernetes.io/component=master,app.kubernetes.io/instance=alpha,app.kubernetes.io/name=refinery-operator-master",
 	}
 	if diff := cmp.Diff(want, status); diff != "" {
@@ -163,7 +164,7 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 }
 
 func TestNoReplicasSayWhatToDo(t *testing.T) {
-	s := masterPassOf(func(s *masterPass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) })
+	s := passOf(func(s *pass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0) })
 	status := s.status(reconcile.Outcome{})
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionAvailable} {
 		c := reconcile.Conditions{All: &status.Conditions}.Find(kind)

@@ -1,7 +1,6 @@
-package controllers
+package refinery
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -13,34 +12,28 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
-var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-
-// deployed is a Deployment with pods.
-func deployed(available int32) *appsv1.Deployment {
-	return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: available, UpdatedReplicas: available, AvailableReplicas: available}}
-}
-
-// refineryPass is what a pass read and found.
-type refineryPass struct {
-	refineryScope
-	refineryFindings
+// pass is what a pass read and found.
+type pass struct {
+	scope
+	findings
 }
 
 // status is what the pass leaves.
-func (p *refineryPass) status(o reconcile.Outcome) v1alpha1.RefineryStatus {
-	status, _ := refineryStatus(&p.refineryScope, p.refineryFindings, o)
+func (p *pass) status(o reconcile.Outcome) v1alpha1.RefineryStatus {
+	status, _ := statusOf(&p.scope, p.findings, o)
 	return status
 }
 
-// refineryPassOf is a Refinery of two nodes at its best, then changed.
-func refineryPassOf(change func(*refineryPass)) *refineryPass {
-	s := &refineryPass{
-		refineryScope{refinery: &v1alpha1.Refinery{}, master: &v1alpha1.ClusterMaster{}, deployment: deployed(2), now: statusTime},
-		refineryFindings{certificate: &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonIssued, "")}},
+// passOf is a Refinery of two nodes at its best, then changed.
+func passOf(change func(*pass)) *pass {
+	s := &pass{
+		scope{refinery: &v1alpha1.Refinery{}, master: &v1alpha1.ClusterMaster{}, deployment: passtest.Deployed(2), now: passtest.Now},
+		findings{certificate: &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonIssued, "")}},
 	}
 	s.refinery.Generation, s.refinery.Name = 7, "press"
 	s.refinery.Spec.Replicas, s.refinery.Spec.MasterRef.Name = ptr.To[int32](2), "alpha"
@@ -53,27 +46,18 @@ func refineryPassOf(change func(*refineryPass)) *refineryPass {
 	return s
 }
 
-func authenticated(status metav1.ConditionStatus, reason string) func(*refineryPass) {
-	return func(s *refineryPass) {
+func authenticated(status metav1.ConditionStatus, reason string) func(*pass) {
+	return func(s *pass) {
 		meta.SetStatusCondition(&s.refinery.Status.Conditions, reconcile.NewCondition(v1alpha1.ConditionAuthenticated, status, reason, "by the master"))
 	}
 }
 
 // leased is the master's Lease when it was looked at.
-func leased(held bool, left time.Duration) func(*refineryPass) {
-	return func(s *refineryPass) { s.lease = &reconcile.Lease{HasHolder: held, End: statusTime.Add(left)} }
+func leased(held bool, left time.Duration) func(*pass) {
+	return func(s *pass) { s.lease = &reconcile.Lease{HasHolder: held, End: passtest.Now.Add(left)} }
 }
 
-// shown are conditions as "type=status/reason", in the order of names.
-func shown(conditions []metav1.Condition) map[string]string {
-	all := map[string]string{}
-	for _, c := range conditions {
-		all[c.Type] = fmt.Sprintf("%s/%s", c.Status, c.Reason)
-	}
-	return all
-}
-
-func TestRefineryConditions(t *testing.T) {
+func TestConditions(t *testing.T) {
 	with := func(changes map[string]string) map[string]string {
 		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "Authenticated": "True/Authenticated"}
 		for kind, value := range changes {
@@ -86,45 +70,45 @@ func TestRefineryConditions(t *testing.T) {
 	}
 	masterless := with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})
 	tests := map[string]struct {
-		change  func(*refineryPass)
+		change  func(*pass)
 		outcome reconcile.Outcome
 		want    map[string]string
 	}{
 		"at its best":      {nil, reconcile.Outcome{}, with(nil)},
-		"one pod missing":  {func(s *refineryPass) { s.deployment = deployed(1) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"no deployment":    {func(s *refineryPass) { s.deployment = nil }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
-		"no nodes wanted":  {func(s *refineryPass) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), deployed(0) }, reconcile.Outcome{}, with(nil)},
-		"external":         {func(s *refineryPass) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, reconcile.Outcome{}, with(map[string]string{"Available": "True/External"})},
+		"one pod missing":  {func(s *pass) { s.deployment = passtest.Deployed(1) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no deployment":    {func(s *pass) { s.deployment = nil }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
+		"no nodes wanted":  {func(s *pass) { s.refinery.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0) }, reconcile.Outcome{}, with(nil)},
+		"external":         {func(s *pass) { s.refinery.Spec.Placement, s.deployment = v1alpha1.PlacementExternal, nil }, reconcile.Outcome{}, with(map[string]string{"Available": "True/External"})},
 		"denied":           {authenticated(metav1.ConditionFalse, v1alpha1.ReasonDenied), reconcile.Outcome{}, with(map[string]string{"Authenticated": "False/Denied", "Ready": "False/NotAuthenticated"})},
-		"not reported yet": {func(s *refineryPass) { s.refinery.Status.Conditions = nil }, reconcile.Outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
-		"nor active": {func(s *refineryPass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, reconcile.Outcome{},
+		"not reported yet": {func(s *pass) { s.refinery.Status.Conditions = nil }, reconcile.Outcome{}, with(map[string]string{"Authenticated": "", "Ready": "False/Progressing"})},
+		"nor active": {func(s *pass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, reconcile.Outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
-		"bad certificate": {func(s *refineryPass) {
+		"bad certificate": {func(s *pass) {
 			s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonNotPEM, "")
 		}, reconcile.Outcome{},
 			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *refineryPass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"paused": {func(s *pass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
 		"stalled": {nil, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
 		"waiting":                        {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
 		"failed":                         {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
 		"busy at first":                  {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                 {func(s *refineryPass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
-		"no reason to look at the Lease": {func(s *refineryPass) { s.lease = nil }, reconcile.Outcome{}, with(nil)},
+		"master missing":                 {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
+		"no reason to look at the Lease": {func(s *pass) { s.lease = nil }, reconcile.Outcome{}, with(nil)},
 		"Lease held":                     {leased(true, time.Second), reconcile.Outcome{}, with(nil)},
 		"Lease lapsed":                   {leased(true, 0), reconcile.Outcome{}, masterless},
 		"Lease released":                 {leased(false, time.Second), reconcile.Outcome{}, masterless},
-		"no Lease":                       {func(s *refineryPass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, masterless},
-		"old pods left":                  {func(s *refineryPass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"update not taken up":            {func(s *refineryPass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"no Lease":                       {func(s *pass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, masterless},
+		"old pods left":                  {func(s *pass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"update not taken up":            {func(s *pass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
 		"busy":                           {nil, reconcile.Outcome{Consequence: reconcile.Away}, with(map[string]string{"Ready": ""})},
 		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), reconcile.Outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			status := refineryPassOf(test.change).status(test.outcome)
-			if diff := cmp.Diff(test.want, shown(status.Conditions)); diff != "" {
+			status := passOf(test.change).status(test.outcome)
+			if diff := cmp.Diff(test.want, passtest.Shown(status.Conditions)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			moved := status.ObservedGeneration == 7
@@ -136,9 +120,9 @@ func TestRefineryConditions(t *testing.T) {
 }
 
 func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
-	d := deployed(0)
+	d := passtest.Deployed(0)
 	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
-	s := refineryPassOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
+	s := passOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
 	s.deployment = d
 	status := s.status(reconcile.Outcome{})
 	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady} {
@@ -150,28 +134,28 @@ func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
 }
 
 func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
-	s := refineryPassOf(nil)
+	s := passOf(nil)
 	s.refinery.Status = s.status(reconcile.Outcome{})
-	s.now = statusTime.Add(time.Hour)
-	s.deployment = deployed(1)
+	s.now = passtest.Now.Add(time.Hour)
+	s.deployment = passtest.Deployed(1)
 	status := s.status(reconcile.Outcome{})
 	times := map[string]time.Time{}
 	for _, c := range status.Conditions {
 		times[c.Type] = c.LastTransitionTime.Time
 	}
 	delete(times, v1alpha1.ConditionAuthenticated) // the master's
-	want := map[string]time.Time{"Ready": s.now, "Available": s.now, "CertificateReady": statusTime}
+	want := map[string]time.Time{"Ready": s.now, "Available": s.now, "CertificateReady": passtest.Now}
 	if diff := cmp.Diff(want, times); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestStatusConfigurationLeavesToTheMasterWhatIsTheMasters(t *testing.T) {
-	s := refineryPassOf(nil)
+	s := passOf(nil)
 	s.refinery.Status.Nodes = []v1alpha1.NodeStatus{{ID: "press/1"}}
 	s.refinery.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 1}
 	s.refinery.Status.Reporter = &v1alpha1.Reporter{Epoch: 3}
-	got := refineryStatusConfiguration(s.refinery, s.status(reconcile.Outcome{}))
+	got := statusConfiguration(s.refinery, s.status(reconcile.Outcome{}))
 	if got.Status.Nodes != nil || got.Status.Authenticated != nil || got.Status.Reporter != nil {
 		t.Errorf("takes the master's fields: %+v", got.Status)
 	}

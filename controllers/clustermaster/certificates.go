@@ -1,4 +1,4 @@
-package controllers
+package clustermaster
 
 import (
 	"context"
@@ -47,7 +47,7 @@ func endOf(key string, value []byte) time.Time {
 
 // rotateAuthority takes a rotation between two authorities of the operator's making forward. One in which either is
 // provided is part of the certificate that the master serves.
-func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *masterScope) (*rotation.Rotation, error) {
+func (r *Reconciler) rotateAuthority(ctx context.Context, s *scope) (*rotation.Rotation, error) {
 	if s.master.Issuer() != nil {
 		return &rotation.Rotation{}, nil
 	}
@@ -65,7 +65,7 @@ func (r *ClusterMasterReconciler) rotateAuthority(ctx context.Context, s *master
 		}})
 }
 
-func (r *ClusterMasterReconciler) rotate(ctx context.Context, s *masterScope, store rotation.Store) (*rotation.Rotation, error) {
+func (r *Reconciler) rotate(ctx context.Context, s *scope, store rotation.Store) (*rotation.Rotation, error) {
 	rotator := rotation.Rotator{Cache: r.env.Client, Live: r.env.Live, Secrets: s.secrets}
 	return rotator.Rotate(ctx, s.master, store, s.now)
 }
@@ -73,7 +73,7 @@ func (r *ClusterMasterReconciler) rotate(ctx context.Context, s *masterScope, st
 // reconcileAuthority makes an authority where none is provided and none was made, or where nobody relies on it any more,
 // since it has expired. One that is not valid for another reason is left for a person to delete: a new one takes the trust from
 // every running node.
-func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
+func (r *Reconciler) reconcileAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
 	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
 		return &authorityFound{}, nil
 	}
@@ -96,7 +96,7 @@ func (r *ClusterMasterReconciler) reconcileAuthority(ctx context.Context, s *mas
 
 // findAuthority returns the authority, or what is wrong with it. The error is rotation.ErrNotMade while the operator's own
 // does not exist.
-func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
+func (r *Reconciler) findAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
 	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.env.Clock.Now())
 	problem := pki.AsProblem(err)
 	switch _, provided := s.master.NamedAuthority(); {
@@ -115,7 +115,7 @@ func (r *ClusterMasterReconciler) findAuthority(ctx context.Context, s *masterSc
 }
 
 // authorityEnd finds out since when an authority has not been valid, for the metrics.
-func authorityEnd(ctx context.Context, s *masterScope) (time.Time, error) {
+func authorityEnd(ctx context.Context, s *scope) (time.Time, error) {
 	name, key := s.master.AuthoritySecretName(), corev1.TLSCertKey
 	if provided, ok := s.master.NamedAuthority(); ok {
 		name = provided
@@ -133,10 +133,10 @@ func authorityEnd(ctx context.Context, s *masterScope) (time.Time, error) {
 }
 
 // makeAuthority makes an authority, in the place of the one that there is.
-func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterScope) (*authorityFound, error) {
+func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
 	replaced, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
 	if err == nil && replaced == nil {
-		err = r.env.requireUnmounted(ctx, s.master, s.master.AuthoritySecretName())
+		err = r.env.RequireUnmounted(ctx, s.master, s.master.AuthoritySecretName())
 	}
 	if err != nil {
 		return &authorityFound{}, err
@@ -163,7 +163,7 @@ func (r *ClusterMasterReconciler) makeAuthority(ctx context.Context, s *masterSc
 }
 
 // keepAuthority puts back labels and owner of the Secret, should someone have taken them.
-func (r *ClusterMasterReconciler) keepAuthority(ctx context.Context, s *masterScope) error {
+func (r *Reconciler) keepAuthority(ctx context.Context, s *scope) error {
 	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
 	if err != nil || secret == nil {
 		return err
@@ -194,11 +194,11 @@ func nameTaken(err error) (servedFound, error) {
 
 // reconcileCertificate keeps the certificate that the master serves. With an authority that came without
 // its key, the user provides it under the name that the operator would have used. authority is nil if it is not valid.
-func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (servedFound, error) {
+func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope, authority *pki.Authority) (servedFound, error) {
 	if issuer := s.master.Issuer(); issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.env.sources().RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
+	if err := r.env.Sources().RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
 		return servedFound{}, err
 	}
 	switch {
@@ -219,11 +219,11 @@ func (r *ClusterMasterReconciler) reconcileCertificate(ctx context.Context, s *m
 // issueCertificate issues and renews the certificate that the master serves. If the old or the new authority is provided, it
 // also continues the rotation: the master serves its current certificate until everybody trusts the new authority, and then
 // a reissued one.
-func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *masterScope, authority *pki.Authority) (found servedFound, err error) {
+func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *pki.Authority) (found servedFound, err error) {
 	issued := r.issued(s, authority)
-	exists, current, v, err := r.env.sources().Read(ctx, s.secrets, issued)
+	exists, current, v, err := r.env.Sources().Read(ctx, s.secrets, issued)
 	if err == nil && !exists {
-		err = r.env.requireUnmounted(ctx, s.master, issued.Name)
+		err = r.env.RequireUnmounted(ctx, s.master, issued.Name)
 	}
 	if err != nil {
 		return nameTaken(err)
@@ -274,7 +274,7 @@ func (r *ClusterMasterReconciler) issueCertificate(ctx context.Context, s *maste
 	return found, nil
 }
 
-func (r *ClusterMasterReconciler) issued(s *masterScope, authority *pki.Authority) certificates.Issued {
+func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Issued {
 	names := resource.MasterDNSNames(s.master)
 	return certificates.Issued{
 		Owner:       s.master,
@@ -291,7 +291,7 @@ func (r *ClusterMasterReconciler) issued(s *masterScope, authority *pki.Authorit
 }
 
 // verifyProvided says what the certificate is worth that a person provides where the authority came without its key.
-func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterScope, authority *pki.Authority) (*certificates.Finding, error) {
+func (r *Reconciler) verifyProvided(ctx context.Context, s *scope, authority *pki.Authority) (*certificates.Finding, error) {
 	name := s.master.CertificateSecretName()
 	c, err := readServed(ctx, s)
 	found := &certificates.Finding{Leaf: c.Leaf()}
@@ -317,7 +317,7 @@ func (r *ClusterMasterReconciler) verifyProvided(ctx context.Context, s *masterS
 }
 
 // readServed reads what the master serves. What is wrong is a *pki.Problem.
-func readServed(ctx context.Context, s *masterScope) (certificates.Certificate, error) {
+func readServed(ctx context.Context, s *scope) (certificates.Certificate, error) {
 	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.CertificateSecretName())
 	if err != nil {
 		return certificates.Certificate{}, err
@@ -327,7 +327,7 @@ func readServed(ctx context.Context, s *masterScope) (certificates.Certificate, 
 
 // inspectCertificate reports whether the authority and the certificate that the master serves are valid. It writes nothing.
 // A paused ClusterMaster needs it too, because certificates expire meanwhile.
-func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *masterScope) (*authorityFound, *certificates.Finding, error) {
+func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*authorityFound, *certificates.Finding, error) {
 	found := &certificates.Finding{ReadOnly: true}
 	authority, err := r.findAuthority(ctx, s)
 	if errors.Is(err, rotation.ErrNotMade) {
@@ -349,11 +349,11 @@ func (r *ClusterMasterReconciler) inspectCertificate(ctx context.Context, s *mas
 }
 
 // obtainCertificate has cert-manager issue what the master serves, and looks at what it put into the Secret.
-func (r *ClusterMasterReconciler) obtainCertificate(ctx context.Context, s *masterScope, issuer v1alpha1.IssuerReference) (servedFound, error) {
+func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1alpha1.IssuerReference) (servedFound, error) {
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.MasterCertificateSecret(s.master, pair, bundle)
 	}
-	o, err := r.env.sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
+	o, err := r.env.Sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
 	if err != nil {
 		return nameTaken(err)
 	}
@@ -368,7 +368,7 @@ func (r *ClusterMasterReconciler) obtainCertificate(ctx context.Context, s *mast
 }
 
 // readObtained reads authority and certificate of the master. What is wrong is a *pki.Problem.
-func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Secret) (leaf *x509.Certificate, authority *authorityFound, err error) {
+func (r *Reconciler) readObtained(s *scope, secret *corev1.Secret) (leaf *x509.Certificate, authority *authorityFound, err error) {
 	c, err := certificates.Parse(secret)
 	if err != nil {
 		return c.Leaf(), nil, err
@@ -382,7 +382,7 @@ func (r *ClusterMasterReconciler) readObtained(s *masterScope, secret *corev1.Se
 
 // addIgnoredRequest adds to a good certificate that annotation rotate-ca asks for what the operator cannot do,
 // unless it did so when the authority was its own.
-func (r *ClusterMasterReconciler) addIgnoredRequest(ctx context.Context, s *masterScope, found *certificates.Finding) (*certificates.Finding, error) {
+func (r *Reconciler) addIgnoredRequest(ctx context.Context, s *scope, found *certificates.Finding) (*certificates.Finding, error) {
 	words := rotation.IgnoredRequest(s.master)
 	if words == "" || found.Condition.Status != metav1.ConditionTrue {
 		return found, nil

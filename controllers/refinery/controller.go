@@ -1,4 +1,5 @@
-package controllers
+// Package refinery is the controller of Refineries.
+package refinery
 
 import (
 	"cmp"
@@ -9,11 +10,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
@@ -26,9 +27,9 @@ import (
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// RefineryReconciler makes what a Refinery owns.
-type RefineryReconciler struct {
-	env    *Environment
+// Reconciler makes what a Refinery owns.
+type Reconciler struct {
+	env    *controllers.Environment
 	apply  *apply.Applier
 	passes *reconcile.Passes
 
@@ -38,15 +39,15 @@ type RefineryReconciler struct {
 	issuedNext map[client.ObjectKey]certificates.Certificate
 }
 
-// NewRefineryReconciler returns a reconciler that remembers nothing yet.
-func NewRefineryReconciler(e *Environment) *RefineryReconciler {
+// New returns a reconciler that remembers nothing yet.
+func New(e *controllers.Environment) *Reconciler {
 	a := apply.New(e.Client, e.Live)
-	return &RefineryReconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck),
+	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck),
 		issuedNext: map[client.ObjectKey]certificates.Certificate{}}
 }
 
-// refineryScope is everything that one pass has read.
-type refineryScope struct {
+// scope is everything that one pass has read.
+type scope struct {
 	refinery *v1alpha1.Refinery
 	// master is nil if it does not exist.
 	master *v1alpha1.ClusterMaster
@@ -58,8 +59,8 @@ type refineryScope struct {
 	now    time.Time
 }
 
-// refineryFindings are what the steps of one pass have found. What is nil was not looked at.
-type refineryFindings struct {
+// findings are what the steps of one pass have found. What is nil was not looked at.
+type findings struct {
 	// lease is the master's.
 	lease       *reconcile.Lease
 	certificate *certificates.Finding
@@ -82,7 +83,7 @@ type refineryFindings struct {
 //
 // A paused Refinery gets steps 1, 2 and 10 only: a key does not wait for the end of a pause. Its certificate is still
 // inspected and reported.
-func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
@@ -92,14 +93,14 @@ func (r *RefineryReconciler) Reconcile(ctx context.Context, request ctrl.Request
 }
 
 // reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
-func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (found refineryFindings, err error) {
+func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, err error) {
 	err = reconcile.RunSteps(
 		func() (err error) { found.lease, err = r.inspectLease(ctx, s); return err },
 		func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
 	)
 	if err == nil && !s.refinery.Spec.Paused {
 		err = reconcile.RunSteps(
-			func() error { return r.requireOwnName(ctx, s) },
+			func() error { return r.env.RequireName(ctx, s.refinery) },
 			func() error { return r.requireMaster(s) },
 			func() error { return r.checkCertificateReference(ctx, s) },
 			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
@@ -118,8 +119,8 @@ func (r *RefineryReconciler) reconcile(ctx context.Context, s *refineryScope) (f
 }
 
 // open reads the scope. It is nil when there is nothing to do.
-func (r *RefineryReconciler) open(ctx context.Context, key client.ObjectKey) (*refineryScope, error) {
-	s := &refineryScope{refinery: &v1alpha1.Refinery{}, secrets: r.env.secrets(r.apply), now: r.env.now()}
+func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (*scope, error) {
+	s := &scope{refinery: &v1alpha1.Refinery{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
 	if ok, err := r.passes.Find(ctx, key, s.refinery, func() { r.forget(s.refinery, key) }); err != nil || !ok {
 		return nil, err
 	}
@@ -131,36 +132,23 @@ func (r *RefineryReconciler) open(ctx context.Context, key client.ObjectKey) (*r
 	if err == nil {
 		s.master = master
 	}
-	s.deployment, err = r.env.ownDeployment(ctx, s.refinery)
+	s.deployment, err = r.env.OwnDeployment(ctx, s.refinery)
 	return s, err
 }
 
 // forget drops what is remembered of a Refinery that is gone.
-func (r *RefineryReconciler) forget(refinery *v1alpha1.Refinery, key client.ObjectKey) {
+func (r *Reconciler) forget(refinery *v1alpha1.Refinery, key client.ObjectKey) {
 	r.dropIssued(key)
-	r.env.Metrics.forget(refinery, key)
-}
-
-// ownDeployment returns the Deployment that an owner controls and that bears its name, or nil.
-func (e *Environment) ownDeployment(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
-	deployment := &appsv1.Deployment{}
-	err := e.Client.Get(ctx, client.ObjectKeyFromObject(owner), deployment)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read Deployment %s: %w", owner.GetName(), err)
-	}
-	if err != nil || !metav1.IsControlledBy(deployment, owner) {
-		return nil, nil
-	}
-	return deployment, nil
+	r.env.Metrics.Forget(refinery, key)
 }
 
 // close leaves what the pass found in status.
-func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, found refineryFindings, err error) (ctrl.Result, error) {
+func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err error) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(s.refinery)
-	r.env.Metrics.observeRefinery(key, found.certificate)
+	r.env.Metrics.ObserveRefinery(key, found.certificate)
 	o := r.passes.Outcome(key, err)
-	status, agenda := refineryStatus(s, found, o)
-	desired, current := refineryStatusConfiguration(s.refinery, status), refineryStatusConfiguration(s.refinery, s.refinery.Status)
+	status, agenda := statusOf(s, found, o)
+	desired, current := statusConfiguration(s.refinery, status), statusConfiguration(s.refinery, s.refinery.Status)
 	if speaksForMaster(status) {
 		// Refused if a master has written meanwhile: what it says goes.
 		desired.WithResourceVersion(s.refinery.ResourceVersion)
@@ -170,7 +158,7 @@ func (r *RefineryReconciler) close(ctx context.Context, s *refineryScope, found 
 	is, was := certificates.CurrentFingerprint(status.Certificates), certificates.CurrentFingerprint(s.refinery.Status.Certificates)
 	written := func() {}
 	if is != "" && was != "" && is != was && meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionCertificateReady) {
-		written = func() { r.env.Metrics.renewed(s.refinery) }
+		written = func() { r.env.Metrics.Renewed(s.refinery) }
 		changes = append(changes, reconcile.CertificateChanged(is, status.Certificates[0].NotAfter))
 	}
 	return r.passes.Finish(ctx, reconcile.Ending{Object: s.refinery, Outcome: o, Err: err, Desired: desired, Current: current, Changes: changes,

@@ -1,4 +1,4 @@
-package controllers
+package clustermaster
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -21,8 +22,8 @@ import (
 )
 
 // validate checks what CEL has no words for.
-func (r *ClusterMasterReconciler) validate(s *masterScope) error {
-	if why := refusedShared(s.master); why != "" {
+func (r *Reconciler) validate(s *scope) error {
+	if why := controllers.RefusedShared(s.master); why != "" {
 		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidReference, Message: why}
 	}
 	versions := s.master.Spec.Protocol.AcceptedVersions
@@ -38,7 +39,7 @@ func (r *ClusterMasterReconciler) validate(s *masterScope) error {
 
 // reconcileShared keeps the bearer secret of SharedCertificate authentication, and removes the operator's
 // own where it is not used.
-func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *masterScope) (*pki.Problem, error) {
+func (r *Reconciler) reconcileShared(ctx context.Context, s *scope) (*pki.Problem, error) {
 	own := &corev1.Secret{}
 	own.Namespace, own.Name = s.master.Namespace, s.master.OwnSharedSecretName()
 	shared := s.master.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate
@@ -57,10 +58,10 @@ func (r *ClusterMasterReconciler) reconcileShared(ctx context.Context, s *master
 	}
 }
 
-func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope, name string) error {
+func (r *Reconciler) keepShared(ctx context.Context, s *scope, name string) error {
 	secret, err := s.secrets.Own(ctx, s.master, name)
 	if err == nil && secret == nil {
-		err = r.env.requireUnmounted(ctx, s.master, name)
+		err = r.env.RequireUnmounted(ctx, s.master, name)
 	}
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (r *ClusterMasterReconciler) keepShared(ctx context.Context, s *masterScope
 }
 
 // verifyShared returns what is wrong with a shared certificate that is provided, or nil.
-func (r *ClusterMasterReconciler) verifyShared(ctx context.Context, s *masterScope) (*pki.Problem, error) {
+func (r *Reconciler) verifyShared(ctx context.Context, s *scope) (*pki.Problem, error) {
 	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.SharedSecretName())
 	if p := pki.AsProblem(err); p != nil {
 		return &pki.Problem{Reason: p.Reason, Message: "certificates.shared: " + p.Message}, nil
@@ -98,11 +99,11 @@ func (r *ClusterMasterReconciler) verifyShared(ctx context.Context, s *masterSco
 
 // reconcileAccess gives the master's pods what they may do. Pods of someone else that wait for the name of the
 // ServiceAccount would act as a master.
-func (r *ClusterMasterReconciler) reconcileAccess(ctx context.Context, s *masterScope) error {
+func (r *Reconciler) reconcileAccess(ctx context.Context, s *scope) error {
 	name := resource.MasterServiceAccountName(s.master)
 	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: s.master.Namespace, Name: name}, &corev1.ServiceAccount{})
 	if apierrors.IsNotFound(err) {
-		err = r.env.requireUnused(ctx, s.master, accountIndex, name,
+		err = r.env.RequireUnused(ctx, s.master, controllers.AccountIndex, name,
 			"Deployment %s uses ServiceAccount %s, by which its pods would act as a master; name another one or delete the Deployment, then the ServiceAccount is created")
 	}
 	if err != nil {
@@ -120,11 +121,11 @@ func (r *ClusterMasterReconciler) reconcileAccess(ctx context.Context, s *master
 	return nil
 }
 
-func (r *ClusterMasterReconciler) reconcileService(ctx context.Context, s *masterScope) error {
+func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 	return r.apply.Apply(ctx, s.master, resource.MasterService(s.master))
 }
 
-func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *masterScope) (written int64, err error) {
+func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written int64, err error) {
 	desired, err := resource.MasterDeployment(s.master, r.env.Images)
 	if err != nil {
 		return 0, err
@@ -136,7 +137,7 @@ func (r *ClusterMasterReconciler) reconcileDeployment(ctx context.Context, s *ma
 }
 
 // inspectLease reads the Lease of a master that was active. It is nil if none was.
-func (r *ClusterMasterReconciler) inspectLease(ctx context.Context, s *masterScope) (*reconcile.Lease, error) {
+func (r *Reconciler) inspectLease(ctx context.Context, s *scope) (*reconcile.Lease, error) {
 	if s.master.Status.Active == nil || reconcile.AvailableReplicas(s.deployment) == 0 {
 		return nil, nil // Ready is False for that, and a change of either is watched
 	}

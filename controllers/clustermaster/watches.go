@@ -1,9 +1,7 @@
-package controllers
+package clustermaster
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,16 +19,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
-// SetupClusterMaster adds the controller of ClusterMasters to the manager.
-func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) error {
-	r := NewClusterMasterReconciler(e)
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.ClusterMaster{}, secretIndex, secretsOfMaster); err != nil {
-		return fmt.Errorf("index ClusterMasters by %s: %w", secretIndex, err)
-	}
+// Setup adds the controller of ClusterMasters to the manager.
+func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
+	r := New(e)
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.ClusterMaster{}).
 		Owns(&corev1.Secret{}).
@@ -40,33 +36,23 @@ func SetupClusterMaster(ctx context.Context, mgr ctrl.Manager, e *Environment) e
 		Owns(&rbacv1.RoleBinding{}).
 		Owns(&appsv1.Deployment{}).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
-		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(comesOrGoes())). // it may have the name
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted("-ca", issuedSuffix, "-shared", "-master")),
+		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted("-ca", controllers.IssuedSuffix, "-shared", "-master")),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
-		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source("ClusterMaster", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: reconcile.NewBackoff()}).
 		Complete(r)
 }
 
-// secretsOfMaster are the names of all Secrets that a ClusterMaster uses, its own and those it names.
-func secretsOfMaster(o client.Object) []string {
-	m := o.(*v1alpha1.ClusterMaster)
-	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName()}
-	if name, ok := m.NamedAuthority(); ok {
-		names = append(names, name)
-	}
-	return names
-}
-
 // ofSecret are the ClusterMasters that use a Secret.
-func (r *ClusterMasterReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
-	return requestsFor(r.env.mastersBySecret(ctx, secret))
+func (r *Reconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
+	return requestsFor(r.env.MastersBySecret(ctx, secret))
 }
 
 // ofIssuers are the ClusterMasters that name an issuer.
-func (r *ClusterMasterReconciler) ofIssuers(ctx context.Context) []ctrl.Request {
-	return requestsFor(r.env.mastersWithIssuer(ctx))
+func (r *Reconciler) ofIssuers(ctx context.Context) []ctrl.Request {
+	return requestsFor(r.env.MastersWithIssuer(ctx))
 }
 
 func requestsFor(masters []v1alpha1.ClusterMaster) []ctrl.Request {
@@ -81,7 +67,7 @@ func requestsFor(masters []v1alpha1.ClusterMaster) []ctrl.Request {
 const followingPause = time.Second
 
 // ofRefinery wakes the ClusterMaster of a Refinery while its authority is being replaced, at most once in a pause.
-func (r *ClusterMasterReconciler) ofRefinery() handler.EventHandler {
+func (r *Reconciler) ofRefinery() handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 	wake := func(ctx context.Context, o client.Object, q queue) {
 		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Refinery).Spec.MasterRef.Name}
@@ -95,25 +81,4 @@ func (r *ClusterMasterReconciler) ofRefinery() handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { wake(ctx, e.ObjectNew, q) },
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { wake(ctx, e.Object, q) },
 	}
-}
-
-// comesOrGoes lets through what is made or deleted.
-func comesOrGoes() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
-}
-
-func (e *Environment) mastersBySecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []v1alpha1.ClusterMaster {
-	list := &v1alpha1.ClusterMasterList{}
-	if err := e.Client.List(ctx, list, client.InNamespace(secret.Namespace), client.MatchingFields{secretIndex: secret.Name}); err != nil {
-		return nil // the cache is stopping
-	}
-	return list.Items
-}
-
-func (e *Environment) mastersWithIssuer(ctx context.Context) []v1alpha1.ClusterMaster {
-	list := &v1alpha1.ClusterMasterList{}
-	if err := e.Client.List(ctx, list); err != nil {
-		return nil // the cache is stopping
-	}
-	return slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return m.Issuer() == nil })
 }

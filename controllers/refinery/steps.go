@@ -1,4 +1,4 @@
-package controllers
+package refinery
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-func (r *RefineryReconciler) requireMaster(s *refineryScope) error {
+func (r *Reconciler) requireMaster(s *scope) error {
 	if s.master != nil {
 		return nil
 	}
@@ -22,7 +22,7 @@ func (r *RefineryReconciler) requireMaster(s *refineryScope) error {
 		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; create it and reconciliation resumes", s.refinery.Spec.MasterRef.Name)}
 }
 
-func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *refineryScope) error {
+func (r *Reconciler) reconcileServiceAccount(ctx context.Context, s *scope) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		account := &corev1.ServiceAccount{}
 		account.Namespace, account.Name = s.refinery.Namespace, resource.RefineryServiceAccountName(s.refinery)
@@ -32,14 +32,14 @@ func (r *RefineryReconciler) reconcileServiceAccount(ctx context.Context, s *ref
 }
 
 // awaitListing ends the pass until the status that was read lists the certificate.
-func (r *RefineryReconciler) awaitListing(s *refineryScope, certificate *certificates.Finding) error {
+func (r *Reconciler) awaitListing(s *scope, certificate *certificates.Finding) error {
 	if certificate.Leaf == nil || certificates.CurrentFingerprint(s.refinery.Status.Certificates) == v1alpha1.Fingerprint(certificate.Leaf) {
 		return nil
 	}
 	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: "the certificate is being listed in status", Recheck: time.Second}
 }
 
-func (r *RefineryReconciler) reconcileService(ctx context.Context, s *refineryScope) error {
+func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal || len(s.refinery.Spec.Ports) == 0 {
 		service := &corev1.Service{}
 		service.Namespace, service.Name = s.refinery.Namespace, s.refinery.Name
@@ -48,7 +48,7 @@ func (r *RefineryReconciler) reconcileService(ctx context.Context, s *refinerySc
 	return r.apply.Apply(ctx, s.refinery, resource.RefineryService(s.refinery))
 }
 
-func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refineryScope) (written int64, err error) {
+func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written int64, err error) {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		deployment := &appsv1.Deployment{}
 		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
@@ -61,7 +61,7 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 	if err := r.checkTemplate(ctx, s, desired); err != nil {
 		return 0, err
 	}
-	if d, err := r.env.ownDeployment(ctx, s.refinery); err != nil {
+	if d, err := r.env.OwnDeployment(ctx, s.refinery); err != nil {
 		return 0, err
 	} else if d != nil && !d.DeletionTimestamp.IsZero() { // changed now, it would hide what its pods still mount
 		return 0, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("Deployment %s is being deleted; it is created again when its pods are gone", d.Name)}
@@ -73,7 +73,7 @@ func (r *RefineryReconciler) reconcileDeployment(ctx context.Context, s *refiner
 }
 
 // inspectLease reads the Lease of the master if that may be gone. It is nil if there is no reason to ask.
-func (r *RefineryReconciler) inspectLease(ctx context.Context, s *refineryScope) (*reconcile.Lease, error) {
+func (r *Reconciler) inspectLease(ctx context.Context, s *scope) (*reconcile.Lease, error) {
 	if s.master == nil {
 		return nil, nil
 	}

@@ -1,8 +1,7 @@
-package controllers
+package refinery
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,43 +19,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
-// Indexes by what a CR refers to.
-const (
-	masterIndex = rotation.RefineriesByMaster
-	secretIndex = "secrets"
-	// accountIndex is of Deployments, by the ServiceAccount of their pods.
-	accountIndex = "serviceaccounts"
-)
-
-// indexes are by what the cache finds Refineries and Deployments.
-var indexes = []struct {
-	object  client.Object
-	field   string
-	extract client.IndexerFunc
-}{
-	{&v1alpha1.Refinery{}, masterIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} }},
-	{&v1alpha1.Refinery{}, secretIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).CertificateSecretName()} }},
-	{&appsv1.Deployment{}, secretIndex, func(o client.Object) []string {
-		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
-	}},
-	{&appsv1.Deployment{}, accountIndex, func(o client.Object) []string {
-		return []string{o.(*appsv1.Deployment).Spec.Template.Spec.ServiceAccountName}
-	}},
-}
-
-// SetupRefinery adds the controller of Refineries to the manager.
-func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error {
-	r := NewRefineryReconciler(e)
-	for _, i := range indexes {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, i.object, i.field, i.extract); err != nil {
-			return fmt.Errorf("index %T by %s: %w", i.object, i.field, err)
-		}
-	}
+// Setup adds the controller of Refineries to the manager.
+func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
+	r := New(e)
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.Refinery{}).
 		Owns(&corev1.Secret{}).
@@ -65,30 +36,30 @@ func SetupRefinery(ctx context.Context, mgr ctrl.Manager, e *Environment) error 
 		Owns(&appsv1.Deployment{}).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
-		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(comesOrGoes())). // it may have the name
-		Watches(&v1alpha1.Refinery{}, handler.EnqueueRequestsFromMapFunc(r.ofNeighbour), builder.WithPredicates(comesOrGoes())).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(ofMounted(issuedSuffix)),
+		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
+		Watches(&v1alpha1.Refinery{}, handler.EnqueueRequestsFromMapFunc(r.ofNeighbour), builder.WithPredicates(controllers.ComesOrGoes())).
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(controllers.IssuedSuffix)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
-		WatchesRawSource(source.Kind(e.Secrets, secretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source("Refinery", r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: reconcile.NewBackoff()}).
 		Complete(r)
 }
 
 // ofMaster are the Refineries that name a ClusterMaster, and those whose pods use what is its own.
-func (r *RefineryReconciler) ofMaster(ctx context.Context, master client.Object) []ctrl.Request {
-	return slices.Concat(r.env.refineriesBy(ctx, master.GetNamespace(), masterIndex, master.GetName()),
-		r.using(ctx, master.GetNamespace(), secretIndex, secretsOfMaster(master)...),
-		r.using(ctx, master.GetNamespace(), accountIndex, resource.MasterServiceAccountName(master.(*v1alpha1.ClusterMaster))))
+func (r *Reconciler) ofMaster(ctx context.Context, master client.Object) []ctrl.Request {
+	return slices.Concat(r.refineriesBy(ctx, master.GetNamespace(), controllers.MasterIndex, master.GetName()),
+		r.using(ctx, master.GetNamespace(), controllers.SecretIndex, controllers.SecretsOfMaster(master)...),
+		r.using(ctx, master.GetNamespace(), controllers.AccountIndex, resource.MasterServiceAccountName(master.(*v1alpha1.ClusterMaster))))
 }
 
 // ofNeighbour are the Refineries whose pods read the certificate of another.
-func (r *RefineryReconciler) ofNeighbour(ctx context.Context, o client.Object) []ctrl.Request {
-	return r.using(ctx, o.GetNamespace(), secretIndex, o.(*v1alpha1.Refinery).IssuedSecretName())
+func (r *Reconciler) ofNeighbour(ctx context.Context, o client.Object) []ctrl.Request {
+	return r.using(ctx, o.GetNamespace(), controllers.SecretIndex, o.(*v1alpha1.Refinery).IssuedSecretName())
 }
 
 // using are the Refineries whose Deployments use one of these names, by an index of Deployments.
-func (r *RefineryReconciler) using(ctx context.Context, namespace, index string, names ...string) []ctrl.Request {
+func (r *Reconciler) using(ctx context.Context, namespace, index string, names ...string) []ctrl.Request {
 	var requests []ctrl.Request
 	for _, name := range names {
 		list := &appsv1.DeploymentList{}
@@ -96,7 +67,7 @@ func (r *RefineryReconciler) using(ctx context.Context, namespace, index string,
 			return nil // the cache is stopping
 		}
 		for i := range list.Items {
-			if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == kindRefinery {
+			if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == controllers.KindRefinery {
 				requests = append(requests, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: owner.Name}})
 			}
 		}
@@ -106,7 +77,7 @@ func (r *RefineryReconciler) using(ctx context.Context, namespace, index string,
 
 // ofOwnAuthority are the Refineries whose certificates an authority of the operator signs. The event comes
 // from the cache that the authority is read from: what is read then is not older.
-func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []ctrl.Request {
+func (r *Reconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []ctrl.Request {
 	owner := metav1.GetControllerOf(secret)
 	if owner == nil || owner.Kind != "ClusterMaster" {
 		return nil
@@ -115,34 +86,35 @@ func (r *RefineryReconciler) ofOwnAuthority(ctx context.Context, secret client.O
 	if secret.GetName() != master.AuthoritySecretName() {
 		return nil
 	}
-	return r.env.refineriesBy(ctx, secret.GetNamespace(), masterIndex, owner.Name)
+	return r.refineriesBy(ctx, secret.GetNamespace(), controllers.MasterIndex, owner.Name)
 }
 
 // ofSecret are the Refineries that use a Secret, themselves or through their master's authority, which is, with an
 // issuer, in the Secret of what the master serves.
-func (r *RefineryReconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
-	requests := append(r.env.refineriesBy(ctx, secret.Namespace, secretIndex, secret.Name), r.using(ctx, secret.Namespace, secretIndex, secret.Name)...)
-	for _, master := range r.env.mastersBySecret(ctx, secret) {
+func (r *Reconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
+	requests := append(r.refineriesBy(ctx, secret.Namespace, controllers.SecretIndex, secret.Name), r.using(ctx, secret.Namespace, controllers.SecretIndex, secret.Name)...)
+	for _, master := range r.env.MastersBySecret(ctx, secret) {
 		name, named := master.NamedAuthority()
 		if (named && name == secret.Name) || (master.Issuer() != nil && master.CertificateSecretName() == secret.Name) {
-			requests = append(requests, r.env.refineriesBy(ctx, secret.Namespace, masterIndex, master.Name)...)
+			requests = append(requests, r.refineriesBy(ctx, secret.Namespace, controllers.MasterIndex, master.Name)...)
 		}
 	}
 	return requests
 }
 
 // ofIssuers are the Refineries of all masters that name an issuer.
-func (r *RefineryReconciler) ofIssuers(ctx context.Context) []ctrl.Request {
+func (r *Reconciler) ofIssuers(ctx context.Context) []ctrl.Request {
 	var requests []ctrl.Request
-	for _, master := range r.env.mastersWithIssuer(ctx) {
-		requests = append(requests, r.env.refineriesBy(ctx, master.Namespace, masterIndex, master.Name)...)
+	for _, master := range r.env.MastersWithIssuer(ctx) {
+		requests = append(requests, r.refineriesBy(ctx, master.Namespace, controllers.MasterIndex, master.Name)...)
 	}
 	return requests
 }
 
-func (e *Environment) refineriesBy(ctx context.Context, namespace, index, value string) []ctrl.Request {
+// refineriesBy are the Refineries that an index finds in a namespace.
+func (r *Reconciler) refineriesBy(ctx context.Context, namespace, index, value string) []ctrl.Request {
 	list := &v1alpha1.RefineryList{}
-	if err := e.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}); err != nil {
+	if err := r.env.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: value}); err != nil {
 		return nil // the cache is stopping
 	}
 	requests := make([]ctrl.Request, len(list.Items))
@@ -150,12 +122,6 @@ func (e *Environment) refineriesBy(ctx context.Context, namespace, index, value 
 		requests[i].NamespacedName = types.NamespacedName{Namespace: namespace, Name: list.Items[i].Name}
 	}
 	return requests
-}
-
-func secretMetadata() *metav1.PartialObjectMetadata {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return secret
 }
 
 // masterMatters lets through what a Refinery depends on: the spec, the conditions, the served certificate, the

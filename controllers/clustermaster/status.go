@@ -1,4 +1,4 @@
-package controllers
+package clustermaster
 
 import (
 	"fmt"
@@ -21,15 +21,15 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
-// masterStatus is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
-func masterStatus(s *masterScope, found masterFindings, o reconcile.Outcome) (v1alpha1.ClusterMasterStatus, reconcile.Agenda) {
+// statusOf is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
+func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMasterStatus, reconcile.Agenda) {
 	m := s.master
 	status := *m.Status.DeepCopy()
 	conditions := reconcile.Conditions{All: &status.Conditions, Generation: m.Generation, Now: s.now}
-	agenda := masterAgenda(s, found)
+	agenda := agendaOf(s, found)
 	if served := found.servedCertificate(); served != nil && served.Condition.Type != "" {
 		conditions.Set(served.Condition)
-		expiring, warned, recheck := certificates.Expiring(s.now, masterExpiries(m, found.authority.authority, served)...)
+		expiring, warned, recheck := certificates.Expiring(s.now, expiries(m, found.authority.authority, served)...)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
 		agenda.AtFuture(recheck, s.now)
 		status.Certificate = nil
@@ -44,7 +44,7 @@ func masterStatus(s *masterScope, found masterFindings, o reconcile.Outcome) (v1
 		rotating, under := found.rotation.Condition()
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
 	}
-	conditions.Set(masterAvailable(m, s.deployment))
+	conditions.Set(availableCondition(m, s.deployment))
 	conditions.Set(transportSecure(m))
 	status.Replicas = 0
 	if s.deployment != nil {
@@ -52,7 +52,7 @@ func masterStatus(s *masterScope, found masterFindings, o reconcile.Outcome) (v1
 	}
 	status.Selector = resource.FormatSelector(resource.MasterSelector(m))
 	if !o.Silent() {
-		conditions.Set(masterReady(s, found, conditions, o))
+		conditions.Set(readyCondition(s, found, conditions, o))
 	}
 	conditions.SetStalled(o)
 	if o.Consequence == reconcile.CarriedOut && !m.Spec.Paused {
@@ -63,8 +63,8 @@ func masterStatus(s *masterScope, found masterFindings, o reconcile.Outcome) (v1
 	return status, agenda
 }
 
-// masterAgenda is when to look again at what a pass found.
-func masterAgenda(s *masterScope, found masterFindings) (a reconcile.Agenda) {
+// agendaOf is when to look again at what a pass found.
+func agendaOf(s *scope, found findings) (a reconcile.Agenda) {
 	if found.rotation != nil {
 		a.AtFuture(found.rotation.RecheckAt(s.now), s.now)
 	}
@@ -92,8 +92,8 @@ func fingerprintsOf(trusted *pki.Authority) (fingerprints []string) {
 // noneWanted tells what scaling to nothing means.
 const noneWanted = "spec.replicas is 0: no master runs; scale it up"
 
-// masterReady tells the first thing that is in the way, by the other conditions of the same pass.
-func masterReady(s *masterScope, found masterFindings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
+// readyCondition tells the first thing that is in the way, by the other conditions of the same pass.
+func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	m := s.master
 	if c, ok := reconcile.Hindered(conditions, o, m.Spec.Paused, "running pods continue"); ok {
 		return c
@@ -116,8 +116,8 @@ func masterReady(s *masterScope, found masterFindings, conditions reconcile.Cond
 	}
 }
 
-// masterAvailable needs one pod: the standbys make it safe, not available.
-func masterAvailable(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
+// availableCondition needs one pod: the standbys make it safe, not available.
+func availableCondition(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
 	available, wanted := reconcile.AvailableReplicas(deployment), resource.MasterReplicas(m)
 	message := reconcile.PodsMessage(available, wanted, deployment)
 	switch {
@@ -148,8 +148,8 @@ func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
 	}
 }
 
-// masterExpiries are the authority and the certificate that the master serves, as far as they are there.
-func masterExpiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served *certificates.Finding) []certificates.Expiry {
+// expiries are the authority and the certificate that the master serves, as far as they are there.
+func expiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served *certificates.Finding) []certificates.Expiry {
 	var all []certificates.Expiry
 	name, provided := m.NamedAuthority()
 	issuer := m.Issuer()
@@ -184,17 +184,13 @@ func masterExpiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served 
 	case c.Status != metav1.ConditionTrue:
 		e.Advice = fmt.Sprintf("it was not renewed: %s: %s", c.Reason, c.Message)
 	case issuer != nil:
-		e.Advice = notRenewedByIssuer(m.CertificateSecretName())
+		e.Advice = certificates.NotRenewedByIssuer(m.CertificateSecretName())
 	case m.Spec.Paused:
 		e.Advice = "it is not renewed while spec.paused is set"
 	default:
 		e.Advice = "it was not renewed: see the events and the log of the operator"
 	}
 	return append(all, e)
-}
-
-func notRenewedByIssuer(certificate string) string {
-	return fmt.Sprintf("cert-manager has not renewed it: see kubectl describe certificate %s", certificate)
 }
 
 // rotationEvents are the events of the phases of a rotation. found is nil if the pass has not looked.
@@ -214,8 +210,8 @@ func rotationEvents(before, after []metav1.Condition, found *rotation.Rotation) 
 	return changes
 }
 
-// masterStatusConfiguration is the part of status that the operator writes.
-func masterStatusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) *apiac.ClusterMasterApplyConfiguration {
+// statusConfiguration is the part of status that the operator writes.
+func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) *apiac.ClusterMasterApplyConfiguration {
 	configuration := apiac.ClusterMasterStatus().
 		WithConditions(reconcile.ConditionConfigurations(status.Conditions, v1alpha1.ConditionReady, v1alpha1.ConditionAvailable,
 			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionCertificateAuthorityRotating,

@@ -1,0 +1,116 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation"
+)
+
+// IssuedSuffix ends the names of the Secrets that certificates are issued into.
+const IssuedSuffix = "-tls"
+
+// Indexes by what a CR or a Deployment refers to.
+const (
+	MasterIndex = rotation.RefineriesByMaster
+	SecretIndex = "secrets"
+	// AccountIndex is of Deployments, by the ServiceAccount of their pods.
+	AccountIndex = "serviceaccounts"
+)
+
+// indexes are by what the cache finds ClusterMasters, Refineries and Deployments.
+var indexes = []struct {
+	object  client.Object
+	field   string
+	extract client.IndexerFunc
+}{
+	{&v1alpha1.ClusterMaster{}, SecretIndex, SecretsOfMaster},
+	{&v1alpha1.Refinery{}, MasterIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} }},
+	{&v1alpha1.Refinery{}, SecretIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).CertificateSecretName()} }},
+	{&appsv1.Deployment{}, SecretIndex, func(o client.Object) []string {
+		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
+	}},
+	{&appsv1.Deployment{}, AccountIndex, func(o client.Object) []string {
+		return []string{o.(*appsv1.Deployment).Spec.Template.Spec.ServiceAccountName}
+	}},
+}
+
+// AddIndexes has the cache find objects by what they refer to.
+func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, i := range indexes {
+		if err := indexer.IndexField(ctx, i.object, i.field, i.extract); err != nil {
+			return fmt.Errorf("index %T by %s: %w", i.object, i.field, err)
+		}
+	}
+	return nil
+}
+
+// SecretsOfMaster are the names of all Secrets that a ClusterMaster uses, its own and those it names.
+func SecretsOfMaster(o client.Object) []string {
+	m := o.(*v1alpha1.ClusterMaster)
+	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName()}
+	if name, ok := m.NamedAuthority(); ok {
+		names = append(names, name)
+	}
+	return names
+}
+
+// MastersBySecret are the ClusterMasters that use a Secret.
+func (e *Environment) MastersBySecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []v1alpha1.ClusterMaster {
+	list := &v1alpha1.ClusterMasterList{}
+	if err := e.Client.List(ctx, list, client.InNamespace(secret.Namespace), client.MatchingFields{SecretIndex: secret.Name}); err != nil {
+		return nil // the cache is stopping
+	}
+	return list.Items
+}
+
+// MastersWithIssuer are the ClusterMasters that name an issuer.
+func (e *Environment) MastersWithIssuer(ctx context.Context) []v1alpha1.ClusterMaster {
+	list := &v1alpha1.ClusterMasterList{}
+	if err := e.Client.List(ctx, list); err != nil {
+		return nil // the cache is stopping
+	}
+	return slices.DeleteFunc(list.Items, func(m v1alpha1.ClusterMaster) bool { return m.Issuer() == nil })
+}
+
+// SecretMetadata is of a Secret whose metadata is watched.
+func SecretMetadata() *metav1.PartialObjectMetadata {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return secret
+}
+
+// ComesOrGoes lets through what is made or deleted.
+func ComesOrGoes() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+}
+
+// OfMounted returns a map function from a Deployment to the owners of the Secrets that it mounts, and of the ServiceAccount
+// that it uses: "<name><suffix>" is for the ClusterMaster or Refinery <name>.
+func OfMounted(suffixes ...string) handler.MapFunc {
+	return func(_ context.Context, o client.Object) []ctrl.Request {
+		var requests []ctrl.Request
+		pods := &o.(*appsv1.Deployment).Spec.Template.Spec
+		for _, used := range append(resource.PodSecrets(pods), pods.ServiceAccountName) {
+			for _, suffix := range suffixes {
+				if name, ok := strings.CutSuffix(used, suffix); ok {
+					requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}})
+				}
+			}
+		}
+		return requests
+	}
+}
