@@ -13,79 +13,13 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 )
 
-//
-func TestSharedCertificate(t *testing.T) {
-	const secret = "open sesame"
-	tests := []struct {
-		name      string
-		transport v1alpha1.Transport
-		try       func(s *scene) attempt
-		want      verdict
-	}{
-		{"is let in over plaintext", v1alpha1.TransportPlaintext, func(*scene) attempt { return bare("press/a", secret) }, verdict{Refinery: "press"}},
-		{"white space around it is nothing", v1alpha1.TransportPlaintext, func(*scene) attempt { return bare("press", " "+secret+"\n") }, verdict{Refinery: "press"}},
-		{"another one", v1alpha1.TransportPlaintext, func(*scene) attempt { return bare("press", "open sesam") },
-			verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSharedCertificateMismatch, ""}},
-		{"none", v1alpha1.TransportServerTLS, func(*scene) attempt { return bare("press", "") },
-			verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSharedCertificateMismatch, ""}},
-		{"none is loaded and none is sent", v1alpha1.TransportPlaintext, func(s *scene) attempt {
-			s.trust = trusting(s.authority)
-			return bare("press", "")
-		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSharedCertificateMismatch, ""}},
-		{"a name that does not exist", v1alpha1.TransportPlaintext, func(*scene) attempt { return bare("nobody/a", secret) },
-			verdict{v1alpha1.NodeDenied, v1alpha1.ReasonIDMismatch, ""}},
-		{"a path behind the name", v1alpha1.TransportPlaintext, func(*scene) attempt { return bare("press/../pump", secret) },
-			verdict{v1alpha1.NodeDenied, v1alpha1.ReasonIDMismatch, "press"}},
-		{"suspended", v1alpha1.TransportPlaintext, func(s *scene) attempt {
-			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended })
-			return bare("press", secret)
-		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonSuspended, "press"}},
-		{"under mutual TLS a certificate of the authority is needed too", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			a := with(admittest.Issue(pkitest.NewAuthority("x"), "press"), "press")
-			a.presented = secret
-			return a
-		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonWrongAuthority, ""}},
-		{"under mutual TLS a certificate that is no longer listed", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			s.setRefinery("press", func(*v1alpha1.Refinery) {})
-			a := with(s.press, "press")
-			a.presented = secret
-			return a
-		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonCertificateNotListed, "press"}},
-		{"under mutual TLS a previous certificate after its overlap", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			s.setRefinery("press", func(r *v1alpha1.Refinery) {
-				r.Status.Certificates[0].Until = &metav1.Time{Time: s.clock.Now().Add(-time.Second)}
-			}, s.press)
-			a := with(s.press, "press")
-			a.presented = secret
-			return a
-		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonCertificateNotListed, "press"}},
-		{"under mutual TLS the certificate of another Refinery", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			a := with(s.press, "pump")
-			a.presented = secret
-			return a
-		}, verdict{v1alpha1.NodeDenied, v1alpha1.ReasonCertificateNotListed, "pump"}},
-		{"under mutual TLS one certificate that several Refineries list", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.press)
-			a := with(s.press, "pump/a")
-			a.presented = secret
-			return a
-		}, verdict{Refinery: "pump"}},
-		{"under mutual TLS", v1alpha1.TransportMutualTLS, func(s *scene) attempt {
-			a := with(s.press, "press")
-			a.presented = secret
-			return a
-		}, verdict{Refinery: "press"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			s := newScene(t)
-			s.share(secret)
-			s.setMaster(func(m *v1alpha1.ClusterMaster) {
-				m.Spec.Security = v1alpha1.SecuritySpec{Transport: test.transport, Authentication: v1alpha1.AuthenticationSharedCertificate}
-			})
-			grant, denial := s.try(test.try(s))
-			check(t, grant, denial, test.want, "")
-		})
+const secret = "open sesame"
+
+// sharing has the master know the secret.
+func sharing(security v1alpha1.SecuritySpec) func(*scene) {
+	return func(s *scene) {
+		s.share(secret)
+		s.secure(security)
 	}
 }
 
@@ -93,70 +27,117 @@ func bare(id, presented string) attempt {
 	return attempt{id: id, version: "0.1.0", kind: "refinery", presented: presented}
 }
 
+//
+func TestSharedCertificateLetsInUnderTheRefineryThatTheIDNames(t *testing.T) {
+	run(t, []trial{
+		{"is let in", func(*scene) attempt { return bare("press/a", secret) }, granted("press"), ""},
+		{"white space around it is nothing", func(*scene) attempt { return bare("press", " "+secret+"\n") }, granted("press"), ""},
+		{"another one", func(*scene) attempt { return bare("press", "open sesam") }, denied(v1alpha1.ReasonSharedCertificateMismatch, ""), ""},
+		{"none over TLS", func(s *scene) attempt {
+			s.secure(sharedServerTLS)
+			return bare("press", "")
+		}, denied(v1alpha1.ReasonSharedCertificateMismatch, ""), ""},
+		{"none is loaded and none is sent", func(s *scene) attempt {
+			s.trust = trusting(s.authority)
+			return bare("press", "")
+		}, denied(v1alpha1.ReasonSharedCertificateMismatch, ""), ""},
+		{"a name that does not exist", func(*scene) attempt { return bare("nobody/a", secret) }, denied(v1alpha1.ReasonIDMismatch, ""), ""},
+		{"a path behind the name", func(*scene) attempt { return bare("press/../pump", secret) }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"suspended", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended })
+			return bare("press", secret)
+		}, denied(v1alpha1.ReasonSuspended, "press"), ""},
+	}, sharing(sharedPlain))
+}
+
+func TestUnderMutualTLSASharedCertificateNeedsOneThatTheRefineryLists(t *testing.T) {
+	run(t, []trial{
+		{"of another authority", func(*scene) attempt {
+			return with(admittest.Issue(pkitest.NewAuthority("x"), "press"), "press").presenting(secret)
+		}, denied(v1alpha1.ReasonWrongAuthority, ""), ""},
+		{"no longer listed", func(s *scene) attempt {
+			s.setRefinery("press", func(*v1alpha1.Refinery) {})
+			return with(s.press, "press").presenting(secret)
+		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), ""},
+		{"a previous one after its overlap", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) {
+				r.Status.Certificates[0].Until = &metav1.Time{Time: s.clock.Now().Add(-time.Second)}
+			}, s.press)
+			return with(s.press, "press").presenting(secret)
+		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), ""},
+		{"of another Refinery", func(s *scene) attempt { return with(s.press, "pump").presenting(secret) },
+			denied(v1alpha1.ReasonCertificateNotListed, "pump"), ""},
+		{"one that several Refineries list", func(s *scene) attempt {
+			s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.press)
+			return with(s.press, "pump/a").presenting(secret)
+		}, granted("pump"), ""},
+		{"its own", func(s *scene) attempt { return with(s.press, "press").presenting(secret) }, granted("press"), ""},
+	}, sharing(sharedMutualTLS))
+}
+
+// reviewed returns why press/a is no longer let in after a change; "" if it is.
+func reviewed(t *testing.T, security v1alpha1.SecuritySpec, change func(s *scene)) string {
+	t.Helper()
+	s := newScene(t)
+	s.share("one")
+	s.secure(security)
+	at := with(s.press, "press/a")
+	if security != issuedMutualTLS {
+		at.presented = "one"
+	}
+	if security == sharedPlain {
+		at.peer, at.bare = nil, true
+	}
+	grant, denial := s.try(at)
+	if denial != nil {
+		t.Fatal(denial)
+	}
+	change(s)
+	if denial = s.authenticator().Review(grant); denial == nil {
+		return ""
+	}
+	if denial.State != v1alpha1.NodeClosed || denial.Refinery != "press" {
+		t.Errorf("denial = %+v", denial)
+	}
+	return denial.Reason
+}
+
 func TestWhatEndsALiveSession(t *testing.T) {
-	issued := v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
-	shared := v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
-	bare := v1alpha1.SecuritySpec{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	every, mutual := all(issuedMutualTLS, sharedMutualTLS, sharedPlain), all(issuedMutualTLS, sharedMutualTLS)
 	tests := []struct {
 		name     string
 		security []v1alpha1.SecuritySpec // each of them
 		change   func(s *scene)
 		want     string
 	}{
-		{"nothing", all(issued, shared, bare), func(*scene) {}, ""},
-		{"another label on the Refinery", all(issued, shared, bare), func(s *scene) {
+		{"nothing", every, func(*scene) {}, ""},
+		{"another label on the Refinery", every, func(s *scene) {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Labels = map[string]string{"a": "b"} }, s.press)
 		}, ""},
-		{"narrower versions do not", all(issued, shared, bare), func(s *scene) {
+		{"narrower versions do not", every, func(s *scene) {
 			was := s.directory.policy
 			s.setMaster(func(m *v1alpha1.ClusterMaster) {
 				m.Spec.Security = v1alpha1.SecuritySpec{Transport: was.Transport, Authentication: was.Authentication}
 				m.Spec.Protocol.AcceptedVersions = ">=5.0.0"
 			})
 		}, ""},
-		{"suspended", all(issued, shared, bare), func(s *scene) {
+		{"suspended", every, func(s *scene) {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, s.press)
 		}, v1alpha1.ReasonSuspended},
-		{"deleted", all(issued, shared, bare), func(s *scene) { delete(s.directory.refineries, "press") }, v1alpha1.ReasonDenied},
-		{"its fingerprint is gone", all(issued, shared), func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.pump) }, v1alpha1.ReasonCertificateNotListed},
-		{"no fingerprint is needed without TLS", all(bare), func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}) }, ""},
-		{"its certificate expired", all(issued, shared), func(s *scene) { s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second)) }, v1alpha1.ReasonExpired},
-		{"its authority is gone", all(issued, shared), func(s *scene) { s.retrust(pkitest.NewAuthority("new")) }, v1alpha1.ReasonWrongAuthority},
-		{"its authority stays beside a new one", all(issued, shared), func(s *scene) { s.retrust(pkitest.NewAuthority("new"), s.authority) }, ""},
-		{"the transport changed", all(issued, shared, bare), func(s *scene) {
-			s.setMaster(func(m *v1alpha1.ClusterMaster) {
-				m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
-			})
-		}, v1alpha1.ReasonDenied},
-		{"another shared certificate", all(shared, bare), func(s *scene) { s.share("two") }, v1alpha1.ReasonSharedCertificateMismatch},
-		{"the ClusterMaster is gone", all(issued, shared, bare), func(s *scene) { s.directory.policy = nil }, v1alpha1.ReasonDenied},
+		{"deleted", every, func(s *scene) { delete(s.directory.refineries, "press") }, v1alpha1.ReasonDenied},
+		{"its fingerprint is gone", mutual, func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.pump) }, v1alpha1.ReasonCertificateNotListed},
+		{"no fingerprint is needed without TLS", all(sharedPlain), func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}) }, ""},
+		{"its certificate expired", mutual, func(s *scene) { s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second)) }, v1alpha1.ReasonExpired},
+		{"its authority is gone", mutual, func(s *scene) { s.retrust(pkitest.NewAuthority("new")) }, v1alpha1.ReasonWrongAuthority},
+		{"its authority stays beside a new one", mutual, func(s *scene) { s.retrust(pkitest.NewAuthority("new"), s.authority) }, ""},
+		{"the transport changed", every, func(s *scene) { s.secure(sharedServerTLS) }, v1alpha1.ReasonDenied},
+		{"another shared certificate", all(sharedMutualTLS, sharedPlain), func(s *scene) { s.share("two") }, v1alpha1.ReasonSharedCertificateMismatch},
+		{"the ClusterMaster is gone", every, func(s *scene) { s.directory.policy = nil }, v1alpha1.ReasonDenied},
 	}
 	for _, test := range tests {
 		for _, security := range test.security {
 			t.Run(fmt.Sprintf("%s/%s/%s", test.name, security.Transport, security.Authentication), func(t *testing.T) {
-				s := newScene(t)
-				s.share("one")
-				s.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Security = security })
-				at := with(s.press, "press/a")
-				if security != issued {
-					at.presented = "one"
-				}
-				if security == bare {
-					at.peer, at.bare = nil, true
-				}
-				grant, denial := s.try(at)
-				if denial != nil {
-					t.Fatal(denial)
-				}
-				test.change(s)
-				got := ""
-				if denial := s.authenticator().Review(grant); denial != nil {
-					got = denial.Reason
-					if denial.State != v1alpha1.NodeClosed || denial.Refinery != "press" {
-						t.Errorf("denial = %+v", denial)
-					}
-				}
-				if got != test.want {
+				if got := reviewed(t, security, test.change); got != test.want {
 					t.Errorf("reviewed: %q, want %q", got, test.want)
 				}
 			})
@@ -186,15 +167,13 @@ func TestASessionEndsWithTheFirstOfItsChain(t *testing.T) {
 		"the intermediate": {chained{long, time.Hour, long}, "put in a chain that is valid now"},
 		"the authority":    {chained{long, long, time.Hour}, "put in a chain that is valid now"},
 	} {
-		for _, authentication := range []v1alpha1.Authentication{v1alpha1.AuthenticationIssuedCertificate, v1alpha1.AuthenticationSharedCertificate} {
-			t.Run(fmt.Sprintf("%s, %s", name, authentication), func(t *testing.T) {
+		for _, security := range all(issuedMutualTLS, sharedMutualTLS) {
+			t.Run(fmt.Sprintf("%s, %s", name, security.Authentication), func(t *testing.T) {
 				s := newScene(t)
 				s.share("one")
-				s.setMaster(func(m *v1alpha1.ClusterMaster) {
-					m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: authentication}
-				})
+				s.secure(security)
 				at := s.chain(test.chain)
-				if authentication == v1alpha1.AuthenticationSharedCertificate {
+				if security == sharedMutualTLS {
 					at.presented = "one"
 				}
 				grant, denial := s.try(at)
@@ -229,9 +208,7 @@ func (s *scene) chain(lives chained) attempt {
 	leaf := admittest.Issue(middle, "press", ends(lives.leaf))
 	s.retrust(top)
 	s.setRefinery("press", func(*v1alpha1.Refinery) {}, leaf)
-	at := with(leaf, "press/a")
-	at.peer = append(at.peer, middle.Certificate)
-	return at
+	return with(leaf, "press/a", middle.Certificate)
 }
 
 // An authority that was prolonged with the same key vouches for what it signed before, in either form.

@@ -79,6 +79,18 @@ func (s *scene) setMaster(edit func(*v1alpha1.ClusterMaster)) {
 	s.directory.policy = NewPolicy(admittest.ClusterMaster(edit))
 }
 
+// What spec.security may be.
+var (
+	issuedMutualTLS = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
+	sharedMutualTLS = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	sharedServerTLS = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	sharedPlain     = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+)
+
+func (s *scene) secure(security v1alpha1.SecuritySpec) {
+	s.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Security = security })
+}
+
 func (s *scene) setRefinery(name string, edit func(*v1alpha1.Refinery), listed ...tls.Certificate) {
 	s.directory.refineries[name] = admittest.Refinery(name, edit, listed...)
 }
