@@ -146,84 +146,104 @@ func newRotating(t *testing.T, phase pki.RotationPhase) rotating {
 	return r
 }
 
-func TestWhoHasFollowedAPhase(t *testing.T) {
-	type nodes map[string]string // certificates by id
-	refinery := func(placement v1alpha1.Placement, wanted int32, authenticated nodes) *v1alpha1.Refinery {
-		r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"},
-			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Placement: placement, Replicas: ptr.To(wanted)}}
-		r.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: int32(len(authenticated))}
-		counts := map[string]int32{}
-		for id, certificate := range authenticated {
-			counts[certificate]++
-			r.Status.Nodes = append(r.Status.Nodes, v1alpha1.NodeStatus{ID: id, State: v1alpha1.NodeAuthenticated, Certificate: certificate})
-		}
-		for certificate, count := range counts {
-			r.Status.Authenticated.Certificates = append(r.Status.Authenticated.Certificates, v1alpha1.PresentedCertificate{Fingerprint: certificate, Nodes: count})
-		}
-		return r
+// nodes are the certificates of nodes by id.
+type nodes map[string]string
+
+const in, out = v1alpha1.PlacementInCluster, v1alpha1.PlacementExternal
+
+func refinery(placement v1alpha1.Placement, wanted int32, authenticated nodes) *v1alpha1.Refinery {
+	r := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"},
+		Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Placement: placement, Replicas: ptr.To(wanted)}}
+	r.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: int32(len(authenticated))}
+	counts := map[string]int32{}
+	for id, certificate := range authenticated {
+		counts[certificate]++
+		r.Status.Nodes = append(r.Status.Nodes, v1alpha1.NodeStatus{ID: id, State: v1alpha1.NodeAuthenticated, Certificate: certificate})
 	}
-	const in, out = v1alpha1.PlacementInCluster, v1alpha1.PlacementExternal
-	provided := func(r *v1alpha1.Refinery) *v1alpha1.Refinery {
-		r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "own"}
-		return r
+	for certificate, count := range counts {
+		r.Status.Authenticated.Certificates = append(r.Status.Authenticated.Certificates, v1alpha1.PresentedCertificate{Fingerprint: certificate, Nodes: count})
 	}
+	return r
+}
+
+func paused(r *v1alpha1.Refinery) *v1alpha1.Refinery {
+	r.Spec.Paused = true
+	return r
+}
+
+func suspended(r *v1alpha1.Refinery) *v1alpha1.Refinery {
+	r.Spec.Access = v1alpha1.AccessSuspended
+	return r
+}
+
+func provided(r *v1alpha1.Refinery) *v1alpha1.Refinery {
+	r.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "own"}
+	return r
+}
+
+func secret(name string, pair pki.PEMPair, bundle []byte) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{
+		"tls.crt": pair.Certificate, "tls.key": pair.Key, "ca.crt": bundle}}
+}
+
+// signing is the bundle of the authority that signs; it lacks the other one.
+func (r rotating) signing() []byte {
+	return (&pki.Authority{Certificates: r.authority.Certificates[:1]}).BundlePEM()
+}
+
+func TestWhoHasFollowedAPhaseWithACertificateOfTheOperator(t *testing.T) {
 	for _, phase := range []pki.RotationPhase{pki.RotationPreparing, pki.RotationActivating} {
 		r := newRotating(t, phase)
-		signing := (&pki.Authority{Certificates: r.authority.Certificates[:1]}).BundlePEM()
-		secret := func(name string, pair pki.PEMPair, bundle []byte) *corev1.Secret {
-			return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string][]byte{
-				"tls.crt": pair.Certificate, "tls.key": pair.Key, "ca.crt": bundle}}
-		}
-		both := r.authority.BundlePEM()
-		anew, former := secret("press-tls", r.anew, both), secret("press-tls", r.former, signing)
-		byPhase := func(inPreparing, inActivating Progress) Progress {
-			if phase == pki.RotationPreparing {
-				return inPreparing
-			}
-			return inActivating
-		}
-		lost := Progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not connect again"}}
+		anew, former := secret("press-tls", r.anew, r.authority.BundlePEM()), secret("press-tls", r.former, r.signing())
 		const reissue = "the certificate of Refinery press to be reissued"
-		tests := map[string]struct {
-			refinery      *v1alpha1.Refinery
-			issued, named *corev1.Secret
-			want          Progress
+		for name, test := range map[string]struct {
+			refinery *v1alpha1.Refinery
+			issued   *corev1.Secret
+			want     Progress
 		}{
-			"nobody is there":   {refinery(in, 2, nil), former, nil, Progress{}},
-			"all have":          {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.anewID}), anew, nil, Progress{completed: 2, total: 2}},
-			"one has not":       {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.formerID}), anew, nil, Progress{completed: 1, total: 2, behind: []string{"press/b"}}},
-			"one is not there":  {refinery(in, 2, nodes{"press/a": r.anewID}), anew, nil, Progress{completed: 1, total: 1}},
-			"not issued yet":    {refinery(in, 1, nodes{"press/a": r.formerID}), former, nil, Progress{total: 1, behind: []string{"press/a"}, causes: []string{reissue}}},
-			"External, not all": {refinery(out, 3, nodes{"press/a": r.anewID}), anew, nil, Progress{completed: 1, total: 3, causes: []string{"2 nodes of Refinery press with placement External that are not connected: start them, or lower spec.replicas"}}},
-			"provided, in pods": {provided(refinery(in, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, nil),
-				byPhase(Progress{unobservable: true}, Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
-			"provided, nobody is there":            {provided(refinery(in, 2, nil)), nil, secret("own", r.former, nil), byPhase(Progress{}, lost)},
-			"provided, nobody is there, put right": {provided(refinery(in, 2, nil)), nil, secret("own", r.anew, nil), Progress{}},
-			"provided, nobody is there, gone":      {provided(refinery(in, 2, nil)), nil, nil, Progress{}},
-			"provided, nobody is there, no good":   {provided(refinery(in, 2, nil)), nil, secret("own", pki.PEMPair{}, nil), Progress{}},
-			"provided, none is wanted":             {provided(refinery(out, 0, nil)), nil, secret("own", r.former, nil), byPhase(Progress{}, lost)},
-			"provided, put right":                  {provided(refinery(out, 1, nodes{"press/a": r.anewID})), nil, secret("own", r.anew, both), Progress{completed: 1, total: 1}},
-			"provided, External": {provided(refinery(out, 1, nodes{"press/a": r.formerID})), nil, secret("own", r.former, signing),
-				byPhase(Progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and copy that to its nodes"}},
-					Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}})},
-			"provided, gone": {provided(refinery(out, 1, nodes{"press/a": r.formerID})), nil, nil, Progress{total: 1, causes: []string{"Refinery press: gone"}}},
+			"nobody is there":   {refinery(in, 2, nil), former, Progress{}},
+			"all have":          {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.anewID}), anew, Progress{completed: 2, total: 2}},
+			"one has not":       {refinery(in, 2, nodes{"press/a": r.anewID, "press/b": r.formerID}), anew, Progress{completed: 1, total: 2, behind: []string{"press/b"}}},
+			"one is not there":  {refinery(in, 2, nodes{"press/a": r.anewID}), anew, Progress{completed: 1, total: 1}},
+			"not issued yet":    {refinery(in, 1, nodes{"press/a": r.formerID}), former, Progress{total: 1, behind: []string{"press/a"}, causes: []string{reissue}}},
+			"External, not all": {refinery(out, 3, nodes{"press/a": r.anewID}), anew, Progress{completed: 1, total: 3, causes: []string{"2 nodes of Refinery press with placement External that are not connected: start them, or lower spec.replicas"}}},
+			"paused": {paused(refinery(in, 1, nodes{"press/a": r.formerID})), former, Progress{total: 1, behind: []string{"press/a"},
+				causes: []string{"Refinery press, which is paused: its certificate is not reissued"}}},
+			"suspended": {suspended(refinery(in, 1, nodes{"press/a": r.formerID})), former, Progress{}},
+		} {
+			t.Run(fmt.Sprintf("%s/%s", phase, name), func(t *testing.T) { follow(t, r, phase, test.refinery, test.issued, nil, test.want) })
 		}
-		paused := refinery(in, 1, nodes{"press/a": r.formerID})
-		paused.Spec.Paused = true
-		suspended := refinery(in, 1, nodes{"press/a": r.formerID})
-		suspended.Spec.Access = v1alpha1.AccessSuspended
-		for name, test := range tests {
-			t.Run(fmt.Sprintf("%s/%s", phase, name), func(t *testing.T) { follow(t, r, phase, test.refinery, test.issued, test.named, test.want) })
+	}
+}
+
+func TestWhoHasFollowedAPhaseWithAProvidedCertificate(t *testing.T) {
+	for _, phase := range []pki.RotationPhase{pki.RotationPreparing, pki.RotationActivating} {
+		r := newRotating(t, phase)
+		bare, former, anew := secret("own", r.former, nil), secret("own", r.former, r.signing()), secret("own", r.anew, r.authority.BundlePEM())
+		byPhase := func(inPreparing, inActivating Progress) Progress {
+			return map[pki.RotationPhase]Progress{pki.RotationPreparing: inPreparing, pki.RotationActivating: inActivating}[phase]
 		}
-		t.Run(string(phase)+"/paused", func(t *testing.T) {
-			follow(t, r, phase, paused, former, nil, Progress{total: 1, behind: []string{"press/a"},
-				causes: []string{"Refinery press, which is paused: its certificate is not reissued"}})
-		})
-		t.Run(string(phase)+"/suspended", func(t *testing.T) { follow(t, r, phase, suspended, former, nil, Progress{}) })
-		own := secret("own", r.former, nil)
-		t.Run(string(phase)+"/suspended, provided", func(t *testing.T) {
-			follow(t, r, phase, provided(suspended.DeepCopy()), nil, own, byPhase(Progress{}, lost))
-		})
+		lost := byPhase(Progress{}, Progress{causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed: its nodes, of which none is connected, could not connect again"}})
+		behind := Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}}
+		for name, test := range map[string]struct {
+			refinery *v1alpha1.Refinery
+			named    *corev1.Secret
+			want     Progress
+		}{
+			"in pods":                    {refinery(in, 1, nodes{"press/a": r.formerID}), bare, byPhase(Progress{unobservable: true}, behind)},
+			"nobody is there":            {refinery(in, 2, nil), bare, lost},
+			"nobody is there, put right": {refinery(in, 2, nil), secret("own", r.anew, nil), Progress{}},
+			"nobody is there, gone":      {refinery(in, 2, nil), nil, Progress{}},
+			"nobody is there, no good":   {refinery(in, 2, nil), secret("own", pki.PEMPair{}, nil), Progress{}},
+			"none is wanted":             {refinery(out, 0, nil), bare, lost},
+			"put right":                  {refinery(out, 1, nodes{"press/a": r.anewID}), anew, Progress{completed: 1, total: 1}},
+			"External": {refinery(out, 1, nodes{"press/a": r.formerID}), former,
+				byPhase(Progress{total: 1, causes: []string{"Refinery press: put all certificates of ca.crt of Secret alpha-tls into ca.crt of Secret own, and copy that to its nodes"}}, behind)},
+			"gone":      {refinery(out, 1, nodes{"press/a": r.formerID}), nil, Progress{total: 1, causes: []string{"Refinery press: gone"}}},
+			"suspended": {suspended(refinery(in, 1, nodes{"press/a": r.formerID})), bare, lost},
+		} {
+			t.Run(fmt.Sprintf("%s/%s", phase, name), func(t *testing.T) { follow(t, r, phase, provided(test.refinery), nil, test.named, test.want) })
+		}
 	}
 }
 
