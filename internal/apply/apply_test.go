@@ -65,15 +65,52 @@ func (b *bench) get(t *testing.T) *corev1.Service {
 	return s
 }
 
+// difference is what comes between two applications: someone changes the object, and then the operator wants what changed
+// makes of it.
+type difference struct {
+	someone func(*corev1.Service)
+	changed func(*corev1ac.ServiceApplyConfiguration)
+	writes  bool
+	check   func(*corev1.Service) bool
+}
+
+func (d difference) test(t *testing.T, restarted bool) {
+	ctx := t.Context()
+	b := newBench(t)
+	a := b.start()
+	if err := a.Apply(ctx, b.owner, b.service()); err != nil || b.applied != 1 {
+		t.Fatalf("%d requests, %v", b.applied, err)
+	}
+	if d.someone != nil {
+		s := b.get(t)
+		d.someone(s)
+		if err := b.client.Update(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if restarted {
+		a = b.start()
+	}
+	var changes []func(*corev1ac.ServiceApplyConfiguration)
+	if d.changed != nil {
+		changes = append(changes, d.changed)
+	}
+	for pass, writes := range []bool{d.writes, false} {
+		before := b.applied
+		if err := a.Apply(ctx, b.owner, b.service(changes...)); err != nil {
+			t.Fatal(err)
+		}
+		if wrote := b.applied != before; wrote != writes {
+			t.Errorf("pass %d: wrote %v (%d requests), want %v", pass, wrote, b.applied-before, writes)
+		}
+	}
+	if d.check != nil && !d.check(b.get(t)) {
+		t.Errorf("got %+v", b.get(t))
+	}
+}
+
 func TestApplyWritesOnlyWhatDiffers(t *testing.T) {
-	ctx := context.Background()
-	tests := map[string]struct {
-		// someone changes the object, then the operator wants what changed makes of it.
-		someone func(*corev1.Service)
-		changed func(*corev1ac.ServiceApplyConfiguration)
-		writes  bool
-		check   func(*corev1.Service) bool
-	}{
+	for name, test := range map[string]difference{
 		"nothing": {writes: false},
 		"fields of others": {
 			someone: func(s *corev1.Service) { s.Annotations["theirs"], s.Spec.SessionAffinity = "x", "ClientIP" },
@@ -97,43 +134,9 @@ func TestApplyWritesOnlyWhatDiffers(t *testing.T) {
 			changed: func(s *corev1ac.ServiceApplyConfiguration) { s.Annotations = nil }, writes: true,
 			check: func(s *corev1.Service) bool { _, there := s.Annotations["a"]; return !there },
 		},
-	}
-	for name, test := range tests {
-		for _, restarted := range []bool{false, true} {
-			t.Run(name+map[bool]string{true: ", restarted"}[restarted], func(t *testing.T) {
-				b := newBench(t)
-				a := b.start()
-				if err := a.Apply(ctx, b.owner, b.service()); err != nil || b.applied != 1 {
-					t.Fatalf("%d requests, %v", b.applied, err)
-				}
-				if test.someone != nil {
-					s := b.get(t)
-					test.someone(s)
-					if err := b.client.Update(ctx, s); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if restarted {
-					a = b.start()
-				}
-				var changes []func(*corev1ac.ServiceApplyConfiguration)
-				if test.changed != nil {
-					changes = append(changes, test.changed)
-				}
-				for pass, writes := range []bool{test.writes, false} {
-					before := b.applied
-					if err := a.Apply(ctx, b.owner, b.service(changes...)); err != nil {
-						t.Fatal(err)
-					}
-					if wrote := b.applied != before; wrote != writes {
-						t.Errorf("pass %d: wrote %v (%d requests), want %v", pass, wrote, b.applied-before, writes)
-					}
-				}
-				if test.check != nil && !test.check(b.get(t)) {
-					t.Errorf("got %+v", b.get(t))
-				}
-			})
-		}
+	} {
+		t.Run(name, func(t *testing.T) { test.test(t, false) })
+		t.Run(name+", restarted", func(t *testing.T) { test.test(t, true) })
 	}
 }
 

@@ -69,12 +69,8 @@ func TestHandshakesThatRaceForTheLastPlacesTakeExactlyThose(t *testing.T) {
 	if f.registry.places != len(residents) {
 		t.Errorf("%d places are taken by %d nodes", f.registry.places, len(residents))
 	}
-	for id, m := range residents {
-		select {
-		case err := <-m.ended:
-			t.Errorf("%s ended: %v", id, err)
-		default:
-		}
+	for _, m := range residents {
+		m.lives()
 	}
 }
 
@@ -91,40 +87,68 @@ func (l *ledger) grant(maxSessions int, id string) (*connection, string) {
 	return a, denial.Message
 }
 
+// grants returns what each node gets in turn.
+func (l *ledger) grants(maxSessions int, ids ...string) (got []string) {
+	for _, id := range ids {
+		_, g := l.grant(maxSessions, id)
+		got = append(got, g)
+	}
+	return got
+}
+
 const (
 	masterIsFull   = "the master holds as many sessions as spec.protocol.maxSessions allows"
 	refineryIsFull = "the Refinery holds 16 sessions and wants 0 nodes; raise spec.replicas, or stop nodes"
 )
 
-func TestANodeHasOnePlaceFromItsFirstGrantUntilItsLastSessionEnds(t *testing.T) {
-	tests := []struct {
-		name string
-		run  func(l *ledger) []string // what each node got
-		want []string
-	}{
-		{"a grant takes a place before the node acknowledges it", func(l *ledger) []string {
-			_, a := l.grant(1, "press/a")
-			_, b := l.grant(1, "press/b")
-			return []string{a, b}
-		}, []string{"in", masterIsFull}},
-		{"a grant that is never acknowledged gives its place back, once", func(l *ledger) []string {
+// turn is what nodes do in turn, and what each of them got.
+type turn struct {
+	do   func(l *ledger) []string
+	want []string
+}
+
+func takeTurns(t *testing.T, turns map[string]turn) {
+	t.Helper()
+	for name, test := range turns {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t, 0)
+			l.SetWanted("pump", 1)
+			if diff := gocmp.Diff(test.want, test.do(l)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAGrantTakesAPlaceAndGivesItBackOnce(t *testing.T) {
+	takeTurns(t, map[string]turn{
+		"before the node acknowledges it": {func(l *ledger) []string { return l.grants(1, "press/a", "press/b") }, []string{"in", masterIsFull}},
+		"never acknowledged": {func(l *ledger) []string {
 			a, _ := l.grant(1, "press/a")
 			l.Ended(a, protocol.ErrHandshakeTimeout)
 			l.Ended(a, protocol.ErrHandshakeTimeout)
-			_, b := l.grant(1, "press/b")
-			_, c := l.grant(1, "press/c")
-			return []string{b, c}
+			return l.grants(1, "press/b", "press/c")
 		}, []string{"in", masterIsFull}},
-		{"a session that has ended gives its place back, once", func(l *ledger) []string {
+		"of a session that has ended": {func(l *ledger) []string {
 			a, _ := l.grant(1, "press/a")
 			l.Authenticated(a)
 			l.Ended(a, &admit.Denial{Reason: v1alpha1.ReasonSuspended})
 			l.Ended(a, protocol.ErrPeerClosed)
-			_, b := l.grant(1, "press/b")
-			_, c := l.grant(1, "press/c")
-			return []string{b, c}
+			return l.grants(1, "press/b", "press/c")
 		}, []string{"in", masterIsFull}},
-		{"a node that comes back before its session has ended needs no second place", func(l *ledger) []string {
+		"ended before it was acknowledged, it authenticates nobody": {func(l *ledger) []string {
+			a, first := l.grant(1, "press/a")
+			l.Ended(a, &admit.Denial{Reason: v1alpha1.ReasonSuspended})
+			l.Authenticated(a)
+			_, b := l.grant(1, "press/b")
+			return []string{first, b, fmt.Sprint(l.Count())}
+		}, []string{"in", "in", "0"}},
+	})
+}
+
+func TestANodeThatComesBackNeedsNoSecondPlace(t *testing.T) {
+	takeTurns(t, map[string]turn{
+		"before its session has ended": {func(l *ledger) []string {
 			older, first := l.grant(1, "press/a")
 			l.Authenticated(older)
 			newer, second := l.grant(1, "press/a")
@@ -133,7 +157,7 @@ func TestANodeHasOnePlaceFromItsFirstGrantUntilItsLastSessionEnds(t *testing.T) 
 			_, other := l.grant(1, "press/b")
 			return []string{first, second, other}
 		}, []string{"in", "in", masterIsFull}},
-		{"of two grants of one node the one that is left keeps the place", func(l *ledger) []string {
+		"of two grants the one that is left keeps the place": {func(l *ledger) []string {
 			a, first := l.grant(1, "press/a")
 			b, second := l.grant(1, "press/a")
 			l.Ended(a, protocol.ErrHandshakeTimeout)
@@ -143,32 +167,13 @@ func TestANodeHasOnePlaceFromItsFirstGrantUntilItsLastSessionEnds(t *testing.T) 
 			_, after := l.grant(1, "press/b")
 			return []string{first, second, other, after}
 		}, []string{"in", "in", masterIsFull, "in"}},
-		{"a grant that ended before it was acknowledged authenticates nobody", func(l *ledger) []string {
-			a, first := l.grant(1, "press/a")
-			l.Ended(a, &admit.Denial{Reason: v1alpha1.ReasonSuspended})
-			l.Authenticated(a)
-			_, b := l.grant(1, "press/b")
-			return []string{first, b, fmt.Sprint(l.Count())}
-		}, []string{"in", "in", "0"}},
-		{"one Refinery does not get the places of all others", func(l *ledger) []string {
+		"though its Refinery has its share, which leaves the places of others": {func(l *ledger) []string {
 			for i := range spareSessions {
 				if _, got := l.grant(100, fmt.Sprintf("press/n%d", i)); got != "in" {
 					return []string{got}
 				}
 			}
-			_, again := l.grant(100, "press/n0")
-			_, more := l.grant(100, "press/more")
-			_, pump := l.grant(100, "pump/a")
-			return []string{again, more, pump}
+			return l.grants(100, "press/n0", "press/more", "pump/a")
 		}, []string{"in", refineryIsFull, "in"}},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			l := newLedger(t, 0)
-			l.SetWanted("pump", 1)
-			if diff := gocmp.Diff(test.want, test.run(l)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
+	})
 }

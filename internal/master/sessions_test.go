@@ -167,6 +167,13 @@ func (f *floor) join(certificate tls.Certificate, id string, edit ...func(*proto
 	return m, nil
 }
 
+// refusal returns why a node that joins is not let in; nil if it is.
+func (f *floor) refusal(certificate tls.Certificate, id string, edit ...func(*protocol.ClientOptions)) error {
+	f.Helper()
+	_, err := f.join(certificate, id, edit...)
+	return err
+}
+
 func (f *floor) joined(certificate tls.Certificate, id string) *member {
 	f.Helper()
 	m, err := f.join(certificate, id)
@@ -196,6 +203,16 @@ func (f *floor) until(what string, is func() bool) {
 		case <-deadline:
 			f.Fatalf("not %s in time", what)
 		}
+	}
+}
+
+// lives fails the test if the session has ended.
+func (m *member) lives() {
+	m.Helper()
+	select {
+	case err := <-m.ended:
+		m.Errorf("the session of %s ended: %v", m.id, err)
+	default:
 	}
 }
 
@@ -240,46 +257,34 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 		state string // of press/a in status
 	}{
 		{"another version", func(f *floor) error {
-			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Version = "0.3.0" })
-			return err
+			return f.refusal(f.press, "press/a", func(o *protocol.ClientOptions) { o.Version = "0.3.0" })
 		}, protocol.ErrVersionRefused, "VersionMismatch/VersionMismatch"},
 		{"another type", func(f *floor) error {
-			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Type = "smelter" })
-			return err
+			return f.refusal(f.press, "press/a", func(o *protocol.ClientOptions) { o.Type = "smelter" })
 		}, protocol.ErrVersionRefused, "VersionMismatch/TypeNotAccepted"},
-		{"another Refinery's certificate", func(f *floor) error {
-			_, err := f.join(f.pump, "press/a")
-			return err
-		}, protocol.ErrDenied, ""},
+		{"another Refinery's certificate", func(f *floor) error { return f.refusal(f.pump, "press/a") }, protocol.ErrDenied, ""},
 		{"another Refinery's certificate in auth:start", func(f *floor) error {
-			_, err := f.join(f.press, "press/a", func(o *protocol.ClientOptions) { o.Certificate = admittest.PEM(f.pump.Leaf) })
-			return err
+			return f.refusal(f.press, "press/a", func(o *protocol.ClientOptions) { o.Certificate = admittest.PEM(f.pump.Leaf) })
 		}, protocol.ErrDenied, "Denied/CertificateMismatch"},
 		{"a fingerprint that is not listed", func(f *floor) error {
-			_, err := f.join(admittest.Issue(f.authority, "press"), "press/a")
+			err := f.refusal(admittest.Issue(f.authority, "press"), "press/a")
 			f.clock.Step(listingGrace)
 			return err
 		}, protocol.ErrDenied, "Denied/CertificateNotListed"},
 		{"two URI SANs", func(f *floor) error {
 			uri := f.press.Leaf.URIs[0].String()
-			_, err := f.join(f.authority.Issue(pkitest.Client(uri, uri+"2")), "press/a")
-			return err
+			return f.refusal(f.authority.Issue(pkitest.Client(uri, uri+"2")), "press/a")
 		}, protocol.ErrDenied, ""},
-		{"no certificate", func(f *floor) error {
-			_, err := f.join(tls.Certificate{}, "press/a")
-			return err
-		}, nil, ""},
+		{"no certificate", func(f *floor) error { return f.refusal(tls.Certificate{}, "press/a") }, nil, ""},
 		{"a pin on an upstream that does not exist", func(f *floor) error {
 			f.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Upstream = "moon" }, f.press)
-			_, err := f.join(f.press, "press/a")
-			return err
+			return f.refusal(f.press, "press/a")
 		}, protocol.ErrDenied, "Denied/UnknownUpstream"},
 		{"one more than maxSessions", func(f *floor) error {
 			f.setMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.MaxSessions = 1 })
 			f.joined(f.press, "press/first")
 			f.joined(f.press, "press/first") // again under the same id: takes the place of the other
-			_, err := f.join(f.press, "press/a")
-			return err
+			return f.refusal(f.press, "press/a")
 		}, protocol.ErrDenied, "Denied/TooManySessions"},
 		{"one more than a Refinery's share", func(f *floor) error {
 			f.registry.SetWanted("press", 1)
@@ -288,8 +293,7 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 			}
 			f.joined(f.press, "press/n0") // again under the same id
 			f.joined(f.pump, "pump/a")    // and others still come in
-			_, err := f.join(f.press, "press/a")
-			return err
+			return f.refusal(f.press, "press/a")
 		}, protocol.ErrDenied, ""}, // more nodes than wanted are authenticated, so that a refusal does not show
 	}
 	for _, test := range tests {
@@ -331,11 +335,7 @@ func TestWhatChangesUnderALiveSession(t *testing.T) {
 			m.closed()
 			f.until("shown", func() bool { return f.state("press", "press/a") == test.state })
 			if test.name == "suspended" {
-				select {
-				case err := <-stays.ended:
-					t.Errorf("another Refinery's session ended: %v", err)
-				default:
-				}
+				stays.lives()
 			}
 		})
 	}
@@ -360,11 +360,7 @@ func TestANewerSessionTakesThePlaceOfTheOlderOnTheWire(t *testing.T) {
 	if state := f.state("press", "press/a"); state != "Authenticated/Authenticated" {
 		t.Errorf("state %s", state)
 	}
-	select {
-	case err := <-newer.ended:
-		t.Errorf("the newer ended too: %v", err)
-	default:
-	}
+	newer.lives()
 }
 
 func TestNewUpstreamsMoveOnlyTheSessionsThatMust(t *testing.T) {
