@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"net/url"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 )
 
 // Names that the operator, the master and the nodes agree on.
@@ -71,6 +73,11 @@ func (m *ClusterMaster) Issuer() *IssuerReference {
 		return c.IssuerRef
 	}
 	return nil
+}
+
+// IsRotating reports whether the authority is being replaced, by the status.
+func (m *ClusterMaster) IsRotating() bool {
+	return meta.FindStatusCondition(m.Status.Conditions, ConditionCertificateAuthorityRotating) != nil
 }
 
 // IssuedSecretName names the Secret of a Refinery without a provided certificate and, with certificates.issuerRef, the

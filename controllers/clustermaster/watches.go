@@ -21,7 +21,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
-	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // Setup adds the controller of ClusterMasters to the manager.
@@ -72,7 +71,7 @@ func (r *Reconciler) ofRefinery() handler.EventHandler {
 	wake := func(ctx context.Context, o client.Object, q queue) {
 		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Refinery).Spec.MasterRef.Name}
 		master := &v1alpha1.ClusterMaster{}
-		if err := r.env.Client.Get(ctx, key, master); err == nil && rotation.IsRotating(master) {
+		if err := r.env.Client.Get(ctx, key, master); err == nil && master.IsRotating() {
 			q.AddAfter(ctrl.Request{NamespacedName: key}, followingPause)
 		}
 	}

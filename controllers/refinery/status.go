@@ -13,7 +13,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
-	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // statusOf is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
@@ -27,7 +26,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		agenda.AtFuture(certificate.Recheck, s.now)
 		if !certificate.ReadOnly {
 			status.Certificates = certificates.List(r.Status.Certificates, certificate, certificates.Overlap{
-				Duration: s.master.CertificatePeriods().Overlap, Rotating: certificate.Rotating || rotation.IsRotating(s.master)}, s.now)
+				Duration: s.master.CertificatePeriods().Overlap, Rotating: certificate.Rotating || s.master.IsRotating()}, s.now)
 		}
 		expiring, warned, recheck := certificates.Expiring(s.now, expiries(s, certificate)...)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)

@@ -133,7 +133,7 @@ func masterMatters() predicate.Predicate {
 		before, after := u.ObjectOld.(*v1alpha1.ClusterMaster), u.ObjectNew.(*v1alpha1.ClusterMaster)
 		return before.Generation != after.Generation ||
 			!reconcile.Same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
-			rotation.IsRotating(before) != rotation.IsRotating(after) ||
+			before.IsRotating() != after.IsRotating() ||
 			!reconcile.Same(before.Status.Certificate, after.Status.Certificate) ||
 			!reconcile.Same(before.Status.Authorities, after.Status.Authorities) ||
 			(before.Status.Active == nil) != (after.Status.Active == nil) ||

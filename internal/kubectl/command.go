@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/version"
@@ -72,8 +71,7 @@ type options struct {
 	without         []string
 	output          string
 	// cluster are kubectl's own flags: where the API server is, and who asks.
-	cluster   *genericclioptions.ConfigFlags
-	namespace string // of the ClusterMaster; connect sets it
+	cluster *genericclioptions.ConfigFlags
 
 	refused bool // what preview came to
 }
@@ -165,12 +163,12 @@ func (o *options) completeMasters(cmd *cobra.Command, args []string, prefix stri
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	c, err := o.connect()
+	view, err := o.connect()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	var list v1alpha1.ClusterMasterList
-	if err := c.List(cmd.Context(), &list, client.InNamespace(o.namespace)); err != nil {
+	if err := view.masters(view.Get()).Do(cmd.Context()).Into(&list); err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	var names []string

@@ -60,11 +60,6 @@ func apiServer(t *testing.T) *httptest.Server {
 	t.Helper()
 	const group = "/apis/cluster.refinery.dev/v1alpha1"
 	answers := map[string]string{
-		"/api": `{"kind":"APIVersions","versions":["v1"]}`,
-		"/apis": `{"kind":"APIGroupList","groups":[{"name":"cluster.refinery.dev","versions":[
-			{"groupVersion":"cluster.refinery.dev/v1alpha1","version":"v1alpha1"}]}]}`,
-		group: `{"kind":"APIResourceList","groupVersion":"cluster.refinery.dev/v1alpha1","resources":[
-			{"name":"clustermasters","singularName":"clustermaster","namespaced":true,"kind":"ClusterMaster","verbs":["get","list"]}]}`,
 		group + "/namespaces/plant/clustermasters": `{"kind":"ClusterMasterList","apiVersion":"cluster.refinery.dev/v1alpha1","items":[
 			{"metadata":{"name":"alpha"}},{"metadata":{"name":"alps"}},{"metadata":{"name":"beta"}}]}`,
 	}

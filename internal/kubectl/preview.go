@@ -14,15 +14,17 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/clock"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
-	"github.com/refinery-operator/refinery-operator/internal/rotation"
+	"github.com/refinery-operator/refinery-operator/internal/rotation/plan"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -33,11 +35,10 @@ type answer struct {
 }
 
 func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) {
-	c, err := o.connect()
+	view, err := o.connect()
 	if err != nil {
 		return answer{}, err
 	}
-	view := &view{Client: c, namespace: o.namespace}
 	files, err := readManifests(o.files, stdin)
 	if err != nil {
 		return answer{}, err
@@ -45,8 +46,8 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 	var before, after *v1alpha1.ClusterMaster
 	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error { // its status may be written meanwhile
 		before = &v1alpha1.ClusterMaster{}
-		if err := view.get(ctx, o.master, before); err != nil {
-			return fmt.Errorf("read ClusterMaster %s in namespace %s: %w", o.master, o.namespace, err)
+		if err := view.masters(view.Get()).Name(o.master).Do(ctx).Into(before); err != nil {
+			return fmt.Errorf("read ClusterMaster %s in namespace %s: %w", o.master, view.namespace, err)
 		}
 		after, err = o.proposed(ctx, view, before, files)
 		return err
@@ -58,17 +59,18 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 	if err := change.checkSecrets(); err != nil {
 		return answer{}, err
 	}
-	plan, err := (&rotation.Change{Before: before, After: after, Written: files.secrets, Without: o.without, Now: time.Now(),
+	planned, err := (&plan.Change{Before: before, After: after, Written: files.secrets, Without: o.without, Now: time.Now(),
 		Read: func(name string) (*corev1.Secret, error) { return view.secret(ctx, name) }}).Plan()
 	if err != nil {
 		return answer{}, err
 	}
-	p := &admit.Proposal{Before: before, After: after, Anchors: plan.Anchors, Unknown: plan.Unknown, Clock: clock.RealClock{}}
+	p := &admit.Proposal{Before: before, After: after, Anchors: planned.Anchors, Unknown: planned.Unknown, Clock: clock.RealClock{}}
 	if p.Shared, err = change.shared(ctx, view); err != nil {
 		return answer{}, err
 	}
 	var list v1alpha1.RefineryList
-	if err := c.List(ctx, &list, client.InNamespace(o.namespace), client.MatchingFields{"spec.masterRef.name": o.master}); err != nil {
+	err = view.Get().Namespace(view.namespace).Resource("refineries").Param("fieldSelector", "spec.masterRef.name="+o.master).Do(ctx).Into(&list)
+	if err != nil {
 		return answer{}, fmt.Errorf("list the Refineries of ClusterMaster %s: %w", o.master, err)
 	}
 	p.Refineries = list.Items
@@ -78,15 +80,16 @@ func (o *options) preview(ctx context.Context, stdin io.Reader) (answer, error) 
 			return answer{}, err
 		}
 	}
-	return answer{p.Preview(), plan.Note}, nil
+	return answer{p.Preview(), planned.Note}, nil
 }
 
-func (o *options) connect() (client.Client, error) {
+func (o *options) connect() (*view, error) {
 	config, err := o.cluster.ToRESTConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no cluster: %w", err)
 	}
-	if o.namespace, _, err = o.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
+	v := &view{}
+	if v.namespace, _, err = o.cluster.ToRawKubeConfigLoader().Namespace(); err != nil {
 		return nil, fmt.Errorf("no namespace: %w", err)
 	}
 	config.UserAgent = "kubectl-refinery/" + version.Version
@@ -96,7 +99,11 @@ func (o *options) connect() (client.Client, error) {
 			return nil, err
 		}
 	}
-	return client.New(config, client.Options{Scheme: scheme})
+	config.APIPath, config.GroupVersion = "/apis", &v1alpha1.GroupVersion
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	config.WarningHandlerWithContext = rest.NoWarnings{}
+	v.Interface, err = rest.RESTClientFor(config)
+	return v, err
 }
 
 // proposed is the ClusterMaster as it would be. The API server fills in its defaults, and refuses what it would refuse.
@@ -119,25 +126,25 @@ func (o *options) proposed(ctx context.Context, v *view, before *v1alpha1.Cluste
 	if o.types != nil {
 		after.Spec.Protocol.AcceptedTypes = strings.Split(*o.types, ",")
 	}
-	if err := v.Update(ctx, after, client.DryRunAll); err != nil {
+	if err := v.masters(v.Put()).Name(after.Name).Param("dryRun", metav1.DryRunAll).Body(after).Do(ctx).Into(after); err != nil {
 		return nil, fmt.Errorf("the API server would refuse the change: %w", err)
 	}
 	return after, nil
 }
 
-// view reads one namespace.
+// view asks about one namespace. A request is of the API of ClusterMasters unless it says otherwise.
 type view struct {
-	client.Client
+	rest.Interface
 	namespace string
 }
 
-func (v *view) get(ctx context.Context, name string, object client.Object) error {
-	return v.Get(ctx, client.ObjectKey{Namespace: v.namespace, Name: name}, object)
+func (v *view) masters(r *rest.Request) *rest.Request {
+	return r.Namespace(v.namespace).Resource("clustermasters")
 }
 
 func (v *view) secret(ctx context.Context, name string) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
-	if err := v.get(ctx, name, secret); err != nil {
+	if err := v.Get().AbsPath("/api/v1").Namespace(v.namespace).Resource("secrets").Name(name).Do(ctx).Into(secret); err != nil {
 		return nil, fmt.Errorf("read Secret %s: %w", name, err)
 	}
 	return secret, nil

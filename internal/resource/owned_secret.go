@@ -3,16 +3,16 @@ package resource
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 // OwnedSecret has nothing of a Secret but its owner, a ClusterMaster or Refinery, for one that cert-manager fills.
 // It is for the Secret of that UID only.
-func OwnedSecret(owner client.Object, name string, uid types.UID) (*v1.SecretApplyConfiguration, error) {
+func OwnedSecret(owner metav1.Object, name string, uid types.UID) (*v1.SecretApplyConfiguration, error) {
 	secret := v1.Secret(name, owner.GetNamespace()).WithUID(uid)
 	switch o := owner.(type) {
 	case *v1alpha1.ClusterMaster:

@@ -14,6 +14,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation/plan"
 )
 
 // OwnStore keeps the state of a rotation between two authorities of the operator's making in the Secret that holds both.
@@ -69,7 +70,7 @@ func ownState(m *v1alpha1.ClusterMaster, secret *corev1.Secret, now time.Time) (
 		record.Asked = ""
 	}
 	state.Expired, state.Incoming = !now.Before(outgoing.NotAfter), v1alpha1.Fingerprint(incoming)
-	state.Forced = forces(m, state.Phase, record.Asked)
+	state.Forced = plan.Forces(m, state.Phase, record.Asked)
 	state.Began, state.LeafDuration = record.Began, m.CertificatePeriods().Duration
 	return state, authority
 }

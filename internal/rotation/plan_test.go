@@ -2,7 +2,6 @@ package rotation
 
 import (
 	"crypto/x509"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/rotation/plan"
 )
 
 func parseAuthority(t *testing.T, pair pki.PEMPair) *pki.Authority {
@@ -48,19 +48,19 @@ func TestWhatIsPlannedIsWhatTheOperatorDoes(t *testing.T) {
 		lost     bool
 		note     string
 	}{
-		"another authority":        {next, true, stepwise},
+		"another authority":        {next, true, "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating)."},
 		"the one that is in use":   {first, true, ""},
-		"another, without its key": {pki.PEMPair{Certificate: next.Certificate}, false, fmt.Sprintf(keyless, "alpha-tls")},
+		"another, without its key": {pki.PEMPair{Certificate: next.Certificate}, false, "The authority is provided without its key, so the operator issues nothing: Secret alpha-tls stays as it is until it is replaced, which -f takes, too."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			written := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "plant-ca"},
 				Data: map[string][]byte{"tls.crt": test.provided.Certificate, "tls.key": test.provided.Key}}
-			plan, err := (&Change{Before: m, After: m, Written: map[string]*corev1.Secret{"plant-ca": written}, Now: statusTime,
+			planned, err := (&plan.Change{Before: m, After: m, Written: map[string]*corev1.Secret{"plant-ca": written}, Now: statusTime,
 				Read: func(string) (*corev1.Secret, error) { return served, nil }}).Plan()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([]any{test.lost, test.note, ""}, []any{plan.Anchors != nil, plan.Note, plan.Unknown}); diff != "" {
+			if diff := cmp.Diff([]any{test.lost, test.note, ""}, []any{planned.Anchors != nil, planned.Note, planned.Unknown}); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			authority := parseAuthority(t, test.provided)
@@ -68,39 +68,10 @@ func TestWhatIsPlannedIsWhatTheOperatorDoes(t *testing.T) {
 			if !test.lost {
 				return // the operator writes no bundle
 			}
-			if got, want := fingerprints(plan.Anchors), fingerprints(authority.Certificates); !slices.Equal(got, want) {
+			if got, want := fingerprints(planned.Anchors), fingerprints(authority.Certificates); !slices.Equal(got, want) {
 				t.Errorf("planned to trust %v, and trusts %v", got, want)
 			}
 		})
-	}
-}
-
-func TestPlanTellsWhatIsForced(t *testing.T) {
-	for name, test := range map[string]struct {
-		before, after map[string]string
-		rotating      bool
-		want          bool
-	}{
-		"nothing":                          {},
-		"a request":                        {after: map[string]string{v1alpha1.RotateCAAnnotation: "monday"}},
-		"a forced request":                 {after: map[string]string{v1alpha1.RotateCAAnnotation: "monday", v1alpha1.ForceCARotationAnnotation: "monday"}, want: true},
-		"a phase, with no rotation":        {after: map[string]string{v1alpha1.ForceCARotationAnnotation: "Preparing"}},
-		"a phase of the one that goes on":  {after: map[string]string{v1alpha1.ForceCARotationAnnotation: "Preparing"}, rotating: true, want: true},
-		"nothing new of one that is":       {map[string]string{v1alpha1.ForceCARotationAnnotation: "Preparing"}, map[string]string{v1alpha1.ForceCARotationAnnotation: "Preparing"}, true, false},
-		"something that is no phase of it": {after: map[string]string{v1alpha1.ForceCARotationAnnotation: "yes"}, rotating: true},
-	} {
-		before, after := &v1alpha1.ClusterMaster{}, &v1alpha1.ClusterMaster{}
-		before.Annotations, after.Annotations = test.before, test.after
-		if test.rotating {
-			before.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionCertificateAuthorityRotating}}
-		}
-		plan, err := (&Change{Before: before, After: after, Now: statusTime}).Plan()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := plan.Unknown != ""; got != test.want {
-			t.Errorf("%s: got %q", name, plan.Unknown)
-		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -118,9 +117,4 @@ func (r *Rotation) Condition() (metav1.Condition, bool) {
 			r.settledAt(r.Progress).UTC().Format(time.RFC3339))
 	}
 	return metav1.Condition{Type: v1alpha1.ConditionCertificateAuthorityRotating, Status: metav1.ConditionTrue, Reason: reason, Message: message}, true
-}
-
-// IsRotating reports whether the authority of a ClusterMaster is being replaced, by its status.
-func IsRotating(m *v1alpha1.ClusterMaster) bool {
-	return meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating) != nil
 }

@@ -58,31 +58,6 @@ func TestRotationTellsWhoHoldsItUp(t *testing.T) {
 	}
 }
 
-func TestForceIsForOneRotationOrOnePhase(t *testing.T) {
-	for name, test := range map[string]struct {
-		force, asked string
-		want         bool
-	}{
-		"no annotation":              {"", "", false},
-		"none, and it became due":    {"", "monday", false},
-		"the request":                {"monday", "monday", true},
-		"another request":            {"monday", "tuesday", false},
-		"a request, it became due":   {"monday", "", false},
-		"this phase":                 {"Preparing", "monday", true},
-		"another phase":              {"Activating", "monday", false},
-		"this phase, it became due":  {"Preparing", "", true},
-		"something that is not true": {"yes", "monday", false},
-	} {
-		m := &v1alpha1.ClusterMaster{}
-		if test.force != "" {
-			m.Annotations = map[string]string{v1alpha1.ForceCARotationAnnotation: test.force}
-		}
-		if got := forces(m, pki.RotationPreparing, test.asked); got != test.want {
-			t.Errorf("%s: got %t", name, got)
-		}
-	}
-}
-
 func TestRequestThatIsIgnoredSaysWhatToDoInstead(t *testing.T) {
 	provided := &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 	issued := &v1alpha1.CertificatesSpec{IssuerRef: &v1alpha1.IssuerReference{Name: "plant", Kind: "Issuer", Group: "cert-manager.io"}}

@@ -2,8 +2,6 @@ package rotation
 
 import (
 	"context"
-	"crypto/x509"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +11,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/rotation/plan"
 )
 
 // ServedStore keeps the state of a rotation in which either authority is provided in the Secret of the certificate that the
@@ -53,16 +52,7 @@ func retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.
 	if err != nil {
 		return // it is about to be written anew
 	}
-	authority.Retain(retained(authority, bundle, m, now)...)
-}
-
-// retained is what stays trusted of a bundle when authority takes over, nil for one to be made: what is valid still, and of that only what
-// the operator has put there itself, which status lists.
-func retained(authority *pki.Authority, bundle []*x509.Certificate, m *v1alpha1.ClusterMaster, now time.Time) []*x509.Certificate {
-	return slices.DeleteFunc(slices.Clone(bundle), func(c *x509.Certificate) bool {
-		return now.After(c.NotAfter) || !slices.Contains(m.Status.Authorities, v1alpha1.Fingerprint(c)) ||
-			(authority != nil && slices.ContainsFunc(authority.Certificates, c.Equal))
-	})
+	authority.Retain(plan.Retained(authority, bundle, m, now)...)
 }
 
 //nolint:unparam // a Store may fail
@@ -79,7 +69,7 @@ func (s *ServedStore) load(_ context.Context, _ client.Reader, m *v1alpha1.Clust
 	if state.Began.IsZero() || !s.Authority.IsIn(s.Served.Bundle) {
 		state.Began = now
 	}
-	state.Forced = forces(m, state.Phase, "")
+	state.Forced = plan.Forces(m, state.Phase, "")
 	return state, s.Authority, nil
 }
 

@@ -4,13 +4,13 @@
 // signs, and the one before is still trusted. Next is the whole state machine: it takes a step only when everybody was seen
 // to complete the phase (Progress), unless that is forced, or the outgoing authority has expired. A Store keeps the State
 // between two passes: the Secret of the authority where the operator made both (OwnStore), and the Secret of the certificate
-// that the master serves where either was provided (ServedStore). A Change tells beforehand what the operator would do.
+// that the master serves where either was provided (ServedStore). Package plan tells
+// beforehand what the operator would do.
 package rotation
 
 import (
 	"time"
 
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -81,10 +81,4 @@ func (s State) settledAt(p Progress) time.Time {
 		settling = min(settling, s.LeafDuration/4)
 	}
 	return s.Began.Add(settling)
-}
-
-// forces reports whether annotation force-ca-rotation lets a phase end. request is the one that began the rotation, or "".
-func forces(m *v1alpha1.ClusterMaster, phase pki.RotationPhase, request string) bool {
-	force := m.Annotations[v1alpha1.ForceCARotationAnnotation]
-	return force != "" && (force == request || force == string(phase))
 }

@@ -1,4 +1,6 @@
-package rotation
+// Package plan tells beforehand what the operator would make of a change of the authority of a ClusterMaster. The rules that
+// the rotation itself goes by, too, are here, since kubectl refinery links this package and not what an operator needs.
+package plan
 
 import (
 	"crypto/tls"
@@ -116,7 +118,7 @@ func (c *Change) replace(served *corev1.Secret, current []*x509.Certificate) (ne
 	case authority == nil && !resource.HasProvidedAuthority(served):
 		plan.Unknown = fmt.Sprintf(unmarked, served.Name)
 	default:
-		next = retained(authority, current, c.Before, c.Now)
+		next = Retained(authority, current, c.Before, c.Now)
 		if authority == nil || slices.ContainsFunc(authority.Certificates, func(a *x509.Certificate) bool { return !slices.ContainsFunc(current, a.Equal) }) {
 			plan.Note = stepwise
 		}
@@ -168,15 +170,30 @@ func (c *Change) forced(begins bool) string {
 		request = c.After.Annotations[rotate]
 	}
 	begins = begins || (request != "" && request != c.Before.Annotations[rotate])
-	goesOn := IsRotating(c.Before) && c.After.Annotations[force] != c.Before.Annotations[force]
+	goesOn := c.Before.IsRotating() && c.After.Annotations[force] != c.Before.Annotations[force]
 	if !begins && !goesOn {
 		return ""
 	}
-	if !forces(c.After, pki.RotationPreparing, request) && !forces(c.After, pki.RotationActivating, request) {
+	if !Forces(c.After, pki.RotationPreparing, request) && !Forces(c.After, pki.RotationActivating, request) {
 		return ""
 	}
 	return fmt.Sprintf("annotation %s: %s replaces the authority without waiting for any node: a node is cut off unless it has the new files in time",
 		force, c.After.Annotations[force])
+}
+
+// Retained is what stays trusted of a bundle when authority takes over, nil for one to be made: what is valid still, and of that only what
+// the operator has put there itself, which status lists.
+func Retained(authority *pki.Authority, bundle []*x509.Certificate, m *v1alpha1.ClusterMaster, now time.Time) []*x509.Certificate {
+	return slices.DeleteFunc(slices.Clone(bundle), func(c *x509.Certificate) bool {
+		return now.After(c.NotAfter) || !slices.Contains(m.Status.Authorities, v1alpha1.Fingerprint(c)) ||
+			(authority != nil && slices.ContainsFunc(authority.Certificates, c.Equal))
+	})
+}
+
+// Forces reports whether annotation force-ca-rotation lets a phase end. request is the one that began the rotation, or "".
+func Forces(m *v1alpha1.ClusterMaster, phase pki.RotationPhase, request string) bool {
+	force := m.Annotations[v1alpha1.ForceCARotationAnnotation]
+	return force != "" && (force == request || force == string(phase))
 }
 
 func parseBundle(secret *corev1.Secret) ([]*x509.Certificate, error) {
