@@ -1,16 +1,16 @@
 package controllers_test
 
 import (
+	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -22,29 +22,26 @@ import (
 )
 
 func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
-	clk := clocktesting.NewFakePassiveClock(passtest.Now)
-	m := controllers.NewMetrics(clk)
+	m := controllers.NewMetrics()
 	master, refinery := &v1alpha1.ClusterMaster{}, &v1alpha1.Refinery{}
 	master.Namespace, master.Name = "plant", "alpha"
 	refinery.Namespace, refinery.Name = "plant", "press"
 	leaf := passtest.Lasting(90*passtest.Day, 90*passtest.Day)
-	phase, authorityEnd, served := pki.RotationActivating, passtest.Now.Add(3650*passtest.Day), &certificates.Finding{Leaf: leaf}
+	authorityEnd := passtest.Now.Add(3650 * passtest.Day)
+	phase, end, served := pki.RotationActivating, authorityEnd, &certificates.Finding{Leaf: leaf}
 	observeMaster := func() {
-		m.ObserveMaster(client.ObjectKeyFromObject(master), &rotation.Rotation{State: rotation.State{Phase: phase}}, authorityEnd, served)
+		m.ObserveMaster(client.ObjectKeyFromObject(master), &rotation.Rotation{State: rotation.State{Phase: phase}}, end, served)
 	}
 	observeRefinery := func(found *certificates.Finding) { m.ObserveRefinery(client.ObjectKeyFromObject(refinery), found) }
 	observeMaster()
 	observeRefinery(&certificates.Finding{Leaf: leaf})
 	m.Renewed(refinery)
 	m.Renewed(refinery)
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(m); err != nil {
-		t.Fatal(err)
-	}
+	unix := func(t time.Time) string { return strconv.FormatFloat(float64(t.Unix()), 'g', -1, 64) }
 	shows := func(when string, want ...string) {
 		t.Helper()
 		page := httptest.NewRecorder()
-		promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		promhttp.HandlerFor(m, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		var got []string
 		for line := range strings.Lines(page.Body.String()) {
 			if !strings.HasPrefix(line, "#") {
@@ -56,34 +53,36 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 		}
 	}
 	shows("at first",
-		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.1536e+08`,
+		`authority_expiry_timestamp_seconds{name="alpha",namespace="plant"} `+unix(authorityEnd),
 		`authority_rotation_phase{name="alpha",namespace="plant",phase="Activating"} 1`,
-		`certificate_expiry_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} 7.776e+06`,
-		`certificate_expiry_seconds{kind="Refinery",name="press",namespace="plant"} 7.776e+06`,
+		`certificate_expiry_timestamp_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} `+unix(leaf.NotAfter),
+		`certificate_expiry_timestamp_seconds{kind="Refinery",name="press",namespace="plant"} `+unix(leaf.NotAfter),
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
-	clk.SetTime(leaf.NotAfter.Add(time.Minute))
-	phase = pki.RotationIdle
+	renewed := &x509.Certificate{NotAfter: leaf.NotAfter.Add(time.Hour)}
+	phase, served = pki.RotationIdle, &certificates.Finding{Leaf: renewed}
 	observeRefinery(nil) // a pass that did not come to the certificate
 	observeMaster()
 	shows("later",
-		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.0758394e+08`,
-		`certificate_expiry_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} -60`,
-		`certificate_expiry_seconds{kind="Refinery",name="press",namespace="plant"} -60`,
+		`authority_expiry_timestamp_seconds{name="alpha",namespace="plant"} `+unix(authorityEnd),
+		`certificate_expiry_timestamp_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} `+unix(renewed.NotAfter),
+		`certificate_expiry_timestamp_seconds{kind="Refinery",name="press",namespace="plant"} `+unix(leaf.NotAfter),
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
-	served, authorityEnd = &certificates.Finding{}, time.Time{} // no longer there, or no good
+	served, end = &certificates.Finding{}, time.Time{} // no longer there, or no good
 	observeRefinery(&certificates.Finding{Condition: certificates.NotReady(v1alpha1.ReasonNotPEM, "garbage")})
 	observeMaster()
-	shows("expired, and unreadable",
-		`authority_expiry_seconds{name="alpha",namespace="plant"} 3.0758394e+08`,
-		`certificate_expiry_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} -60`,
-		`certificate_expiry_seconds{kind="Refinery",name="press",namespace="plant"} -60`,
+	shows("gone, and unreadable",
+		`authority_expiry_timestamp_seconds{name="alpha",namespace="plant"} `+unix(authorityEnd),
+		`certificate_expiry_timestamp_seconds{kind="ClusterMaster",name="alpha",namespace="plant"} `+unix(renewed.NotAfter),
+		`certificate_expiry_timestamp_seconds{kind="Refinery",name="press",namespace="plant"} `+unix(leaf.NotAfter),
 		`certificate_renewals_total{kind="ClusterMaster",name="alpha",namespace="plant"} 0`,
 		`certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)
 
+	phase = pki.RotationPreparing
+	observeMaster()
 	observeRefinery(&certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")})
 	m.Forget(&v1alpha1.ClusterMaster{}, client.ObjectKeyFromObject(master))
 	shows("no certificate is needed, no master", `certificate_renewals_total{kind="Refinery",name="press",namespace="plant"} 2`)

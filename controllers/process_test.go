@@ -10,9 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -66,9 +68,12 @@ func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
 	measured := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "measured"}}
 	g.Expect(api.Create(t.Context(), measured)).To(Succeed())
 	t.Cleanup(func() { _ = api.Delete(context.Background(), measured) })
+	in := func(d time.Duration) string {
+		return strconv.FormatFloat(float64(time.Now().Add(d).Unix()), 'g', -1, 64)[:5]
+	}
 	g.Eventually(func() string { _, body := fetch(url, scraper); return body }).Should(And(
-		ContainSubstring(`refinery_operator_certificate_expiry_seconds{kind="ClusterMaster",name="measured",namespace="default"} 7.7`),
-		ContainSubstring(`refinery_operator_authority_expiry_seconds{name="measured",namespace="default"} 3.15`)))
+		ContainSubstring(`refinery_operator_certificate_expiry_timestamp_seconds{kind="ClusterMaster",name="measured",namespace="default"} `+in(v1alpha1.DefaultCertificateDuration)),
+		ContainSubstring(`refinery_operator_authority_expiry_timestamp_seconds{name="measured",namespace="default"} `+in(v1alpha1.DefaultCADuration))))
 
 	g.Expect(operator.Process.Signal(syscall.SIGTERM)).To(Succeed())
 	g.Expect(operator.Wait()).To(Succeed())

@@ -71,7 +71,7 @@ func TestAPassAtRestReadsEachSecretOnce(t *testing.T) {
 			reads := secretReads{}
 			counted := reads.count(api)
 			e := &controllers.Environment{Client: counted, Live: counted, Events: events.NewFakeRecorder(100), Clock: clk,
-				Metrics: controllers.NewMetrics(clk), Images: images, Recheck: time.Second}
+				Metrics: controllers.NewMetrics(), Images: images, Recheck: time.Second}
 			for object, pass := range map[string]struct {
 				reconcile.Reconciler
 				want secretReads

@@ -46,7 +46,7 @@ func newProcess(namespace string, crashAt int, answerLost bool) *process {
 
 // newProcessAt is newProcess for some Refineries and a clock of the caller's.
 func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.PassiveClock, refineries ...string) *process {
-	p := &process{writes: &writeCounter{answerLost: answerLost}, metrics: controllers.NewMetrics(clk)}
+	p := &process{writes: &writeCounter{answerLost: answerLost}, metrics: controllers.NewMetrics()}
 	p.writes.fail = func() error {
 		if crashAt > 0 && p.writes.total() >= crashAt { // nothing is written after the end
 			return errCrash

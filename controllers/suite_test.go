@@ -116,7 +116,7 @@ var (
 	// operatorWrites are those of the operator that runs beside the specs.
 	operatorWrites  = &writeCounter{}
 	operatorClock   = clocktesting.NewFakeClock(time.Now())
-	operatorMetrics = controllers.NewMetrics(operatorClock)
+	operatorMetrics = controllers.NewMetrics()
 )
 
 var _ = BeforeSuite(func() {

@@ -22,7 +22,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
-	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
 // Setup adds the controller of Refineries to the manager.

@@ -109,7 +109,7 @@ func NewManager(ctx context.Context, restConfig *rest.Config, options Options, w
 	}
 	environment := &controllers.Environment{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: secrets, CertManager: certManager,
-		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(clock.RealClock{}),
+		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(),
 		Images: options.Images, Recheck: conflictRecheck,
 	}
 	for _, change := range with {
