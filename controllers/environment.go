@@ -48,9 +48,9 @@ type Environment struct {
 // Now has the resolution of the API, so that what is computed equals what is read back.
 func (e *Environment) Now() time.Time { return e.Clock.Now().UTC().Truncate(time.Second) }
 
-// Sources are what certificates are got with.
-func (e *Environment) Sources() *certificates.Sources {
-	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Clock: e.Clock, Recheck: e.Recheck, MayMake: e.RequireUnmounted}
+// Sources are what a pass gets certificates with.
+func (e *Environment) Sources(now time.Time) *certificates.Sources {
+	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Now: now, Recheck: e.Recheck, MayMake: e.RequireUnmounted}
 }
 
 // NewSecrets are those of a pass that begins.

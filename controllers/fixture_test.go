@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -37,11 +38,44 @@ func newFixture(ctx context.Context) fixture {
 	namespace, err := newNamespace(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func(ctx SpecContext) { // what is left would go on being looked at, and written, during other specs
+		if spec := CurrentSpecReport(); spec.Failed() {
+			left = append(left, fmt.Sprintf("%s\n%s: %s\n%s", spec.FullText(), spec.FailureLocation(), spec.FailureMessage(), describeAll(ctx, namespace)))
+		}
 		for _, kind := range []client.Object{&v1alpha1.Refinery{}, &v1alpha1.ClusterMaster{}} {
 			Expect(api.DeleteAllOf(ctx, kind, client.InNamespace(namespace))).To(Succeed())
 		}
 	})
 	return fixture{ctx, namespace}
+}
+
+// left says of each spec that failed why, and in what state it left its objects.
+var left []string
+
+// describeAll shows the conditions of all ClusterMasters and Refineries of a namespace, and which Deployments there are.
+func describeAll(ctx context.Context, namespace string) string {
+	masters, refineries, deployments := &v1alpha1.ClusterMasterList{}, &v1alpha1.RefineryList{}, &appsv1.DeploymentList{}
+	for _, list := range []client.ObjectList{masters, refineries, deployments} {
+		if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return err.Error()
+		}
+	}
+	var text strings.Builder
+	describe := func(kind, name string, conditions []metav1.Condition) {
+		fmt.Fprintf(&text, "%s %s\n", kind, name)
+		for _, c := range conditions {
+			fmt.Fprintf(&text, "  %s %s/%s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+		}
+	}
+	for _, m := range masters.Items {
+		describe("ClusterMaster", m.Name, m.Status.Conditions)
+	}
+	for _, r := range refineries.Items {
+		describe("Refinery", r.Name, r.Status.Conditions)
+	}
+	for _, d := range deployments.Items {
+		describe("Deployment", d.Name, nil)
+	}
+	return text.String()
 }
 
 // master and refinery parse a spec in YAML.

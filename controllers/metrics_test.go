@@ -21,6 +21,18 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
+// linesOf are the metrics as they are scraped, without the prefix that all have.
+func linesOf(m *controllers.Metrics) (lines []string) {
+	page := httptest.NewRecorder()
+	promhttp.HandlerFor(m, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(page.Body.String()) {
+		if !strings.HasPrefix(line, "#") {
+			lines = append(lines, strings.TrimSpace(strings.TrimPrefix(line, "refinery_operator_")))
+		}
+	}
+	return lines
+}
+
 func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 	m := controllers.NewMetrics()
 	master, refinery := &v1alpha1.ClusterMaster{}, &v1alpha1.Refinery{}
@@ -40,15 +52,7 @@ func TestMetricsTellOfEachCertificateUntilItsObjectIsGone(t *testing.T) {
 	unix := func(t time.Time) string { return strconv.FormatFloat(float64(t.Unix()), 'g', -1, 64) }
 	shows := func(when string, want ...string) {
 		t.Helper()
-		page := httptest.NewRecorder()
-		promhttp.HandlerFor(m, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		var got []string
-		for line := range strings.Lines(page.Body.String()) {
-			if !strings.HasPrefix(line, "#") {
-				got = append(got, strings.TrimSpace(strings.TrimPrefix(line, "refinery_operator_")))
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, linesOf(m)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", when, diff)
 		}
 	}

@@ -110,6 +110,9 @@ func TestControllers(t *testing.T) {
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
 	SetDefaultConsistentlyDuration(500 * time.Millisecond)
 	RunSpecs(t, "Controllers")
+	for _, failed := range left {
+		t.Error(failed)
+	}
 }
 
 var (

@@ -97,7 +97,7 @@ func (r *Reconciler) reconcileAuthority(ctx context.Context, s *scope) (*authori
 // findAuthority returns the authority, or what is wrong with it. The error is rotation.ErrNotMade while the operator's own
 // does not exist.
 func (r *Reconciler) findAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
-	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.env.Clock.Now())
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, s.now)
 	problem := pki.AsProblem(err)
 	switch _, provided := s.master.NamedAuthority(); {
 	case err == nil:
@@ -141,17 +141,17 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	if err != nil {
 		return &authorityFound{}, err
 	}
-	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, r.env.Clock.Now())
+	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, s.now)
 	if err != nil {
 		return &authorityFound{}, err
 	}
-	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, r.env.Clock.Now())
+	authority, err := pki.ParseAuthority(pair.Certificate, pair.Key, s.now)
 	if err != nil {
 		return &authorityFound{}, err
 	}
 	authority.LeafDuration = s.master.CertificatePeriods().Duration
 	found := goodAuthority(authority)
-	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, r.env.Clock.Now()); err != nil {
+	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, s.now); err != nil {
 		return found, err
 	}
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
@@ -198,7 +198,7 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope, authori
 	if issuer := s.master.Issuer(); issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.env.Sources().RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
+	if err := r.env.Sources(s.now).RemoveCertificate(ctx, r.apply, s.master, s.master.CertificateSecretName()); err != nil {
 		return servedFound{}, err
 	}
 	switch {
@@ -221,7 +221,7 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope, authori
 // a reissued one.
 func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *pki.Authority) (found servedFound, err error) {
 	issued := r.issued(s, authority)
-	exists, current, v, err := r.env.Sources().Read(ctx, s.secrets, issued)
+	exists, current, v, err := r.env.Sources(s.now).Read(ctx, s.secrets, issued)
 	if err == nil && !exists {
 		err = r.env.RequireUnmounted(ctx, s.master, issued.Name)
 	}
@@ -231,7 +231,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 	var fresh certificates.Certificate
 	var anew certificates.Verdict
 	if v.Renew || !authority.Signed(current.Leaf()) { // before another takes its place: it has to be able to
-		if fresh, anew, err = issued.Renew(current, r.env.Clock.Now()); pki.AsProblem(err) != nil {
+		if fresh, anew, err = issued.Renew(current, s.now); pki.AsProblem(err) != nil {
 			found.certificate = &certificates.Finding{Leaf: current.Leaf()}
 			found.certificate.CannotIssue("the certificate authority", pki.AsProblem(err), s.now)
 			return found, nil
@@ -282,10 +282,10 @@ func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Iss
 		Authority:   authority,
 		RenewBefore: certificates.RenewBefore(s.master, s.master.UID),
 		Verify: func(chain []*x509.Certificate) error {
-			return authority.VerifyServer(chain, names, r.env.Clock.Now())
+			return authority.VerifyServer(chain, names, s.now)
 		},
 		Issue: func() (pki.PEMPair, error) {
-			return authority.IssueServer(s.master.Name, names, r.env.Clock.Now())
+			return authority.IssueServer(s.master.Name, names, s.now)
 		},
 	}
 }
@@ -307,7 +307,7 @@ func (r *Reconciler) verifyProvided(ctx context.Context, s *scope, authority *pk
 		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
 			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
 	default:
-		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.env.Clock.Now())
+		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
 	}
 	err = found.Judge(certificates.InSecret(name, err), certificates.ReadyIn(name, true, nil))
 	if found.Condition.Status == metav1.ConditionTrue {
@@ -340,7 +340,7 @@ func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*authori
 	if a := authority.authority; a != nil { // otherwise its problem is shown
 		good = certificates.ReadyIn(name, a.Key == nil && s.master.Issuer() == nil, s.master.Issuer())
 		if err == nil {
-			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.env.Clock.Now())
+			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
 		}
 	}
 	found.Leaf = c.Leaf()
@@ -353,7 +353,7 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.MasterCertificateSecret(s.master, pair, bundle)
 	}
-	o, err := r.env.Sources().Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
+	o, err := r.env.Sources(s.now).Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
 	if err != nil {
 		return nameTaken(err)
 	}
@@ -373,11 +373,11 @@ func (r *Reconciler) readObtained(s *scope, secret *corev1.Secret) (leaf *x509.C
 	if err != nil {
 		return c.Leaf(), nil, err
 	}
-	bundle, err := certificates.IssuersBundle(secret, r.env.Clock.Now())
+	bundle, err := certificates.IssuersBundle(secret, s.now)
 	if err != nil {
 		return c.Leaf(), &authorityFound{end: endOf(v1alpha1.AuthorityKey, c.Bundle)}, err
 	}
-	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), r.env.Clock.Now())
+	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
 }
 
 // addIgnoredRequest adds to a good certificate that annotation rotate-ca asks for what the operator cannot do,

@@ -86,23 +86,24 @@ func TestAWarningGoesWhenItIsOver(t *testing.T) {
 	}
 }
 
+// nodes adds nodes that present a certificate; those above 100 are counted only.
+func nodes(count int32, certificate string) func(*v1alpha1.RefineryStatus) {
+	return func(status *v1alpha1.RefineryStatus) {
+		if status.Authenticated == nil {
+			status.Authenticated = &v1alpha1.AuthenticatedNodes{}
+		}
+		status.Authenticated.Nodes += count
+		status.Authenticated.Certificates = append(status.Authenticated.Certificates, v1alpha1.PresentedCertificate{Fingerprint: certificate, Nodes: count})
+		for i := range min(count, 100-int32(len(status.Nodes))) {
+			status.Nodes = append(status.Nodes, v1alpha1.NodeStatus{ID: fmt.Sprintf("press/%.3s%03d", certificate, i), State: v1alpha1.NodeAuthenticated, Certificate: certificate})
+		}
+	}
+}
+
 func TestWhoPresentsAnotherCertificateThanTheCurrentOne(t *testing.T) {
 	leaf := passtest.Lasting(90*passtest.Day, 80*passtest.Day)
 	current := v1alpha1.Fingerprint(leaf)
 	short := current[:12] + "…"
-	// nodes adds nodes that present a certificate; those above 100 are counted only.
-	nodes := func(count int32, certificate string) func(*v1alpha1.RefineryStatus) {
-		return func(status *v1alpha1.RefineryStatus) {
-			if status.Authenticated == nil {
-				status.Authenticated = &v1alpha1.AuthenticatedNodes{}
-			}
-			status.Authenticated.Nodes += count
-			status.Authenticated.Certificates = append(status.Authenticated.Certificates, v1alpha1.PresentedCertificate{Fingerprint: certificate, Nodes: count})
-			for i := range min(count, 100-int32(len(status.Nodes))) {
-				status.Nodes = append(status.Nodes, v1alpha1.NodeStatus{ID: fmt.Sprintf("press/%.3s%03d", certificate, i), State: v1alpha1.NodeAuthenticated, Certificate: certificate})
-			}
-		}
-	}
 	const kubelet = "; they switch when the kubelet has updated the Secret in their pods, usually within two minutes"
 	tests := map[string]struct {
 		status []func(*v1alpha1.RefineryStatus)

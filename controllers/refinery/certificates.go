@@ -33,7 +33,7 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope) (*certi
 	if !plaintext && ref == nil && issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if err := r.env.Sources().RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
+	if err := r.env.Sources(s.now).RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
 		return nil, err
 	}
 	switch {
@@ -90,7 +90,7 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 		return c, err
 	}
 	found.Rotating = authority.Rotating
-	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), r.env.Clock.Now()); err != nil {
+	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), s.now); err != nil {
 		return c, certificates.InSecret(name, err)
 	}
 	if above, err := pki.Intermediates(c.Chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
@@ -118,7 +118,7 @@ func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certifi
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.
 func (r *Reconciler) masterAuthority(ctx context.Context, s *scope) (*pki.Authority, error) {
-	authority, err := rotation.Authority(ctx, s.secrets, s.master, r.env.Clock.Now())
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, s.now)
 	if p := pki.AsProblem(err); p != nil {
 		return nil, &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
 			Message: fmt.Sprintf("the certificate authority of ClusterMaster %s: %s", s.master.Name, p.Message)}
@@ -138,7 +138,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certifica
 		return nil, err
 	}
 	issued := r.issued(s, authority)
-	exists, current, v, err := r.env.Sources().Read(ctx, s.secrets, issued)
+	exists, current, v, err := r.env.Sources(s.now).Read(ctx, s.secrets, issued)
 	found := &certificates.Finding{Leaf: current.Leaf(), Rotating: authority != nil && authority.Rotating}
 	switch {
 	case err != nil:
@@ -185,7 +185,7 @@ func (r *Reconciler) renew(s *scope, issued certificates.Issued, current certifi
 	if v.Good {
 		return r.renewListed(s, issued, current, v)
 	}
-	current, v, err := issued.Renew(current, r.env.Clock.Now())
+	current, v, err := issued.Renew(current, s.now)
 	return current, v, nil, err
 }
 
@@ -201,7 +201,7 @@ func (r *Reconciler) renewListed(s *scope, issued certificates.Issued, current c
 	r.mu.Unlock()
 	if !ok || next.UID != current.UID || issued.Verify(next.Chain) != nil || !issued.Authority.Signed(next.Leaf()) {
 		var err error
-		if next, _, err = issued.Renew(current, r.env.Clock.Now()); err != nil {
+		if next, _, err = issued.Renew(current, s.now); err != nil {
 			return certificates.Certificate{}, certificates.Verdict{}, nil, err
 		}
 		r.mu.Lock()
@@ -232,10 +232,10 @@ func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Iss
 		PostponeReissue:   authority != nil && (!rotation.HasLoaded(s.master, authority) || !rotation.IsServed(s.master, authority)),
 		ReissueWithBundle: true,
 		Verify: func(chain []*x509.Certificate) error {
-			return authority.VerifyClient(chain, s.refinery.Identity(), r.env.Clock.Now())
+			return authority.VerifyClient(chain, s.refinery.Identity(), s.now)
 		},
 		Issue: func() (pki.PEMPair, error) {
-			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), r.env.Clock.Now())
+			return authority.IssueClient(s.refinery.Name, s.refinery.Identity(), s.now)
 		},
 	}
 }
@@ -246,7 +246,7 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.RefineryCertificateSecret(s.refinery, pair, bundle)
 	}
-	o, err := r.env.Sources().Obtain(ctx, r.apply, s.refinery,
+	o, err := r.env.Sources(s.now).Obtain(ctx, r.apply, s.refinery,
 		resource.RefineryCertificate(s.refinery, s.master, issuer, certificates.RenewBefore(s.master, s.refinery.UID)), own)
 	if err != nil {
 		return nil, err
@@ -280,10 +280,10 @@ func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certif
 		return err
 	}
 	found.Rotating = authority.Rotating
-	if _, err := certificates.IssuersBundle(o.Secret, r.env.Clock.Now()); err != nil {
+	if _, err := certificates.IssuersBundle(o.Secret, s.now); err != nil {
 		return err
 	}
-	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), r.env.Clock.Now())
+	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), s.now)
 	if err == nil && !authority.IsIn(c.Bundle) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf(
 			"ca.crt lacks authorities that are in ca.crt of Secret %s, so nodes may not trust the master", s.master.CertificateSecretName())}
@@ -319,9 +319,9 @@ func (r *Reconciler) reissueOlder(ctx context.Context, s *scope, found *certific
 		if now.ResourceVersion != o.Secret.ResourceVersion {
 			return "", nil
 		}
-		return o.Certificate.GetName(), r.env.Sources().Reissue(ctx, o.Certificate)
+		return o.Certificate.GetName(), r.env.Sources(s.now).Reissue(ctx, o.Certificate)
 	}
-	if due := served.Leaf().NotBefore.Add(reissueMaster); r.env.Clock.Now().Before(due) {
+	if due := served.Leaf().NotBefore.Add(reissueMaster); s.now.Before(due) {
 		found.RecheckAt(due, s.now)
 		return "", nil
 	}
@@ -334,5 +334,5 @@ func (r *Reconciler) reissueOlder(ctx context.Context, s *scope, found *certific
 	if !metav1.IsControlledBy(masters, s.master) {
 		return "", nil
 	}
-	return key.Name, r.env.Sources().Reissue(ctx, masters)
+	return key.Name, r.env.Sources(s.now).Reissue(ctx, masters)
 }

@@ -48,7 +48,7 @@ func (s *Sources) Read(ctx context.Context, secrets *Secrets, i Issued) (found b
 	if err != nil || secret == nil {
 		return false, Certificate{}, Verdict{Renew: err == nil}, err
 	}
-	if current, v = i.judge(secret, s.Clock.Now()); !v.Renew {
+	if current, v = i.judge(secret, s.Now); !v.Renew {
 		return true, current, v, nil
 	}
 	live := &corev1.Secret{}
@@ -59,7 +59,7 @@ func (s *Sources) Read(ctx context.Context, secrets *Secrets, i Issued) (found b
 	if err != nil {
 		return false, Certificate{}, Verdict{}, fmt.Errorf("read Secret %s: %w", i.Name, err)
 	}
-	current, v = i.judge(live, s.Clock.Now())
+	current, v = i.judge(live, s.Now)
 	return true, current, v, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -38,7 +37,8 @@ type Sources struct {
 	Live client.Reader
 	// CertManager reports whether the cluster has it. Nil: it has not.
 	CertManager *CertManager
-	Clock       clock.PassiveClock
+	// Now is the time of the pass.
+	Now time.Time
 	// MayMake says why a Secret that does not exist may not be made yet, or nil.
 	MayMake func(ctx context.Context, owner client.Object, secret string) error
 	// Recheck is how often a request that waits for its issuer is looked at, at most.
@@ -128,7 +128,7 @@ func (s *Sources) Obtain(ctx context.Context, a *apply.Applier, owner client.Obj
 			message += "; what the Secret holds stays in use until then"
 		}
 		o.Problem = &pki.Problem{Reason: v1alpha1.ReasonIssuerNotReady, Message: message}
-		o.Recheck = min(s.Recheck, max(firstIssuerRecheck, s.Clock.Since(o.Certificate.GetCreationTimestamp().Time)/4))
+		o.Recheck = min(s.Recheck, max(firstIssuerRecheck, s.Now.Sub(o.Certificate.GetCreationTimestamp().Time)/4))
 	}
 	return o, nil
 }
@@ -275,7 +275,7 @@ func (s *Sources) Reissue(ctx context.Context, certificate *unstructured.Unstruc
 	want := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": []any{map[string]any{
 		"type": "Issuing", "status": "True", "reason": "AuthorityChanged",
 		"message":            "the certificates of the ClusterMaster and its Refineries come from different authorities",
-		"lastTransitionTime": s.Clock.Now().UTC().Format(time.RFC3339),
+		"lastTransitionTime": s.Now.UTC().Format(time.RFC3339),
 		"observedGeneration": certificate.GetGeneration(),
 	}}}}}
 	want.SetGroupVersionKind(resource.CertificateKind)
