@@ -108,3 +108,20 @@ func Fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])
 }
+
+// DefaultPort is the port of a master's Service unless spec.service.port says otherwise, and that of the Cluster Protocol.
+const DefaultPort = 34308
+
+// WantedPods is the number of master pods that the spec asks for.
+func (m *ClusterMaster) WantedPods() int32 { return or(m.Spec.Replicas, 2) }
+
+// WantedNodes is the number of nodes that the spec asks for.
+func (r *Refinery) WantedNodes() int32 { return or(r.Spec.Replicas, 1) }
+
+// or is a field, or its default in an object that the API server has not filled in.
+func or(field *int32, otherwise int32) int32 {
+	if field == nil {
+		return otherwise
+	}
+	return *field
+}

@@ -99,8 +99,8 @@ func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o
 		return c
 	}
 	available := conditions.Find(v1alpha1.ConditionAvailable)
-	switch rollout := reconcile.RolloutMessage(s.deployment, found.written, resource.MasterReplicas(m)); {
-	case resource.MasterReplicas(m) == 0:
+	switch rollout := reconcile.RolloutMessage(s.deployment, found.written, m.WantedPods()); {
+	case m.WantedPods() == 0:
 		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
 	case available != nil && available.Status != metav1.ConditionTrue:
 		return reconcile.NotReady(v1alpha1.ReasonProgressing, available.Message)
@@ -118,7 +118,7 @@ func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o
 
 // availableCondition needs one pod: the standbys make it safe, not available.
 func availableCondition(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
-	available, wanted := reconcile.AvailableReplicas(deployment), resource.MasterReplicas(m)
+	available, wanted := reconcile.AvailableReplicas(deployment), m.WantedPods()
 	message := reconcile.PodsMessage(available, wanted, deployment)
 	switch {
 	case wanted == 0:

@@ -101,7 +101,7 @@ func readyCondition(s *scope, written int64, conditions reconcile.Conditions, o 
 		return c
 	}
 	authenticated, available := conditions.Find(v1alpha1.ConditionAuthenticated), conditions.Find(v1alpha1.ConditionAvailable)
-	switch rollout := reconcile.RolloutMessage(s.deployment, written, resource.RefineryReplicas(s.refinery)); {
+	switch rollout := reconcile.RolloutMessage(s.deployment, written, s.refinery.WantedNodes()); {
 	case reconcile.ReplicaFailure(s.deployment) != "":
 		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message)
 	case authenticated == nil:
@@ -123,7 +123,7 @@ func availableCondition(r *v1alpha1.Refinery, deployment *appsv1.Deployment) met
 		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
 			"spec.placement is External: the operator runs no pods for this Refinery")
 	}
-	wanted, available := resource.RefineryReplicas(r), reconcile.AvailableReplicas(deployment)
+	wanted, available := r.WantedNodes(), reconcile.AvailableReplicas(deployment)
 	message := reconcile.PodsMessage(available, wanted, deployment)
 	if deployment != nil && available >= wanted {
 		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
@@ -134,7 +134,7 @@ func availableCondition(r *v1alpha1.Refinery, deployment *appsv1.Deployment) met
 // scaleOf is what the scale subresource shows.
 func scaleOf(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int32, selector string) {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
-		return resource.RefineryReplicas(r), ""
+		return r.WantedNodes(), ""
 	}
 	if deployment != nil {
 		replicas = deployment.Status.Replicas

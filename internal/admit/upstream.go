@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"strconv"
@@ -30,10 +31,7 @@ const defaultUpstream = "default"
 // upstreams are those of the spec, or the master's own Service when it has none.
 func upstreams(m *v1alpha1.ClusterMaster) []Upstream {
 	if len(m.Spec.Upstreams) == 0 {
-		port := m.Spec.Service.Port
-		if port == 0 {
-			port = 34308
-		}
+		port := cmp.Or(m.Spec.Service.Port, v1alpha1.DefaultPort)
 		return []Upstream{{Name: defaultUpstream, Address: serviceAddress(m.Name, m.Namespace, port), Weight: 1}}
 	}
 	result := make([]Upstream, 0, len(m.Spec.Upstreams))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 // Options are the flags of a master. It reads everything else from its ClusterMaster while it runs.
@@ -50,7 +51,7 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.CertificateDirectory, "certificate-dir", "", "`DIRECTORY` directory with tls.crt, tls.key and ca.crt")
 	f.StringVar(&o.SharedCertificateFile, "shared-certificate-file", "", "`FILE` file with the shared certificate, for authentication SharedCertificate")
 	f.Group("Addresses and log")
-	f.StringVar(&o.Listen, "listen", ":34308", "`HOST:PORT` where the Cluster Protocol is served, while this master is the active one")
+	f.StringVar(&o.Listen, "listen", fmt.Sprintf(":%d", protocol.DefaultPort), "`HOST:PORT` where the Cluster Protocol is served, while this master is the active one")
 	f.StringVar(&o.HealthAddress, "health-address", ":8080", "`HOST:PORT` where /healthz, /readyz and /metrics are served")
 	o.Log.Bind(f)
 	f.BoolFunc("debug", "the same as --log-level=debug", func(value string) error {

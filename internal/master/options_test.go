@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
+	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 func TestOptions(t *testing.T) {
@@ -72,5 +74,11 @@ func TestWithoutFlagsOrClusterTheCommandSaysSoInOneLine(t *testing.T) {
 				t.Errorf("exit %d, stderr %q, stdout %q", code, &stderr, &stdout)
 			}
 		})
+	}
+}
+
+func TestServiceAndProtocolHaveOnePort(t *testing.T) {
+	if v1alpha1.DefaultPort != protocol.DefaultPort {
+		t.Errorf("spec.service.port is %d by default, the protocol's port is %d", v1alpha1.DefaultPort, protocol.DefaultPort)
 	}
 }

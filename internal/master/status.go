@@ -41,7 +41,7 @@ func reportIn(status *v1alpha1.RefineryStatus) *report {
 // newReport computes what a Refinery's status should say from what the registry knows. before is what it says now: whatever did
 // not change keeps its transition time.
 func newReport(r *v1alpha1.Refinery, s snapshot, before *report, now metav1.Time) *report {
-	wanted := wantedNodes(r)
+	wanted := int(r.WantedNodes())
 	nodes := s.Nodes
 	slices.SortFunc(nodes, func(a, b v1alpha1.NodeStatus) int {
 		return cmp.Or(cmp.Compare(healthy(&a), healthy(&b)), cmp.Compare(a.ID, b.ID))
@@ -59,14 +59,6 @@ func newReport(r *v1alpha1.Refinery, s snapshot, before *report, now metav1.Time
 		report.Condition.LastTransitionTime = before.Condition.LastTransitionTime
 	}
 	return report
-}
-
-// wantedNodes is the number of nodes that a Refinery asks for.
-func wantedNodes(r *v1alpha1.Refinery) int {
-	if r.Spec.Replicas == nil {
-		return 1
-	}
-	return int(*r.Spec.Replicas)
 }
 
 // isAuthenticated reports whether condition Authenticated of a Refinery is True.

@@ -130,7 +130,7 @@ func (t *activeTerm) presume() {
 		if refinery == nil {
 			continue
 		}
-		t.registry.SetWanted(name, wantedNodes(refinery))
+		t.registry.SetWanted(name, int(refinery.WantedNodes()))
 		standing := reportIn(&refinery.Status)
 		if standing.Condition.Reason != v1alpha1.ReasonMasterUnavailable && refinery.Spec.Access != v1alpha1.AccessSuspended {
 			t.registry.Presume(name, &refinery.Status)
@@ -149,7 +149,7 @@ func (t *activeTerm) reviewAll() {
 // RefineryChanged implements listener.
 func (t *activeTerm) RefineryChanged(name string) {
 	if r := t.master.directory.Refinery(name); r != nil {
-		t.registry.SetWanted(name, wantedNodes(r))
+		t.registry.SetWanted(name, int(r.WantedNodes()))
 	}
 	t.sessions.Review(name)
 	t.reporter.Changed(name, 0)

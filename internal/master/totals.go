@@ -65,7 +65,7 @@ func newTotals(d *directory, r *registry) (totals *masterTotals, partial bool) {
 			continue
 		}
 		s := r.Snapshot(name)
-		wanted, authenticated := wantedNodes(refinery), s.Authenticated()
+		wanted, authenticated := int(refinery.WantedNodes()), s.Authenticated()
 		totals.Refineries.Total++
 		if isAuthenticated(refinery, authenticated, wanted) {
 			totals.Refineries.Authenticated++

@@ -14,9 +14,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// masterPort is the Cluster Protocol's own port.
-const masterPort = 34308
-
 // masterHealthPort serves probes and metrics of a master.
 const masterHealthPort = 8080
 
@@ -42,19 +39,11 @@ func MasterDeployment(m *v1alpha1.ClusterMaster, images Images) (*appsv1ac.Deplo
 	return appsv1ac.Deployment(m.Name, m.Namespace).
 		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
 		WithSpec(appsv1ac.DeploymentSpec().
-			WithReplicas(MasterReplicas(m)).
+			WithReplicas(m.WantedPods()).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).
 			// A new pod is warm before an old one goes: a failover, not an outage.
 			WithStrategy(rollingUpdate(intstr.FromInt32(1))).
 			WithTemplate(pod)), nil
-}
-
-// MasterReplicas is the wanted number of master pods.
-func MasterReplicas(m *v1alpha1.ClusterMaster) int32 {
-	if m.Spec.Replicas == nil {
-		return 2
-	}
-	return *m.Spec.Replicas
 }
 
 func podTemplateOf(m *v1alpha1.ClusterMaster) v1alpha1.MasterPodTemplate {
@@ -108,12 +97,12 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 			"--name="+m.Name,
 			"--pod-name=$(POD_NAME)",
 			"--certificate-dir="+certificateDirectory,
-			fmt.Sprintf("--listen=:%d", masterPort),
+			fmt.Sprintf("--listen=:%d", v1alpha1.DefaultPort),
 			fmt.Sprintf("--health-address=:%d", masterHealthPort),
 		).
 		WithEnv(fieldEnv("POD_NAMESPACE", "metadata.namespace"), fieldEnv("POD_NAME", "metadata.name")).
 		WithPorts(
-			v1.ContainerPort().WithName(clusterPort).WithContainerPort(masterPort).WithProtocol(corev1.ProtocolTCP),
+			v1.ContainerPort().WithName(clusterPort).WithContainerPort(v1alpha1.DefaultPort).WithProtocol(corev1.ProtocolTCP),
 			v1.ContainerPort().WithName("health").WithContainerPort(masterHealthPort).WithProtocol(corev1.ProtocolTCP),
 		).
 		WithStartupProbe(httpProbe("/healthz", "health", 2).WithFailureThreshold(30)).

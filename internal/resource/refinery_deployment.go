@@ -30,18 +30,10 @@ func RefineryDeployment(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images 
 	return appsv1ac.Deployment(r.Name, r.Namespace).
 		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).
 		WithSpec(appsv1ac.DeploymentSpec().
-			WithReplicas(RefineryReplicas(r)).
+			WithReplicas(r.WantedNodes()).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(RefinerySelector(r))).
 			WithStrategy(rollingUpdate(intstr.FromString("25%"))).
 			WithTemplate(template)), nil
-}
-
-// RefineryReplicas is the wanted number of nodes.
-func RefineryReplicas(r *v1alpha1.Refinery) int32 {
-	if r.Spec.Replicas == nil {
-		return 1
-	}
-	return *r.Spec.Replicas
 }
 
 // basePodTemplate is the pod before the user's template is merged in.

@@ -62,7 +62,7 @@ func (r *Rotator) count(ctx context.Context, reader client.Reader, m *v1alpha1.C
 // ofMaster counts the active master, unless there is none: a pod that starts mounts what there is.
 func (c *count) ofMaster() {
 	active := c.master.Status.Active
-	if active == nil || resource.MasterReplicas(c.master) == 0 {
+	if active == nil || c.master.WantedPods() == 0 {
 		return
 	}
 	if c.phase == pki.RotationPreparing {
@@ -83,7 +83,7 @@ func (c *count) ofMaster() {
 // HasLoaded reports whether the active master, if there is one, lets in what an authority signs.
 func HasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 	active := m.Status.Active
-	return active == nil || resource.MasterReplicas(m) == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))
+	return active == nil || m.WantedPods() == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))
 }
 
 // IsServed reports whether an authority stands in the trust bundle of its master, as far as that was ever written: it
@@ -107,7 +107,7 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	}
 	total := live
 	if external {
-		total = max(live, int(resource.RefineryReplicas(r)))
+		total = max(live, int(r.WantedNodes()))
 	}
 	if r.Spec.Access == v1alpha1.AccessSuspended {
 		total = 0
