@@ -21,7 +21,7 @@ func leafOf(pair pki.PEMPair) *x509.Certificate {
 	return chain[0]
 }
 
-var _ = Describe("A Secret that the user brings", func() {
+var _ = Describe("A Secret that the user provides", func() {
 	It("is waited for, named while it is missing, and never written to", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m, r := f.master("alpha", `{}`), f.refinery("press", `{certificateSecretRef: {name: press-own}}`)

@@ -30,7 +30,7 @@ var _ = Describe("What is not for the nodes of a Refinery to read", func() {
 		},
 		Entry("the authority", `{shared: {secretRef: {name: alpha-ca}}}`, "alpha-ca", "it is for the certificate authority of ClusterMaster alpha"),
 		Entry("what the master serves", `{shared: {secretRef: {name: alpha-tls}}}`, "alpha-tls", "it is for the certificate that ClusterMaster alpha serves"),
-		Entry("the authority that was brought", `{authority: {secretRef: {name: plant-ca}}, shared: {secretRef: {name: plant-ca}}}`,
+		Entry("the authority that was provided", `{authority: {secretRef: {name: plant-ca}}, shared: {secretRef: {name: plant-ca}}}`,
 			"plant-ca", "it is for the certificate authority of ClusterMaster alpha"),
 	)
 
@@ -50,7 +50,7 @@ var _ = Describe("What is not for the nodes of a Refinery to read", func() {
 			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
 		},
 		Entry("the master's own authority", "alpha-ca", "it is for the certificate authority of ClusterMaster alpha"),
-		Entry("the authority that was brought", "plant-ca", "it is for the certificate authority of ClusterMaster alpha"),
+		Entry("the authority that was provided", "plant-ca", "it is for the certificate authority of ClusterMaster alpha"),
 		Entry("what the master serves", "alpha-tls", "it is for the certificate that ClusterMaster alpha serves"),
 		Entry("another Refinery's", "mill-tls", "it belongs to Refinery mill"),
 	)

@@ -32,7 +32,7 @@ func TestWhatAClusterMasterWarnsOf(t *testing.T) {
 			authority(s, 10*passtest.Day, true)
 			s.certificate.Leaf = passtest.Lasting(20*passtest.Day, 10*passtest.Day)
 		}, "True/Expiring: the certificate authority in Secret alpha-ca expires in 10 days, at 2026-03-11T12:00:00Z; every certificate that it signed expires with it; condition CertificateAuthorityRotating says what blocks its replacement"},
-		"both, brought": {func(s *pass) {
+		"both, provided": {func(s *pass) {
 			s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
 			authority(s, 10*passtest.Day, false)
 			s.certificate.Leaf = passtest.Lasting(90*passtest.Day, 5*passtest.Day)

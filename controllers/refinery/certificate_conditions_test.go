@@ -16,26 +16,26 @@ import (
 )
 
 func TestWhenACertificateIsWarnedOf(t *testing.T) {
-	const brought = "the certificate in Secret press-own expires in %s, at %s; put a new one into the Secret before then"
+	const provided = "the certificate in Secret press-own expires in %s, at %s; put a new one into the Secret before then"
 	const issued = "the certificate in Secret press-tls expires in %s, at %s; it expires with the certificate authority of ClusterMaster alpha, which must be replaced before then"
-	const hindered = "the certificate in Secret press-tls expires in %s, at %s; it was not renewed: AuthorityWithoutKey: bring one"
+	const hindered = "the certificate in Secret press-tls expires in %s, at %s; it was not renewed: AuthorityWithoutKey: provide one"
 	tests := map[string]struct {
 		life, left time.Duration
 		message    string // without the end
 		days       string
 		again      time.Duration // until it is looked at again
 	}{
-		"more than 14 days left":                {90 * passtest.Day, 14*passtest.Day + time.Second, brought, "", time.Second},
-		"14 days left":                          {90 * passtest.Day, 14 * passtest.Day, brought, "14 days", time.Second},
-		"a passtest.Day and a bit left":         {90 * passtest.Day, passtest.Day + time.Hour, brought, "1 day", time.Hour + time.Second},
-		"an hour left":                          {90 * passtest.Day, time.Hour, brought, "less than a day", time.Hour + time.Second},
-		"expired":                               {90 * passtest.Day, -time.Second, brought, "", 0},
-		"30 days, more than 14 left":            {30 * passtest.Day, 14*passtest.Day + time.Second, brought, "", time.Second},
-		"30 days, 14 left":                      {30 * passtest.Day, 14 * passtest.Day, brought, "14 days", time.Second},
-		"27 days, more than a third left":       {27 * passtest.Day, 9*passtest.Day + time.Second, brought, "", time.Second},
-		"27 days, a third left":                 {27 * passtest.Day, 9 * passtest.Day, brought, "9 days", time.Second},
-		"short, more than a third left":         {passtest.Day, 8*time.Hour + time.Second, brought, "", time.Second},
-		"short, a third left":                   {passtest.Day, 8 * time.Hour, brought, "less than a day", 8*time.Hour + time.Second},
+		"more than 14 days left":                {90 * passtest.Day, 14*passtest.Day + time.Second, provided, "", time.Second},
+		"14 days left":                          {90 * passtest.Day, 14 * passtest.Day, provided, "14 days", time.Second},
+		"a day and a bit left":                  {90 * passtest.Day, passtest.Day + time.Hour, provided, "1 day", time.Hour + time.Second},
+		"an hour left":                          {90 * passtest.Day, time.Hour, provided, "less than a day", time.Hour + time.Second},
+		"expired":                               {90 * passtest.Day, -time.Second, provided, "", 0},
+		"30 days, more than 14 left":            {30 * passtest.Day, 14*passtest.Day + time.Second, provided, "", time.Second},
+		"30 days, 14 left":                      {30 * passtest.Day, 14 * passtest.Day, provided, "14 days", time.Second},
+		"27 days, more than a third left":       {27 * passtest.Day, 9*passtest.Day + time.Second, provided, "", time.Second},
+		"27 days, a third left":                 {27 * passtest.Day, 9 * passtest.Day, provided, "9 days", time.Second},
+		"short, more than a third left":         {passtest.Day, 8*time.Hour + time.Second, provided, "", time.Second},
+		"short, a third left":                   {passtest.Day, 8 * time.Hour, provided, "less than a day", 8*time.Hour + time.Second},
 		"issued, renewal has time":              {90 * passtest.Day, 15 * passtest.Day, issued, "", passtest.Day},
 		"issued, renewal is late":               {90 * passtest.Day, 14 * passtest.Day, issued, "14 days", time.Second},
 		"issued, renewed late by the spec":      {100 * passtest.Day, 5*passtest.Day + time.Second, issued, "", time.Second},
@@ -51,11 +51,11 @@ func TestWhenACertificateIsWarnedOf(t *testing.T) {
 					s.master.Spec.Certificates = &v1alpha1.CertificatesSpec{RenewBefore: "240h"}
 				}
 				switch test.message {
-				case brought:
+				case provided:
 					s.refinery.Spec.CertificateSecretRef = &v1alpha1.LocalReference{Name: "press-own"}
 					s.certificate.Secret = "press-own"
 				case hindered:
-					s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, "bring one")
+					s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, "provide one")
 				}
 			})
 			want := ""

@@ -83,7 +83,7 @@ var _ = Describe("An authority that is taken out of the spec", func() {
 		Expect(f.anchors("alpha-tls")()).To(Equal(2))
 	})
 
-	It("cannot be asked for another one while it is brought, and CertificateReady says so", func(ctx SpecContext) {
+	It("cannot be asked for another one while it is provided, and CertificateReady says so", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m := f.master("alpha", `{}`)
 		metav1.SetMetaDataAnnotation(&m.ObjectMeta, v1alpha1.RotateCAAnnotation, "monday")

@@ -28,7 +28,7 @@ func leafFingerprint(certificatePEM []byte) string {
 }
 
 // rotated reports whether a rotation is over for everybody: nobody trusts or presents anything of the former authority.
-func (s *site) rotated(former string) bool {
+func (s *plant) rotated(former string) bool {
 	authority := s.secret(s.authority)
 	signing := leafFingerprint(authority.Data[corev1.TLSCertKey])
 	if signing == former || len(authority.Data) != 2 || isRotating(s.master()) {
@@ -50,7 +50,7 @@ func (s *site) rotated(former string) bool {
 }
 
 // replace makes it necessary to replace the authority: by asking for that, or by bringing another one.
-func (s *site) replace() {
+func (s *plant) replace() {
 	s.Helper()
 	if s.takenAway != "" {
 		s.name("alpha-ca")
@@ -77,7 +77,7 @@ func newPlantAuthority(t *testing.T) pki.PEMPair {
 
 // rotate has the authority replaced and runs an operator until it is done, or until it stops at a write, and then
 // another. It returns what the first one wrote.
-func (s *site) rotate(at stop) (writes []string, stopped bool) {
+func (s *plant) rotate(at stop) (writes []string, stopped bool) {
 	s.Helper()
 	s.clock.SetTime(time.Now())
 	s.ahead = 0
@@ -103,7 +103,7 @@ func (s *site) rotate(at stop) (writes []string, stopped bool) {
 }
 
 // undisturbed reports whether no node was refused, nor found not ready.
-func (s *site) undisturbed() {
+func (s *plant) undisturbed() {
 	s.Helper()
 	if diff := cmp.Diff([]string(nil), s.refusals()); diff != "" {
 		s.Errorf("refused (-want +got):\n%s", diff)
@@ -117,7 +117,7 @@ func (s *site) undisturbed() {
 
 func TestAuthorityIsRotatedAlthoughMastersEndInEachPhase(t *testing.T) {
 	requireServer(t)
-	s := newSite(t)
+	s := newPlant(t)
 	former := leafFingerprint(s.secret("alpha-ca").Data[corev1.TLSCertKey])
 	ended := map[string]bool{"": true}
 	s.annotate(v1alpha1.RotateCAAnnotation, "now")
@@ -134,7 +134,7 @@ func TestAuthorityIsRotatedAlthoughMastersEndInEachPhase(t *testing.T) {
 		return s.rotated(former)
 	}))
 	s.until("ready again", func() bool {
-		return !slices.ContainsFunc(s.nodes, func(n *siteNode) bool {
+		return !slices.ContainsFunc(s.nodes, func(n *plantNode) bool {
 			status, _, err := get(s.ctx, n.health, "/readyz")
 			return err != nil || status != http.StatusOK
 		})
@@ -152,7 +152,7 @@ func isRotating(m *v1alpha1.ClusterMaster) bool {
 }
 
 // endState leaves out how many certificates were replaced, and how often the spec was changed.
-func (s *site) endState() []string {
+func (s *plant) endState() []string {
 	s.Helper()
 	generations := fmt.Sprint(s.master().Generation, 1)
 	return slices.DeleteFunc(endState(s.ctx, s.T, s.namespace), func(line string) bool {
@@ -163,20 +163,20 @@ func (s *site) endState() []string {
 func TestAuthorityIsReplacedUnderLiveNodesWhereverTheOperatorStops(t *testing.T) {
 	requireServer(t)
 	for name, test := range map[string]struct {
-		brought   []pki.PEMPair
+		provided  []pki.PEMPair
 		takenAway string
 		// verb is that of the writes at which to stop.
 		verb  string
 		sites int
 	}{
 		"of the operator's making": {nil, "", "", 4},
-		"brought":                  {[]pki.PEMPair{newPlantAuthority(t)}, "", "", 2},
-		"taken out of the spec":    {nil, "plant-ca", "apply ", 2}, // as brought, but for what is read from Secrets
+		"provided":                 {[]pki.PEMPair{newPlantAuthority(t)}, "", "", 2},
+		"taken out of the spec":    {nil, "plant-ca", "apply ", 2}, // as provided, but for what is read from Secrets
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stopAtEachWrite(t, test.verb, test.sites, func(t *testing.T) *site {
-				s := newSite(t, test.brought...)
+			stopAtEachWrite(t, test.verb, test.sites, func(t *testing.T) *plant {
+				s := newPlant(t, test.provided...)
 				if s.takenAway = test.takenAway; s.takenAway != "" {
 					s.must(api.Create(s.ctx, fixture{s.ctx, s.namespace}.tlsSecret(s.takenAway, newPlantAuthority(t))))
 				}
@@ -188,8 +188,8 @@ func TestAuthorityIsReplacedUnderLiveNodesWhereverTheOperatorStops(t *testing.T)
 
 // stopAtEachWrite replaces authorities at some sites at once, the operator stopping at another write each time. A
 // write that was done and not answered needs no case of its own: it leaves what the next one finds that is not done.
-func stopAtEachWrite(t *testing.T, verb string, sites int, newSite func(*testing.T) *site) {
-	reference := newSite(t)
+func stopAtEachWrite(t *testing.T, verb string, sites int, newPlant func(*testing.T) *plant) {
+	reference := newPlant(t)
 	writes, _ := reference.rotate(stop{})
 	want := reference.endState()
 	t.Logf("%d writes: %q", len(writes), writes)
@@ -205,8 +205,8 @@ func stopAtEachWrite(t *testing.T, verb string, sites int, newSite func(*testing
 	var missed atomic.Int32
 	for range sites {
 		running.Go(func() {
-			t.Run("site", func(t *testing.T) {
-				s := newSite(t)
+			t.Run("plant", func(t *testing.T) {
+				s := newPlant(t)
 				for at := range stops {
 					if !s.stopsAt(at, want) {
 						missed.Add(1)
@@ -224,7 +224,7 @@ func stopAtEachWrite(t *testing.T, verb string, sites int, newSite func(*testing
 
 // stopsAt reports whether the operator came to stop at a write. Writes of Secrets are always the same. Reports of nodes
 // that come together make fewer writes of status: it is tried again until they do not, a few times.
-func (s *site) stopsAt(at stop, want []string) bool {
+func (s *plant) stopsAt(at stop, want []string) bool {
 	s.Helper()
 	for range 3 {
 		_, stopped := s.rotate(at)

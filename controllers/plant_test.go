@@ -33,9 +33,9 @@ import (
 	"github.com/refinery-operator/refinery-operator/test/loopback"
 )
 
-// site is a ClusterMaster alpha whose master runs here, and two Refineries whose nodes do: press, as if in pods,
+// plant is a ClusterMaster alpha whose master runs here, and two Refineries whose nodes do: press, as if in pods,
 // and edge, with placement External. What they mount is brought to them as a kubelet does.
-type site struct {
+type plant struct {
 	*testing.T
 	ctx       context.Context
 	namespace string
@@ -46,16 +46,16 @@ type site struct {
 	address string
 	// authority is the name of its Secret.
 	authority string
-	// takenAway is the name of one that is brought, and taken out of the spec again, to have it replaced.
+	// takenAway is the name of one that is provided, and taken out of the spec again, to have it replaced.
 	takenAway string
 	// directory is what the master mounts, masterHealth where its metrics are.
 	directory, masterHealth string
 	stopMaster              func()
-	nodes                   []*siteNode
+	nodes                   []*plantNode
 	kubelet                 *kubelet
 }
 
-type siteNode struct {
+type plantNode struct {
 	// directory is what it mounts, stop ends it.
 	id, health, directory string
 	stop                  func()
@@ -68,14 +68,14 @@ type siteNode struct {
 
 var siteRefineries = []string{"press", "edge"}
 
-// newSite starts everything, with an authority that is brought, if one is given, and waits until every node is authenticated and the operator has nothing to do.
-func newSite(t *testing.T, brought ...pki.PEMPair) *site {
+// newPlant starts everything, with an authority that is provided, if one is given, and waits until every node is authenticated and the operator has nothing to do.
+func newPlant(t *testing.T, provided ...pki.PEMPair) *plant {
 	t.Helper()
 	namespace, err := newNamespace(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{T: t, ctx: t.Context(), namespace: namespace, clock: clocktesting.NewFakePassiveClock(time.Now()), address: loopback.Reserve(t)}
+	s := &plant{T: t, ctx: t.Context(), namespace: namespace, clock: clocktesting.NewFakePassiveClock(time.Now()), address: loopback.Reserve(t)}
 	objects := []client.Object{
 		// By the operator's clock the Lease is soon some minutes old.
 		&v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "alpha"},
@@ -86,11 +86,11 @@ func newSite(t *testing.T, brought ...pki.PEMPair) *site {
 			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: "alpha"}, Placement: v1alpha1.PlacementExternal}},
 	}
 	s.authority = "alpha-ca"
-	if len(brought) > 0 {
+	if len(provided) > 0 {
 		s.authority = "plant-ca"
 		objects[0].(*v1alpha1.ClusterMaster).Spec.Certificates = &v1alpha1.CertificatesSpec{
 			Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: s.authority}}}
-		objects = append(objects, fixture{s.ctx, namespace}.tlsSecret(s.authority, brought[0]))
+		objects = append(objects, fixture{s.ctx, namespace}.tlsSecret(s.authority, provided[0]))
 	}
 	for _, o := range objects {
 		s.must(api.Create(s.ctx, o))
@@ -101,7 +101,7 @@ func newSite(t *testing.T, brought ...pki.PEMPair) *site {
 	s.kubelet = &kubelet{namespace: namespace, mounts: map[string][]string{}}
 	s.directory = s.kubelet.mount(t, "alpha-tls")
 	for id, secret := range map[string]string{"press/a": "press-tls", "press/b": "press-tls", "edge": "edge-tls"} {
-		node := &siteNode{id: id, directory: s.kubelet.mount(t, secret)}
+		node := &plantNode{id: id, directory: s.kubelet.mount(t, secret)}
 		s.nodes = append(s.nodes, node)
 	}
 	s.start(func(ctx context.Context) error { return s.kubelet.run(ctx) })
@@ -115,7 +115,7 @@ func newSite(t *testing.T, brought ...pki.PEMPair) *site {
 	return s
 }
 
-func (s *site) must(err error) {
+func (s *plant) must(err error) {
 	s.Helper()
 	if err != nil {
 		s.Fatal(err)
@@ -123,7 +123,7 @@ func (s *site) must(err error) {
 }
 
 // start runs something until the test is over, or it is stopped, and fails the test if it ends by itself.
-func (s *site) start(run func(context.Context) error) (stopAndWait func()) {
+func (s *plant) start(run func(context.Context) error) (stopAndWait func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -146,7 +146,7 @@ type stop struct {
 }
 
 // process is an operator that stops at a write, or, with none, never.
-func (s *site) process(at stop) *process {
+func (s *plant) process(at stop) *process {
 	p := newProcessAt(s.namespace, 0, false, s.clock, siteRefineries...)
 	stopped := false
 	p.writes.fail = func() error {
@@ -164,7 +164,7 @@ func (s *site) process(at stop) *process {
 	return p
 }
 
-func (s *site) startMaster(pod string) {
+func (s *plant) startMaster(pod string) {
 	s.Helper()
 	s.masterHealth = loopback.Reserve(s.T)
 	m, err := master.NewMaster(master.Options{Namespace: s.namespace, Name: "alpha", PodName: pod, CertificateDirectory: s.directory,
@@ -173,7 +173,7 @@ func (s *site) startMaster(pod string) {
 	s.stopMaster = s.start(m.Run)
 }
 
-func (s *site) startNode(node *siteNode) {
+func (s *plant) startNode(node *plantNode) {
 	s.Helper()
 	if node.health == "" {
 		node.health = loopback.Reserve(s.T)
@@ -187,14 +187,14 @@ func (s *site) startNode(node *siteNode) {
 	node.stop = s.start(func(ctx context.Context) error { return agent.Run(ctx, config, slog.New(slog.DiscardHandler)) })
 }
 
-func (s *site) stopNode(node *siteNode) {
+func (s *plant) stopNode(node *plantNode) {
 	s.Helper()
 	node.down.Store(true)
 	node.stop()
 }
 
 // node is the one with an id.
-func (s *site) node(id string) *siteNode {
+func (s *plant) node(id string) *plantNode {
 	s.Helper()
 	for _, node := range s.nodes {
 		if node.id == id {
@@ -206,7 +206,7 @@ func (s *site) node(id string) *siteNode {
 }
 
 // probe asks a node again and again whether it is ready.
-func (n *siteNode) probe(ctx context.Context) error {
+func (n *plantNode) probe(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -245,7 +245,7 @@ func get(ctx context.Context, address, path string) (int, string, error) {
 }
 
 // refusals are the handshakes and connections that the master did not let in, by result and cause.
-func (s *site) refusals() []string {
+func (s *plant) refusals() []string {
 	s.Helper()
 	_, body, err := get(s.ctx, s.masterHealth, "/metrics")
 	s.must(err)
@@ -260,7 +260,7 @@ func (s *site) refusals() []string {
 }
 
 // presented is how many nodes of a Refinery present the certificate of its Secret.
-func (s *site) presented(name string) int32 {
+func (s *plant) presented(name string) int32 {
 	s.Helper()
 	r, secret := &v1alpha1.Refinery{}, s.secret(name+"-tls")
 	s.must(api.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, r))
@@ -275,14 +275,14 @@ func (s *site) presented(name string) int32 {
 	return 0
 }
 
-func (s *site) secret(name string) *corev1.Secret {
+func (s *plant) secret(name string) *corev1.Secret {
 	s.Helper()
 	secret := &corev1.Secret{}
 	s.must(api.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, secret))
 	return secret
 }
 
-func (s *site) master() *v1alpha1.ClusterMaster {
+func (s *plant) master() *v1alpha1.ClusterMaster {
 	s.Helper()
 	m := &v1alpha1.ClusterMaster{}
 	s.must(api.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: "alpha"}, m))
@@ -290,7 +290,7 @@ func (s *site) master() *v1alpha1.ClusterMaster {
 }
 
 // annotate sets an annotation of the ClusterMaster.
-func (s *site) annotate(key, value string) {
+func (s *plant) annotate(key, value string) {
 	s.Helper()
 	m := s.master()
 	before := m.DeepCopy()
@@ -300,7 +300,7 @@ func (s *site) annotate(key, value string) {
 
 const siteTimeout = 4 * time.Minute
 
-func (s *site) until(what string, is func() bool) {
+func (s *plant) until(what string, is func() bool) {
 	s.Helper()
 	deadline := time.After(siteTimeout)
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -316,7 +316,7 @@ func (s *site) until(what string, is func() bool) {
 
 // drive runs an operator, for which time flies whenever only that is awaited, until it has nothing to write
 // and all is as wanted, or until it crashes.
-func (s *site) drive(p *process, done func() bool) error {
+func (s *plant) drive(p *process, done func() bool) error {
 	s.Helper()
 	var crash error
 	s.until("done", func() bool {
@@ -343,7 +343,7 @@ func (s *site) drive(p *process, done func() bool) error {
 }
 
 // timeIsAwaited reports whether nothing else is: no node, and no master.
-func (s *site) timeIsAwaited() bool {
+func (s *plant) timeIsAwaited() bool {
 	s.Helper()
 	message := ""
 	if c := meta.FindStatusCondition(s.master().Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating); c != nil {
@@ -353,7 +353,7 @@ func (s *site) timeIsAwaited() bool {
 		strings.Contains(message, "to be reissued") && !strings.Contains(message, "yet to load")
 }
 
-func (s *site) describe() string {
+func (s *plant) describe() string {
 	var b strings.Builder
 	for _, c := range s.master().Status.Conditions {
 		fmt.Fprintf(&b, "%s=%s/%s: %s\n", c.Type, c.Status, c.Reason, c.Message)

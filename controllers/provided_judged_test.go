@@ -29,8 +29,8 @@ import (
 
 const hour = time.Hour
 
-// brought is a certificate that a person brings, of which a row of a table spoils something.
-type brought struct {
+// provided is a certificate that a person provides, of which a row of a table spoils something.
+type provided struct {
 	fixture
 	authority *pki.Authority
 	refinery  *v1alpha1.Refinery
@@ -38,11 +38,11 @@ type brought struct {
 }
 
 // issue signs what the operator would not.
-func (b *brought) issue(edit func(*x509.Certificate)) {
+func (b *provided) issue(edit func(*x509.Certificate)) {
 	b.issueFor(edit, newKey())
 }
 
-func (b *brought) issueFor(edit func(*x509.Certificate), key crypto.Signer) {
+func (b *provided) issueFor(edit func(*x509.Certificate), key crypto.Signer) {
 	GinkgoHelper()
 	now := operatorClock.Now()
 	template := &x509.Certificate{
@@ -71,7 +71,7 @@ func pairOf(der []byte, key crypto.Signer) pki.PEMPair {
 }
 
 // says fills in what a row cannot know: {namespace}, and {from} and {to} of the certificate.
-func (b *brought) says(text string) string {
+func (b *provided) says(text string) string {
 	pairs := []string{"{namespace}", b.namespace}
 	if chain, err := pki.ParseCertificates("tls.crt", b.pair.Certificate); err == nil {
 		pairs = append(pairs, "{from}", chain[0].NotBefore.UTC().Format(time.RFC3339), "{to}", chain[0].NotAfter.UTC().Format(time.RFC3339))
@@ -93,18 +93,18 @@ func conditionText(f fixture, object client.Object, kind string) func() string {
 	}
 }
 
-var _ = Describe("A certificate that the user brings for a Refinery", func() {
+var _ = Describe("A certificate that the user provides for a Refinery", func() {
 	const intact = "True/Provided: Secret press-own holds a valid certificate, provided by a user"
-	setUp := func(ctx SpecContext) *brought {
+	setUp := func(ctx SpecContext) *provided {
 		f := newFixture(ctx)
-		b := &brought{fixture: f, refinery: f.refinery("press", `{certificateSecretRef: {name: press-own}}`)}
+		b := &provided{fixture: f, refinery: f.refinery("press", `{certificateSecretRef: {name: press-own}}`)}
 		f.create(f.master("alpha", `{}`))
 		b.authority = f.authority("alpha")
 		b.pair = client0(b.authority, b.refinery)
 		return b
 	}
 	DescribeTable("is told with what to do when it is no good, and heals when it is put right, without a restart",
-		func(ctx SpecContext, spoil func(*brought), want string, listed bool) {
+		func(ctx SpecContext, spoil func(*provided), want string, listed bool) {
 			b := setUp(ctx)
 			good, r := b.pair, b.refinery
 			spoil(b)
@@ -130,54 +130,56 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 			Eventually(conditionText(b.fixture, r, v1alpha1.ConditionCertificateReady)).Should(Equal(intact))
 			Consistently(func() int64 { must(b.get(deployment, "press")); return deployment.Generation }).Should(Equal(before))
 		},
-		Entry("no key tls.crt", func(b *brought) { b.pair.Certificate = nil },
+		Entry("no key tls.crt", func(b *provided) { b.pair.Certificate = nil },
 			"SecretKeyMissing: Secret press-own: key tls.crt is missing or empty; put in the certificate and its intermediates as PEM text", false),
-		Entry("no key tls.key", func(b *brought) { b.pair.Key = nil },
+		Entry("no key tls.key", func(b *provided) { b.pair.Key = nil },
 			"SecretKeyMissing: Secret press-own: key tls.key is missing or empty; put in the private key of the certificate as PEM text", true),
-		Entry("a certificate that is not PEM", func(b *brought) { b.pair.Certificate = []byte("garbage") },
+		Entry("a certificate that is not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") },
 			"NotPEM: Secret press-own: tls.crt holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----", false),
-		Entry("a key that is not PEM", func(b *brought) { b.pair.Key = []byte("garbage") },
+		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") },
 			"NotPEM: Secret press-own: tls.key holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----", true),
-		Entry("a key that does not parse", func(b *brought) { b.pair.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}) },
+		Entry("a key that does not parse", func(b *provided) {
+			b.pair.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})
+		},
 			"NotPEM: Secret press-own: tls.key: the private key does not parse; it has to be PKCS #8, PKCS #1 or SEC 1, and not encrypted", true),
-		Entry("another certificate's key", func(b *brought) { b.pair.Key = client0(otherAuthority(), b.refinery).Key },
+		Entry("another certificate's key", func(b *provided) { b.pair.Key = client0(otherAuthority(), b.refinery).Key },
 			`KeyMismatch: Secret press-own: tls.key is not the key of the first certificate in tls.crt ("CN=press"); put in the key that belongs to it`, true),
-		Entry("another authority", func(b *brought) { b.pair = client0(otherAuthority(), b.refinery) },
+		Entry("another authority", func(b *provided) { b.pair = client0(otherAuthority(), b.refinery) },
 			`WrongAuthority: Secret press-own: the certificate "CN=press" was issued by "CN=other" and is not signed by the authority that the master trusts, `+
 				`"CN={namespace}/alpha"; put in one that is, followed by its intermediates in order if it has any`, true),
-		Entry("another Refinery's name", func(b *brought) {
+		Entry("another Refinery's name", func(b *provided) {
 			b.issue(func(c *x509.Certificate) {
 				c.URIs = []*url.URL{v1alpha1.RefineryIdentity("alpha", b.namespace, "mill")}
 			})
 		},
 			`WrongIdentity: Secret press-own: the certificate "CN=press" has to have exactly one URI SAN, "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/press", `+
 				`and has "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/mill"; put in one that is issued for this Refinery`, true),
-		Entry("no URI SAN", func(b *brought) { b.issue(func(c *x509.Certificate) { c.URIs = nil }) },
+		Entry("no URI SAN", func(b *provided) { b.issue(func(c *x509.Certificate) { c.URIs = nil }) },
 			`WrongIdentity: Secret press-own: the certificate "CN=press" has to have exactly one URI SAN, "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/press", `+
 				`and has none; put in one that is issued for this Refinery`, true),
-		Entry("not yet valid", func(b *brought) {
+		Entry("not yet valid", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) })
 		},
 			`NotYetValid: Secret press-own: the certificate "CN=press" is not valid before {from}; wait, or correct the clocks`, true),
-		Entry("expired", func(b *brought) {
+		Entry("expired", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) })
 		},
 			`Expired: Secret press-own: the certificate "CN=press" expired on {to}; put in a new one`, true),
-		Entry("a certificate that is too large", func(b *brought) { b.pair.Certificate = over32KiB([]byte("\n")) },
+		Entry("a certificate that is too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("\n")) },
 			"TooLarge: Secret press-own: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else", false),
-		Entry("a key that is too large", func(b *brought) { b.pair.Key = over32KiB([]byte("\n")) },
+		Entry("a key that is too large", func(b *provided) { b.pair.Key = over32KiB([]byte("\n")) },
 			"TooLarge: Secret press-own: tls.key has 32769 bytes, more than the 32768 that are read; put in the private key of the certificate as PEM text, and nothing else", true),
-		Entry("a long chain", func(b *brought) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) },
+		Entry("a long chain", func(b *provided) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) },
 			"TooLarge: Secret press-own: the chain has 6 certificates, more than the 5 that a master accepts; leave out those that do not lead from the first one to the authority", true),
-		Entry("a server's certificate", func(b *brought) {
+		Entry("a server's certificate", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
 		},
 			`WrongUsage: Secret press-own: the certificate "CN=press" may not be used for TLS client authentication; put in one whose extended key usage has it`, true),
-		Entry("an authority's certificate", func(b *brought) {
+		Entry("an authority's certificate", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true })
 		},
 			`WrongUsage: Secret press-own: the certificate "CN=press" is that of a certificate authority, and a node's must not be; put in one that is issued to the node`, true),
-		Entry("a weak key", func(b *brought) {
+		Entry("a weak key", func(b *provided) {
 			key, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // which is what the row is about
 			Expect(err).NotTo(HaveOccurred())
 			b.issueFor(func(*x509.Certificate) {}, key)
@@ -213,14 +215,14 @@ var _ = Describe("A certificate that the user brings for a Refinery", func() {
 	})
 })
 
-var _ = Describe("A certificate authority that the user brings", func() {
-	setUp := func(ctx SpecContext) (b *brought, m *v1alpha1.ClusterMaster) {
+var _ = Describe("A certificate authority that the user provides", func() {
+	setUp := func(ctx SpecContext) (b *provided, m *v1alpha1.ClusterMaster) {
 		f := newFixture(ctx)
-		b = &brought{fixture: f, authority: otherAuthority(), pair: otherAuthorityPair(), refinery: f.refinery("press", `{}`)}
+		b = &provided{fixture: f, authority: otherAuthority(), pair: otherAuthorityPair(), refinery: f.refinery("press", `{}`)}
 		return b, f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`)
 	}
-	authority := func(edit func(*x509.Certificate)) func(*brought) {
-		return func(b *brought) {
+	authority := func(edit func(*x509.Certificate)) func(*provided) {
+		return func(b *provided) {
 			GinkgoHelper()
 			now, key := operatorClock.Now(), newKey()
 			template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "plant"}, IsCA: true, BasicConstraintsValid: true,
@@ -232,7 +234,7 @@ var _ = Describe("A certificate authority that the user brings", func() {
 		}
 	}
 	DescribeTable("is told with what to do when it is no good, by the ClusterMaster and by its Refineries",
-		func(ctx SpecContext, spoil func(*brought), want string) {
+		func(ctx SpecContext, spoil func(*provided), want string) {
 			b, m := setUp(ctx)
 			good := b.pair
 			spoil(b)
@@ -251,15 +253,15 @@ var _ = Describe("A certificate authority that the user brings", func() {
 			Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued: Secret alpha-tls holds a certificate issued by the operator"))
 			Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued: Secret press-tls holds a certificate issued by the operator"))
 		},
-		Entry("no key tls.crt", func(b *brought) { b.pair.Certificate = nil },
+		Entry("no key tls.crt", func(b *provided) { b.pair.Certificate = nil },
 			"SecretKeyMissing: Secret plant-ca: key tls.crt is missing or empty; put in the certificate and its intermediates as PEM text"),
-		Entry("not PEM", func(b *brought) { b.pair.Certificate = []byte("garbage") },
+		Entry("not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") },
 			"NotPEM: Secret plant-ca: tls.crt holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----"),
-		Entry("a key that is not PEM", func(b *brought) { b.pair.Key = []byte("garbage") },
+		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") },
 			"NotPEM: Secret plant-ca: tls.key holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----"),
-		Entry("another's key", func(b *brought) { b.pair.Key = otherAuthorityPair().Key },
+		Entry("another's key", func(b *provided) { b.pair.Key = otherAuthorityPair().Key },
 			`KeyMismatch: Secret plant-ca: tls.key is not the key of the first certificate in tls.crt ("CN=other"); put in the key that belongs to it`),
-		Entry("too large", func(b *brought) { b.pair.Certificate = over32KiB([]byte("x")) },
+		Entry("too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("x")) },
 			"TooLarge: Secret plant-ca: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else"),
 		Entry("no authority", authority(func(c *x509.Certificate) { c.IsCA = false }),
 			`WrongUsage: Secret plant-ca: the first certificate of tls.crt ("CN=plant") is not a certificate authority: it lacks the basic constraint CA`),
@@ -285,7 +287,7 @@ var _ = Describe("A certificate authority that the user brings", func() {
 				"with its key in tls.key if you provide the key, and keep the old one after it until every node presents a certificate that the new one signed")))
 	})
 
-	It("may come without its key: then what has to be brought is told, and checked", func(ctx SpecContext) {
+	It("may come without its key: then what has to be provided is told, and checked", func(ctx SpecContext) {
 		b, m := setUp(ctx)
 		b.create(m, b.refinery, b.tlsSecret("plant-ca", pki.PEMPair{Certificate: b.authority.BundlePEM()}))
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(

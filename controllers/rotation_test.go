@@ -119,7 +119,7 @@ var _ = Describe("The rotation of an authority", func() {
 		Eventually(f.events(m)).Should(ContainElement(HavePrefix("Normal/CertificateAuthorityRotated: ")))
 	})
 
-	It("keeps a brought authority trusted that was replaced, until nobody needs it", func(ctx SpecContext) {
+	It("keeps a provided authority trusted that was replaced, until nobody needs it", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		first, second := otherAuthorityPair(), otherAuthorityPair()
 		plant := f.tlsSecret("plant-ca", first)

@@ -98,33 +98,33 @@ var _ = Describe("A certificate that nobody renews", func() {
 	It("is told of while a Refinery is paused, and what is let in stays as it is", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m := f.master("alpha", `{certificates: {duration: 3h}}`)
-		brought, issued := f.refinery("press", `{certificateSecretRef: {name: press-own}}`), f.refinery("mill", `{}`)
+		provided, issued := f.refinery("press", `{certificateSecretRef: {name: press-own}}`), f.refinery("mill", `{}`)
 		f.create(m)
 		authority := f.authority("alpha")
 		authority.LeafDuration = 3 * time.Hour
-		f.create(f.tlsSecret("press-own", client0(authority, brought)), brought, issued)
-		for _, r := range []*v1alpha1.Refinery{brought, issued} {
+		f.create(f.tlsSecret("press-own", client0(authority, provided)), provided, issued)
+		for _, r := range []*v1alpha1.Refinery{provided, issued} {
 			Eventually(condition(f, r, ready)).Should(HavePrefix("True/"))
 			change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = true })
 			Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("Unknown/Paused"))
 		}
-		before := brought.Status.Certificates
+		before := provided.Status.Certificates
 
-		f.later(150*time.Minute, brought, issued)
-		Eventually(message(f, brought, expiring)).Should(And(HavePrefix("the certificate in Secret press-own expires in less than a day"), HaveSuffix("put a new one into the Secret before then")))
+		f.later(150*time.Minute, provided, issued)
+		Eventually(message(f, provided, expiring)).Should(And(HavePrefix("the certificate in Secret press-own expires in less than a day"), HaveSuffix("put a new one into the Secret before then")))
 		Eventually(message(f, issued, expiring)).Should(And(HavePrefix("the certificate in Secret mill-tls expires in less than a day"), HaveSuffix("it is not renewed while spec.paused of the Refinery is set")))
-		Expect(condition(f, brought, ready)()).To(Equal("True/Provided"))
+		Expect(condition(f, provided, ready)()).To(Equal("True/Provided"))
 		Expect(condition(f, issued, ready)()).To(Equal("True/Issued"))
 
-		f.later(time.Hour, brought, issued)
-		for _, r := range []*v1alpha1.Refinery{brought, issued} {
+		f.later(time.Hour, provided, issued)
+		for _, r := range []*v1alpha1.Refinery{provided, issued} {
 			Eventually(condition(f, r, ready)).Should(Equal("False/Expired"))
 			Expect(condition(f, r, expiring)()).To(BeEmpty())
 			Expect(condition(f, r, v1alpha1.ConditionReady)()).To(Equal("Unknown/Paused"))
 			Eventually(f.events(r)).Should(ContainElement(HavePrefix("Warning/Expired: CertificateReady: ")))
 			Expect(f.left(operatorMetrics, "certificate", r.Name)).To(BeNumerically("<", -1000))
 		}
-		Expect(brought.Status.Certificates).To(Equal(before))
+		Expect(provided.Status.Certificates).To(Equal(before))
 
 		change(f, issued, func(r *v1alpha1.Refinery) { r.Spec.Paused = false })
 		Eventually(condition(f, issued, ready)).Should(Equal("True/Issued"))
@@ -229,20 +229,20 @@ var _ = Describe("A certificate that takes the place of another", func() {
 	It("is counted, whoever issued it", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m := f.master("alpha", `{certificates: {duration: 3h}}`)
-		brought, issued := f.refinery("press", `{certificateSecretRef: {name: press-own}}`), f.refinery("mill", `{}`)
+		provided, issued := f.refinery("press", `{certificateSecretRef: {name: press-own}}`), f.refinery("mill", `{}`)
 		f.create(m)
 		authority := f.authority("alpha")
-		secret := f.tlsSecret("press-own", client0(authority, brought))
-		f.create(secret, brought, issued)
+		secret := f.tlsSecret("press-own", client0(authority, provided))
+		f.create(secret, provided, issued)
 		renewals := func(name string) func() (float64, error) {
 			return f.measured(operatorMetrics, "certificate_renewals_total", name)
 		}
-		for name, o := range map[string]client.Object{"alpha": m, "press": brought, "mill": issued} {
+		for name, o := range map[string]client.Object{"alpha": m, "press": provided, "mill": issued} {
 			Eventually(condition(f, o, v1alpha1.ConditionCertificateReady)).Should(HavePrefix("True/"))
 			Expect(renewals(name)()).To(BeZero())
 		}
 		for n := range 2 {
-			next := client0(authority, brought)
+			next := client0(authority, provided)
 			change(f, secret, func(s *corev1.Secret) {
 				s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = next.Certificate, next.Key
 			})

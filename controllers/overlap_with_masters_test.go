@@ -14,7 +14,7 @@ import (
 )
 
 // spec changes the spec of the ClusterMaster.
-func (s *site) spec(change func(*v1alpha1.ClusterMasterSpec)) {
+func (s *plant) spec(change func(*v1alpha1.ClusterMasterSpec)) {
 	s.Helper()
 	m := s.master()
 	before := m.DeepCopy()
@@ -23,7 +23,7 @@ func (s *site) spec(change func(*v1alpha1.ClusterMasterSpec)) {
 }
 
 // rotating is reason and message of the condition that tells of a rotation, "" with none.
-func (s *site) rotating() (reason, message string) {
+func (s *plant) rotating() (reason, message string) {
 	s.Helper()
 	if c := meta.FindStatusCondition(s.master().Status.Conditions, v1alpha1.ConditionCertificateAuthorityRotating); c != nil {
 		return c.Reason, c.Message
@@ -34,7 +34,7 @@ func (s *site) rotating() (reason, message string) {
 // endure goes through a rotation that has just been made necessary while in each of phases, which are those that give
 // nodes new files, nobody brings them to the nodes for far longer than the overlap, and one of these is away meanwhile.
 // Nobody may be cut off.
-func (s *site) endure(done func() bool, phases ...string) {
+func (s *plant) endure(done func() bool, phases ...string) {
 	s.Helper()
 	late, away := []string{"edge", "press/a", "press/b"}, s.node("press/b")
 	p := s.process(stop{})
@@ -76,17 +76,17 @@ func (s *site) endure(done func() bool, phases ...string) {
 func TestNobodyIsCutOffByARotationThatOutlastsTheOverlap(t *testing.T) {
 	requireServer(t)
 	for name, test := range map[string]struct {
-		overlap string
-		brought []pki.PEMPair
-		phases  []string
+		overlap  string
+		provided []pki.PEMPair
+		phases   []string
 	}{
 		"of the operator's making, no overlap": {"0s", nil, []string{v1alpha1.ReasonPreparing, v1alpha1.ReasonActivating}},
 		"of the operator's making":             {"10s", nil, []string{v1alpha1.ReasonPreparing, v1alpha1.ReasonActivating}},
-		"brought, no overlap":                  {"0s", []pki.PEMPair{newPlantAuthority(t)}, []string{v1alpha1.ReasonPreparing}},
+		"provided, no overlap":                 {"0s", []pki.PEMPair{newPlantAuthority(t)}, []string{v1alpha1.ReasonPreparing}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, test.brought...)
+			s := newPlant(t, test.provided...)
 			s.spec(func(spec *v1alpha1.ClusterMasterSpec) {
 				if spec.Certificates == nil {
 					spec.Certificates = &v1alpha1.CertificatesSpec{}
@@ -101,7 +101,7 @@ func TestNobodyIsCutOffByARotationThatOutlastsTheOverlap(t *testing.T) {
 }
 
 // name has the spec name the Secret of an authority, or, with alpha-ca, none: that is the operator's own.
-func (s *site) name(authority string) {
+func (s *plant) name(authority string) {
 	s.Helper()
 	s.spec(func(spec *v1alpha1.ClusterMasterSpec) {
 		if spec.Certificates == nil {
@@ -120,7 +120,7 @@ func TestNobodyIsCutOffWhenAnotherAuthorityIsNamedOrNone(t *testing.T) {
 	const own = "alpha-ca"
 	plant := []pki.PEMPair{newPlantAuthority(t)}
 	for name, test := range map[string]struct {
-		brought []pki.PEMPair
+		provided []pki.PEMPair
 		// ways are the authorities that are named one after the other.
 		ways []string
 	}{
@@ -130,7 +130,7 @@ func TestNobodyIsCutOffWhenAnotherAuthorityIsNamedOrNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, test.brought...)
+			s := newPlant(t, test.provided...)
 			s.must(api.Create(s.ctx, fixture{s.ctx, s.namespace}.tlsSecret("other-ca", newPlantAuthority(t))))
 			for _, way := range test.ways {
 				former := leafFingerprint(s.secret(s.authority).Data[corev1.TLSCertKey])
