@@ -64,7 +64,7 @@ const (
 	// another one.
 	ReasonInvalidReference = "InvalidReference"
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
-	// policy that it names; the operator tries again every five minutes.
+	// policy that it names; the operator tries again after seconds at first, at last every five minutes.
 	ReasonRejected = "Rejected"
 	// ReasonError: something failed. The operator tries again, with backoff. To do: if it stays, see the message and the
 	// operator's log.

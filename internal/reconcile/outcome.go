@@ -16,9 +16,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// rejectedRecheck is how long after a refusal by the API server it is tried again: quotas and
-// permissions change without a word to the operator.
-const rejectedRecheck = 5 * time.Minute
+// After a refusal by the API server it is tried again, at first soon and then less and less often: quotas, policies and
+// permissions change without a word to the operator, and permissions that are new take effect a moment later.
+const (
+	firstRejectedRecheck   = 5 * time.Second
+	longestRejectedRecheck = 5 * time.Minute
+)
 
 // Consequence is what follows from an error.
 type Consequence int
@@ -92,7 +95,7 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 	case isAway(err):
 		return Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: awayMessage(err)}
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return Outcome{Stalled, v1alpha1.ReasonRejected, err.Error(), rejectedRecheck}
+		return Outcome{Stalled, v1alpha1.ReasonRejected, err.Error(), longestRejectedRecheck}
 	default:
 		return Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: err.Error()}
 	}

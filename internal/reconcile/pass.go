@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 )
 
@@ -36,12 +37,18 @@ type Passes struct {
 	recheck time.Duration
 
 	mu       sync.Mutex
-	failures map[types.NamespacedName]int
+	failures map[types.NamespacedName]streak
+}
+
+// streak counts passes in a row that ended in the same way.
+type streak struct {
+	of    Consequence
+	count int
 }
 
 // NewPasses returns passes that remember nothing yet. recheck is how soon to look again for what someone else is to remove.
 func NewPasses(c client.Client, a *apply.Applier, recorder events.EventRecorder, recheck time.Duration) *Passes {
-	return &Passes{client: c, apply: a, events: recorder, recheck: recheck, failures: map[types.NamespacedName]int{}}
+	return &Passes{client: c, apply: a, events: recorder, recheck: recheck, failures: map[types.NamespacedName]streak{}}
 }
 
 // Find reads the object of a pass and reports whether there is anything to do for it. gone is called where it does not exist.
@@ -75,19 +82,35 @@ func RunSteps(steps ...func() error) error {
 	return nil
 }
 
-// Outcome types the error that ended a pass. An API server that stays away becomes an error to show.
+// Outcome types the error that ended a pass. An API server that stays away becomes an error to show, and one that goes on
+// refusing is asked less and less often.
 func (p *Passes) Outcome(key client.ObjectKey, err error) Outcome {
 	o := OutcomeOf(err, p.recheck)
-	if o.Consequence != Away {
+	rejected := o.Reason == v1alpha1.ReasonRejected
+	if o.Consequence != Away && !rejected {
 		p.passed(key)
 		return o
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.failures[key]++; p.failures[key] >= shownFailures {
+	switch count := p.count(key, o.Consequence); {
+	case rejected:
+		o.Recheck = min(firstRejectedRecheck<<min(count-1, 10), longestRejectedRecheck)
+	case count >= shownFailures:
 		o.Consequence = Retry
 	}
 	return o
+}
+
+// count is of how many passes over an object in a row this is the last that ended so.
+func (p *Passes) count(key client.ObjectKey, c Consequence) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.failures[key]
+	if s.of != c {
+		s = streak{of: c}
+	}
+	s.count++
+	p.failures[key] = s
+	return s.count
 }
 
 // Ending is how a pass leaves its object.

@@ -38,6 +38,23 @@ func TestServerThatStaysAwayIsShownAndForgottenWhenItAnswers(t *testing.T) {
 	}
 }
 
+func TestWhatTheServerRefusesIsTriedSoonAndThenLessOften(t *testing.T) {
+	r := NewPasses(nil, nil, nil, 0)
+	press := client.ObjectKey{Name: "press"}
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "roles"}, "alpha", errors.New("no right"))
+	var got []time.Duration
+	for range 8 {
+		got = append(got, r.Outcome(press, forbidden).Recheck)
+	}
+	r.Outcome(press, nil)
+	got = append(got, r.Outcome(press, forbidden).Recheck)
+	want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
+		5 * time.Minute, 5 * time.Minute, 5 * time.Second}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestStatusThatCannotBeWrittenIsReturnedWithWhatTheStepsSaid(t *testing.T) {
 	refineries := schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "refineries"}
 	forbidden := apierrors.NewForbidden(refineries, "press", errors.New("no right"))
