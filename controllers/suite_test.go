@@ -58,6 +58,9 @@ func TestMain(m *testing.M) {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	// Nobody deletes the Services of the specs, as no garbage collector runs: they need more addresses than the 254 that
+	// there are by default.
+	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	code := 1
 	if err := startServer(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
