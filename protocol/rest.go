@@ -81,14 +81,16 @@ func (s *Session) converseOverTLS(waits bool) (bool, error) {
 	}
 }
 
-// waitUntil sets the read deadline, if the socket knows such a thing, unless farewell has.
+// waitUntil sets the read deadline, unless farewell has set its own. It returns false if that fails, for example
+// because the socket has no deadlines.
 func (s *Session) waitUntil(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.parting || s.socket.SetReadDeadline(t) == nil
 }
 
-// await waits until something comes for TLS to read, on a stack that is small: TLS is not on it.
+// await waits on the socket for bytes and keeps them for TLS to read. It does not call TLS, so the stack stays small
+// while it waits.
 func await(in *wire.Reader, s *socket) error {
 	s.wait = waits
 	idle := in.Idle()

@@ -39,7 +39,7 @@ func (r *refineryCases) add(rule, words string, steps ...any) *testCase {
 // grant is a master's auth:ack.
 var grant = compose(authAck, object(upstreamMembers))
 
-// fromMaster is a message of a code, as a master would send it.
+// fromMaster returns a valid message with this code, as a master sends it.
 func fromMaster(code string) string {
 	switch code {
 	case authAck:

@@ -64,7 +64,7 @@ func (r *Report) finish(o *Options, code int, stdout, stderr io.Writer) int {
 	return code
 }
 
-// prepare makes the suite and sees that there is something to test.
+// prepare makes the suite and probes the peer, so that a peer that cannot be tested is an error before the first case.
 func prepare(ctx context.Context, o *Options, progress io.Writer) (*suite, error) {
 	var s *suite
 	if o.peer == master {

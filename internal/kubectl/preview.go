@@ -150,7 +150,7 @@ func (v *view) secret(ctx context.Context, name string) (*corev1.Secret, error) 
 	return secret, nil
 }
 
-// chains are the certificates in the Secrets of Refineries, by fingerprint. What is missing or no good is left out.
+// chains returns the certificates in the Secrets of Refineries, by fingerprint. Those that are missing or not valid are left out.
 func (v *view) chains(ctx context.Context, refineries []v1alpha1.Refinery) (map[string][]*x509.Certificate, error) {
 	chains := map[string][]*x509.Certificate{}
 	for i := range refineries {

@@ -102,9 +102,9 @@ func (a *Authority) BundlePEM() []byte {
 	return bundle
 }
 
-// RenewAt is when a certificate is to be replaced: the given time before its end, or before the end of its
-// LeafDuration, should that have become shorter since. It is zero, for never, if that is the end of the
-// authority already: no new one would live longer.
+// RenewAt returns when to replace a certificate: the given time before it expires, or before its LeafDuration ends, if
+// LeafDuration has become shorter since. It is zero, for never, if the certificate lives as long as the authority: a
+// new one would not live longer.
 func (a *Authority) RenewAt(leaf *x509.Certificate, before time.Duration) time.Time {
 	end := leaf.NotBefore.Add(Backdating + a.LeafDuration)
 	if leaf.NotAfter.Before(end) {

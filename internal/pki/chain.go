@@ -19,7 +19,7 @@ type Anchors struct {
 	pool         *x509.CertPool
 }
 
-// NewAnchors trusts these.
+// NewAnchors returns anchors that trust these authorities.
 func NewAnchors(certificates []*x509.Certificate) *Anchors {
 	a := &Anchors{certificates: certificates, pool: x509.NewCertPool()}
 	for _, c := range certificates {
@@ -64,10 +64,10 @@ func (a *Anchors) untrusted(leaf *x509.Certificate) error {
 // errUntrusted reports that no anchor vouches for a chain.
 var errUntrusted = errors.New("none of its certificates is signed by a trusted authority")
 
-// Intermediates returns the certificates of a chain, in the order in which TLS sends it (RFC 8446, section 4.4.2: each
-// certifies the one before it), that lead from its leaf to one of the anchors. It goes from the anchor down, so that no
-// signature is ever checked with a key that no anchor vouches for: whoever makes up a chain chooses how dear it is to
-// verify, and how many ways lead through it.
+// Intermediates returns the certificates of a chain that lead from its leaf to one of the anchors. The chain is in the
+// order in which TLS sends it (RFC 8446, section 4.4.2: each certifies the one before it). It is checked from the
+// anchor down, so that no signature is ever checked with a key that no anchor vouches for: otherwise an attacker who
+// makes up a chain could choose how expensive it is to verify, and how many ways lead through it.
 func Intermediates(chain, anchors []*x509.Certificate) ([]*x509.Certificate, error) {
 	if len(chain) == 1 {
 		return nil, nil // whoever verifies it has the anchors alone to try
@@ -89,7 +89,7 @@ func Intermediates(chain, anchors []*x509.Certificate) ([]*x509.Certificate, err
 	return nil, errUntrusted
 }
 
-// issued tells by the names alone whether c was issued under the name of issuer.
+// issued reports whether the issuer name of c is the subject name of issuer. It compares names and checks no signature.
 func issued(issuer, c *x509.Certificate) bool { return bytes.Equal(issuer.RawSubject, c.RawIssuer) }
 
 func vouched(c *x509.Certificate, anchors []*x509.Certificate) bool {

@@ -25,7 +25,8 @@ const (
 const (
 	// minRSABits is what NIST SP 800-57, part 1, asks for until 2030.
 	minRSABits = 2048
-	// maxRSAExponent is what nearly every key has. Four times as long it makes a key four times as dear to verify.
+	// maxRSAExponent is the exponent of nearly every key. With an exponent that is four times as long, a signature is
+	// four times as expensive to verify.
 	maxRSAExponent = 65537
 )
 
@@ -78,8 +79,9 @@ func refusedKey(key crypto.PublicKey) string {
 	return ""
 }
 
-// CheckExponent refuses, of a certificate in DER form, an RSA key that is made to be dear to verify. TLS verifies a
-// signature with a client's key before anything else looks at its certificate. It reads the key alone.
+// CheckExponent refuses a certificate, in DER form, whose RSA key is made to be expensive to verify. It parses nothing
+// but the key. TLS verifies a signature with the client's key before any other check of the certificate, so this check
+// has to come first.
 func CheckExponent(der []byte) error {
 	var certificate struct {
 		Signed struct {

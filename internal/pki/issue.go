@@ -47,8 +47,8 @@ func (a *Authority) IssueClient(commonName string, identity *url.URL, now time.T
 	})
 }
 
-// issue signs template and verifies the result by the certificate that signed it alone: those that are trusted beside
-// it may be gone tomorrow.
+// issue signs template, and verifies the result against the signing certificate alone, because the other trusted
+// certificates may be removed later.
 func (a *Authority) issue(template *x509.Certificate, now time.Time,
 	verify func(signing *Authority, chain []*x509.Certificate) error,
 ) (PEMPair, error) {

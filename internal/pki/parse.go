@@ -60,7 +60,7 @@ func privateKeyBlock(value []byte) (der []byte, found bool) {
 	return nil, false
 }
 
-// parsePrivateKey returns nil for what no parser takes: their errors are not for people.
+// parsePrivateKey returns nil if no parser accepts the key. The parsers' errors are dropped: they do not help a user.
 func parsePrivateKey(der []byte) crypto.Signer {
 	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
 		signer, _ := key.(crypto.Signer)
@@ -81,7 +81,7 @@ var remedies = map[string]string{
 	"tls.key": "put in the private key of the certificate as PEM text",
 }
 
-// checkSize also refuses a value that is not there.
+// checkSize refuses a value that is missing, empty or too large.
 func checkSize(field string, value []byte) error {
 	remedy := cmp.Or(remedies[field], "put in the certificates of authorities as PEM text")
 	if len(value) == 0 {

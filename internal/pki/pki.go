@@ -19,7 +19,7 @@ const Backdating = 5 * time.Minute
 // values of all ClusterMasters and Refineries again in each pass.
 const MaxPEMBytes = 32 << 10
 
-// Problem says why a certificate, key or authority is no good, in words a person can act on.
+// Problem says why a certificate, key or authority is not valid, in words a person can act on.
 type Problem struct {
 	// Reason is a reason of condition CertificateReady.
 	Reason string

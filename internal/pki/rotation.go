@@ -47,12 +47,12 @@ func (f AuthorityFiles) Prepare(next PEMPair) AuthorityFiles {
 	return f
 }
 
-// Activate lets the next authority sign, and keeps the one before trusted.
+// Activate makes the next authority the current one, and keeps trusting the one before.
 func (f AuthorityFiles) Activate() AuthorityFiles {
 	return AuthorityFiles{Current: f.Next, Previous: slices.Concat(f.Current.Certificate, f.Previous)}
 }
 
-// Retire ends the trust in the authority before.
+// Retire stops trusting the authorities before the current one.
 func (f AuthorityFiles) Retire() AuthorityFiles {
 	return AuthorityFiles{Current: f.Current}
 }
@@ -86,20 +86,20 @@ func (f AuthorityFiles) Parse(now time.Time) (*Authority, error) {
 	return a, nil
 }
 
-// Retain goes on trusting what was trusted before.
+// Retain keeps trusting the certificates of former authorities. They are outgoing.
 func (a *Authority) Retain(former ...*x509.Certificate) {
 	a.Certificates = append(a.Certificates, former...)
 	a.Outgoing += len(former)
 }
 
-// Staying is the authority without what is outgoing.
+// Staying returns the authority without its outgoing certificates.
 func (a *Authority) Staying() *Authority {
 	staying := *a
 	staying.Certificates, staying.Outgoing = a.Certificates[:len(a.Certificates)-a.Outgoing], 0
 	return &staying
 }
 
-// Signed reports whether the certificate that signs signed leaf.
+// Signed reports whether the signing certificate, the first one of the authority, signed leaf.
 func (a *Authority) Signed(leaf *x509.Certificate) bool {
 	return leaf.CheckSignatureFrom(a.Certificates[0]) == nil
 }

@@ -85,7 +85,8 @@ func (a *Anchors) verify(leaf *x509.Certificate, above []*x509.Certificate, usag
 	}
 }
 
-// constrained returns what an authority above leaf forbids, or nil where err has another cause.
+// constrained returns a *Problem if err is about a constraint of an authority above leaf, and nil if err has another
+// cause.
 func constrained(err error, leaf *x509.Certificate, above []*x509.Certificate, usage x509.ExtKeyUsage, role string) error {
 	const advice = "use a certificate authority without that constraint"
 	var invalid x509.CertificateInvalidError
@@ -121,7 +122,8 @@ func constrained(err error, leaf *x509.Certificate, above []*x509.Certificate, u
 	return nil
 }
 
-// allows reports whether the extended key usage of a certificate has usage, or has no bounds.
+// allows reports whether the extended key usage of a certificate includes usage. A certificate without extended key
+// usage allows every usage.
 func allows(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 ||
 		slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)

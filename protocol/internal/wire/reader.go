@@ -75,7 +75,8 @@ func (r *Reader) Held(limit int) (*Message, error) {
 	return &r.message, nil
 }
 
-// rewind starts over with an empty buffer, the small one if that will do.
+// rewind prepares an empty reader for the next message: with its own small buffer, or with a borrowed one if Borrows is
+// set.
 func (r *Reader) rewind() {
 	r.from, r.to, r.scanned = 0, 0, 0
 	switch {

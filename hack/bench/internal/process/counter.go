@@ -22,7 +22,7 @@ const (
 	Instructions Event = "instructions" // in user mode
 )
 
-// Events returns all events.
+// Events returns all events. Countable says which of them this machine can count.
 func Events() []Event { return []Event{SystemCalls, Instructions} }
 
 // Countable returns nil if this machine counts the event, and else the reason.

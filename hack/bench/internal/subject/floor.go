@@ -44,7 +44,8 @@ func (f *floor) session(conn net.Conn) {
 	echo(conn)
 }
 
-// open is the opening: five messages, and TLS before the first if the connection has it.
+// open plays the master's part of the opening: it reads three messages and answers the first two. Over TLS, the first
+// read performs the TLS handshake.
 func (f *floor) open(conn net.Conn) error {
 	buffer := floorBuffers.Get().(*[4096]byte)
 	defer floorBuffers.Put(buffer)

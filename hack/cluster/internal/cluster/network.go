@@ -56,8 +56,8 @@ func presentTables(listing string) []string {
 	return found
 }
 
-// forgetConnections makes the kernel's connection tracking forget the cluster's connections: an address of the next cluster
-// must not be rewritten by what an earlier one meant by it.
+// forgetConnections deletes the cluster's entries from the kernel's connection tracking. Otherwise an old address
+// translation could apply to an address that the next cluster uses again.
 func forgetConnections(ctx context.Context) error {
 	if !fileExists("/usr/sbin/conntrack") {
 		return nil

@@ -173,7 +173,7 @@ func absentComponents() []string {
 	})
 }
 
-// located are the assets of this checkout, without building them.
+// located returns where the binaries of this checkout belong. It does not build them.
 func located() (assets.Assets, error) {
 	checkout, err := assets.Checkout()
 	if err != nil {
