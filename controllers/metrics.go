@@ -54,7 +54,7 @@ func kindOf(object client.Object) string {
 	return KindRefinery
 }
 
-// Renewed counts a certificate that took the place of another.
+// Renewed counts a certificate that replaced another.
 func (m *Metrics) Renewed(object client.Object) {
 	m.renewals.WithLabelValues(kindOf(object), object.GetNamespace(), object.GetName()).Inc()
 }
@@ -70,13 +70,14 @@ func (m *Metrics) Forget(object client.Object, key client.ObjectKey) {
 	}
 }
 
-// ObserveRefinery takes over what a pass has found of a Refinery.
+// ObserveRefinery records what a pass found about the certificate of a Refinery.
 func (m *Metrics) ObserveRefinery(key client.ObjectKey, certificate *certificates.Finding) {
 	m.observe(KindRefinery, key, certificate)
 }
 
-// observe takes over the certificate that a pass has found. What it has not looked at stays as it was. What is missing, or
-// cannot be read, ends when the one before it does: an alert goes on. It ends where none is needed.
+// observe records when the certificate that a pass found expires. The metric keeps its value if the pass did not look
+// at the certificate, and if the certificate is missing or does not parse, so that an alert continues. The metric is
+// deleted if no certificate is needed.
 func (m *Metrics) observe(kind string, key client.ObjectKey, found *certificates.Finding) {
 	m.renewals.WithLabelValues(kind, key.Namespace, key.Name) // 0 is shown, too
 	switch {
@@ -88,7 +89,8 @@ func (m *Metrics) observe(kind string, key client.ObjectKey, found *certificates
 	}
 }
 
-// ObserveMaster takes over what a pass has found of a ClusterMaster. authorityEnd is zero if it was not looked at.
+// ObserveMaster records what a pass found about a ClusterMaster. authorityEnd is zero if the pass did not look at the
+// authority.
 func (m *Metrics) ObserveMaster(key client.ObjectKey, found *rotation.Rotation, authorityEnd time.Time, certificate *certificates.Finding) {
 	m.observe(KindMaster, key, certificate)
 	if !authorityEnd.IsZero() {

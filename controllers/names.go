@@ -15,9 +15,11 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
-// RequireName refuses the name of own to the second of a ClusterMaster and a Refinery: their objects have the same
-// names, and the pods of one would mount the key of the other. Whoever is the holder has the name, and with none who was
-// made first. One that the cache may not have yet is looked for at the API server.
+// RequireName refuses own if its name belongs to an object of the other kind: a ClusterMaster and a Refinery of one
+// name would own objects of the same names, and the pods of one would mount the key of the other. The name belongs to
+// the object that already controls the Secret or Deployment of that name (holder), and otherwise to the one that was
+// created first. Before own is reconciled for the first time, the API server is asked too, because the cache may not
+// have the other object yet.
 func (e *Environment) RequireName(ctx context.Context, own client.Object) error {
 	other, kind := client.Object(&v1alpha1.Refinery{}), KindRefinery
 	if kindOf(own) == KindRefinery {
@@ -44,7 +46,7 @@ func (e *Environment) RequireName(ctx context.Context, own client.Object) error 
 	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
 }
 
-// observed is the generation that was carried out last, or 0.
+// observed returns the generation that was reconciled last, or 0.
 func observed(o client.Object) int64 {
 	if m, ok := o.(*v1alpha1.ClusterMaster); ok {
 		return m.Status.ObservedGeneration
@@ -52,8 +54,8 @@ func observed(o client.Object) int64 {
 	return o.(*v1alpha1.Refinery).Status.ObservedGeneration
 }
 
-// wasFirst reports whether own was made before other. Of two that were made in the same second it is the one that was
-// ever carried out, and while neither was, the ClusterMaster.
+// wasFirst reports whether own was created before other. Of two that were created in the same second, the one that was
+// already reconciled is first. If that does not decide, the ClusterMaster is.
 func wasFirst(own, other client.Object) bool {
 	made, otherMade := own.GetCreationTimestamp(), other.GetCreationTimestamp()
 	switch {
@@ -66,8 +68,8 @@ func wasFirst(own, other client.Object) bool {
 	}
 }
 
-// holder is the one of two objects of a name that controls its Secret <name>-tls, or, where neither does, its Deployment. It
-// is nil where neither controls either.
+// holder returns which of two objects of one name controls the Secret <name>-tls, or, if neither does, the Deployment.
+// It returns nil if neither controls either.
 func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, other client.Object) (client.Object, error) {
 	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
 	for _, made := range []struct {
@@ -88,14 +90,15 @@ func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, oth
 	return nil, nil
 }
 
-// RequireUnmounted waits with a Secret that is still to be made while pods of someone else mount its name: the key would
-// land in them. Their Refinery removes them as soon as it sees owner.
+// RequireUnmounted makes the pass wait while pods of another owner mount the name of a Secret that is not created yet:
+// they would get its key. If the pods belong to a Refinery, its controller removes them as soon as it sees owner.
 func (e *Environment) RequireUnmounted(ctx context.Context, owner client.Object, secret string) error {
 	return e.RequireUnused(ctx, owner, SecretIndex, secret,
 		"Deployment %s mounts Secret %s, in which the operator would store a key that its pods must not have; remove the volume from the spec of its owner or delete the Deployment, then the Secret is created")
 }
 
-// RequireUnused waits while the pods of someone else's Deployment use a name that is still to be made for owner.
+// RequireUnused makes the pass wait while a Deployment of another owner uses the name of an object that is still to be
+// created for owner.
 func (e *Environment) RequireUnused(ctx context.Context, owner client.Object, index, name, message string) error {
 	list := &appsv1.DeploymentList{}
 	if err := e.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy, client.MatchingFields{index: name}); err != nil {
@@ -114,8 +117,8 @@ func (e *Environment) RequireUnused(ctx context.Context, owner client.Object, in
 	return nil
 }
 
-// sharesWith reports whether a Secret is the shared certificate of a ClusterMaster, and a Deployment runs nodes of it, which
-// are to have that.
+// sharesWith reports whether a Secret is the shared certificate of a ClusterMaster and a Deployment runs nodes of it.
+// These nodes have to mount the Secret.
 func (e *Environment) sharesWith(ctx context.Context, owner client.Object, secret string, d *appsv1.Deployment) (bool, error) {
 	master, ok := owner.(*v1alpha1.ClusterMaster)
 	controller := metav1.GetControllerOf(d)
@@ -127,7 +130,7 @@ func (e *Environment) sharesWith(ctx context.Context, owner client.Object, secre
 	return err == nil && refinery.Spec.MasterRef.Name == master.Name, client.IgnoreNotFound(err)
 }
 
-// KeptBy says what a Secret is for that a ClusterMaster keeps to itself, or "" for all others.
+// KeptBy says what a Secret is for if only the ClusterMaster may use it, or "" for any other Secret.
 func KeptBy(m *v1alpha1.ClusterMaster, secret string) string {
 	authority, provided := m.NamedAuthority()
 	switch {
@@ -149,7 +152,7 @@ func ForServing(m *v1alpha1.ClusterMaster) string {
 	return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
 }
 
-// RefusedShared says why the Secret that certificates.shared names may not be mounted by every node, or nothing.
+// RefusedShared says why the Secret that certificates.shared names may not be mounted by every node, or "" if it may.
 func RefusedShared(m *v1alpha1.ClusterMaster) string {
 	why := KeptBy(m, m.SharedSecretName())
 	if why == "" {

@@ -23,7 +23,7 @@ import (
 
 // authorityFound is what a pass found of the authority of a ClusterMaster.
 type authorityFound struct {
-	// authority is nil while it is not there or no good.
+	// authority is nil while it is missing or not valid.
 	authority *pki.Authority
 	// end is when it ends, or has ended; zero while that is not known.
 	end time.Time
@@ -31,12 +31,13 @@ type authorityFound struct {
 	problem *pki.Problem
 }
 
-// goodAuthority is found where nothing is wrong.
+// goodAuthority is the finding for a valid authority.
 func goodAuthority(authority *pki.Authority) *authorityFound {
 	return &authorityFound{authority: authority, end: authority.Certificates[0].NotAfter}
 }
 
-// endOf is the end of an authority in the value of a Secret, whatever else is wrong with it; zero if it does not parse.
+// endOf returns when the authority in the value of a Secret expires, whether or not it is valid otherwise; zero if it
+// does not parse.
 func endOf(key string, value []byte) time.Time {
 	chain, err := pki.ParseCertificates(key, value)
 	if err != nil {
@@ -45,8 +46,8 @@ func endOf(key string, value []byte) time.Time {
 	return chain[0].NotAfter
 }
 
-// rotateAuthority takes a rotation between two authorities of the operator's making forward. One in which either is
-// provided is part of the certificate that the master serves.
+// rotateAuthority continues a rotation from one authority that the operator created to another. If one of the two is
+// provided, issueCertificate continues the rotation, together with the certificate that the master serves.
 func (r *Reconciler) rotateAuthority(ctx context.Context, s *scope) (*rotation.Rotation, error) {
 	if s.master.Issuer() != nil {
 		return &rotation.Rotation{}, nil
@@ -70,9 +71,9 @@ func (r *Reconciler) rotate(ctx context.Context, s *scope, store rotation.Store)
 	return rotator.Rotate(ctx, s.master, store, s.now)
 }
 
-// reconcileAuthority makes an authority where none is provided and none was made, or where nobody relies on it any more,
-// since it has expired. One that is not valid for another reason is left for a person to delete: a new one takes the trust from
-// every running node.
+// reconcileAuthority creates an authority if none is provided and none exists, or if the operator's has expired, so
+// that nobody relies on it any more. An authority that is not valid for another reason stays until a person deletes it:
+// a new one would not be trusted by any running node.
 func (r *Reconciler) reconcileAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
 	if s.master.Issuer() != nil { // it has one, and shows it with the certificate
 		return &authorityFound{}, nil
@@ -114,7 +115,7 @@ func (r *Reconciler) findAuthority(ctx context.Context, s *scope) (*authorityFou
 	return &authorityFound{problem: problem, end: end}, err
 }
 
-// authorityEnd finds out since when an authority has not been valid, for the metrics.
+// authorityEnd returns when an authority that is not valid expires or has expired, for the metrics.
 func authorityEnd(ctx context.Context, s *scope) (time.Time, error) {
 	name, key := s.master.AuthoritySecretName(), corev1.TLSCertKey
 	if provided, ok := s.master.NamedAuthority(); ok {
@@ -132,7 +133,7 @@ func authorityEnd(ctx context.Context, s *scope) (time.Time, error) {
 	return endOf(key, secret.Data[key]), nil
 }
 
-// makeAuthority makes an authority, in the place of the one that there is.
+// makeAuthority creates an authority. It replaces the one that exists, if any.
 func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
 	replaced, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
 	if err == nil && replaced == nil {
@@ -162,7 +163,7 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	return found, s.secrets.Apply(ctx, s.master, desired)
 }
 
-// keepAuthority puts back labels and owner of the Secret, should someone have taken them.
+// keepAuthority restores the labels and the owner of the Secret, if someone removed them.
 func (r *Reconciler) keepAuthority(ctx context.Context, s *scope) error {
 	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
 	if err != nil || secret == nil {
@@ -183,7 +184,8 @@ type servedFound struct {
 	trusted *pki.Authority
 }
 
-// nameTaken is found where a Secret or Certificate of the needed name is someone else's, which ends the pass.
+// nameTaken makes a finding with reason NameConflict of a *ConflictError: a Secret or Certificate of the needed name
+// belongs to someone else. It returns err too, which ends the pass.
 func nameTaken(err error) (servedFound, error) {
 	taken, ok := errors.AsType[*apply.ConflictError](err)
 	if !ok {
@@ -290,7 +292,7 @@ func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Iss
 	}
 }
 
-// verifyProvided says what the certificate is worth that a person provides where the authority came without its key.
+// verifyProvided judges the certificate that a user provides because the authority was provided without its key.
 func (r *Reconciler) verifyProvided(ctx context.Context, s *scope, authority *pki.Authority) (*certificates.Finding, error) {
 	name := s.master.CertificateSecretName()
 	c, err := readServed(ctx, s)
@@ -316,7 +318,8 @@ func (r *Reconciler) verifyProvided(ctx context.Context, s *scope, authority *pk
 	return found, err
 }
 
-// readServed reads what the master serves. What is wrong is a *pki.Problem.
+// readServed reads the certificate that the master serves. If it is missing or does not parse, the error is a
+// *pki.Problem.
 func readServed(ctx context.Context, s *scope) (certificates.Certificate, error) {
 	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.CertificateSecretName())
 	if err != nil {
@@ -380,8 +383,8 @@ func (r *Reconciler) readObtained(s *scope, secret *corev1.Secret) (leaf *x509.C
 	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
 }
 
-// addIgnoredRequest adds to a good certificate that annotation rotate-ca asks for what the operator cannot do,
-// unless it did so when the authority was its own.
+// addIgnoredRequest adds to the message of a valid certificate that annotation rotate-ca has no effect, unless the
+// operator already carried out that request with an authority that it created.
 func (r *Reconciler) addIgnoredRequest(ctx context.Context, s *scope, found *certificates.Finding) (*certificates.Finding, error) {
 	words := rotation.IgnoredRequest(s.master)
 	if words == "" || found.Condition.Status != metav1.ConditionTrue {

@@ -92,7 +92,8 @@ func fingerprintsOf(trusted *pki.Authority) (fingerprints []string) {
 // noneWanted tells what scaling to nothing means.
 const noneWanted = "spec.replicas is 0: no master runs; scale it up"
 
-// readyCondition tells the first thing that is in the way, by the other conditions of the same pass.
+// readyCondition returns condition Ready: False with the first problem that the pass and its other conditions show, or
+// True.
 func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	m := s.master
 	if c, ok := reconcile.Hindered(conditions, o, m.Spec.Paused, "running pods continue"); ok {
@@ -116,7 +117,7 @@ func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o
 	}
 }
 
-// availableCondition needs one pod: the standbys make it safe, not available.
+// availableCondition is True if one pod is available: standbys only make a failover fast.
 func availableCondition(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
 	available, wanted := reconcile.AvailableReplicas(deployment), m.WantedPods()
 	message := reconcile.PodsMessage(available, wanted, deployment)

@@ -21,7 +21,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// validate checks what CEL has no words for.
+// validate checks what CEL rules cannot express.
 func (r *Reconciler) validate(s *scope) error {
 	if why := controllers.RefusedShared(s.master); why != "" {
 		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidReference, Message: why}

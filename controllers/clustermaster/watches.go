@@ -44,12 +44,12 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 		Complete(r)
 }
 
-// ofSecret are the ClusterMasters that use a Secret.
+// ofSecret returns a request for each ClusterMaster that uses a Secret.
 func (r *Reconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
 	return requestsFor(r.env.MastersBySecret(ctx, secret))
 }
 
-// ofIssuers are the ClusterMasters that name an issuer.
+// ofIssuers returns a request for each ClusterMaster that names an issuer.
 func (r *Reconciler) ofIssuers(ctx context.Context) []ctrl.Request {
 	return requestsFor(r.env.MastersWithIssuer(ctx))
 }

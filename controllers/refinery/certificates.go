@@ -56,8 +56,9 @@ func (r *Reconciler) removeSecret(ctx context.Context, s *scope, name string) er
 	return r.apply.Delete(ctx, s.refinery, secret)
 }
 
-// verifyCertificate says what the certificate of the nodes is worth, and writes nothing. Whatever is wrong with one that the
-// user provides, pods run: a node is then shown as denied, or waits for the Secret, and both heal without a restart.
+// verifyCertificate judges the certificate of the nodes and writes nothing. Pods run even if a certificate that the
+// user provides is not valid: a node is then shown as denied, or waits for the Secret, and continues without a restart
+// once that is corrected.
 func (r *Reconciler) verifyCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	name, provided := s.refinery.CertificateSecretName(), s.refinery.Spec.CertificateSecretRef != nil
 	found := &certificates.Finding{}
@@ -99,9 +100,9 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 	return c, nil
 }
 
-// inspectCertificate is verifyCertificate where nothing is to be changed: a certificate expires, too, while its Refinery is
-// paused, or while something else in the spec keeps a pass from coming to it. What is let in stays as it is listed. It
-// returns nil while there is nothing to judge by.
+// inspectCertificate is verifyCertificate for a pass that changes nothing: the Refinery is paused, or something else in
+// its spec ends the pass earlier. Certificates expire in the meantime too. status.certificates stays as it is. It
+// returns nil while there is nothing to verify against.
 func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
 		return nil, nil
@@ -129,8 +130,9 @@ func (r *Reconciler) masterAuthority(ctx context.Context, s *scope) (*pki.Author
 	return authority, err
 }
 
-// issueCertificate keeps a certificate in the Refinery's own Secret. If that was deleted, what it held is
-// taken off the list first, in a pass of its own: deleting the Secret revokes, whenever the operator stops.
+// issueCertificate keeps a certificate in the Refinery's own Secret. If the Secret was deleted, a pass of its own first
+// removes its certificate from status.certificates: deleting the Secret revokes the certificate, wherever the operator
+// stops.
 func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	authority, err := r.masterAuthority(ctx, s)
 	unready := pki.AsProblem(err)
@@ -272,8 +274,8 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 	return found, nil
 }
 
-// verifyObtained checks what cert-manager issued against the authority of the master. Where the two come from
-// different ones, since that of the issuer changed, the older of the two is issued anew.
+// verifyObtained checks what cert-manager issued against the authority of the master. If the two come from different
+// authorities, because the issuer's authority changed, the older one is reissued.
 func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) error {
 	authority, err := r.masterAuthority(ctx, s)
 	if err != nil {
@@ -299,8 +301,8 @@ func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certif
 	return err
 }
 
-// reissueOlder has cert-manager issue the Refinery's certificate anew if it is older than the master's, and the
-// master's if it is the older one. It returns the name of the Certificate, or "" if there is nothing to do yet.
+// reissueOlder has cert-manager reissue the Refinery's certificate or the master's, whichever is older. It returns the
+// name of the Certificate, or "" if there is nothing to do yet.
 func (r *Reconciler) reissueOlder(ctx context.Context, s *scope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) (string, error) {
 	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.CertificateSecretName())
 	if err != nil {

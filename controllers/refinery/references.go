@@ -23,7 +23,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// checkSharedReference refuses a shared certificate that is not for nodes to read.
+// checkSharedReference refuses a shared certificate in a Secret that nodes must not read.
 func (r *Reconciler) checkSharedReference(s *scope) error {
 	if why := controllers.RefusedShared(s.master); why != "" {
 		return &reconcile.WaitError{Reason: v1alpha1.ReasonInvalidReference, Message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
@@ -31,7 +31,7 @@ func (r *Reconciler) checkSharedReference(s *scope) error {
 	return nil
 }
 
-// checkCertificateReference refuses a certificate that is not for the nodes of this Refinery to read.
+// checkCertificateReference refuses a certificate in a Secret that the nodes of this Refinery must not read.
 func (r *Reconciler) checkCertificateReference(ctx context.Context, s *scope) error {
 	ref := s.refinery.Spec.CertificateSecretRef
 	if ref == nil {
@@ -45,8 +45,8 @@ func (r *Reconciler) checkCertificateReference(ctx context.Context, s *scope) er
 		"spec.certificateSecretRef names Secret %s: %s; name one that holds a certificate for this Refinery", ref.Name, why))
 }
 
-// checkTemplate refuses a template that brings into the pods what belongs to a ClusterMaster or to another
-// Refinery.
+// checkTemplate refuses a template whose pods would read a Secret or use a ServiceAccount that belongs to a
+// ClusterMaster or to another Refinery.
 func (r *Reconciler) checkTemplate(ctx context.Context, s *scope, d *appsv1ac.DeploymentApplyConfiguration) error {
 	for _, name := range resource.WorkloadServiceAccounts(d) {
 		why, err := r.othersAccount(ctx, s, name)
@@ -73,8 +73,8 @@ func (r *Reconciler) checkTemplate(ctx context.Context, s *scope, d *appsv1ac.De
 	return nil
 }
 
-// refuse ends the pass where the spec refers to someone else's object, says what that means for the pods, and has it looked
-// at again, since the object may go.
+// refuse returns the StalledError for a spec that refers to an object of another owner. Its message adds that no pods
+// run, if that follows. The object may be deleted, so the spec is checked again after env.Recheck.
 func (r *Reconciler) refuse(s *scope, reason, why string) error {
 	if s.deployment == nil {
 		why += "; no pods run until this is corrected"
@@ -104,7 +104,7 @@ func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1
 	return nil, r.apply.Delete(ctx, s.refinery, s.deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 
-// othersAccount says whose a ServiceAccount is that the pods of a Refinery may not run as, or nothing.
+// othersAccount says whose ServiceAccount this is if the pods of the Refinery may not use it, or "" if they may.
 func (r *Reconciler) othersAccount(ctx context.Context, s *scope, name string) (string, error) {
 	if s.master != nil && name == resource.MasterServiceAccountName(s.master) {
 		return fmt.Sprintf("it is for the pods of ClusterMaster %s", s.master.Name), nil
@@ -128,8 +128,8 @@ func (r *Reconciler) othersAccount(ctx context.Context, s *scope, name string) (
 	return "", nil
 }
 
-// unlessUsersAccount is why, or nothing for a ServiceAccount that a user made before the ClusterMaster came that would have
-// its name: that one has to do without.
+// unlessUsersAccount returns why, or "" if the ServiceAccount exists and a user created it. A ClusterMaster that would
+// need its name came later and cannot have it.
 func (r *Reconciler) unlessUsersAccount(ctx context.Context, s *scope, name, why string) (string, error) {
 	account := &corev1.ServiceAccount{}
 	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account)
@@ -142,9 +142,10 @@ func (r *Reconciler) unlessUsersAccount(ctx context.Context, s *scope, name, why
 	return why, nil
 }
 
-// othersSecret says whose a Secret is that the pods of a Refinery may not read, or nothing. Names count as well as objects:
-// what is not there yet would come into pods that run already. But nobody takes from others what a user gave them by
-// naming it: of a Secret that a user made, only what is in it counts.
+// othersSecret says whose Secret this is if the pods of the Refinery may not read it, or "" if they may. A name that is
+// reserved for another owner counts even if the Secret does not exist yet: created later, it would be mounted into pods
+// that run already. Of a Secret that a user created, only the content counts, so that nobody can take it from others by
+// naming it in a spec.
 func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (string, error) {
 	secret, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
 	if err != nil {
@@ -171,7 +172,7 @@ func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (s
 	return r.neighboursSecret(ctx, s, name)
 }
 
-// mastersSecret says for which other ClusterMaster a Secret is, or nothing.
+// mastersSecret says which other ClusterMaster a Secret is for, or "".
 func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (string, error) {
 	masters, err := r.mastersBeside(ctx, s)
 	if err != nil {
@@ -198,7 +199,7 @@ func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (
 	return "", nil
 }
 
-// neighboursSecret says for which other Refinery a Secret is, or nothing.
+// neighboursSecret says which other Refinery a Secret is for, or "".
 func (r *Reconciler) neighboursSecret(ctx context.Context, s *scope, name string) (string, error) {
 	if refinery, ok := strings.CutSuffix(name, controllers.IssuedSuffix); ok && refinery != s.refinery.Name {
 		other := &v1alpha1.Refinery{}
@@ -239,14 +240,14 @@ func isAuthority(secret *corev1.Secret) bool {
 	return err == nil && chain[0].IsCA
 }
 
-// identifies reports whether a Secret holds a certificate by which a node is one of a Refinery.
+// identifies reports whether the certificate in a Secret has the identity of a Refinery.
 func identifies(secret *corev1.Secret, r *v1alpha1.Refinery) bool {
 	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
 	return err == nil && slices.Contains(pki.Names(chain[0]), r.Identity().String())
 }
 
-// isServed reports whether a Secret that a user made holds a certificate that the provided authority of a ClusterMaster
-// signed: its user provides what the master serves.
+// isServed reports whether the provided authority of a ClusterMaster signed the certificate in a Secret that a user
+// created: then the user provides the certificate that the master serves.
 func (r *Reconciler) isServed(ctx context.Context, s *scope, m *v1alpha1.ClusterMaster, secret *corev1.Secret) bool {
 	name, provided := m.NamedAuthority()
 	if !provided {
@@ -264,7 +265,7 @@ func (r *Reconciler) isServed(ctx context.Context, s *scope, m *v1alpha1.Cluster
 	return err == nil && slices.ContainsFunc(signers, func(c *x509.Certificate) bool { return chain[0].CheckSignatureFrom(c) == nil })
 }
 
-// mastersBeside are the ClusterMasters of the Refinery's namespace but its own, listed once a pass.
+// mastersBeside returns the other ClusterMasters of the Refinery's namespace. A pass lists them once.
 func (r *Reconciler) mastersBeside(ctx context.Context, s *scope) ([]v1alpha1.ClusterMaster, error) {
 	if s.beside == nil {
 		list := &v1alpha1.ClusterMasterList{}
@@ -277,7 +278,8 @@ func (r *Reconciler) mastersBeside(ctx context.Context, s *scope) ([]v1alpha1.Cl
 	return s.beside, nil
 }
 
-// reader is the API server for a spec that was not carried out yet: the cache may not have yet whom a name is for.
+// reader returns the API server while the current spec is not reconciled yet: the cache may not have the object yet
+// that a name is reserved for. Afterwards it returns the cache.
 func (r *Reconciler) reader(s *scope) client.Reader {
 	if s.refinery.Status.ObservedGeneration != s.refinery.Generation {
 		return r.env.Live
@@ -285,7 +287,7 @@ func (r *Reconciler) reader(s *scope) client.Reader {
 	return r.env.Client
 }
 
-// unless is why, or nothing for a Secret that exists and that is free, as the API server has it.
+// unless returns why, or "" if the API server has the Secret and free says that others may use it.
 func (r *Reconciler) unless(ctx context.Context, s *scope, name, why string, free func(*corev1.Secret) bool) (string, error) {
 	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
 	if pki.AsProblem(err) != nil {
@@ -300,13 +302,13 @@ func (r *Reconciler) unless(ctx context.Context, s *scope, name, why string, fre
 	return why, nil
 }
 
-// usersOwn reports whether a user made a Secret: a ClusterMaster or Refinery that comes later and would have its name has to
-// do without.
+// usersOwn reports whether a user created a Secret, not the operator or cert-manager. A ClusterMaster or Refinery that
+// is created later and would need its name cannot have it.
 func usersOwn(secret *corev1.Secret) bool {
 	return !certificates.FilledByCertManager(secret) && secret.Labels[resource.LabelManagedBy] != resource.ManagedBy
 }
 
-// belongsTo says which other ClusterMaster or Refinery an object of the operator's was made for, or nothing.
+// belongsTo says which other ClusterMaster or Refinery controls an object, or "".
 func belongsTo(r *v1alpha1.Refinery, object metav1.Object) string {
 	owner := metav1.GetControllerOf(object)
 	if owner == nil || owner.UID == r.UID {

@@ -95,7 +95,8 @@ func expiries(s *scope, found *certificates.Finding) []certificates.Expiry {
 	return []certificates.Expiry{e}
 }
 
-// readyCondition tells the first thing that is in the way, by the other conditions of the same pass.
+// readyCondition returns condition Ready: False with the first problem that the pass and its other conditions show, or
+// True.
 func readyCondition(s *scope, written int64, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes continue"); ok {
 		return c
@@ -142,10 +143,10 @@ func scaleOf(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int3
 	return replicas, resource.FormatSelector(resource.RefinerySelector(r))
 }
 
-// masterUnavailable is condition Authenticated in the operator's hands: when no master can write it, that
-// is, when the ClusterMaster is missing, when nobody holds its Lease although its conditions gave reason to
-// ask, or when it is not active yet and the condition never existed. A master that holds the Lease speaks
-// for itself, whatever its pod looks like. Written once, the condition stays until a master takes it back.
+// masterUnavailable returns condition Authenticated as the operator writes it while no master can: the ClusterMaster is
+// missing; or nobody holds its Lease, which is read only if its conditions give a reason to; or no master is active yet
+// and the condition never existed. While a master holds the Lease, only that master writes the condition, whatever
+// state its pod is in. What the operator wrote stays until a master replaces it.
 func masterUnavailable(s *scope, l *reconcile.Lease) (metav1.Condition, bool) {
 	unavailable := func(message string) (metav1.Condition, bool) {
 		return reconcile.NewCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
@@ -193,7 +194,7 @@ func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *
 	return apiac.Refinery(r.Name, r.Namespace).WithStatus(configuration)
 }
 
-// speaksForMaster reports whether condition Authenticated is in the operator's hands.
+// speaksForMaster reports whether the operator writes condition Authenticated, because no master can.
 func speaksForMaster(status v1alpha1.RefineryStatus) bool {
 	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated)
 	return c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable

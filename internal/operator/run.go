@@ -37,7 +37,7 @@ import (
 const (
 	// leaseName is the Lease that the working operator holds.
 	leaseName = "operator.cluster.refinery.dev"
-	// reporter is who events come from.
+	// reporter is the component that events name as their source.
 	reporter = "refinery-operator"
 	// connectTimeout bounds the first question to the API server.
 	connectTimeout = 10 * time.Second
@@ -90,7 +90,8 @@ func connect(ctx context.Context, options Options, stderr io.Writer) (manager.Ma
 	return NewManager(ctx, restConfig, options)
 }
 
-// NewManager returns the manager with both controllers. Each of with may change what they work with.
+// NewManager returns the manager with both controllers. The functions in with can change the Environment of the
+// controllers.
 func NewManager(ctx context.Context, restConfig *rest.Config, options Options, with ...func(*controllers.Environment)) (manager.Manager, error) {
 	mgr, err := newManager(restConfig, options)
 	if err != nil {
