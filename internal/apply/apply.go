@@ -105,9 +105,9 @@ func Conflict(kind string, object client.Object) *ConflictError {
 	return &ConflictError{Kind: kind, Name: object.GetName(), Owner: describeOwner(object)}
 }
 
-// Apply makes the object what desired says, for owner, which has to be its controller. An object that owner does not control is a *ConflictError. A desired object with
-// a UID is written over the object of that UID only: what was deleted meanwhile is not brought back. With a
-// resourceVersion it is written over that version only.
+// Apply creates or changes the object, as desired says. If the object exists and owner does not control it, the error
+// is a *ConflictError. With a UID in desired, only the object of that UID is written: what was deleted meanwhile is not
+// created again. With a resourceVersion, only that version is written.
 func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) error {
 	want, err := toUnstructured(desired)
 	if err != nil {
@@ -198,8 +198,9 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object, optio
 	return nil
 }
 
-// current returns the object that stands where want is to be, or nil. It is read from the cache, and, if it is not there,
-// from the API server, so that what was made a moment ago is found. One that owner does not control is a *ConflictError.
+// current returns the object with the kind and name of want, or nil. If the cache does not have it, the API server is
+// asked, so that an object that was created a moment ago is found. If owner does not control it, the error is a
+// *ConflictError.
 func (a *Applier) current(ctx context.Context, owner client.Object, want *unstructured.Unstructured) (client.Object, error) {
 	gvk := want.GroupVersionKind()
 	object, err := a.empty(gvk)
@@ -295,7 +296,8 @@ func (a *Applier) same(current client.Object, want *unstructured.Unstructured) (
 	return difference.IsSame(), nil
 }
 
-// typedValue fails on what the schema does not have, with the path of it: the server would refuse it too.
+// typedValue fails if the object has a field that the schema does not have, and names the path. The API server would
+// refuse it too.
 func (a *Applier) typedValue(object client.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
 	convert := a.convert
 	if !a.client.Scheme().Recognizes(object.GetObjectKind().GroupVersionKind()) {
@@ -320,8 +322,8 @@ func (e *SchemaError) Error() string { return fmt.Sprintf("%s %s: %v", e.Kind, e
 // Unwrap returns what does not fit.
 func (e *SchemaError) Unwrap() error { return e.Err }
 
-// wrote reports whether the last write was of the same, and the object is as that write left it, or the
-// cache has not seen that write yet.
+// wrote reports whether the last write had the same content, and nobody has changed the object since, as far as the
+// cache shows.
 func (a *Applier) wrote(owner client.Object, ref reference, digest [sha256.Size]byte, resourceVersion string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

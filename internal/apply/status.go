@@ -10,9 +10,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// Status writes desired, which has the status of object and nothing else, to its status subresource.
-// The caller has made sure that it differs. Status that someone else owns is taken over where desired
-// names it.
+// Status applies desired, which holds nothing but the status of object, to its status subresource. The caller has
+// checked that it differs. Fields of desired that another field owner has are taken over.
 func (a *Applier) Status(ctx context.Context, object client.Object, desired Configuration) error {
 	want, err := toUnstructured(desired)
 	if err != nil {

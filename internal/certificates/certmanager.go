@@ -46,9 +46,9 @@ type subscriber struct {
 	users func(context.Context) []ctrlreconcile.Request
 }
 
-// NewCertManager returns one that has asked nothing yet. served reports whether the API server has kind Certificate;
-// newCache makes a cache of the metadata of those that bear the operator's label; interval is how often it is
-// asked whether a missing cert-manager has come.
+// NewCertManager returns a CertManager that has asked nothing yet. served reports whether the API server has kind
+// Certificate. newCache makes a cache of the metadata of the operator's Certificates. While cert-manager is needed and
+// missing, the API server is asked again after each interval.
 func NewCertManager(served func(context.Context) (bool, error),
 	newCache func(toolscache.WatchErrorHandlerWithContext) (cache.Cache, error), interval time.Duration,
 ) *CertManager {
@@ -75,8 +75,8 @@ func (c *CertManager) Installed() (bool, error) {
 	return c.installed, nil
 }
 
-// holds reports whether there may be a Certificate of the operator's of this name. While that is not known it tells
-// that there is none: if there is one its owner is woken as soon as it is seen.
+// holds reports whether the operator has a Certificate of this name. It returns false while that is not known: if there
+// is one, its owner is woken as soon as the cache sees it.
 func (c *CertManager) holds(ctx context.Context, key client.ObjectKey) (bool, error) {
 	if c == nil {
 		return false, nil
@@ -91,7 +91,7 @@ func (c *CertManager) holds(ctx context.Context, key client.ObjectKey) (bool, er
 	return err == nil, client.IgnoreNotFound(err)
 }
 
-// lookAgain has the API server asked soon.
+// lookAgain makes Start ask the API server again soon whether it has cert-manager.
 func (c *CertManager) lookAgain() {
 	select {
 	case c.look <- struct{}{}:
@@ -141,14 +141,14 @@ func (c *CertManager) Start(ctx context.Context) error {
 	return nil
 }
 
-// idle reports whether nobody asks for what is not there.
+// idle reports whether cert-manager is missing and nobody needs it.
 func (c *CertManager) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.asked && !c.installed && !c.wanted
 }
 
-// set records the API server's answer, and wakes those whom it concerns if it is another one.
+// set records the API server's answer, and wakes the users of cert-manager if the answer changed.
 func (c *CertManager) set(ctx context.Context, installed bool) {
 	c.mu.Lock()
 	changed := c.asked && c.installed != installed
@@ -169,7 +169,7 @@ func (c *CertManager) set(ctx context.Context, installed bool) {
 	}
 }
 
-// watch sees Certificates change until their kind is gone.
+// watch follows Certificates until the API server does not have their kind any more.
 func (c *CertManager) watch(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -217,7 +217,7 @@ func (c *CertManager) untilGone(ctx context.Context) {
 	}
 }
 
-// watchFailed has the API server asked whether kind Certificate is gone where the watch ended like that.
+// watchFailed handles an error of the watch. If the kind Certificate may be gone, it has the API server asked.
 func (c *CertManager) watchFailed(ctx context.Context, reflector *toolscache.Reflector, err error) {
 	if isKindMissing(err) {
 		c.lookAgain()
@@ -226,8 +226,8 @@ func (c *CertManager) watchFailed(ctx context.Context, reflector *toolscache.Ref
 	toolscache.DefaultWatchErrorHandler(ctx, reflector, err)
 }
 
-// isKindMissing tells errors of a kind that the API server does not have. One about an object that does not exist
-// may look the same.
+// isKindMissing reports whether an error may mean that the API server does not have a kind. The error for an object
+// that does not exist can look the same.
 func isKindMissing(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
 
 func (c *CertManager) wakeOwner(object any) {

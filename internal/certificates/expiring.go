@@ -61,8 +61,8 @@ func (e Expiry) daysLeft(now time.Time) int {
 	return int(e.Certificate.NotAfter.Sub(now) / (24 * time.Hour))
 }
 
-// Expiring is condition CertificateExpiring over all expiries, and when to look again; zero for never. There is no condition
-// while nothing is warned of. What has expired already is CertificateReady's to say.
+// Expiring returns condition CertificateExpiring over all expiries, and when to look again; zero for never. The
+// condition is absent while none expires soon. Condition CertificateReady reports what has expired already.
 func Expiring(now time.Time, all ...Expiry) (condition metav1.Condition, warned bool, recheck time.Time) {
 	var messages []string
 	again := func(t time.Time) {

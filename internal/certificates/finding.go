@@ -33,7 +33,8 @@ type Finding struct {
 	Recheck time.Time
 }
 
-// Judge makes the condition: a *pki.Problem is what is wrong, any other error is returned, and without any it is good.
+// Judge sets the condition. Without an error it is good. A *pki.Problem makes it False, with the problem's reason and
+// message. Any other error is returned.
 func (f *Finding) Judge(err error, good metav1.Condition) error {
 	if p := pki.AsProblem(err); p != nil {
 		f.Condition = NotReady(p.Reason, p.Message)
@@ -45,27 +46,27 @@ func (f *Finding) Judge(err error, good metav1.Condition) error {
 	return err
 }
 
-// RecheckAt has the certificate looked at again at a time that is still to come, if not before.
+// RecheckAt has the certificate looked at again at t, unless t has passed or an earlier time is set.
 func (f *Finding) RecheckAt(t, now time.Time) {
 	if t.After(now) && (f.Recheck.IsZero() || t.Before(f.Recheck)) {
 		f.Recheck = t
 	}
 }
 
-// RecheckAtEnd has the certificate looked at again just after its end.
+// RecheckAtEnd has the certificate looked at again a second after it, or an intermediate, expires.
 func (f *Finding) RecheckAtEnd(now time.Time) {
 	if f.Leaf != nil {
 		f.RecheckAt(f.First().NotAfter.Add(time.Second), now)
 	}
 }
 
-// CannotIssue is for an authority that cannot issue what is to take the place of the certificate. That stays in use.
+// CannotIssue records that an authority cannot issue the replacement of the certificate, which stays in use.
 func (f *Finding) CannotIssue(authority string, p *pki.Problem, now time.Time) {
 	f.Condition = NotReady(p.Reason, fmt.Sprintf("%s cannot issue: %s", authority, p.Message))
 	f.RecheckAtEnd(now)
 }
 
-// First is the certificate of the chain that ends first; nil without any.
+// First returns the certificate of the chain that expires first; nil without a chain.
 func (f *Finding) First() *x509.Certificate {
 	first := f.Leaf
 	for _, c := range f.Above {
@@ -76,18 +77,18 @@ func (f *Finding) First() *x509.Certificate {
 	return first
 }
 
-// Ready makes condition CertificateReady of a certificate that is good.
+// Ready returns condition CertificateReady of a valid certificate.
 func Ready(reason, message string) metav1.Condition {
 	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionTrue, Reason: reason, Message: message}
 }
 
-// NotReady makes condition CertificateReady of one that is not.
+// NotReady returns condition CertificateReady of a certificate that is missing or not valid.
 func NotReady(reason, message string) metav1.Condition {
 	return metav1.Condition{Type: v1alpha1.ConditionCertificateReady, Status: metav1.ConditionFalse, Reason: reason, Message: message}
 }
 
-// ReadyIn says where the good certificate in a Secret comes from: a person provided it, or cert-manager issued it for an
-// issuer, or, if that is nil, the operator.
+// ReadyIn returns condition CertificateReady of the valid certificate in a Secret. It says who the certificate is from:
+// a user who provided it, cert-manager if issuer is set, or the operator.
 func ReadyIn(secret string, provided bool, issuer *v1alpha1.IssuerReference) metav1.Condition {
 	switch {
 	case provided:

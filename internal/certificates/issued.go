@@ -25,7 +25,7 @@ type Issued struct {
 	Authority *pki.Authority
 	// RenewBefore is how long before its end the certificate is renewed.
 	RenewBefore time.Duration
-	// ReissueWindow is the time over which certificates are issued anew after a change of the authority.
+	// ReissueWindow is the time over which certificates are reissued after a change of the authority.
 	ReissueWindow time.Duration
 	// PostponeReissue keeps what is outdated: nobody would let in yet what the authority signs.
 	PostponeReissue bool
@@ -63,7 +63,7 @@ func (s *Sources) Read(ctx context.Context, secrets *Secrets, i Issued) (found b
 	return true, current, v, nil
 }
 
-// judge goes through what may be wrong with a certificate, the worst first.
+// judge decides what to do about a certificate, the most serious problem first.
 func (i Issued) judge(secret *corev1.Secret, now time.Time) (Certificate, Verdict) {
 	c, err := Parse(secret)
 	switch {
@@ -96,7 +96,7 @@ func (i Issued) outdated(c Certificate) bool {
 	return !i.Authority.Signed(c.Leaf()) || (i.ReissueWithBundle && !i.Authority.IsIn(c.Bundle))
 }
 
-// Bundle is what goes with a certificate: c as it was read, or issued just now.
+// Bundle returns the trust bundle to store beside certificate c.
 func (i Issued) Bundle(c Certificate, v Verdict) []byte {
 	if v.KeepBundle {
 		return c.Bundle
@@ -104,8 +104,8 @@ func (i Issued) Bundle(c Certificate, v Verdict) []byte {
 	return i.Authority.BundlePEM()
 }
 
-// Renew issues a new certificate, to be put in the place of current. What judge would have replaced at once is a
-// *pki.Problem: it would be issued again and again.
+// Renew issues a certificate that is to replace current. If judge would replace the new one at once too, the error is a
+// *pki.Problem: otherwise it would be issued again and again.
 func (i Issued) Renew(current Certificate, now time.Time) (Certificate, Verdict, error) {
 	pair, err := i.Issue()
 	if err != nil {

@@ -33,8 +33,9 @@ func (o Overlap) until(c v1alpha1.ListedCertificate, now time.Time) *metav1.Time
 	}
 }
 
-// List is status.certificates with what was found in use: what was Current before it stays let
-// in as Previous until its overlap ends, unless its Secret was deleted. With no certificate nothing is let in.
+// List returns status.certificates for what was found. The certificate that was Current before stays listed as Previous
+// until its overlap ends, unless its Secret was deleted. Without a certificate the list is empty, so that nothing is
+// let in.
 func List(listed []v1alpha1.ListedCertificate, found *Finding, o Overlap, now time.Time) []v1alpha1.ListedCertificate {
 	if found.Leaf == nil {
 		return nil

@@ -57,7 +57,8 @@ type Obtained struct {
 	Recheck time.Duration
 }
 
-// Or is why the Secret was not filled, and otherwise err, which is what is wrong with what was put into it.
+// Or returns why cert-manager has not filled the Secret, if it has not, and otherwise err, which is about the content
+// of the Secret. An err that is not a *pki.Problem is always returned.
 func (o Obtained) Or(err error) error {
 	if o.Problem != nil && (err == nil || pki.AsProblem(err) != nil) {
 		return o.Problem
@@ -83,9 +84,10 @@ func (o Obtained) Ready(issuer v1alpha1.IssuerReference) metav1.Condition {
 // OwnSecret builds the Secret as it is when the operator issues.
 type OwnSecret func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration
 
-// Obtain has cert-manager issue what want says for owner, and reads the Secret of that name. What cert-manager put
-// into that Secret the operator never writes to: it only makes itself known as its owner, so that it goes with the CR.
-// A Certificate or Secret that is someone else's is an *apply.ConflictError, and nothing is written.
+// Obtain has cert-manager issue the certificate that want describes for owner, and reads the Secret of that name. The
+// operator never changes what cert-manager put into the Secret. It only adds owner as the owner, so that both are
+// deleted together. If a Certificate or Secret of that name belongs to someone else, the error is an
+// *apply.ConflictError, and nothing is written.
 func (s *Sources) Obtain(ctx context.Context, a *apply.Applier, owner client.Object, want *resource.CertificateApplyConfiguration, own OwnSecret) (Obtained, error) {
 	var o Obtained
 	var err error
@@ -139,7 +141,7 @@ func notInstalled(issuer v1alpha1.IssuerReference) *pki.Problem {
 			"install cert-manager or remove issuerRef; reconciliation then resumes", issuer.Kind, issuer.Name)}
 }
 
-// FilledByCertManager reports whether cert-manager put something into a Secret.
+// FilledByCertManager reports whether cert-manager wrote the content of a Secret.
 func FilledByCertManager(secret client.Object) bool {
 	_, filled := secret.GetAnnotations()[certificateNameAnnotation]
 	return filled
@@ -176,8 +178,8 @@ func (s *Sources) issuedFor(ctx context.Context, owner client.Object, name strin
 	return secret, nil
 }
 
-// clearIssuerAnnotation has a Secret that the operator filled say that no issuer of cert-manager did: cert-manager would take a
-// certificate of unknown origin for its issuer's, and leave it until it is due.
+// clearIssuerAnnotation adds an empty issuer annotation to a Secret that the operator filled. Without the annotation,
+// cert-manager would assume that its issuer issued the certificate, and would not replace it before it is due.
 func clearIssuerAnnotation(ctx context.Context, a *apply.Applier, owner client.Object, secret *corev1.Secret, own OwnSecret) error {
 	if secret == nil {
 		return nil
@@ -190,7 +192,8 @@ func clearIssuerAnnotation(ctx context.Context, a *apply.Applier, owner client.O
 	return a.Apply(ctx, owner, Over(desired, secret.UID))
 }
 
-// adopt has the garbage collector delete a Secret that cert-manager made with the object that it was made for.
+// adopt makes owner the owner of a Secret that cert-manager created, so that the garbage collector deletes both
+// together.
 func (s *Sources) adopt(ctx context.Context, owner client.Object, secret *corev1.Secret) error {
 	desired, err := resource.OwnedSecret(owner, secret.Name, secret.UID)
 	if err != nil {
@@ -202,8 +205,8 @@ func (s *Sources) adopt(ctx context.Context, owner client.Object, secret *corev1
 	return nil
 }
 
-// hindrance is what cert-manager says about a Certificate that is not issued: condition Ready, a failed try, and what
-// the request waits for, which the Certificate itself does not tell.
+// hindrance returns, in cert-manager's words, why a Certificate is not issued: its condition Ready, a failed attempt,
+// and what its CertificateRequest waits for, which the Certificate does not show.
 func (s *Sources) hindrance(ctx context.Context, certificate *unstructured.Unstructured) (string, error) {
 	_, words := statusCondition(certificate, "Ready")
 	if words == "" {
@@ -227,7 +230,7 @@ func (s *Sources) hindrance(ctx context.Context, certificate *unstructured.Unstr
 	return words, nil
 }
 
-// statusCondition is status and message of a condition of an object of cert-manager.
+// statusCondition returns status and message of a condition of a cert-manager object.
 func statusCondition(object *unstructured.Unstructured, kind string) (status, message string) {
 	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
 	for _, entry := range conditions {
@@ -241,7 +244,8 @@ func statusCondition(object *unstructured.Unstructured, kind string) (status, me
 	return "", ""
 }
 
-// RemoveCertificate has cert-manager leave alone a Secret that it issued for owner. The Secret stays.
+// RemoveCertificate deletes the Certificate of owner, so that cert-manager does not write to its Secret any more. The
+// Secret stays.
 func (s *Sources) RemoveCertificate(ctx context.Context, a *apply.Applier, owner client.Object, name string) error {
 	exists, err := s.CertManager.holds(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name})
 	if err != nil || !exists {

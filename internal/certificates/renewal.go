@@ -22,7 +22,7 @@ type Verdict struct {
 	KeepBundle bool
 }
 
-// RecheckAt is when a certificate is due, or, if it never is, just after its end.
+// RecheckAt returns when a certificate is due, or, if it never is, a second after it expires.
 func (v Verdict) RecheckAt(leaf *x509.Certificate) time.Time {
 	if !v.Due.IsZero() {
 		return v.Due
@@ -30,19 +30,20 @@ func (v Verdict) RecheckAt(leaf *x509.Certificate) time.Time {
 	return leaf.NotAfter.Add(time.Second)
 }
 
-// RenewBefore is how long before its end the certificate of an object is renewed. Objects differ by up to a
-// tenth of the certificates' duration, each by always the same, so that a fleet does not renew at once.
+// RenewBefore returns how long before it expires the certificate of an object is renewed. It differs between objects by
+// up to a tenth of the certificates' duration, so that a fleet does not renew at once. It is always the same for one
+// object.
 func RenewBefore(m *v1alpha1.ClusterMaster, object types.UID) time.Duration {
 	periods := m.CertificatePeriods()
 	return periods.RenewBefore + spread(object, min(periods.Duration/10, (periods.Duration-periods.RenewBefore)/2))
 }
 
-// ReissueWindow is the time over which the certificates of a fleet are issued anew when their authority changes.
+// ReissueWindow returns the time over which the certificates of a fleet are reissued when their authority changes.
 func ReissueWindow(m *v1alpha1.ClusterMaster) time.Duration {
 	return min(time.Minute, m.CertificatePeriods().Duration/10)
 }
 
-// spread is a part of limit that depends on the object alone.
+// spread returns a part of limit that depends on the object's UID alone.
 func spread(object types.UID, limit time.Duration) time.Duration {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(object))

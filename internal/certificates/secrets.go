@@ -107,7 +107,7 @@ func once(done map[string]read, name string, get func(*corev1.Secret) error) (*c
 	return done[name].secret, done[name].err
 }
 
-// Apply writes a Secret for owner. It is read anew after that.
+// Apply writes a Secret for owner. If it changed, the pass reads it again.
 func (s *Secrets) Apply(ctx context.Context, owner client.Object, desired *corev1ac.SecretApplyConfiguration) error {
 	current, err := s.Own(ctx, owner, *desired.Name)
 	written := true
@@ -124,8 +124,8 @@ func (s *Secrets) Apply(ctx context.Context, owner client.Object, desired *corev
 	return err
 }
 
-// Over makes desired replace the Secret that was read, and none that has come or gone meanwhile. What a
-// person deleted is not brought back with the content that it had.
+// Over makes desired replace the Secret that was read and no other: a Secret that a person deleted meanwhile is not
+// created again with its old content.
 func Over(desired *corev1ac.SecretApplyConfiguration, read types.UID) *corev1ac.SecretApplyConfiguration {
 	if read != "" {
 		desired.WithUID(read)

@@ -10,12 +10,13 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// NotReady is condition Ready where something is in the way.
+// NotReady returns condition Ready with status False.
 func NotReady(reason, message string) metav1.Condition {
 	return NewCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
 }
 
-// Hindered is condition Ready where something is in the way that both kinds have in common.
+// Hindered returns condition Ready if something prevents it that both kinds have in common: a pause, an error of the
+// pass, or a certificate that is not ready. Otherwise it returns false.
 func Hindered(conditions Conditions, o Outcome, paused bool, meanwhile string) (metav1.Condition, bool) {
 	certificate := conditions.Find(v1alpha1.ConditionCertificateReady)
 	switch {
@@ -31,9 +32,9 @@ func Hindered(conditions Conditions, o Outcome, paused bool, meanwhile string) (
 	}
 }
 
-// RolloutMessage tells what is left of an update of the pods, and is empty when every pod is of the current
-// spec. written is the generation of the last apply, which the Deployment that was read may not have yet.
-// Pods that are missing altogether are condition Available's to tell.
+// RolloutMessage says how far an update of the pods is, and is empty if every pod runs the current spec. written is the
+// generation of the last apply, which the Deployment that was read may not have yet. Condition Available reports pods
+// that are missing.
 func RolloutMessage(deployment *appsv1.Deployment, written int64, wanted int32) string {
 	if deployment == nil {
 		return ""
@@ -57,7 +58,7 @@ func AvailableReplicas(deployment *appsv1.Deployment) int32 {
 	return deployment.Status.AvailableReplicas
 }
 
-// PodsMessage counts the pods, and says why more cannot be made.
+// PodsMessage counts the pods, and says why the Deployment cannot create more.
 func PodsMessage(available, wanted int32, deployment *appsv1.Deployment) string {
 	message := fmt.Sprintf("%d of %d pods are available", available, wanted)
 	if failure := ReplicaFailure(deployment); failure != "" {
@@ -66,7 +67,7 @@ func PodsMessage(available, wanted int32, deployment *appsv1.Deployment) string 
 	return message
 }
 
-// ReplicaFailure is why the Deployment cannot make pods, in the API server's words, or "".
+// ReplicaFailure returns why the Deployment cannot create pods, in the API server's words, or "".
 func ReplicaFailure(deployment *appsv1.Deployment) string {
 	if deployment == nil {
 		return ""

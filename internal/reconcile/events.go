@@ -56,8 +56,8 @@ func Changes(before, after []metav1.Condition) []Event {
 	return changes
 }
 
-// repeats reports whether CertificateReady gives the reason of Ready already. Of two events that differ in their notes alone
-// only one is kept, whichever comes first.
+// repeats reports whether condition CertificateReady already has the reason of Ready. Of two events that differ only in
+// their note, only the first is kept.
 func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionCertificateReady)
 	return c != nil && c.Status != metav1.ConditionTrue && c.Reason == ready.Reason
@@ -65,7 +65,7 @@ func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 
 func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c.Message) }
 
-// CertificateChanged tells of a new certificate in use.
+// CertificateChanged is the event of a certificate that replaced another.
 func CertificateChanged(fingerprint string, notAfter metav1.Time) Event {
 	return Event{corev1.EventTypeNormal, "CertificateChanged", "Certify",
 		fmt.Sprintf("the certificate in use is now %s, valid until %s", fingerprint, notAfter.UTC().Format("2006-01-02"))}

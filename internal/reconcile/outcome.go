@@ -68,7 +68,8 @@ type StalledError struct {
 // Error says what is to be changed.
 func (e *StalledError) Error() string { return e.Message }
 
-// OutcomeOf types an error by its consequence. recheck is for what someone else is to remove.
+// OutcomeOf returns the outcome that follows from an error. recheck is how soon to look again for an object that
+// someone else has to remove.
 func OutcomeOf(err error, recheck time.Duration) Outcome {
 	var (
 		waiting  *WaitError
@@ -101,8 +102,8 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 	}
 }
 
-// awayMessage is the API server's words, or ours if it had none: those of the network name a local port,
-// another one with each try.
+// awayMessage returns the API server's answer. If there was none, the message is ours: an error of the network names a
+// local port, which differs with each attempt.
 func awayMessage(err error) string {
 	if apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
 		return "the API server does not answer; trying again"
@@ -110,21 +111,21 @@ func awayMessage(err error) string {
 	return err.Error()
 }
 
-// Silent reports whether status is to show nothing of it.
+// Silent reports whether status does not show the outcome.
 func (o Outcome) Silent() bool { return o.Consequence == SilentRetry || o.Consequence == Away }
 
 // ErrTooEarly reports that something is not known yet that is about to be.
 var ErrTooEarly = errors.New("it is not known yet")
 
-// isOvertaken tells errors of a world that has moved on: a conflict, a namespace that is going away, an
-// operator that is.
+// isOvertaken reports whether the pass worked on a state that has changed: a conflict, a namespace that is being
+// deleted, an operator that is stopping, or something that is not known yet.
 func isOvertaken(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.Is(err, context.Canceled) ||
 		errors.Is(err, ErrTooEarly)
 }
 
-// isAway tells errors of an API server that is busy or not to be reached. An internal error is none of
-// them: it is the answer to an admission webhook that fails, and stays until someone mends that.
+// isAway reports whether the API server is busy or cannot be reached. An internal error does not count: the API server
+// returns it if an admission webhook fails, until someone repairs that.
 func isAway(err error) bool {
 	var network net.Error
 	return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||

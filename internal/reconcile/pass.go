@@ -25,7 +25,7 @@ const (
 	// firstBackoff and longestBackoff bound how long after a failure a pass is tried again.
 	firstBackoff   = 200 * time.Millisecond
 	longestBackoff = time.Minute
-	// shownFailures is after how many passes in a row that the API server or the network ended status says so.
+	// shownFailures is how many passes in a row the API server or the network has to end before status shows it.
 	shownFailures = 5
 )
 
@@ -141,8 +141,8 @@ func (p *Passes) Finish(ctx context.Context, e Ending) (reconcile.Result, error)
 	return e.result(ctx)
 }
 
-// statusFailed tries again: what cannot be written to status cannot be shown there either, so it is
-// returned, together with what the steps ended with. Only a conflict stays silent.
+// statusFailed handles an error of the write of status. Status cannot show it, so it is returned together with the
+// error that ended the steps. Only after a conflict the pass is simply tried again.
 func statusFailed(ctx context.Context, e Ending, err error) (reconcile.Result, error) {
 	if OutcomeOf(err, 0).Consequence != SilentRetry {
 		return reconcile.Result{}, errors.Join(err, e.Err)
@@ -156,7 +156,7 @@ func statusFailed(ctx context.Context, e Ending, err error) (reconcile.Result, e
 	return e.result(ctx)
 }
 
-// result turns the consequence of a pass into what the workqueue is told.
+// result translates the consequence of a pass into the answer to the workqueue.
 func (e Ending) result(ctx context.Context) (reconcile.Result, error) {
 	switch e.Outcome.Consequence {
 	case Retry, Away:
@@ -171,17 +171,17 @@ func (e Ending) result(ctx context.Context) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: e.Agenda.After(e.Now)}, nil
 }
 
-// backoff spreads what failed together, so that it does not come back together.
+// backoff adds jitter, so that objects that failed together are not tried again together.
 type backoff struct {
 	workqueue.TypedRateLimiter[reconcile.Request]
 }
 
-// NewBackoff is for a controller.
+// NewBackoff returns the rate limiter of a controller.
 func NewBackoff() workqueue.TypedRateLimiter[reconcile.Request] {
 	return backoff{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, longestBackoff)}
 }
 
-// When is up to half longer than the exponential backoff.
+// When returns the exponential backoff, plus up to half of it at random.
 func (b backoff) When(request reconcile.Request) time.Duration {
 	return utilwait.Jitter(b.TypedRateLimiter.When(request), 0.5)
 }
@@ -211,5 +211,5 @@ func (a *Agenda) After(now time.Time) time.Duration {
 	return max(a.next.Sub(now), time.Second)
 }
 
-// Same compares two configurations by what they mean: times in any zone.
+// Same reports whether two configurations mean the same. One instant in two time zones is the same.
 func Same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
