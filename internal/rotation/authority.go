@@ -52,7 +52,7 @@ func Authority(ctx context.Context, secrets *certificates.Secrets, m *v1alpha1.C
 	return authority, RetainServed(ctx, secrets, m, authority, now)
 }
 
-// RetainServed has an authority go on trusting those before it that stand in the bundle that the master serves.
+// RetainServed makes an authority keep trusting those before it that are in the trust bundle that the master serves.
 func RetainServed(ctx context.Context, secrets *certificates.Secrets, m *v1alpha1.ClusterMaster, authority *pki.Authority, now time.Time) error {
 	if authority.Key == nil {
 		return nil // nothing is issued, and so that bundle is provided, too

@@ -59,7 +59,8 @@ func (r *Rotator) count(ctx context.Context, reader client.Reader, m *v1alpha1.C
 	return c.Progress, nil
 }
 
-// ofMaster counts the active master, unless there is none: a pod that starts mounts what there is.
+// ofMaster checks whether the active master has completed the phase. If none is active there is nothing to wait for: a
+// pod mounts the present files when it starts.
 func (c *count) ofMaster() {
 	active := c.master.Status.Active
 	if active == nil || c.master.WantedPods() == 0 {
@@ -80,22 +81,22 @@ func (c *count) ofMaster() {
 	}
 }
 
-// HasLoaded reports whether the active master, if there is one, lets in what an authority signs.
+// HasLoaded reports whether the active master, if there is one, trusts an authority.
 func HasLoaded(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 	active := m.Status.Active
 	return active == nil || m.WantedPods() == 0 || slices.Contains(active.Authorities, v1alpha1.Fingerprint(authority.Certificates[0]))
 }
 
-// IsServed reports whether an authority stands in the trust bundle of its master, as far as that was ever written: it
-// does not where it cannot issue what the master serves.
+// IsServed reports whether an authority is in the trust bundle that its master serves. It is not if it cannot issue the
+// certificate that the master serves. Before status lists a bundle, IsServed returns true.
 func IsServed(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 	trusted := m.Status.Authorities
 	return len(trusted) == 0 || slices.Contains(trusted, v1alpha1.Fingerprint(authority.Certificates[0]))
 }
 
-// of counts the nodes of a Refinery that would be cut off: those that are authenticated, and, with placement
-// External, all that are wanted. The pods of the others start with what their Secret holds then, and if that is
-// provided it has to be of use then.
+// of counts the nodes of a Refinery that the next step could cut off: those that are authenticated and, with placement
+// External, all that are wanted. Other pods read their Secret when they start. If a user provides that Secret, it has
+// to be valid by then.
 func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	if !r.DeletionTimestamp.IsZero() {
 		return nil
@@ -134,7 +135,8 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	return nil
 }
 
-// ofUnobservable is for nodes that present no certificate. Those that are pods are brought their Secret by a kubelet.
+// ofUnobservable handles nodes that present no certificate, so that nothing shows what they trust. For those that are
+// pods, the kubelet updates the Secret.
 func (c *count) ofUnobservable(r *v1alpha1.Refinery, external bool, total int) {
 	c.unobservable = c.unobservable || !external
 	if external && c.phase == pki.RotationPreparing {
@@ -144,7 +146,7 @@ func (c *count) ofUnobservable(r *v1alpha1.Refinery, external bool, total int) {
 	}
 }
 
-// ofProvided is for a certificate that a user provides. In pods it goes with the trust bundle of the master.
+// ofProvided handles a certificate that a user provides. In pods, it is mounted with the trust bundle of the master.
 func (c *count) ofProvided(ctx context.Context, r *v1alpha1.Refinery, external bool, live, total int) error {
 	if c.phase == pki.RotationPreparing && !external {
 		c.unobservable = true
@@ -179,8 +181,8 @@ func (c *count) ofProvided(ctx context.Context, r *v1alpha1.Refinery, external b
 	return nil
 }
 
-// ofAbsent is for a certificate that a user provides, and that nobody presents now. Unlike one of the operator's it is
-// not issued anew for those who come back: as long as it is good otherwise, what signed it is needed.
+// ofAbsent handles a certificate that a user provides, while no node presents it. The operator cannot reissue it before
+// the nodes connect again. So if it is valid otherwise, the authority that signed it is still needed.
 func (c *count) ofAbsent(ctx context.Context, r *v1alpha1.Refinery) error {
 	if c.phase != pki.RotationActivating {
 		return nil
@@ -204,8 +206,8 @@ func signAnew(r *v1alpha1.Refinery, secret *corev1.Secret) string {
 	return fmt.Sprintf("Refinery %s: put a certificate into Secret %s that the new authority signed", r.Name, secret.Name)
 }
 
-// current is the fingerprint of a certificate of the operator's by which a node shows that it has completed the
-// phase, or "" while that is not issued.
+// current returns the fingerprint of the issued certificate by which a node shows that it has completed the phase, or
+// "" while it is not issued yet.
 func (c *count) current(name string) string {
 	secret := c.issued[name]
 	if secret == nil {

@@ -102,8 +102,8 @@ func (s *OwnStore) take(ctx context.Context, step Step, now time.Time) error {
 	return nil
 }
 
-// IgnoredRequest says what to do in place of asking the operator for another authority, or "" where it can be asked, or
-// is not.
+// IgnoredRequest says why annotation rotate-ca has no effect and what to do instead, or "" if it has an effect or is
+// not set.
 func IgnoredRequest(m *v1alpha1.ClusterMaster) string {
 	if m.Annotations[v1alpha1.RotateCAAnnotation] == "" {
 		return ""

@@ -72,7 +72,7 @@ func (r *Rotator) Rotate(ctx context.Context, m *v1alpha1.ClusterMaster, store S
 	return after, err
 }
 
-// observe reads what a rotation depends on, nearly nothing while there is none.
+// observe reads what a rotation depends on. Without a rotation that is hardly anything.
 func (r *Rotator) observe(ctx context.Context, reader client.Reader, m *v1alpha1.ClusterMaster, store Store, now time.Time) (*Rotation, error) {
 	state, authority, err := store.load(ctx, reader, m, now)
 	if state == nil || err != nil {

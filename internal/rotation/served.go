@@ -29,8 +29,8 @@ type ServedStore struct {
 	Good   bool
 }
 
-// InServedStore reports whether the state of a rotation is in a ServedStore: where a provided authority signs, or did so
-// until another took its place, which may be under way. served is the Secret, or nil.
+// InServedStore reports whether a ServedStore holds the state of a rotation: if a provided authority signs, or signed
+// before the one that replaces it now. served is the Secret, or nil.
 func InServedStore(m *v1alpha1.ClusterMaster, served *corev1.Secret) bool {
 	if m.Issuer() != nil {
 		return false // which rotates its authority, or not
@@ -39,8 +39,9 @@ func InServedStore(m *v1alpha1.ClusterMaster, served *corev1.Secret) bool {
 	return provided || (served != nil && resource.HasProvidedAuthority(served))
 }
 
-// retain has an authority go on trusting those that were trusted before it, for as long as they stand in the bundle of
-// served, the Secret of what the master serves, or nil. Where both are of the operator's making, their own Secret tells.
+// retain makes an authority keep trusting those before it that are in the trust bundle of served, the Secret of the
+// certificate that the master serves, or nil. A rotation between two authorities that the operator created does not
+// need this: their own Secret holds both.
 func retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, now time.Time) {
 	if served == nil || !InServedStore(m, served) {
 		return

@@ -73,8 +73,8 @@ func Next(s State, p Progress, now time.Time) Step {
 	return Retire
 }
 
-// settledAt is when pods that do not show what they have loaded must have loaded what the phase brought. Those that are
-// connected, and would be cut off, are given the time of a kubelet, however short-lived certificates are.
+// settledAt returns when pods that do not show what they have loaded must have loaded the files of the phase. If
+// connected nodes are among them, they get as long as a kubelet may take, however short the certificates are valid.
 func (s State) settledAt(p Progress) time.Time {
 	settling := maxSettling
 	if !p.unobservable {

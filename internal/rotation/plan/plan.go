@@ -49,8 +49,9 @@ const (
 	unmarked = "spec.certificates.authority is removed, and Secret %s does not say that a provided authority signed what it holds: the operator would trust its own alone, at once, and whether these are the same cannot be determined from here"
 )
 
-// Plan tells what the operator makes of the change. Whoever signs, as long as the operator keeps the bundle, what is
-// trusted stays so until nobody needs it. Only a bundle that a person or an issuer keeps can lose something at once.
+// Plan returns what the operator does about the change. As long as the operator keeps the trust bundle, it keeps
+// trusting an authority until nobody needs it. Only a bundle that a user or an issuer keeps can lose an authority at
+// once.
 func (c *Change) Plan() (Plan, error) {
 	if c.After.Spec.Security.Transport == v1alpha1.TransportPlaintext {
 		return Plan{}, nil // nobody presents anything
@@ -89,14 +90,15 @@ func (c *Change) Plan() (Plan, error) {
 	return plan, nil
 }
 
-// replaces reports whether another Secret, or none, is to hold the authority, or one that holds it or the bundle is written.
+// replaces reports whether the change lets another Secret, or none, hold the authority, or writes the Secret of the
+// authority or of the bundle.
 func (c *Change) replaces() bool {
 	was, wasProvided := c.Before.NamedAuthority()
 	is, isProvided := c.After.NamedAuthority()
 	return was != is || wasProvided != isProvided || c.Written[is] != nil || c.Written[c.After.CertificateSecretName()] != nil
 }
 
-// replace is the bundle after the change.
+// replace returns the bundle after the change.
 func (c *Change) replace(served *corev1.Secret, current []*x509.Certificate) (next []*x509.Certificate, plan Plan, err error) {
 	authority, err := c.authority()
 	written := c.Written[served.Name]
@@ -130,7 +132,7 @@ func (c *Change) replace(served *corev1.Secret, current []*x509.Certificate) (ne
 	return current, plan, nil
 }
 
-// authority is the one that would be provided, or nil for one of the operator's own.
+// authority returns the provided authority after the change, or nil if the operator creates its own.
 func (c *Change) authority() (*pki.Authority, error) {
 	name, provided := c.After.NamedAuthority()
 	if !provided {
@@ -150,7 +152,7 @@ func (c *Change) authority() (*pki.Authority, error) {
 	return authority, nil
 }
 
-// takeOut is a bundle without the authorities that are to be taken out of it.
+// takeOut returns a bundle without the authorities that the change removes from it.
 func (c *Change) takeOut(bundle []*x509.Certificate) ([]*x509.Certificate, error) {
 	for _, prefix := range c.Without {
 		rest := slices.DeleteFunc(slices.Clone(bundle), func(a *x509.Certificate) bool { return strings.HasPrefix(v1alpha1.Fingerprint(a), prefix) })
@@ -162,7 +164,8 @@ func (c *Change) takeOut(bundle []*x509.Certificate) ([]*x509.Certificate, error
 	return bundle, nil
 }
 
-// forced says that a rotation waits for nobody, or "": it begins with the change, or it is going on and the change forces it.
+// forced says that the change makes a rotation continue without waiting for any node, or "". begins reports whether the
+// change begins a rotation. It may also begin one by annotation, or force one that is in progress.
 func (c *Change) forced(begins bool) string {
 	const force, rotate = v1alpha1.ForceCARotationAnnotation, v1alpha1.RotateCAAnnotation
 	request := ""
@@ -181,8 +184,9 @@ func (c *Change) forced(begins bool) string {
 		force, c.After.Annotations[force])
 }
 
-// Retained is what stays trusted of a bundle when authority takes over, nil for one to be made: what is valid still, and of that only what
-// the operator has put there itself, which status lists.
+// Retained returns the certificates of a bundle that stay trusted when authority takes over (nil if that is still to be
+// created): those that have not expired, that the operator put there itself, as status lists them, and that are not
+// authority's own.
 func Retained(authority *pki.Authority, bundle []*x509.Certificate, m *v1alpha1.ClusterMaster, now time.Time) []*x509.Certificate {
 	return slices.DeleteFunc(slices.Clone(bundle), func(c *x509.Certificate) bool {
 		return now.After(c.NotAfter) || !slices.Contains(m.Status.Authorities, v1alpha1.Fingerprint(c)) ||
