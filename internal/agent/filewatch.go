@@ -20,8 +20,8 @@ type fileWatch struct {
 	told    bool
 }
 
-// renew watches what is not watched yet, or no longer: a directory may come late, or be made anew. It never fails; that
-// there is no watch is logged once.
+// renew watches each directory that is not watched yet, or no longer: a directory may be created late, or again. It
+// never fails; the first error is logged.
 func (w *fileWatch) renew() {
 	if w.watcher == nil {
 		watcher, err := w.open()
@@ -45,7 +45,7 @@ func (w *fileWatch) failed(err error) {
 	}
 }
 
-// events and errors block for ever without a watch.
+// events and errors return a nil channel, which never delivers, while there is no watch.
 func (w *fileWatch) events() <-chan fsnotify.Event {
 	if w.watcher == nil {
 		return nil

@@ -79,7 +79,7 @@ func (l *loop) once(ctx context.Context) time.Duration {
 	return l.ended(ctx, s, cause)
 }
 
-// wait ends early when there are other credentials: they may be what was wrong.
+// wait waits for d. It ends early when the credentials change: the old ones may have been the problem.
 func (l *loop) wait(ctx context.Context, d time.Duration) {
 	l.readiness.expect(d)
 	timer := time.NewTimer(d)
@@ -106,7 +106,7 @@ func (l *loop) attempt(ctx context.Context, creds *credentials) *attempt {
 	return a
 }
 
-// begin makes the outcome of an attempt the session that counts.
+// begin makes the client of a successful attempt the current session.
 func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *session {
 	ctx, stop := context.WithCancel(ctx)
 	s := &session{client: client, credentials: a.credentials, began: time.Now(), stop: stop, ended: make(chan error, 1)}
@@ -161,7 +161,7 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	return delay
 }
 
-// ended decides when to come back.
+// ended returns how long to wait before the node connects again.
 func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration {
 	if ctx.Err() != nil {
 		return 0

@@ -111,7 +111,7 @@ func (d *directory) Policy() *admit.Policy {
 	return d.policy
 }
 
-// Refinery returns the one of that name; nil when it does not exist or names another master.
+// Refinery returns the Refinery of that name, or nil if it does not exist or names another master.
 func (d *directory) Refinery(name string) *v1alpha1.Refinery {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

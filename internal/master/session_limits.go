@@ -35,8 +35,8 @@ func (r *registry) Grant(c *connection, grant *admit.Grant, offered admit.Upstre
 	return nil
 }
 
-// full says why there is no place for one more node, or nil. One Refinery does not get those of all others: it has twice
-// the nodes that it wants, for a rolling update, and a few.
+// full says why there is no place for one more node, or returns nil. A Refinery has places for twice its wanted nodes,
+// for a rolling update, and a few more, so that it cannot take the places of all others.
 func (r *registry) full(g *group, grant *admit.Grant) *admit.Denial {
 	message := ""
 	switch {

@@ -10,8 +10,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// OwnedSecret has nothing of a Secret but its owner, a ClusterMaster or Refinery, for one that cert-manager fills.
-// It is for the Secret of that UID only.
+// OwnedSecret sets only the owner of a Secret that cert-manager fills: a ClusterMaster or a Refinery. It applies to the
+// Secret of that UID only.
 func OwnedSecret(owner metav1.Object, name string, uid types.UID) (*v1.SecretApplyConfiguration, error) {
 	secret := v1.Secret(name, owner.GetNamespace()).WithUID(uid)
 	switch o := owner.(type) {

@@ -24,8 +24,8 @@ func WorkloadSecrets(d *appsv1ac.DeploymentApplyConfiguration) ([]string, error)
 	return podSecrets(spec, false), nil
 }
 
-// PodSecrets are the names of the Secrets, sorted and each once, that bring pods what is in them: those of the user's
-// template, and those whose private key is in a volume of the operator's.
+// PodSecrets returns the names, sorted and without duplicates, of the Secrets whose content pods can read: all that the
+// user's template names, and, of the operator's volumes, those that mount tls.key.
 func PodSecrets(spec *corev1.PodSpec) []string { return podSecrets(spec, true) }
 
 func podSecrets(spec *corev1.PodSpec, own bool) []string {
@@ -55,7 +55,8 @@ func bringsKey(items []corev1.KeyToPath) bool {
 	return len(items) == 0 || slices.ContainsFunc(items, func(item corev1.KeyToPath) bool { return item.Key == corev1.TLSPrivateKeyKey })
 }
 
-// volumeSecrets also names the Secrets by which a driver mounts something else. only, if not nil, chooses by the keys.
+// volumeSecrets returns the Secrets that a volume mounts, and those by which its driver mounts something else. only, if
+// not nil, selects by the keys that are mounted.
 func volumeSecrets(volume *corev1.Volume, only func([]corev1.KeyToPath) bool) []string {
 	var names []string
 	if source := volume.Secret; source != nil && (only == nil || only(source.Items)) {
@@ -123,8 +124,8 @@ func variableSecrets(all []corev1.EnvFromSource, each []corev1.EnvVar) []string 
 	return names
 }
 
-// WorkloadServiceAccounts are the names of the ServiceAccounts that a pod may run as: the field's, and
-// that of its deprecated alias, which counts where the field is taken away.
+// WorkloadServiceAccounts returns the names of the ServiceAccounts that a pod may run as: that of serviceAccountName,
+// and that of its deprecated alias, which counts if the first is removed.
 func WorkloadServiceAccounts(d *appsv1ac.DeploymentApplyConfiguration) []string {
 	var names []string
 	spec := d.Spec.Template.Spec
