@@ -37,7 +37,7 @@ func NewMetrics() *Metrics {
 		authorityExpiry: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "refinery_operator_authority_expiry_timestamp_seconds",
 			Help: "End of validity of the certificate authority of a ClusterMaster, in Unix time."}, object[1:]),
 		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_operator_certificate_renewals_total",
-			Help: "Certificates that took the place of another, whoever issued them, since this operator has started."}, object),
+			Help: "Certificates that replaced another, whoever issued them, since this operator started."}, object),
 		rotation: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "refinery_operator_authority_rotation_phase",
 			Help: "1 for the phase that the rotation of a ClusterMaster's authority is in, Preparing or Activating; none while there is no rotation."},
 			[]string{"namespace", "name", "phase"}),

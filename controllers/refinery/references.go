@@ -100,7 +100,7 @@ func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1
 	if err != nil || why == "" {
 		return s.deployment, err
 	}
-	log.FromContext(ctx).Info("The pods read what is not theirs: removing them", "why", why)
+	log.FromContext(ctx).Info("The pods use a Secret or ServiceAccount of another owner: deleting the Deployment", "why", why)
 	return nil, r.apply.Delete(ctx, s.refinery, s.deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 

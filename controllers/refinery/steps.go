@@ -36,7 +36,7 @@ func (r *Reconciler) awaitListing(s *scope, certificate *certificates.Finding) e
 	if certificate.Leaf == nil || certificates.CurrentFingerprint(s.refinery.Status.Certificates) == v1alpha1.Fingerprint(certificate.Leaf) {
 		return nil
 	}
-	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: "the certificate is being listed in status", Recheck: time.Second}
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: "waiting until status.certificates lists the certificate", Recheck: time.Second}
 }
 
 func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {

@@ -161,7 +161,7 @@ func (c *CertManager) set(ctx context.Context, installed bool) {
 	if !changed {
 		return
 	}
-	log.FromContext(ctx).Info("cert-manager has come or gone", "installed", installed)
+	log.FromContext(ctx).Info("cert-manager was installed or removed", "installed", installed)
 	for _, s := range subscribers {
 		for _, request := range s.users(ctx) {
 			s.queue.Add(request)

@@ -210,7 +210,7 @@ func (s *Sources) adopt(ctx context.Context, owner client.Object, secret *corev1
 func (s *Sources) hindrance(ctx context.Context, certificate *unstructured.Unstructured) (string, error) {
 	_, words := statusCondition(certificate, "Ready")
 	if words == "" {
-		words = "it has not taken up the Certificate: is its controller running?"
+		words = "cert-manager has not processed the Certificate: is its controller running?"
 	}
 	if status, message := statusCondition(certificate, "Issuing"); status == string(metav1.ConditionFalse) && message != "" {
 		words += "; " + message

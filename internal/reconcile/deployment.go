@@ -41,7 +41,7 @@ func RolloutMessage(deployment *appsv1.Deployment, written int64, wanted int32) 
 	}
 	status := deployment.Status
 	if status.ObservedGeneration < max(deployment.Generation, written) {
-		return "the Deployment's last change has not been taken up yet"
+		return "the Deployment controller has not observed the last change yet"
 	}
 	old := status.Replicas - status.UpdatedReplicas
 	if old <= 0 {

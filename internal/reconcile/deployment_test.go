@@ -9,7 +9,7 @@ import (
 )
 
 func TestRolloutSaysHowManyPodsRunTheCurrentSpec(t *testing.T) {
-	const notTakenUp = "the Deployment's last change has not been taken up yet"
+	const notTakenUp = "the Deployment controller has not observed the last change yet"
 	made := func(generation, observed int64, replicas, updated int32) *appsv1.Deployment {
 		return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: generation},
 			Status: appsv1.DeploymentStatus{ObservedGeneration: observed, Replicas: replicas, UpdatedReplicas: updated}}

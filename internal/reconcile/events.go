@@ -68,7 +68,7 @@ func noteOf(c *metav1.Condition) string { return fmt.Sprintf("%s: %s", c.Type, c
 // CertificateChanged is the event of a certificate that replaced another.
 func CertificateChanged(fingerprint string, notAfter metav1.Time) Event {
 	return Event{corev1.EventTypeNormal, "CertificateChanged", "Certify",
-		fmt.Sprintf("the certificate in use is now %s, valid until %s", fingerprint, notAfter.UTC().Format("2006-01-02"))}
+		fmt.Sprintf("the current certificate has fingerprint %s and is valid until %s", fingerprint, notAfter.UTC().Format("2006-01-02"))}
 }
 
 // record writes events about object. They follow a status write that succeeded.
