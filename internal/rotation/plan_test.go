@@ -50,7 +50,7 @@ func TestWhatIsPlannedIsWhatTheOperatorDoes(t *testing.T) {
 	}{
 		"another authority":        {next, true, "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating)."},
 		"the one that is in use":   {first, true, ""},
-		"another, without its key": {pki.PEMPair{Certificate: next.Certificate}, false, "The authority is provided without its key, so the operator issues nothing: Secret alpha-tls stays as it is until it is replaced, which -f takes, too."},
+		"another, without its key": {pki.PEMPair{Certificate: next.Certificate}, false, "The authority is provided without its key, so the operator issues nothing: Secret alpha-tls stays as it is until you replace it; to preview that too, give -f the new Secret."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			written := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "plant-ca"},

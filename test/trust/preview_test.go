@@ -99,7 +99,7 @@ func (p *plant) questions(before *v1alpha1.ClusterMaster, first, second, third p
 		{"a Secret that holds the other", []string{"-f", secret(second)}, 0, fine},
 		{"a Secret that holds a third one", []string{"-f", secret(third)}, 0, fine + stepwise},
 		{"a Secret without its key", []string{"-f", secret(pki.PEMPair{Certificate: second.Certificate})}, 0, fine +
-			"The authority is provided without its key, so the operator issues nothing: Secret alpha-tls stays as it is until it is replaced, which -f takes, too.\n"},
+			"The authority is provided without its key, so the operator issues nothing: Secret alpha-tls stays as it is until you replace it; to preview that too, give -f the new Secret.\n"},
 		{"a Secret with a key that is another's", []string{"-f", secret(pki.PEMPair{Certificate: third.Certificate, Key: first.Key})}, 2,
 			"kubectl refinery: the operator would refuse Secret plant-ca: "},
 		{"a Secret of no use", []string{"-f", p.manifest(p.tlsSecret("other", first))}, 2,
@@ -107,17 +107,17 @@ func (p *plant) questions(before *v1alpha1.ClusterMaster, first, second, third p
 		{"a Secret elsewhere", []string{"-f", p.manifest(elsewhere)}, 2,
 			fmt.Sprintf("kubectl refinery: the file holds Secret elsewhere/plant-ca, and ClusterMaster alpha is in namespace %s\n", p.namespace)},
 		{"a bundle that is the operator's", []string{"-f", p.manifest(bundle)}, 2,
-			"kubectl refinery: Secret alpha-tls would not be taken, since only an authority that is provided without its key leaves it to you: what a file puts into it is removed again\n"},
+			"kubectl refinery: the operator writes Secret alpha-tls and would undo this change: you provide that Secret only if the authority is provided without its key\n"},
 		{"another Secret, which does not exist", []string{"-f", spec(func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates.Authority.SecretRef.Name = "nowhere" })}, 2,
 			"kubectl refinery: read Secret nowhere: "},
 		{"the operator's own authority", []string{"-f", spec(func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil })}, 0, fine + stepwise},
 		{"an issuer of cert-manager", []string{"-f", spec(issued)}, 1, "REFINERY   NODE      WHEN      REASON   MESSAGE\n" +
-			"press      press/a   Unknown   -        spec.certificates.issuerRef changes, and with it at once who signs and who is trusted: whether both sides have one authority cannot be determined from here\n"},
+			"press      press/a   Unknown   -        spec.certificates.issuerRef changes, and with it, at once, who signs and which trust bundle applies: whether nodes and master then have the same authority cannot be determined from here\n"},
 		{"an issuer and narrower versions", []string{"-f", spec(issued), "--accepted-versions=>=9.0.0"}, 1, header + old},
 		{"a replacement that is forced", []string{"-f", secret(third), "-f", spec(func(m *v1alpha1.ClusterMaster) {
 			m.Annotations = map[string]string{v1alpha1.ForceCARotationAnnotation: "Activating"}
 		})}, 1, "REFINERY   NODE      WHEN      REASON   MESSAGE\n" +
-			"press      press/a   Unknown   -        annotation cluster.refinery.dev/force-ca-rotation: Activating replaces the authority without waiting for any node: a node is cut off unless it has the new files in time\n" + stepwise},
+			"press      press/a   Unknown   -        annotation cluster.refinery.dev/force-ca-rotation: Activating replaces the authority without waiting for any node: it cuts off every node that has not loaded the new files by then\n" + stepwise},
 		{"a manifest with narrower versions", []string{"-f", spec(narrower)}, 1, header + old},
 		{"the same, and a third authority", []string{"-f", spec(narrower), "-f", secret(third)}, 1, header + old + stepwise},
 		{"other types", []string{"--accepted-types=smelter"}, 1, header +

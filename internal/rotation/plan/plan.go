@@ -44,9 +44,9 @@ type Plan struct {
 // Notes, and a reason why nobody can tell.
 const (
 	stepwise = "The authority is replaced step by step: those that are trusted now stay so until nobody needs them (condition CertificateAuthorityRotating)."
-	keyless  = "The authority is provided without its key, so the operator issues nothing: Secret %s stays as it is until it is replaced, which -f takes, too."
+	keyless  = "The authority is provided without its key, so the operator issues nothing: Secret %s stays as it is until you replace it; to preview that too, give -f the new Secret."
 	notOwned = "Secret %s is not the operator's: it stays as it is, and the operator issues nothing (NameConflict) until that is deleted, which ends the trust in what it holds."
-	unmarked = "spec.certificates.authority is removed, and Secret %s does not say that a provided authority signed what it holds: the operator would trust its own alone, at once, and whether these are the same cannot be determined from here"
+	unmarked = "spec.certificates.authority is removed, and Secret %s does not say that a provided authority signed what it holds: the operator would at once trust its own authority alone, and whether that one signed it cannot be determined from here"
 )
 
 // Plan returns what the operator does about the change. As long as the operator keeps the trust bundle, it keeps
@@ -57,7 +57,7 @@ func (c *Change) Plan() (Plan, error) {
 		return Plan{}, nil // nobody presents anything
 	}
 	if was, is := c.Before.Issuer(), c.After.Issuer(); !equality.Semantic.DeepEqual(was, is) {
-		return Plan{Unknown: "spec.certificates.issuerRef changes, and with it at once who signs and who is trusted: whether both sides have one authority cannot be determined from here"}, nil
+		return Plan{Unknown: "spec.certificates.issuerRef changes, and with it, at once, who signs and which trust bundle applies: whether nodes and master then have the same authority cannot be determined from here"}, nil
 	}
 	if !c.replaces() && len(c.Without) == 0 {
 		return Plan{Unknown: c.forced(false)}, nil
@@ -107,14 +107,14 @@ func (c *Change) replace(served *corev1.Secret, current []*x509.Certificate) (ne
 		return nil, plan, err
 	case authority != nil && authority.Key == nil && written != nil:
 		if _, err := tls.X509KeyPair(written.Data[corev1.TLSCertKey], written.Data[corev1.TLSPrivateKeyKey]); err != nil {
-			return nil, plan, fmt.Errorf("the master would load nothing of Secret %s, and continue with what it has: %w", written.Name, err)
+			return nil, plan, fmt.Errorf("the master would not load Secret %s, and would continue with the certificate that it has loaded: %w", written.Name, err)
 		}
 		next, err = parseBundle(written)
 		return next, plan, err
 	case authority != nil && authority.Key == nil:
 		plan.Note = fmt.Sprintf(keyless, served.Name)
 	case written != nil:
-		return nil, plan, fmt.Errorf("Secret %s would not be taken, since only an authority that is provided without its key leaves it to you: what a file puts into it is removed again", served.Name) //nolint:staticcheck // a kind's name
+		return nil, plan, fmt.Errorf("the operator writes Secret %s and would undo this change: you provide that Secret only if the authority is provided without its key", served.Name)
 	case !metav1.IsControlledBy(served, c.Before):
 		plan.Note = fmt.Sprintf(notOwned, served.Name)
 	case authority == nil && !resource.HasProvidedAuthority(served):
@@ -180,7 +180,7 @@ func (c *Change) forced(begins bool) string {
 	if !Forces(c.After, pki.RotationPreparing, request) && !Forces(c.After, pki.RotationActivating, request) {
 		return ""
 	}
-	return fmt.Sprintf("annotation %s: %s replaces the authority without waiting for any node: a node is cut off unless it has the new files in time",
+	return fmt.Sprintf("annotation %s: %s replaces the authority without waiting for any node: it cuts off every node that has not loaded the new files by then",
 		force, c.After.Annotations[force])
 }
 
