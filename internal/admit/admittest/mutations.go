@@ -103,13 +103,15 @@ func otherFields(leaf func(...pkitest.Edit) func(*Mint) tls.Certificate) []Mutat
 	usage := func(usages ...x509.ExtKeyUsage) func(*x509.Certificate) {
 		return func(c *x509.Certificate) { c.ExtKeyUsage = usages }
 	}
-	bytes := func(edit func(tbs []byte)) func(m *Mint) tls.Certificate {
+	rewritten := func(rewrite func(tbs []byte), edits ...pkitest.Edit) func(m *Mint) tls.Certificate {
 		return func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Trusted)
-			c.Certificate[0] = pkitest.Rewrite(c.Certificate[0], m.Trusted.Key, edit)
+			c := m.Leaf(m.Trusted, edits...)
+			c.Certificate[0] = pkitest.Rewrite(c.Certificate[0], m.Trusted.Key, rewrite)
 			return c
 		}
 	}
+	flip := func(tbs []byte) { tbs[serialIn(tbs)+1] ^= 1 }
+	serialOne := func(c *x509.Certificate) { c.SerialNumber = big.NewInt(1) }
 	return []Mutation{
 		{"for servers", leaf(usage(x509.ExtKeyUsageServerAuth)), wrong},
 		{"for code signing", leaf(usage(x509.ExtKeyUsageCodeSigning)), wrong},
@@ -121,16 +123,12 @@ func otherFields(leaf func(...pkitest.Edit) func(*Mint) tls.Certificate) []Mutat
 		{"not yet valid", leaf(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }), wrong},
 		{"an unknown extension", leaf(extension(false)), harmless},
 		{"an unknown critical extension", leaf(extension(true)), wrong},
-		{"a negative serial", bytes(func(tbs []byte) { tbs[serialIn(tbs)] |= 0x80 }), wrong},
-		{"a changed serial", bytes(func(tbs []byte) { tbs[serialIn(tbs)+1] ^= 1 }), harmless},
-		{"the serial 0", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Trusted, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(1) })
-			c.Certificate[0] = pkitest.Rewrite(c.Certificate[0], m.Trusted.Key, func(tbs []byte) { tbs[serialIn(tbs)] = 0 })
-			return c
-		}, harmless},
+		{"a negative serial", rewritten(func(tbs []byte) { tbs[serialIn(tbs)] |= 0x80 }), wrong},
+		{"a changed serial", rewritten(flip), harmless},
+		{"the serial 0", rewritten(func(tbs []byte) { tbs[serialIn(tbs)] = 0 }, serialOne), harmless},
 		{"a bit flipped in what is signed", func(m *Mint) tls.Certificate {
 			c := m.Leaf(m.Trusted)
-			c.Certificate[0] = pkitest.Rewrite(c.Certificate[0], nil, func(tbs []byte) { tbs[serialIn(tbs)+1] ^= 1 })
+			c.Certificate[0] = pkitest.Rewrite(c.Certificate[0], nil, flip)
 			return c
 		}, wrong},
 		{"a bit flipped in the signature", func(m *Mint) tls.Certificate {
@@ -163,20 +161,14 @@ func fullOfThings() (all []Mutation) {
 		}, harmless},
 		{"policies", func(_ *Mint, c *x509.Certificate, n int) {
 			for i := range n {
-				oid, err := x509.OIDFromInts([]uint64{1, uint64(i / 128), uint64(i % 128)}) //nolint:gosec // not negative
-				if err != nil {
-					panic(err)
-				}
-				c.Policies = append(c.Policies, oid)
+				c.Policies = append(c.Policies, must(x509.OIDFromInts([]uint64{1, uint64(i / 128), uint64(i % 128)}))) //nolint:gosec // not negative
 			}
 		}, harmless},
 		{"words of the subject", func(_ *Mint, c *x509.Certificate, n int) {
 			c.Subject.ExtraNames = slices.Repeat([]pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "a"}}, n)
 		}, harmless},
 		{"constraints", func(_ *Mint, c *x509.Certificate, n int) { c.PermittedDNSDomains = slices.Repeat([]string{"a"}, n) }, harmless},
-		{"places of revocation lists", func(_ *Mint, c *x509.Certificate, n int) {
-			c.CRLDistributionPoints = slices.Repeat([]string{"a"}, n)
-		}, harmless},
+		{"places of revocation lists", func(_ *Mint, c *x509.Certificate, n int) { c.CRLDistributionPoints = slices.Repeat([]string{"a"}, n) }, harmless},
 		{"places of issuers", func(_ *Mint, c *x509.Certificate, n int) { c.IssuingCertificateURL = slices.Repeat([]string{"a"}, n) }, harmless},
 	} {
 		fill := func(limit int) func(m *Mint) tls.Certificate {
@@ -203,22 +195,19 @@ func serialIn(tbs []byte) int {
 }
 
 func forgedChains() []Mutation {
+	// with lets others stand behind a certificate.
+	with := func(c tls.Certificate, others ...*x509.Certificate) tls.Certificate {
+		for _, other := range others {
+			c.Certificate = append(c.Certificate, other.Raw)
+		}
+		return c
+	}
 	return []Mutation{
 		{"another authority of the same name and key id", func(m *Mint) tls.Certificate { return m.Leaf(m.Stranger) }, wrong},
-		{"the same with that authority behind it", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Stranger)
-			c.Certificate = append(c.Certificate, m.Stranger.Certificate.Raw)
-			return c
-		}, wrong},
-		{"the same with the trusted authority behind it", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Stranger)
-			c.Certificate = append(c.Certificate, m.Trusted.Certificate.Raw)
-			return c
-		}, wrong},
+		{"the same with that authority behind it", func(m *Mint) tls.Certificate { return with(m.Leaf(m.Stranger), m.Stranger.Certificate) }, wrong},
+		{"the same with the trusted authority behind it", func(m *Mint) tls.Certificate { return with(m.Leaf(m.Stranger), m.Trusted.Certificate) }, wrong},
 		{"the same with both behind it", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Stranger)
-			c.Certificate = append(c.Certificate, m.Stranger.Certificate.Raw, m.Trusted.Certificate.Raw)
-			return c
+			return with(m.Leaf(m.Stranger), m.Stranger.Certificate, m.Trusted.Certificate)
 		}, wrong},
 		{"self-signed", func(m *Mint) tls.Certificate {
 			self := &pkitest.Authority{Certificate: &x509.Certificate{Subject: pkix.Name{CommonName: "plant/alpha"}, SubjectKeyId: m.Trusted.Certificate.SubjectKeyId}, Key: m.Key}
@@ -228,8 +217,7 @@ func forgedChains() []Mutation {
 			return tls.Certificate{Certificate: [][]byte{m.Trusted.Certificate.Raw}, PrivateKey: m.Trusted.Key}
 		}, wrong},
 		{"signed by a node's certificate", func(m *Mint) tls.Certificate {
-			node := m.Leaf(m.Trusted)
-			return m.leafFor(pkitest.AuthorityOf(node), pkitest.NewKey())
+			return m.leafFor(pkitest.AuthorityOf(m.Leaf(m.Trusted)), pkitest.NewKey())
 		}, wrong},
 		{"signed by a node's certificate that claims to be an authority's", func(m *Mint) tls.Certificate {
 			node := m.Leaf(m.Stranger, func(c *x509.Certificate) {
@@ -237,21 +225,11 @@ func forgedChains() []Mutation {
 			})
 			return m.leafFor(pkitest.AuthorityOf(node), pkitest.NewKey())
 		}, wrong},
-		{"the right one with its authority behind it", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Trusted)
-			c.Certificate = append(c.Certificate, m.Trusted.Certificate.Raw)
-			return c
-		}, harmless},
+		{"the right one with its authority behind it", func(m *Mint) tls.Certificate { return with(m.Leaf(m.Trusted), m.Trusted.Certificate) }, harmless},
 		{"the right one with strangers behind it", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Trusted)
-			c.Certificate = append(c.Certificate, m.Stranger.Certificate.Raw, m.Stranger.Certificate.Raw)
-			return c
+			return with(m.Leaf(m.Trusted), m.Stranger.Certificate, m.Stranger.Certificate)
 		}, harmless},
-		{"the right one, not first", func(m *Mint) tls.Certificate {
-			c := m.Leaf(m.Stranger)
-			c.Certificate = append(c.Certificate, m.Leaf(m.Trusted).Certificate...)
-			return c
-		}, wrong},
+		{"the right one, not first", func(m *Mint) tls.Certificate { return with(m.Leaf(m.Stranger), m.Leaf(m.Trusted).Leaf) }, wrong},
 	}
 }
 
@@ -293,41 +271,36 @@ func longChains() []Mutation {
 }
 
 func otherKeys() []Mutation {
-	on := func(curve elliptic.Curve) func(m *Mint) tls.Certificate {
-		return func(m *Mint) tls.Certificate { return m.leafFor(m.Trusted, pkitest.NewKeyOn(curve)) }
+	of := func(key func() crypto.Signer) func(m *Mint) tls.Certificate {
+		return func(m *Mint) tls.Certificate { return m.leafFor(m.Trusted, key()) }
 	}
-	of := func(bits int) func(m *Mint) tls.Certificate {
-		return func(m *Mint) tls.Certificate {
-			key, err := rsa.GenerateKey(rand.Reader, bits)
-			if err != nil {
-				panic(err)
-			}
-			return m.leafFor(m.Trusted, key)
-		}
+	on := func(curve elliptic.Curve) func() crypto.Signer {
+		return func() crypto.Signer { return pkitest.NewKeyOn(curve) }
+	}
+	rsaOf := func(bits int) func() crypto.Signer {
+		return func() crypto.Signer { return must(rsa.GenerateKey(rand.Reader, bits)) }
 	}
 	return []Mutation{
-		{"RSA-1024", of(1024), wrong},
-		{"RSA-2048", of(2048), harmless},
-		{"RSA-4096", of(4096), harmless},
-		{"RSA of 8192 bits and a large exponent", func(m *Mint) tls.Certificate { return m.leafFor(m.Trusted, madeUp{}) }, wrong},
-		{"P-224", on(elliptic.P224()), wrong},
-		{"P-384", on(elliptic.P384()), harmless},
-		{"P-521", on(elliptic.P521()), harmless},
-		{"Ed25519", func(m *Mint) tls.Certificate {
+		{"RSA-1024", of(rsaOf(1024)), wrong},
+		{"RSA-2048", of(rsaOf(2048)), harmless},
+		{"RSA-4096", of(rsaOf(4096)), harmless},
+		{"RSA of 8192 bits and a large exponent", of(func() crypto.Signer { return madeUp{} }), wrong},
+		{"P-224", of(on(elliptic.P224())), wrong},
+		{"P-384", of(on(elliptic.P384())), harmless},
+		{"P-521", of(on(elliptic.P521())), harmless},
+		{"Ed25519", of(func() crypto.Signer {
 			_, key, err := ed25519.GenerateKey(rand.Reader)
-			if err != nil {
-				panic(err)
-			}
-			return m.leafFor(m.Trusted, key)
-		}, harmless},
-		{"below RSA-1024", func(m *Mint) tls.Certificate {
-			key, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // which is what the row is about
-			if err != nil {
-				panic(err)
-			}
-			return m.Leaf(intermediate(m.Trusted, "weak", key))
-		}, wrong},
+			return must(key, err)
+		}), harmless},
+		{"below RSA-1024", func(m *Mint) tls.Certificate { return m.Leaf(intermediate(m.Trusted, "weak", rsaOf(1024)())) }, wrong},
 	}
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }
 
 // madeUp is an RSA key of 8192 bits that is none: what is verified with it costs the same.

@@ -18,7 +18,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"math/big"
 	"net"
 	"net/url"
 	"os"
@@ -93,13 +92,6 @@ func (a *Authority) IssueWithKey(key crypto.Signer, edits ...Edit) tls.Certifica
 // Sign makes a certificate for a public key whose private one it need not see, in DER form.
 func (a *Authority) Sign(public crypto.PublicKey, edits ...Edit) []byte {
 	return sign(edited(leafTemplate(), edits), a.Certificate, public, a.Key)
-}
-
-// SelfSigned makes a certificate that nobody issued: its own key signs it.
-func SelfSigned(edits ...Edit) tls.Certificate {
-	key, template := NewKey(), edited(leafTemplate(), edits)
-	der := sign(template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: parse(der)}
 }
 
 // Client adds TLS client authentication to the uses of a certificate, and these URIs to its names.
@@ -188,7 +180,7 @@ func NewKeyOn(curve elliptic.Curve) *ecdsa.PrivateKey {
 func authorityTemplate(name string) *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{
-		SerialNumber: newSerial(), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-backdated), NotAfter: now.Add(authorityLifetime),
+		Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-backdated), NotAfter: now.Add(authorityLifetime),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 }
@@ -196,14 +188,8 @@ func authorityTemplate(name string) *x509.Certificate {
 func leafTemplate() *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{
-		SerialNumber: newSerial(), NotBefore: now.Add(-backdated), NotAfter: now.Add(leafLifetime), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: now.Add(-backdated), NotAfter: now.Add(leafLifetime), KeyUsage: x509.KeyUsageDigitalSignature,
 	}
-}
-
-// newSerial is random: two certificates of an issuer must not share one (RFC 5280, section 4.1.2.2).
-func newSerial() *big.Int {
-	serial := must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)))
-	return serial.Add(serial, big.NewInt(1))
 }
 
 func edited(template *x509.Certificate, edits []Edit) *x509.Certificate {

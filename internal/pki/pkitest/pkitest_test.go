@@ -44,7 +44,6 @@ func TestWhatAnAuthorityIssuesIsTrustedByWhoTrustsItsRoot(t *testing.T) {
 		"with other keys":           {root.IntermediateWithKey("hall", NewKeyOn(elliptic.P384())).IssueWithKey(NewKeyOn(elliptic.P521()), Client(press)), client, true, 2},
 		"another root's":            {stranger.Issue(Client(press)), client, false, 1},
 		"expired":                   {root.Issue(Client(press), Valid(now.Add(-time.Hour), now.Add(-time.Minute))), client, false, 1},
-		"self-signed":               {SelfSigned(Client(press)), client, false, 1},
 		"signed by a node's":        {AuthorityOf(root.Issue(Client(press))).Issue(Client(press)), client, false, 2},
 		"by a root from its files":  {AuthorityOf(tls.Certificate{Certificate: [][]byte{root.Certificate.Raw}, PrivateKey: root.Key}).Issue(Client(press)), client, true, 1},
 		"outside constraints above": {root.Intermediate("hall", func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"hall"} }).Issue(Server("localhost")), server, false, 2},
