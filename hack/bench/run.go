@@ -48,7 +48,8 @@ func (e usageError) Error() string { return "bench: " + string(e) + " (see --hel
 
 // options are the flags.
 type options struct {
-	only       []string
+	scenarios  []scenario.Scenario
+	all        bool // of the scenarios
 	budget     time.Duration
 	quick      bool
 	reportOnly bool
@@ -92,12 +93,11 @@ func parse(args []string) (options, error) {
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if *only != "" {
-		o.only = strings.Split(*only, ",")
-	}
-	if _, err := scenario.Select(o.only); err != nil {
+	var err error
+	if o.scenarios, err = scenario.Select(*only); err != nil {
 		return o, err
 	}
+	o.all = *only == ""
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q is not a flag", flags.Arg(0))
@@ -136,14 +136,10 @@ func measure(ctx context.Context, o options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(bench.Scratch) }() // The system empties its temporary folder in the end.
-	scenarios, err := scenario.Select(o.only)
-	if err != nil {
-		return err
-	}
 	revision := revisionOf(ctx, root)
 	begun := time.Now()
 	measured := map[string]report.Comparison{}
-	err = bench.Run(ctx, scenarios, func(c report.Comparison) error {
+	err = bench.Run(ctx, o.scenarios, func(c report.Comparison) error {
 		c.Summarize(os.Stdout)
 		measured[c.Name] = c
 		results = results.Merge(machine, report.Dated{Date: time.Now().UTC().Format(time.DateOnly), Revision: revision, Comparison: c})
@@ -152,7 +148,7 @@ func measure(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	if len(o.only) == 0 {
+	if o.all {
 		results.Took = time.Since(begun)
 		if err := directory.Write(results); err != nil {
 			return err
@@ -169,7 +165,8 @@ func prepare(o options, root string) (*scenario.Bench, report.Machine, error) {
 	}
 	b := &scenario.Bench{
 		Quick: o.quick, Budget: o.budget, Root: root, Profiles: o.profiles, Now: time.Now,
-		Printf: func(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) },
+		Credentials: subject.NewCredentials(),
+		Printf:      func(format string, arguments ...any) { fmt.Fprintf(os.Stderr, format+"\n", arguments...) },
 	}
 	for _, event := range process.Events() {
 		how := "counted"
@@ -184,9 +181,6 @@ func prepare(o options, root string) (*scenario.Bench, report.Machine, error) {
 		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
 			return nil, machine, err
 		}
-	}
-	if b.Credentials, err = subject.NewCredentials(); err != nil {
-		return nil, machine, err
 	}
 	b.Scratch, err = os.MkdirTemp("", "bench-")
 	return b, machine, err

@@ -25,20 +25,16 @@ type fleet struct {
 }
 
 // Fleet opens so many sessions and keeps them, each by a node that comes back when it loses its session.
-func (l *Load) Fleet(nodes int, _ *Nothing) error {
+func (l *Load) Fleet(nodes int, _ *struct{}) error {
 	ctx, stop := context.WithCancel(context.Background())
 	l.fleet = &fleet{load: l, stop: stop, back: make(chan time.Time, nodes)}
 	clients := make(chan *protocol.Client, nodes)
-	var next atomic.Int64
-	err := inParallel(min(OpenWorkers, nodes), func(int) error {
-		for next.Add(1) <= int64(nodes) {
-			client, err := l.fleet.join(ctx)
-			if err != nil {
-				return err
-			}
+	err := forEach(nodes, func(int) error {
+		client, err := l.fleet.join(ctx)
+		if err == nil {
 			clients <- client
 		}
-		return nil
+		return err
 	})
 	close(clients)
 	for client := range clients {
@@ -49,7 +45,7 @@ func (l *Load) Fleet(nodes int, _ *Nothing) error {
 }
 
 // Kill announces that the server is killed next.
-func (l *Load) Kill(Nothing, *Nothing) error {
+func (l *Load) Kill(struct{}, *struct{}) error {
 	l.fleet.killed.Store(true)
 	return nil
 }

@@ -23,6 +23,7 @@ const patience = 20 * time.Second
 
 // Load is the receiver of the load process. Target comes first; the rest works on what Open opened.
 type Load struct {
+	process.Usage
 	setting subject.Setting
 	address string
 	config  *tls.Config
@@ -36,28 +37,19 @@ type Load struct {
 
 // Target says whom to load.
 type Target struct {
-	Subject subject.Name
+	Subject string
 	Setting subject.Setting
 	Address string
 }
 
-// Nothing is the reply, or the argument, of a call that has none.
-type Nothing struct{}
-
 // Target sets the server to load.
-func (l *Load) Target(t Target, _ *Nothing) (err error) {
+func (l *Load) Target(t Target, _ *struct{}) (err error) {
 	l.setting, l.address = t.Setting, t.Address
 	if l.config, err = t.Setting.ClientConfig(); err != nil {
 		return err
 	}
 	l.dialer = net.Dialer{Timeout: patience, KeepAliveConfig: net.KeepAliveConfig{Enable: false}, KeepAlive: -1, Control: portAtConnect}
 	l.dialect, err = subject.DialectOf(t.Subject, t.Setting)
-	return err
-}
-
-// CPU replies with the processor time that the load process has used.
-func (l *Load) CPU(_ Nothing, used *time.Duration) (err error) {
-	*used, err = process.CPU()
 	return err
 }
 
@@ -143,32 +135,31 @@ func partOrderly(conn net.Conn) error {
 }
 
 // Open opens so many more sessions, which idle.
-func (l *Load) Open(sessions int, _ *Nothing) error {
+func (l *Load) Open(sessions int, _ *struct{}) error {
 	opened := make([]net.Conn, sessions)
-	var next atomic.Int64
-	err := inParallel(min(OpenWorkers, sessions), func(int) error {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= sessions {
-				return nil
-			}
-			var err error
-			if opened[i], err = l.connect(); err != nil {
-				return fmt.Errorf("session %d of %d: %w", i+1, sessions, err)
-			}
+	err := forEach(sessions, func(i int) (err error) {
+		if opened[i], err = l.connect(); err != nil {
+			return fmt.Errorf("session %d of %d: %w", i+1, sessions, err)
 		}
+		return nil
 	})
 	l.sessions = append(l.sessions, opened...)
 	return err
 }
 
 // Part closes every session, in order.
-func (l *Load) Part(Nothing, *Nothing) error {
+func (l *Load) Part(struct{}, *struct{}) error {
 	sessions := l.sessions
 	l.sessions = nil
-	return inParallel(min(OpenWorkers, len(sessions)), func(worker int) error {
-		for i := worker; i < len(sessions); i += min(OpenWorkers, len(sessions)) {
-			if err := partOrderly(sessions[i]); err != nil {
+	return forEach(len(sessions), func(i int) error { return partOrderly(sessions[i]) })
+}
+
+// forEach does n things, OpenWorkers of them at a time, until one fails.
+func forEach(n int, do func(i int) error) error {
+	var next atomic.Int64
+	return inParallel(min(OpenWorkers, n), func(int) error {
+		for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+			if err := do(int(i) - 1); err != nil {
 				return err
 			}
 		}

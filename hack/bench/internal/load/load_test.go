@@ -12,12 +12,9 @@ import (
 
 // What a scenario leaves running would be measured with the next.
 func TestALoadDoesWhatItIsAskedForAndLeavesNothingRunning(t *testing.T) {
-	credentials, err := subject.NewCredentials()
-	if err != nil {
-		t.Fatal(err)
-	}
+	credentials := subject.NewCredentials()
 	const sessions = 4
-	for _, name := range []subject.Name{subject.Refinery, subject.Floor} {
+	for _, name := range []string{subject.Refinery, subject.Floor} {
 		for _, transport := range []subject.Transport{subject.Plaintext, subject.ServerTLS, subject.MutualTLS} {
 			t.Run(fmt.Sprintf("%s/%s", name, transport), func(t *testing.T) {
 				setting := subject.Setting{Transport: transport, Credentials: credentials}
@@ -39,7 +36,7 @@ func TestALoadDoesWhatItIsAskedForAndLeavesNothingRunning(t *testing.T) {
 				if must(t, l.Pace(Pace{Interval: 5 * time.Millisecond, For: 25 * time.Millisecond}, &beaten)); beaten.Count != 5*sessions {
 					t.Errorf("%d heartbeats, want 5 of each session", beaten.Count)
 				}
-				must(t, l.Part(Nothing{}, nil))
+				must(t, l.Part(struct{}{}, nil))
 				var shaken Done
 				if must(t, l.Handshakes(Handshakes{Workers: 2, For: 10 * time.Millisecond}, &shaken)); shaken.Count < 2 {
 					t.Errorf("%d handshakes", shaken.Count)

@@ -82,18 +82,14 @@ func startOnCore(cmd *exec.Cmd, role Role) error {
 }
 
 func coreOf(role Role, allowed *unix.CPUSet) int {
-	first, last := -1, -1
+	last := -1
 	for core := range len(allowed) * 64 {
 		if !allowed.IsSet(core) {
 			continue
 		}
-		if first < 0 {
-			first = core
+		if last = core; role == Load {
+			break
 		}
-		last = core
-	}
-	if role == Load {
-		return first
 	}
 	return last
 }

@@ -12,13 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CPU returns the processor time that this process has used since it started, in user mode and in the kernel.
-func CPU() (time.Duration, error) {
+// Usage is what the receivers of both roles can tell.
+type Usage struct{}
+
+// CPU replies with the processor time that this process has used since it started, in user mode and in the kernel.
+func (Usage) CPU(_ struct{}, used *time.Duration) error {
 	var r unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
-		return 0, err
+		return err
 	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
+	*used = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	return nil
 }
 
 // Memory is what a process occupies, in bytes.

@@ -147,13 +147,19 @@ func (c *Comparison) Estimate(g Goal) (Estimate, bool) {
 	return estimateRepeats(ratios)
 }
 
-// Judge says whether the goal is reached.
+// Judge says whether the goal is reached: whether all of what was estimated is on the good side of its bound, or none of it.
 func (c *Comparison) Judge(g Goal) Verdict {
 	e, measured := c.Estimate(g)
-	if !measured {
+	low, high := g.good(e.Low), g.good(e.High)
+	switch {
+	case !measured:
 		return NotMeasured
+	case e.Confidence < confidence || low != high:
+		return Undecided
+	case low:
+		return Reached
 	}
-	return g.judge(e)
+	return Missed
 }
 
 // Has reports whether a goal of the comparison has the verdict.

@@ -61,18 +61,6 @@ const (
 	NotMeasured Verdict = "not measured"
 )
 
-// judge says whether what was estimated is on the good side of the goal's bound: all of the interval, or none of it.
-func (g Goal) judge(e Estimate) Verdict {
-	low, high := g.good(e.Low), g.good(e.High)
-	switch {
-	case e.Confidence < confidence || low != high:
-		return Undecided
-	case low:
-		return Reached
-	}
-	return Missed
-}
-
 // good reports whether a value is on the good side.
 func (g Goal) good(value float64) bool {
 	if g.AtLeast {

@@ -2,8 +2,8 @@ package report
 
 import (
 	"bytes"
-	"encoding/xml"
 	"fmt"
+	"html"
 	"strings"
 )
 
@@ -46,16 +46,16 @@ func (c *Comparison) plot() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13">`+"\n",
 		plotWidth, height, plotWidth, height)
-	fmt.Fprintf(&b, `<text x="0" y="20" font-size="15" font-weight="bold" fill="%s">%s: %s</text>`+"\n", colorText, escape(c.Title), escape(m.heading()))
+	fmt.Fprintf(&b, `<text x="0" y="20" font-size="15" font-weight="bold" fill="%s">%s: %s</text>`+"\n", colorText, html.EscapeString(c.Title), html.EscapeString(m.heading()))
 	for i, r := range rows {
 		e, y := estimates[i], plotTop+i*(barHeight+barGap)
 		middle, low, high := scale*e.Median, scale*e.Low, scale*e.High
 		line := float64(y) + barHeight/2
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" fill="%s">%s</text>`+"\n", labelWidth-10, y+16, colorText, escape(r.Subject))
+		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end" fill="%s">%s</text>`+"\n", labelWidth-10, y+16, colorText, html.EscapeString(r.Subject))
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", labelWidth, y, middle, barHeight, c.color(r.Subject))
 		fmt.Fprintf(&b, `<path d="M%.1f %.1fH%.1fM%.1f %.1fv10M%.1f %.1fv10" stroke="#57606a" stroke-width="1.5" fill="none"/>`+"\n",
 			labelWidth+low, line, labelWidth+high, labelWidth+low, line-5, labelWidth+high, line-5)
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" fill="%s">%s</text>`+"\n", labelWidth+high+8, y+16, colorText, escape(m.figure(e.Median)))
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" fill="%s">%s</text>`+"\n", labelWidth+high+8, y+16, colorText, html.EscapeString(m.figure(e.Median)))
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
@@ -70,10 +70,4 @@ func (c *Comparison) color(subject string) string {
 		return colorFloor
 	}
 	return colorPeer
-}
-
-func escape(text string) string {
-	var b bytes.Buffer
-	_ = xml.EscapeText(&b, []byte(text)) // A buffer takes everything.
-	return b.String()
 }

@@ -49,14 +49,14 @@ func All() []Scenario {
 	}
 }
 
-// Select returns the scenarios of the given names, all of them if there are none.
-func Select(names []string) ([]Scenario, error) {
+// Select returns the scenarios of the given names, which stand between commas; all of them if there are none.
+func Select(names string) ([]Scenario, error) {
 	all := All()
-	if len(names) == 0 {
+	if names == "" {
 		return all, nil
 	}
 	var selected []Scenario
-	for _, name := range names {
+	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
 		if i < 0 {
 			var have []string
@@ -86,13 +86,13 @@ func (b *Bench) window(full time.Duration) time.Duration {
 	return full
 }
 
-// subjects are the names of subjects, as reports show them.
-func subjects(names ...subject.Name) []string {
-	shown := make([]string, len(names))
-	for i, name := range names {
-		shown[i] = string(name)
+// contenders are those that are measured in a setting: mochi-mqtt where nothing is encrypted.
+func contenders(s subject.Setting) []string {
+	all := []string{subject.Refinery, subject.Floor, subject.NATS, subject.Mochi}
+	if s.Transport != subject.Plaintext {
+		return all[:3]
 	}
-	return shown
+	return all
 }
 
 // countMetrics are the columns for what is counted and not timed. contender.count returns their values.

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -11,71 +10,58 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
-const handshakeWarmUp = 300 * time.Millisecond
-
 const handshakesText = `Sessions opened and closed a second, by 32 workers: connect over %s,
 exchange the five messages of the opening, close, wait for the server to close. The floor awaits and sends the same bytes and understands none of them. nats-server (INFO, CONNECT and PING, PONG) and mochi-mqtt (CONNECT, CONNACK)
 need one round trip less, so the second column counts round trips: three of the refinery's, the TCP connection included, two of theirs.`
 
 func handshakeContests(b *Bench) []*contest {
-	timing := timing{leadIn: handshake, lead: 100 * time.Millisecond, work: handshake, window: 500 * time.Millisecond, count: 200 * time.Millisecond}
+	work := worker{
+		ready: b.warmUpHandshakes, leadIn: handshake, lead: 100 * time.Millisecond,
+		work: handshake, window: 500 * time.Millisecond, count: 200 * time.Millisecond,
+		values: func(r *rig, done load.Done, spent cost, memory process.Memory) []float64 {
+			rate := perSecond(done)
+			return []float64{
+				rate, rate * float64(r.dialect.RoundTrips), each(spent.server, done.Count), each(spent.load, done.Count), megabytes(memory.Resident),
+			}
+		},
+	}
 	var contests []*contest
 	for _, variant := range []struct {
 		name, title string
 		setting     subject.Setting
-		subjects    []subject.Name
 		bound       float64
 		share       time.Duration
 	}{
-		{"handshakes-plain", "Handshakes, plain", subject.Setting{Transport: subject.Plaintext},
-			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS, subject.Mochi}, 0.85, 55 * time.Second},
-		{"handshakes-mtls", "Handshakes, mutual TLS, default curves", subject.Setting{Transport: subject.MutualTLS},
-			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS}, 0.92, 45 * time.Second},
-		{"handshakes-mtls-x25519", "Handshakes, mutual TLS, X25519 only", subject.Setting{Transport: subject.MutualTLS, X25519Only: true},
-			[]subject.Name{subject.Refinery, subject.Floor, subject.NATS}, 0.92, 45 * time.Second},
+		{"handshakes-plain", "Handshakes, plain", subject.Setting{Transport: subject.Plaintext}, 0.85, 55 * time.Second},
+		{"handshakes-mtls", "Handshakes, mutual TLS, default curves", subject.Setting{Transport: subject.MutualTLS}, 0.92, 45 * time.Second},
+		{"handshakes-mtls-x25519", "Handshakes, mutual TLS, X25519 only", subject.Setting{Transport: subject.MutualTLS, X25519Only: true}, 0.92, 45 * time.Second},
 	} {
 		variant.setting.Credentials = b.Credentials
-		own := string(subject.Refinery)
-		goals := []report.Goal{ratio(own, string(subject.Floor), "handshakes", variant.bound, true)}
+		goals := []report.Goal{ratio(subject.Refinery, subject.Floor, "handshakes", variant.bound, true)}
 		if variant.setting.Transport == subject.Plaintext {
-			goals = append(goals, ratio(own, string(subject.NATS), "round trips", 1, true), ratio(own, string(subject.Mochi), "round trips", 1, true))
+			for _, peer := range []string{subject.NATS, subject.Mochi} {
+				goals = append(goals, ratio(subject.Refinery, peer, "round trips", 1, true))
+			}
 		}
 		contests = append(contests, &contest{
 			Comparison: report.Comparison{
 				Name: variant.name, Title: variant.title, Text: fmt.Sprintf(handshakesText, carried(variant.setting)), Goals: goals,
-				Floor: string(subject.Floor),
+				Floor: subject.Floor,
 				Metrics: append([]report.Metric{
 					{Name: "handshakes", Unit: "1/s"}, {Name: "round trips", Unit: "1/s"}, {Name: "server CPU", Unit: "µs each"},
 					{Name: "load CPU", Unit: "µs each"}, {Name: "server resident", Unit: "MB", Digits: 1},
 				}, b.countMetrics()...),
 			},
-			contenders: subjects(variant.subjects...), rounds: 2, share: variant.share,
-			start: func(ctx context.Context, name string) (*contender, error) {
-				return b.startHandshakes(ctx, subject.Name(name), variant.setting, timing)
-			},
+			contenders: contenders(variant.setting), rounds: 2, share: variant.share,
+			start: b.starter(variant.setting, work),
 		})
 	}
 	return contests
 }
 
-func (b *Bench) startHandshakes(ctx context.Context, name subject.Name, setting subject.Setting, t timing) (*contender, error) {
-	dialect, err := subject.DialectOf(name, setting)
-	if err != nil {
-		return nil, err
-	}
-	r, err := b.startRig(ctx, name, setting, "")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := handshake(r, b.window(handshakeWarmUp)); err != nil {
-		return nil, r.abandon(err)
-	}
-	return b.worker(r, t, func(done load.Done, spent cost, memory process.Memory) []float64 {
-		rate := perSecond(done)
-		return []float64{
-			rate, rate * float64(dialect.RoundTrips()), each(spent.server, done.Count), each(spent.load, done.Count), megabytes(memory.Resident),
-		}
-	}), nil
+func (b *Bench) warmUpHandshakes(r *rig) error {
+	_, err := handshake(r, b.window(300*time.Millisecond))
+	return err
 }
 
 func handshake(r *rig, duration time.Duration) (done load.Done, err error) {

@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"context"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
@@ -23,52 +22,44 @@ func idleContests(b *Bench) []*contest {
 	setting := subject.Setting{Transport: subject.Plaintext, Credentials: b.Credentials}
 	return []*contest{{
 		Comparison: report.Comparison{
-			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText, Floor: string(subject.Floor),
+			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText, Floor: subject.Floor,
 			Metrics: append([]report.Metric{
 				{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
 				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
 			}, b.countMetrics()...),
-			Goals: []report.Goal{ratio(string(subject.Refinery), string(subject.Floor), "server CPU", 1.15, false)},
+			Goals: []report.Goal{ratio(subject.Refinery, subject.Floor, "server CPU", 1.15, false)},
 		},
-		contenders: subjects(subject.Refinery, subject.Floor, subject.NATS, subject.Mochi), rounds: 2, share: 180 * time.Second,
-		start: func(ctx context.Context, name string) (*contender, error) {
-			return b.startIdle(ctx, subject.Name(name), setting)
-		},
+		contenders: contenders(setting), rounds: 2, share: 180 * time.Second,
+		start: b.starter(setting, b.idleWorker()),
 	}}
 }
 
-func (b *Bench) startIdle(ctx context.Context, name subject.Name, setting subject.Setting) (*contender, error) {
-	r, err := b.startRig(ctx, name, setting, "")
-	if err != nil {
-		return nil, err
-	}
-	if err := r.open(b.sessions(idleSessions)); err != nil {
-		return nil, r.abandon(err)
-	}
-	// The garbage of opening is collected now, not while heartbeats are measured.
-	if _, err := r.memory(true); err != nil {
-		return nil, r.abandon(err)
-	}
-	t := timing{
-		leadIn: func(r *rig, duration time.Duration) (load.Done, error) {
-			return pace(r, load.Pace{Interval: duration, For: duration})
+func (b *Bench) idleWorker() worker {
+	return worker{
+		ready: func(r *rig) error {
+			if err := r.open(b.sessions(idleSessions)); err != nil {
+				return err
+			}
+			_, err := r.memory(true) // The garbage of opening is collected now, not while heartbeats are measured.
+			return err
 		},
-		lead: 250 * time.Millisecond,
+		leadIn: func(r *rig, duration time.Duration) (load.Done, error) { return pace(r, duration, duration) },
+		lead:   250 * time.Millisecond,
 		work: func(r *rig, duration time.Duration) (load.Done, error) {
-			return pace(r, load.Pace{Interval: b.window(idleInterval), For: duration})
+			return pace(r, b.window(idleInterval), duration)
 		},
 		window: 2 * time.Second,
 		count:  500 * time.Millisecond,
+		values: func(_ *rig, done load.Done, spent cost, memory process.Memory) []float64 {
+			return []float64{
+				each(spent.server, done.Count), 100 * spent.server.Seconds() / done.Elapsed.Seconds(), each(spent.load, done.Count),
+				perSecond(done), megabytes(memory.Resident),
+			}
+		},
 	}
-	return b.worker(r, t, func(done load.Done, spent cost, memory process.Memory) []float64 {
-		return []float64{
-			each(spent.server, done.Count), 100 * spent.server.Seconds() / done.Elapsed.Seconds(), each(spent.load, done.Count),
-			perSecond(done), megabytes(memory.Resident),
-		}
-	}), nil
 }
 
-func pace(r *rig, p load.Pace) (done load.Done, err error) {
-	err = r.load.Call("load.Pace", p, &done)
+func pace(r *rig, interval, duration time.Duration) (done load.Done, err error) {
+	err = r.load.Call("load.Pace", load.Pace{Interval: interval, For: duration}, &done)
 	return done, err
 }

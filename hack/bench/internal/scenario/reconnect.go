@@ -31,7 +31,6 @@ Attempts for each node are more than one as the first finds no server, and some 
 
 func reconnectContests(b *Bench) []*contest {
 	setting := subject.Setting{Transport: subject.MutualTLS, Credentials: b.Credentials}
-	own := string(subject.Refinery)
 	return []*contest{{
 		Comparison: report.Comparison{
 			Name: "reconnect", Title: "Reconnecting after the master was killed", Text: reconnectText,
@@ -42,16 +41,16 @@ func reconnectContests(b *Bench) []*contest {
 				{Name: "server CPU", Unit: "s", Digits: 1}, {Name: "server resident", Unit: "MB"},
 			},
 			Goals: []report.Goal{{
-				Of: report.Value{Subject: own, Metric: "99 % back"}, To: report.Value{Subject: own, Metric: "allowed"}, Bound: 1,
+				Of: report.Value{Subject: subject.Refinery, Metric: "99 % back"}, To: report.Value{Subject: subject.Refinery, Metric: "allowed"}, Bound: 1,
 			}},
 		},
-		contenders: []string{own}, rounds: 1, share: 105 * time.Second,
-		start: func(ctx context.Context, _ string) (*contender, error) {
+		contenders: []string{subject.Refinery}, rounds: 1, share: 105 * time.Second,
+		start: func(ctx context.Context, name string) (*contender, error) {
 			address, err := fixedAddress()
 			if err != nil {
 				return nil, err
 			}
-			r, err := b.startRig(ctx, subject.Refinery, setting, address)
+			r, err := b.startRig(ctx, name, setting, address, b.warmUpHandshakes)
 			if err != nil {
 				return nil, err
 			}
@@ -62,18 +61,15 @@ func reconnectContests(b *Bench) []*contest {
 
 func (b *Bench) measureReconnect(ctx context.Context, r *rig) ([]float64, error) {
 	nodes := b.sessions(reconnectSessions)
-	if _, err := handshake(r, b.window(handshakeWarmUp)); err != nil {
-		return nil, err
-	}
 	done, err := handshake(r, b.window(reconnectRate))
 	if err != nil {
 		return nil, err
 	}
 	rate := perSecond(done)
-	if err := r.load.Call("load.Fleet", nodes, &load.Nothing{}); err != nil {
+	if err := r.load.Call("load.Fleet", nodes, nil); err != nil {
 		return nil, err
 	}
-	if err := r.load.Call("load.Kill", load.Nothing{}, &load.Nothing{}); err != nil {
+	if err := r.load.Call("load.Kill", struct{}{}, nil); err != nil {
 		return nil, err
 	}
 	killed := time.Now()

@@ -15,29 +15,33 @@ import (
 // rig is a server and its load, two processes. The servers of all contenders share a core, and so do their loads; one works at a time.
 type rig struct {
 	server, load *process.Process
-	subject      subject.Name
+	subject      string
+	dialect      subject.Dialect
 	setting      subject.Setting
 	address      string
 	profile      string // where the profiles of the server go; empty: there are none
 }
 
-// startRig starts a server, on a free port if address is empty, and its load.
-func (b *Bench) startRig(ctx context.Context, name subject.Name, s subject.Setting, address string) (*rig, error) {
-	r := &rig{subject: name, setting: s}
+// startRig starts a server, on a free port if address is empty, and its load, and then gets them ready.
+func (b *Bench) startRig(ctx context.Context, name string, s subject.Setting, address string, ready func(*rig) error) (*rig, error) {
+	dialect, err := subject.DialectOf(name, s)
+	if err != nil {
+		return nil, err
+	}
+	r := &rig{subject: name, dialect: dialect, setting: s}
 	if err := r.startServer(ctx, address); err != nil {
 		return nil, err
 	}
-	if err := r.startLoad(ctx); err != nil {
-		return nil, r.abandon(err)
+	err = r.startLoad(ctx)
+	if err == nil && b.Profiles != "" {
+		err = r.startProfile(b.Profiles)
 	}
-	if b.Profiles == "" {
-		return r, nil
+	if err == nil {
+		err = ready(r)
 	}
-	profile := filepath.Join(b.Profiles, fmt.Sprintf("%s-%s-%s", name, s.Transport, time.Now().Format("150405.000")))
-	if err := r.server.Call("server.Profile", profile, &struct{}{}); err != nil {
-		return nil, r.abandon(err)
+	if err != nil {
+		return nil, errors.Join(err, r.close())
 	}
-	r.profile = profile
 	return r, nil
 }
 
@@ -56,14 +60,23 @@ func (r *rig) startLoad(ctx context.Context) (err error) {
 	if r.load, err = process.Start(ctx, process.Load); err != nil {
 		return err
 	}
-	return r.load.Call("load.Target", load.Target{Subject: r.subject, Setting: r.setting, Address: r.address}, &load.Nothing{})
+	return r.load.Call("load.Target", load.Target{Subject: r.subject, Setting: r.setting, Address: r.address}, nil)
+}
+
+func (r *rig) startProfile(directory string) error {
+	path := filepath.Join(directory, fmt.Sprintf("%s-%s-%s", r.subject, r.setting.Transport, time.Now().Format("150405.000")))
+	if err := r.server.Call("server.Profile", path, nil); err != nil {
+		return err
+	}
+	r.profile = path
+	return nil
 }
 
 // close ends both processes.
 func (r *rig) close() error {
 	var errs []error
 	if r.profile != "" {
-		errs = append(errs, r.server.Call("server.Profile", r.profile, &struct{}{}))
+		errs = append(errs, r.server.Call("server.Profile", r.profile, nil))
 	}
 	errs = append(errs, r.server.Close())
 	if r.load != nil {
@@ -72,11 +85,8 @@ func (r *rig) close() error {
 	return errors.Join(errs...)
 }
 
-// abandon ends the processes because of err, and returns it.
-func (r *rig) abandon(err error) error { return errors.Join(err, r.close()) }
-
 // open opens sessions, which idle.
-func (r *rig) open(sessions int) error { return r.load.Call("load.Open", sessions, &load.Nothing{}) }
+func (r *rig) open(sessions int) error { return r.load.Call("load.Open", sessions, nil) }
 
 // memory of the server.
 func (r *rig) memory(settled bool) (m process.Memory, err error) {
@@ -102,57 +112,66 @@ func (r *rig) spent(work func() error) (cost, error) {
 
 // used is what both ends used since they started.
 func (r *rig) used() (used cost, err error) {
-	err = errors.Join(r.server.Call("server.CPU", struct{}{}, &used.server), r.load.Call("load.CPU", load.Nothing{}, &used.load))
+	err = errors.Join(r.server.Call("server.CPU", struct{}{}, &used.server), r.load.Call("load.CPU", struct{}{}, &used.load))
 	return used, err
 }
 
 // work is what the load asks of a server for a time.
 type work func(*rig, time.Duration) (load.Done, error)
 
-// timing is how a contender works in its turns.
-type timing struct {
-	leadIn work          // what a turn begins with, not measured: caches and connections are as this contender leaves them
-	lead   time.Duration // how long that takes
+// worker is a contender that does the same work in every turn.
+type worker struct {
+	ready  func(*rig) error // what comes before the first turn
+	leadIn work             // what a turn begins with, not measured: caches and connections are as this contender leaves them
+	lead   time.Duration    // how long that takes
 	work   work
 	window time.Duration // how long work is measured
 	count  time.Duration // how long it is counted
+	values func(*rig, load.Done, cost, process.Memory) []float64
 }
 
-// worker is a contender that does the same work in every turn.
-func (b *Bench) worker(r *rig, t timing, values func(load.Done, cost, process.Memory) []float64) *contender {
-	return &contender{
-		turn: func() ([]float64, error) {
-			if _, err := t.leadIn(r, b.window(t.lead)); err != nil {
-				return nil, err
-			}
-			var done load.Done
-			spent, err := r.spent(func() (err error) {
-				done, err = t.work(r, b.window(t.window))
-				return err
-			})
-			if err != nil {
-				return nil, err
-			}
-			memory, err := r.memory(false)
-			return values(done, spent, memory), err
-		},
-		count: func() ([]float64, error) {
-			if _, err := t.leadIn(r, b.window(t.lead)); err != nil {
-				return nil, err
-			}
-			return r.count(b.Counted, func() (load.Done, error) { return t.work(r, b.window(t.count)) })
-		},
-		close: r.close,
+// starter starts contenders that work so in a setting.
+func (b *Bench) starter(s subject.Setting, w worker) func(context.Context, string) (*contender, error) {
+	return func(ctx context.Context, name string) (*contender, error) {
+		r, err := b.startRig(ctx, name, s, "", w.ready)
+		if err != nil {
+			return nil, err
+		}
+		return &contender{
+			turn:  func() ([]float64, error) { return b.turn(r, w) },
+			count: func() ([]float64, error) { return b.count(r, w) },
+			close: r.close,
+		}, nil
 	}
 }
 
-// count does some work, and returns how much of each event the server had in it, how often it allocated memory and how much, each divided
-// by how often the work was done: the values of countMetrics.
-func (r *rig) count(events []process.Event, work func() (load.Done, error)) ([]float64, error) {
-	if err := r.server.Call("server.Count", events, &struct{}{}); err != nil {
+// turn works once, and returns the values of that.
+func (b *Bench) turn(r *rig, w worker) ([]float64, error) {
+	if _, err := w.leadIn(r, b.window(w.lead)); err != nil {
 		return nil, err
 	}
-	done, err := work()
+	var done load.Done
+	spent, err := r.spent(func() (err error) {
+		done, err = w.work(r, b.window(w.window))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	memory, err := r.memory(false)
+	return w.values(r, done, spent, memory), err
+}
+
+// count works once, and returns how much of each event the server had in it, how often it allocated memory and how much, each divided
+// by how often the work was done: the values of countMetrics.
+func (b *Bench) count(r *rig, w worker) ([]float64, error) {
+	if _, err := w.leadIn(r, b.window(w.lead)); err != nil {
+		return nil, err
+	}
+	if err := r.server.Call("server.Count", b.Counted, nil); err != nil {
+		return nil, err
+	}
+	done, err := w.work(r, b.window(w.count))
 	if err != nil {
 		return nil, err
 	}

@@ -18,19 +18,21 @@ type floor struct {
 
 var floorBuffers = sync.Pool{New: func() any { return new([4096]byte) }}
 
-func serveFloor(l net.Listener, config *tls.Config, s Setting) error {
+func startFloor(address string, config *tls.Config, s Setting) (string, error) {
 	f := &floor{
 		config:  config,
 		awaited: [3]int{len(establishMessage), len(authStartMessage(s.Credentials.ClientCertificate)), len(authAckMessage)},
 		answers: [2][]byte{[]byte(startAuthMessage), []byte(grantMessage)},
 	}
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return err
+	return listen(Floor, address, func(l net.Listener) error {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			go f.session(conn)
 		}
-		go f.session(conn)
-	}
+	})
 }
 
 func (f *floor) session(conn net.Conn) {

@@ -15,7 +15,7 @@ import (
 )
 
 // startMochi runs mochi-mqtt as it comes, without its log, and lets everyone in.
-func startMochi(config *tls.Config, _ Transport) (string, error) {
+func startMochi(_ string, config *tls.Config, _ Setting) (string, error) {
 	srv := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err := srv.AddHook(new(auth.AllowHook), nil); err != nil {
 		return "", err
@@ -27,18 +27,19 @@ func startMochi(config *tls.Config, _ Transport) (string, error) {
 	return l.Address(), srv.Serve()
 }
 
-// mochiDialect is MQTT 3.1.1.
-type mochiDialect struct{ clients atomic.Uint64 }
+// mochiDialect is MQTT 3.1.1, with PINGREQ and PINGRESP.
+func mochiDialect(Setting) Dialect {
+	return Dialect{Open: new(mochiClients).open, RoundTrips: 2, Heartbeat: []byte{0xc0, 0}, Answer: 2}
+}
 
-func (*mochiDialect) RoundTrips() int { return 2 }
+// mochiClients counts them, as each needs a name of its own.
+type mochiClients struct{ made atomic.Uint64 }
 
-func (*mochiDialect) Heartbeat() (request []byte, answer int) { return []byte{0xc0, 0}, 2 } // PINGREQ, PINGRESP
-
-func (d *mochiDialect) Open(conn net.Conn, config *tls.Config) (net.Conn, error) {
+func (c *mochiClients) open(conn net.Conn, config *tls.Config) (net.Conn, error) {
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	client := "press-" + strconv.FormatUint(d.clients.Add(1), 10)
+	client := "press-" + strconv.FormatUint(c.made.Add(1), 10)
 	const cleanSession, keepAliveSeconds = 2, 600
 	connect := []byte{0x10, byte(10 + 2 + len(client)), 0, 4, 'M', 'Q', 'T', 'T', 4, cleanSession,
 		keepAliveSeconds >> 8, keepAliveSeconds & 0xff, 0, byte(len(client))}

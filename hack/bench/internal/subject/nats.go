@@ -12,10 +12,10 @@ import (
 )
 
 // startNATS runs nats-server as it comes, without its log and its first ping after two seconds, which the load would have to answer.
-func startNATS(config *tls.Config, transport Transport) (string, error) {
+func startNATS(_ string, config *tls.Config, s Setting) (string, error) {
 	srv, err := nats.NewServer(&nats.Options{
 		Host: "127.0.0.1", Port: nats.RANDOM_PORT, NoLog: true, NoSigs: true, DisableShortFirstPing: true,
-		TLSConfig: config, TLS: config != nil, TLSVerify: transport == MutualTLS, TLSTimeout: 60,
+		TLSConfig: config, TLS: config != nil, TLSVerify: s.Transport == MutualTLS, TLSTimeout: 60,
 	})
 	if err != nil {
 		return "", err
@@ -27,17 +27,13 @@ func startNATS(config *tls.Config, transport Transport) (string, error) {
 	return srv.Addr().String(), nil
 }
 
-// natsDialect: the server greets with INFO, then comes TLS, then CONNECT and PING, which PONG answers.
-type natsDialect struct{}
-
-// RoundTrips: the greeting comes by itself with the connection.
-func (natsDialect) RoundTrips() int { return 2 }
-
-func (natsDialect) Heartbeat() (request []byte, answer int) {
-	return []byte("PING\r\n"), len("PONG\r\n")
+// natsDialect has two round trips, as the greeting comes by itself with the connection.
+func natsDialect(Setting) Dialect {
+	return Dialect{Open: openNATS, RoundTrips: 2, Heartbeat: []byte("PING\r\n"), Answer: len("PONG\r\n")}
 }
 
-func (natsDialect) Open(conn net.Conn, config *tls.Config) (net.Conn, error) {
+// openNATS: the server greets with INFO, then comes TLS, then CONNECT and PING, which PONG answers.
+func openNATS(conn net.Conn, config *tls.Config) (net.Conn, error) {
 	if err := readUntil(conn, "\r\n"); err != nil {
 		return nil, fmt.Errorf("waiting for INFO: %w", err)
 	}

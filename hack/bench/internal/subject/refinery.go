@@ -38,32 +38,27 @@ func (gate) Authenticated(*protocol.Session)        {}
 func (gate) Acknowledged(*protocol.Session, string) {}
 func (gate) Closed(*protocol.Session, error)        {}
 
-// serveRefinery runs protocol.Server with its defaults, but for the limit per source: all of the load comes from one address.
-func serveRefinery(l net.Listener, config *tls.Config, _ Setting) error {
+// startRefinery runs protocol.Server with its defaults, but for the limit per source: all of the load comes from one address.
+func startRefinery(address string, config *tls.Config, _ Setting) (string, error) {
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = config
 	o.MaxHandshakesPerSource = o.MaxSessions
 	srv, err := protocol.NewServer(gate{}, o)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return srv.Serve(l)
+	return listen(Refinery, address, srv.Serve)
 }
 
 // refineryDialect is the load's own and small, so that the load is as cheap as it can be.
-type refineryDialect struct{ authStart []byte }
-
-func newRefineryDialect(s Setting) Dialect {
-	return refineryDialect{[]byte(authStartMessage(s.Credentials.ClientCertificate))}
+func refineryDialect(s Setting) Dialect {
+	o := refineryOpening{[]byte(authStartMessage(s.Credentials.ClientCertificate))}
+	return Dialect{Open: o.open, RoundTrips: 3, Heartbeat: []byte(aliveMessage), Answer: len(aliveMessage)}
 }
 
-func (refineryDialect) RoundTrips() int { return 3 }
+type refineryOpening struct{ authStart []byte }
 
-func (refineryDialect) Heartbeat() (request []byte, answer int) {
-	return []byte(aliveMessage), len(aliveMessage)
-}
-
-func (d refineryDialect) Open(conn net.Conn, config *tls.Config) (net.Conn, error) {
+func (o refineryOpening) open(conn net.Conn, config *tls.Config) (net.Conn, error) {
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
@@ -73,7 +68,7 @@ func (d refineryDialect) Open(conn net.Conn, config *tls.Config) (net.Conn, erro
 		hear string
 	}{
 		{[]byte(establishMessage), startAuthMessage},
-		{d.authStart, grantMessage},
+		{o.authStart, grantMessage},
 	} {
 		heard := answer[:len(step.hear)]
 		if err := Exchange(conn, step.say, heard); err != nil {

@@ -4,20 +4,20 @@ import (
 	"errors"
 	"os"
 	"runtime/pprof"
-	"time"
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 )
 
 // Server is the receiver of the server process.
 type Server struct {
+	process.Usage
 	profile *os.File
 	counter *process.Counter
 }
 
 // Start says which server to start. Address is where; empty is any free port.
 type Start struct {
-	Subject Name
+	Subject string
 	Setting Setting
 	Address string
 }
@@ -25,12 +25,6 @@ type Start struct {
 // Start starts a server and replies with its address.
 func (*Server) Start(s Start, address *string) (err error) {
 	*address, err = Serve(s.Subject, s.Setting, s.Address)
-	return err
-}
-
-// CPU replies with the processor time that the server process has used.
-func (*Server) CPU(_ struct{}, used *time.Duration) (err error) {
-	*used, err = process.CPU()
 	return err
 }
 

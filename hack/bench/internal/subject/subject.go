@@ -3,25 +3,23 @@
 package subject
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 )
 
-// Name of a subject, as reports show it.
-type Name string
-
-// The subjects.
+// The subjects, by the names that reports show.
 const (
 	// Refinery is protocol.Server.
-	Refinery Name = "refinery"
+	Refinery = "refinery"
 	// Floor exchanges the same bytes in the same round trips over bare sockets, or bare crypto/tls, and understands none of them.
-	Floor Name = "floor"
+	Floor = "floor"
 	// NATS is nats-server.
-	NATS Name = "nats-server"
+	NATS = "nats-server"
 	// Mochi is mochi-mqtt.
-	Mochi Name = "mochi-mqtt"
+	Mochi = "mochi-mqtt"
 )
 
 // Transport is what carries the connections.
@@ -43,65 +41,57 @@ type Setting struct {
 }
 
 // Dialect is how the load speaks to a subject.
-type Dialect interface {
+type Dialect struct {
 	// Open takes a new connection to where it may idle, over TLS if config is not nil, and returns what to go on with.
-	Open(conn net.Conn, config *tls.Config) (net.Conn, error)
-	// Heartbeat returns the request that keeps a connection alive, and how long the answer to it is.
-	Heartbeat() (request []byte, answer int)
+	Open func(conn net.Conn, config *tls.Config) (net.Conn, error)
 	// RoundTrips is how often Open waits for the other side, the TCP connection included and TLS not.
-	RoundTrips() int
+	RoundTrips int
+	// Heartbeat is the request that keeps a connection alive, and Answer how long the answer to it is.
+	Heartbeat []byte
+	Answer    int
 }
 
-// dialects and servers of the subjects.
-var (
-	dialects = map[Name]func(Setting) Dialect{
-		Refinery: newRefineryDialect,
-		Floor:    newRefineryDialect,
-		NATS:     func(Setting) Dialect { return natsDialect{} },
-		Mochi:    func(Setting) Dialect { return &mochiDialect{} },
-	}
-	servers = map[Name]func(net.Listener, *tls.Config, Setting) error{
-		Refinery: serveRefinery,
-		Floor:    serveFloor,
-	}
-	embedded = map[Name]func(*tls.Config, Transport) (address string, err error){
-		NATS:  startNATS,
-		Mochi: startMochi,
-	}
-)
+var subjects = map[string]struct {
+	start   func(address string, config *tls.Config, s Setting) (string, error)
+	dialect func(Setting) Dialect
+}{
+	Refinery: {startRefinery, refineryDialect},
+	Floor:    {startFloor, refineryDialect},
+	NATS:     {startNATS, natsDialect},
+	Mochi:    {startMochi, mochiDialect},
+}
 
 // DialectOf returns how to speak to a subject.
-func DialectOf(name Name, s Setting) (Dialect, error) {
-	dialect, known := dialects[name]
+func DialectOf(name string, s Setting) (Dialect, error) {
+	subject, known := subjects[name]
 	if !known {
-		return nil, fmt.Errorf("no subject is called %q", name)
+		return Dialect{}, fmt.Errorf("no subject is called %q", name)
 	}
-	return dialect(s), nil
+	return subject.dialect(s), nil
 }
 
 // Serve starts a subject's server on address, on a loopback port that is free if that is empty, and returns where it listens. It runs
 // until the process ends. The peers choose their port themselves.
-func Serve(name Name, s Setting, address string) (string, error) {
+func Serve(name string, s Setting, address string) (string, error) {
+	subject, known := subjects[name]
+	if !known {
+		return "", fmt.Errorf("no subject is called %q", name)
+	}
 	config, err := s.serverConfig()
 	if err != nil {
 		return "", err
 	}
-	if start, is := embedded[name]; is {
-		return start(config, s.Transport)
-	}
-	serve, known := servers[name]
-	if !known {
-		return "", fmt.Errorf("no subject is called %q", name)
-	}
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	l, err := net.Listen("tcp", address)
+	return subject.start(address, config, s)
+}
+
+// listen lets a subject serve what comes in on address until the process ends, and returns where that is.
+func listen(name, address string, serve func(net.Listener) error) (string, error) {
+	l, err := net.Listen("tcp", cmp.Or(address, "127.0.0.1:0"))
 	if err != nil {
 		return "", err
 	}
 	go func() {
-		if err := serve(l, config, s); err != nil {
+		if err := serve(l); err != nil {
 			panic(fmt.Sprintf("%s: %v", name, err)) // Nothing that is measured from here on would be true.
 		}
 	}()
