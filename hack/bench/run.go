@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -115,10 +116,7 @@ func measure(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	directory := report.Directory(o.out)
-	if o.out == "" {
-		directory = report.Directory(filepath.Join(root, "docs"))
-	}
+	directory := report.Directory(cmp.Or(o.out, filepath.Join(root, "docs")))
 	results, err := directory.Load()
 	if err != nil {
 		return err

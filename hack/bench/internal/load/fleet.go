@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -105,15 +104,12 @@ func (f *fleet) live(ctx context.Context, client *protocol.Client) {
 func (f *fleet) join(ctx context.Context) (*protocol.Client, error) {
 	f.attempts.Add(1)
 	const refusedRetries = 4 // as the agent's
-	var conn net.Conn
-	for refused := 0; ; refused++ {
-		var err error
-		if conn, err = f.load.dialer.DialContext(ctx, "tcp", f.load.address); err == nil {
-			break
-		}
-		if refused == refusedRetries || !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, err
-		}
+	conn, err := f.load.dialer.DialContext(ctx, "tcp", f.load.address)
+	for refused := 0; refused < refusedRetries && errors.Is(err, syscall.ECONNREFUSED); refused++ {
+		conn, err = f.load.dialer.DialContext(ctx, "tcp", f.load.address)
+	}
+	if err != nil {
+		return nil, err
 	}
 	o := protocol.DefaultClientOptions()
 	o.ID, o.Version, o.Type, o.Certificate = "press/press-5f6b-abcde", "0.1.0", "refinery", string(f.load.setting.Credentials.ClientCertificate)

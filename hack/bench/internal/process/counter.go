@@ -35,46 +35,46 @@ func (e Event) Countable() error {
 	return err
 }
 
-// Counter counts what all threads of this process do, and what it allocates.
+// Counter is what a receiver needs that counts what all threads of its process do, and what it allocates.
 type Counter struct {
 	events    []eventCounter
 	allocated runtime.MemStats
 }
 
-// Counts is what a process did between StartCounting and Stop.
+// Counts is what a process did between Count and Counted.
 type Counts struct {
 	Events      []uint64 // in the order of the events counted
 	Allocations uint64
 	Bytes       uint64 // allocated
 }
 
-// StartCounting begins to count.
-func StartCounting(events []Event) (*Counter, error) {
-	var c Counter
+// Count begins to count.
+func (c *Counter) Count(events []Event, _ *struct{}) error {
 	for _, e := range events {
 		counter, err := startCounting(e)
 		if err != nil {
-			_, _ = c.Stop() // The first error says more.
-			return nil, fmt.Errorf("count %s: %w", e, err)
+			_ = c.Counted(struct{}{}, &Counts{}) // The first error says more.
+			return fmt.Errorf("count %s: %w", e, err)
 		}
 		c.events = append(c.events, counter)
 	}
 	runtime.ReadMemStats(&c.allocated)
-	return &c, nil
+	return nil
 }
 
-// Stop ends counting.
-func (c *Counter) Stop() (Counts, error) {
+// Counted ends counting, and replies with what was counted.
+func (c *Counter) Counted(_ struct{}, counts *Counts) error {
 	var now runtime.MemStats
 	runtime.ReadMemStats(&now)
-	counts := Counts{Allocations: now.Mallocs - c.allocated.Mallocs, Bytes: now.TotalAlloc - c.allocated.TotalAlloc}
+	*counts = Counts{Allocations: now.Mallocs - c.allocated.Mallocs, Bytes: now.TotalAlloc - c.allocated.TotalAlloc}
 	var errs []error
 	for _, e := range c.events {
 		n, err := e.stop()
 		counts.Events = append(counts.Events, n)
 		errs = append(errs, err)
 	}
-	return counts, errors.Join(errs...)
+	c.events = nil
+	return errors.Join(errs...)
 }
 
 // eventCounter has a file of the kernel's for each thread that lives when counting begins. Threads that these start are counted with

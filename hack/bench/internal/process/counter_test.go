@@ -42,13 +42,13 @@ func TestCountsAreOfAllThreadsAndOfNothingBefore(t *testing.T) {
 	}
 	const times = 100_000
 	work(times)
-	counter, err := StartCounting(countable)
-	if err != nil {
+	var counter Counter
+	if err := counter.Count(countable, nil); err != nil {
 		t.Fatal(err)
 	}
 	work(times)
-	counts, err := counter.Stop()
-	if err != nil {
+	var counts Counts
+	if err := counter.Counted(struct{}{}, &counts); err != nil {
 		t.Fatal(err)
 	}
 	if counts.Allocations < times || counts.Allocations > times*3/2 || counts.Bytes < 64*times || counts.Bytes > 64*times*3/2 {

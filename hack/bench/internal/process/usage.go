@@ -30,11 +30,13 @@ type Memory struct {
 	Resident uint64 // in RAM
 	Heap     uint64 // of it in spans of the Go heap
 	Stack    uint64 // of it in goroutine stacks
+	// Kernel is what the kernel holds in its slabs, for the whole machine. It shows what sockets cost, both ends of them.
+	Kernel uint64
 }
 
-// OwnMemory returns the memory of this process. Settled first collects garbage, which shrinks stacks, and returns free memory to the
+// Memory replies with the memory of this process. Settled first collects garbage, which shrinks stacks, and returns free memory to the
 // system, as the runtime would within a few minutes.
-func OwnMemory(settled bool) (Memory, error) {
+func (Usage) Memory(settled bool, memory *Memory) error {
 	if settled {
 		// What one collection moves to a pool's victims the next frees; a stack shrinks by half each time.
 		for range 4 {
@@ -44,16 +46,17 @@ func OwnMemory(settled bool) (Memory, error) {
 	}
 	resident, err := readKilobytes("/proc/self/smaps_rollup", "Rss:")
 	if err != nil {
-		return Memory{}, err
+		return err
+	}
+	kernel, err := readKilobytes("/proc/meminfo", "Slab:")
+	if err != nil {
+		return err
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return Memory{Resident: resident, Heap: m.HeapInuse, Stack: m.StackInuse}, nil
+	*memory = Memory{Resident: resident, Heap: m.HeapInuse, Stack: m.StackInuse, Kernel: kernel}
+	return nil
 }
-
-// KernelMemory is the memory in bytes that the kernel holds in its slabs, for the whole machine. It shows what sockets cost, both ends
-// of them.
-func KernelMemory() (uint64, error) { return readKilobytes("/proc/meminfo", "Slab:") }
 
 // readKilobytes returns, in bytes, the number behind key in a file of lines such as "Rss:   1234 kB".
 func readKilobytes(path, key string) (uint64, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func (r Run) markdown() []byte {
 	return b.Bytes()
 }
 
-// writeGoals writes every goal of every comparison, and whether it is reached.
+// writeGoals writes every goal of every comparison, with a link to its numbers, and whether it is reached.
 func (r Run) writeGoals(b *bytes.Buffer) {
 	b.WriteString("\n## Goals\n\nEach is a ratio or a count: the median and its interval. A goal is reached when all of the interval is on its good side, missed when\n" +
 		"all of it is on the other side, and undecided when the interval contains the bound, or rests on fewer than " + strconv.Itoa(leastRepeats) + " repeats.\n\n" +
@@ -50,14 +51,9 @@ func (r Run) writeGoals(b *bytes.Buffer) {
 			if verdict == string(Missed) {
 				verdict = "**missed**"
 			}
-			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", c.describe(g), g.bound(), c.measured(g), verdict)
+			fmt.Fprintf(b, "| [%s](#%s): %s | %s | %s | %s |\n", c.Title, anchor(c.Title), g.cells(), g.bound(), c.measured(g), verdict)
 		}
 	}
-}
-
-// describe says what the goal is about, with a link to the numbers.
-func (c *Comparison) describe(g Goal) string {
-	return fmt.Sprintf("[%s](#%s): %s", c.Title, anchor(c.Title), g.cells())
 }
 
 // cells names what the goal divides.
@@ -72,17 +68,12 @@ func (g Goal) cells() string {
 	return what + " ÷ " + g.To.Subject
 }
 
+// unlinked is what the link to a heading leaves out.
+var unlinked = regexp.MustCompile(`[^-a-z0-9 ]`)
+
 // anchor is what a heading is linked by.
 func anchor(heading string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == ' ':
-			return '-'
-		case r == '-', r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		}
-		return -1
-	}, strings.ToLower(heading))
+	return strings.ReplaceAll(unlinked.ReplaceAllString(strings.ToLower(heading), ""), " ", "-")
 }
 
 func (g Goal) bound() string {

@@ -20,22 +20,7 @@ are open, and beat for 2 s in turns. Each turn begins with one heartbeat of ever
 
 func idleContests(b *Bench) []*contest {
 	setting := subject.Setting{Transport: subject.Plaintext, Credentials: b.Credentials}
-	return []*contest{{
-		Comparison: report.Comparison{
-			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText, Floor: subject.Floor,
-			Metrics: append([]report.Metric{
-				{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
-				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
-			}, b.countMetrics()...),
-			Goals: []report.Goal{ratio(subject.Refinery, subject.Floor, "server CPU", 1.15, false)},
-		},
-		contenders: contenders(setting), rounds: 2, share: 180 * time.Second,
-		start: b.starter(setting, b.idleWorker()),
-	}}
-}
-
-func (b *Bench) idleWorker() worker {
-	return worker{
+	work := worker{
 		ready: func(r *rig) error {
 			if err := r.open(b.sessions(idleSessions)); err != nil {
 				return err
@@ -57,6 +42,18 @@ func (b *Bench) idleWorker() worker {
 			}
 		},
 	}
+	return []*contest{{
+		Comparison: report.Comparison{
+			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText, Floor: subject.Floor,
+			Metrics: append([]report.Metric{
+				{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
+				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
+			}, b.countMetrics()...),
+			Goals: []report.Goal{ratio(subject.Refinery, subject.Floor, "server CPU", 1.15, false)},
+		},
+		contenders: contenders(setting), rounds: 2, share: 180 * time.Second,
+		start: b.starter(setting, work),
+	}}
 }
 
 func pace(r *rig, interval, duration time.Duration) (done load.Done, err error) {

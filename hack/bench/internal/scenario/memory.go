@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
@@ -73,24 +72,16 @@ func (r *rig) measureMemory(sessions int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernelBefore, err := process.KernelMemory()
-	if err != nil {
-		return nil, err
-	}
 	spent, err := r.spent(func() error { return r.open(sessions) })
 	if err != nil {
 		return nil, err
 	}
 	after, err := r.memory(true)
-	if err != nil {
-		return nil, err
-	}
-	kernelAfter, err := process.KernelMemory()
 	grown := func(before, after uint64) float64 {
 		return (float64(after) - float64(before)) / kilobyte / float64(sessions)
 	}
 	return []float64{
 		grown(before.Resident, after.Resident), grown(before.Stack, after.Stack), grown(before.Heap, after.Heap),
-		grown(kernelBefore, kernelAfter), each(spent.server, sessions),
+		grown(before.Kernel, after.Kernel), each(spent.server, sessions),
 	}, err
 }

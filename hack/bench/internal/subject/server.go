@@ -11,8 +11,8 @@ import (
 // Server is the receiver of the server process.
 type Server struct {
 	process.Usage
+	process.Counter
 	profile *os.File
-	counter *process.Counter
 }
 
 // Start says which server to start. Address is where; empty is any free port.
@@ -25,24 +25,6 @@ type Start struct {
 // Start starts a server and replies with its address.
 func (*Server) Start(s Start, address *string) (err error) {
 	*address, err = Serve(s.Subject, s.Setting, s.Address)
-	return err
-}
-
-// Memory replies with the memory of the server process, which settles first if that is asked for.
-func (*Server) Memory(settled bool, memory *process.Memory) (err error) {
-	*memory, err = process.OwnMemory(settled)
-	return err
-}
-
-// Count begins to count events.
-func (s *Server) Count(events []process.Event, _ *struct{}) (err error) {
-	s.counter, err = process.StartCounting(events)
-	return err
-}
-
-// Counted ends counting, and replies with what was counted.
-func (s *Server) Counted(_ struct{}, counts *process.Counts) (err error) {
-	*counts, err = s.counter.Stop()
 	return err
 }
 
