@@ -60,7 +60,7 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 	if message == "" {
 		return nil
 	}
-	return a.attributed(n, &Denial{State: v1alpha1.NodeVersionMismatch, Reason: reason, Message: message, Own: a.Own(n)})
+	return &Denial{State: v1alpha1.NodeVersionMismatch, Reason: reason, Message: message, Refinery: a.Attribute(n), Own: a.Own(n)}
 }
 
 // Own reports whether a node would pass every check of its certificate, whatever version and type it announces.
@@ -83,7 +83,7 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 	if denial != nil {
 		denial.State = v1alpha1.NodeDenied
 		if denial.Refinery == "" {
-			denial = a.attributed(n, denial)
+			denial.Refinery = a.Attribute(n)
 		}
 		return nil, denial
 	}
@@ -269,11 +269,4 @@ func checkID(refinery, id string) *Denial {
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonIDMismatch,
 		Message: fmt.Sprintf("announces id %q, which is not an id of Refinery %s; the id must be %q or \"%s/<node>\", where <node> has letters, digits, '-', '_' and '.'",
 			Truncate(id, 64), refinery, refinery, refinery)}
-}
-
-// attributed sets the Refinery in whose status the denial may show: the one whose certificate TLS proved the node to hold,
-// whatever the node claims.
-func (a *Authenticator) attributed(n Announced, d *Denial) *Denial {
-	d.Refinery = a.Attribute(n)
-	return d
 }

@@ -139,8 +139,9 @@ func (a *Authenticator) identify(leaf *x509.Certificate) (refinery string, denia
 	return name, nil
 }
 
-// Attribute returns the Refinery whose certificate the TLS peer holds the key of, or "": one that chains to the
-// trust bundle with exactly that Refinery's identity, or one that the Refinery lists by fingerprint.
+// Attribute returns the Refinery in whose status a denial may show: the one whose certificate the TLS peer holds the key of,
+// whatever the node claims, or "". That certificate chains to the trust bundle with exactly that Refinery's identity, or the
+// Refinery lists it by fingerprint.
 func (a *Authenticator) Attribute(n Announced) string {
 	if n.Proof.Leaf == nil {
 		return ""
