@@ -22,10 +22,10 @@ var update = flag.Bool("update", false, "write the tables of docs/conditions.md"
 const (
 	conditionsPage = "../../docs/conditions.md"
 	// generatedFrom begins what is generated of the page, up to its end.
-	generatedFrom = "<!-- From here on generated from api/v1alpha1/conditions.go by make generate. -->\n"
+	generatedFrom = "<!-- From here on generated from api/v1alpha1/conditions.go and reasons.go by make generate. -->\n"
 )
 
-// constants are one const block of conditions.go.
+// constants are one const block of conditions.go or reasons.go.
 type constants struct {
 	title, intro string
 	rows         []constant
@@ -160,29 +160,36 @@ func (c constant) kinds(t *testing.T) (meaning, kinds string) {
 
 func parseConditions(t *testing.T) []constants {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "conditions.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var blocks []constants
-	for _, declaration := range file.Decls {
-		general, ok := declaration.(*ast.GenDecl)
-		if !ok || general.Tok != token.CONST {
-			t.Fatal("conditions.go holds something else than blocks of constants")
+	for _, name := range []string{"conditions.go", "reasons.go"} {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
 		}
-		title, intro, _ := strings.Cut(oneLine(general.Doc), ". ")
-		block := constants{title: strings.TrimSuffix(title, "."), intro: intro}
-		for _, spec := range general.Specs {
-			value := spec.(*ast.ValueSpec)
-			name, err := strconv.Unquote(value.Values[0].(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
+		for _, declaration := range file.Decls {
+			general, ok := declaration.(*ast.GenDecl)
+			if !ok || general.Tok != token.CONST {
+				t.Fatalf("%s holds something else than blocks of constants", name)
 			}
-			block.rows = append(block.rows, constant{goName: value.Names[0].Name, value: name, comment: oneLine(value.Doc)})
+			blocks = append(blocks, parseBlock(t, general))
 		}
-		blocks = append(blocks, block)
 	}
 	return blocks
+}
+
+func parseBlock(t *testing.T, general *ast.GenDecl) constants {
+	t.Helper()
+	title, intro, _ := strings.Cut(oneLine(general.Doc), ". ")
+	block := constants{title: strings.TrimSuffix(title, "."), intro: intro}
+	for _, spec := range general.Specs {
+		value := spec.(*ast.ValueSpec)
+		name, err := strconv.Unquote(value.Values[0].(*ast.BasicLit).Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block.rows = append(block.rows, constant{goName: value.Names[0].Name, value: name, comment: oneLine(value.Doc)})
+	}
+	return block
 }
 
 func oneLine(comment *ast.CommentGroup) string {

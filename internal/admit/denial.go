@@ -8,7 +8,7 @@ import (
 type Denial struct {
 	// State that the node is shown in: VersionMismatch, Denied, or Closed when a session was ended.
 	State v1alpha1.NodeState
-	// Reason is one of those in api/v1alpha1/conditions.go.
+	// Reason is one of those in api/v1alpha1/reasons.go.
 	Reason string
 	// Message for people: what is wrong and what to do.
 	Message string
