@@ -24,16 +24,12 @@ type Mint struct {
 // NewMint makes one with new keys.
 func NewMint() *Mint {
 	return &Mint{
-		Trusted: root(pkitest.NewKey()), Stranger: root(pkitest.NewKey()),
+		Trusted: pkitest.NewAuthority("plant/alpha", sameKeyID), Stranger: pkitest.NewAuthority("plant/alpha", sameKeyID),
 		Identity: v1alpha1.RefineryIdentity("alpha", "plant", "press").String(), Key: pkitest.NewKey(),
 	}
 }
 
 func sameKeyID(c *x509.Certificate) { c.SubjectKeyId = []byte("the same for all") }
-
-func root(key crypto.Signer) *pkitest.Authority {
-	return pkitest.NewAuthorityWithKey("plant/alpha", key, sameKeyID)
-}
 
 // intermediate makes an authority below another.
 func intermediate(above *pkitest.Authority, name string, key crypto.Signer, edits ...pkitest.Edit) *pkitest.Authority {

@@ -261,7 +261,7 @@ func longChains() []Mutation {
 			return m.Leaf(below(m.Trusted, 2, func(c *x509.Certificate) { c.MaxPathLenZero = true }))
 		}, wrong},
 		{"many ways to nowhere, all of them dear", func(m *Mint) tls.Certificate {
-			evil := root(pkitest.NewKeyOn(elliptic.P521()))
+			evil := pkitest.NewAuthorityWithKey("plant/alpha", pkitest.NewKeyOn(elliptic.P521()), sameKeyID)
 			for range 4 {
 				evil.Chain = append(evil.Chain, intermediate(evil, "plant/alpha", pkitest.NewKeyOn(elliptic.P521())).Chain[0])
 			}
