@@ -2,12 +2,12 @@
 package load
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -169,18 +169,13 @@ func forEach(n int, do func(i int) error) error {
 
 // inParallel runs n workers and returns the first error, when all of them have ended.
 func inParallel(n int, work func(worker int) error) error {
-	var (
-		running sync.WaitGroup
-		once    sync.Once
-		first   error
-	)
+	ended := make(chan error, n)
 	for worker := range n {
-		running.Go(func() {
-			if err := work(worker); err != nil {
-				once.Do(func() { first = err })
-			}
-		})
+		go func() { ended <- work(worker) }()
 	}
-	running.Wait()
+	var first error
+	for range n {
+		first = cmp.Or(first, <-ended)
+	}
 	return first
 }

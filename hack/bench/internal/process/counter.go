@@ -28,10 +28,9 @@ func Events() []Event { return []Event{SystemCalls, Instructions} }
 // Countable returns nil if this machine counts the event, and else the reason.
 func (e Event) Countable() error {
 	c, err := startCounting(e)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = c.stop()
 	}
-	_, err = c.stop()
 	return err
 }
 

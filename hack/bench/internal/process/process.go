@@ -25,13 +25,11 @@ const (
 	Load   Role = "load"
 )
 
-// pipe joins the two ends of a child's standard streams.
+// pipe joins the two ends of a child's standard streams. It ends with what is written to the child.
 type pipe struct {
-	io.ReadCloser
+	io.Reader
 	io.WriteCloser
 }
-
-func (p pipe) Close() error { return errors.Join(p.WriteCloser.Close(), p.ReadCloser.Close()) }
 
 // Process is a child.
 type Process struct {
@@ -106,9 +104,9 @@ func (p *Process) Call(method string, arguments, reply any) error {
 const closeTimeout = 5 * time.Second
 
 // Close ends the child by closing its pipe, and waits for it. A child that does not end, as a call hangs in it, is killed. One that Kill
-// has ended is left alone.
+// has ended, or that never started, is left alone.
 func (p *Process) Close() error {
-	if p.killed {
+	if p == nil || p.killed {
 		return nil
 	}
 	_ = p.client.Close() // The child's exit says more.

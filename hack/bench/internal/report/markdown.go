@@ -104,20 +104,12 @@ func (d Dated) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\n%s, revision %s; repeats: %d.\n", d.Date, d.Revision, d.Repeats())
 }
 
-func (m Metric) heading() string {
-	if m.Unit == "" {
-		return m.Name
-	}
-	return m.Name + ", " + m.Unit
-}
+func (m Metric) heading() string { return strings.TrimSuffix(m.Name+", "+m.Unit, ", ") }
 
 // cell is the median of the repeats and its interval.
 func (m Metric) cell(repeats [][]float64) string {
 	e, measured := estimateRepeats(repeats)
-	if !measured {
-		return "–"
-	}
-	return e.format(m.figure)
+	return e.format(measured, m.figure)
 }
 
 // Format is a number with the metric's digits and its unit.

@@ -29,14 +29,14 @@ func (c *Comparison) verdict(g Goal) string {
 // measured is the estimate of what the goal bounds.
 func (c *Comparison) measured(g Goal) string {
 	e, measured := c.Estimate(g)
-	if !measured {
-		return "–"
-	}
-	return e.format(func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) })
+	return e.format(measured, func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) })
 }
 
 // format is the median, with the interval in parentheses if there is one to show.
-func (e Estimate) format(figure func(float64) string) string {
+func (e Estimate) format(measured bool, figure func(float64) string) string {
+	if !measured {
+		return "–"
+	}
 	middle, low, high := figure(e.Median), figure(e.Low), figure(e.High)
 	if low == high {
 		return middle

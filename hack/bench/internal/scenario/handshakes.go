@@ -43,18 +43,13 @@ func handshakeContests(b *Bench) []*contest {
 				goals = append(goals, ratio(subject.Refinery, peer, "round trips", 1, true))
 			}
 		}
-		contests = append(contests, &contest{
-			Comparison: report.Comparison{
-				Name: variant.name, Title: variant.title, Text: fmt.Sprintf(handshakesText, carried(variant.setting)), Goals: goals,
-				Floor: subject.Floor,
-				Metrics: append([]report.Metric{
-					{Name: "handshakes", Unit: "1/s"}, {Name: "round trips", Unit: "1/s"}, {Name: "server CPU", Unit: "µs each"},
-					{Name: "load CPU", Unit: "µs each"}, {Name: "server resident", Unit: "MB", Digits: 1},
-				}, b.countMetrics()...),
+		contests = append(contests, b.contest(variant.setting, work, variant.share, report.Comparison{
+			Name: variant.name, Title: variant.title, Text: fmt.Sprintf(handshakesText, carried(variant.setting)), Goals: goals,
+			Metrics: []report.Metric{
+				{Name: "handshakes", Unit: "1/s"}, {Name: "round trips", Unit: "1/s"}, {Name: "server CPU", Unit: "µs each"},
+				{Name: "load CPU", Unit: "µs each"}, {Name: "server resident", Unit: "MB", Digits: 1},
 			},
-			contenders: contenders(variant.setting), rounds: 2, share: variant.share,
-			start: b.starter(variant.setting, work),
-		})
+		}))
 	}
 	return contests
 }

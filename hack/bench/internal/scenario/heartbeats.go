@@ -46,18 +46,13 @@ func heartbeatContests(b *Bench) []*contest {
 		for _, peer := range contenders(setting)[2:] {
 			goals = append(goals, ratio(subject.Refinery, peer, "heartbeats", 1, true))
 		}
-		contests = append(contests, &contest{
-			Comparison: report.Comparison{
-				Name: variant.name, Title: variant.title, Text: fmt.Sprintf(heartbeatsText, carried(setting)), Goals: goals,
-				Floor: subject.Floor,
-				Metrics: append([]report.Metric{
-					{Name: "heartbeats", Unit: "1/s"}, {Name: "server CPU", Unit: "µs each", Digits: 1},
-					{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "server resident", Unit: "MB", Digits: 1},
-				}, b.countMetrics()...),
+		contests = append(contests, b.contest(setting, work, 75*time.Second, report.Comparison{
+			Name: variant.name, Title: variant.title, Text: fmt.Sprintf(heartbeatsText, carried(setting)), Goals: goals,
+			Metrics: []report.Metric{
+				{Name: "heartbeats", Unit: "1/s"}, {Name: "server CPU", Unit: "µs each", Digits: 1},
+				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "server resident", Unit: "MB", Digits: 1},
 			},
-			contenders: contenders(setting), rounds: 2, share: 75 * time.Second,
-			start: b.starter(setting, work),
-		})
+		}))
 	}
 	return contests
 }

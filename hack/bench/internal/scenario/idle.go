@@ -42,18 +42,14 @@ func idleContests(b *Bench) []*contest {
 			}
 		},
 	}
-	return []*contest{{
-		Comparison: report.Comparison{
-			Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText, Floor: subject.Floor,
-			Metrics: append([]report.Metric{
-				{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
-				{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
-			}, b.countMetrics()...),
-			Goals: []report.Goal{ratio(subject.Refinery, subject.Floor, "server CPU", 1.15, false)},
+	return []*contest{b.contest(setting, work, 180*time.Second, report.Comparison{
+		Name: "idle", Title: "15,000 sessions with a heartbeat every 10 s", Text: idleText,
+		Metrics: []report.Metric{
+			{Name: "server CPU", Unit: "µs each", Digits: 1}, {Name: "server CPU of one core", Unit: "%", Digits: 1},
+			{Name: "load CPU", Unit: "µs each", Digits: 1}, {Name: "heartbeats", Unit: "1/s"}, {Name: "server resident", Unit: "MB"},
 		},
-		contenders: contenders(setting), rounds: 2, share: 180 * time.Second,
-		start: b.starter(setting, work),
-	}}
+		Goals: []report.Goal{ratio(subject.Refinery, subject.Floor, "server CPU", 1.15, false)},
+	})}
 }
 
 func pace(r *rig, interval, duration time.Duration) (done load.Done, err error) {

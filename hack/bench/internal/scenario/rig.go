@@ -9,6 +9,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/load"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/process"
+	"github.com/refinery-operator/refinery-operator/hack/bench/internal/report"
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
@@ -29,10 +30,9 @@ func (b *Bench) startRig(ctx context.Context, name string, s subject.Setting, ad
 		return nil, err
 	}
 	r := &rig{subject: name, dialect: dialect, setting: s}
-	if err := r.startServer(ctx, address); err != nil {
-		return nil, err
+	if err = r.startServer(ctx, address); err == nil {
+		err = r.startLoad(ctx)
 	}
-	err = r.startLoad(ctx)
 	if err == nil && b.Profiles != "" {
 		err = r.startProfile(b.Profiles)
 	}
@@ -50,10 +50,7 @@ func (r *rig) startServer(ctx context.Context, address string) (err error) {
 		return err
 	}
 	start := subject.Start{Subject: r.subject, Setting: r.setting, Address: address}
-	if err := r.server.Call("server.Start", start, &r.address); err != nil {
-		return errors.Join(err, r.server.Kill())
-	}
-	return nil
+	return r.server.Call("server.Start", start, &r.address)
 }
 
 func (r *rig) startLoad(ctx context.Context) (err error) {
@@ -74,15 +71,11 @@ func (r *rig) startProfile(directory string) error {
 
 // close ends both processes.
 func (r *rig) close() error {
-	var errs []error
+	var err error
 	if r.profile != "" {
-		errs = append(errs, r.server.Call("server.Profile", r.profile, nil))
+		err = r.server.Call("server.Profile", r.profile, nil)
 	}
-	errs = append(errs, r.server.Close())
-	if r.load != nil {
-		errs = append(errs, r.load.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(err, r.server.Close(), r.load.Close())
 }
 
 // open opens sessions, which idle.
@@ -130,9 +123,10 @@ type worker struct {
 	values func(*rig, load.Done, cost, process.Memory) []float64
 }
 
-// starter starts contenders that work so in a setting.
-func (b *Bench) starter(s subject.Setting, w worker) func(context.Context, string) (*contender, error) {
-	return func(ctx context.Context, name string) (*contender, error) {
+// contest is one of contenders that work so in a setting, and that the comparison measures beside what is counted.
+func (b *Bench) contest(s subject.Setting, w worker, share time.Duration, c report.Comparison) *contest {
+	c.Floor, c.Metrics = subject.Floor, append(c.Metrics, b.countMetrics()...)
+	start := func(ctx context.Context, name string) (*contender, error) {
 		r, err := b.startRig(ctx, name, s, "", w.ready)
 		if err != nil {
 			return nil, err
@@ -143,6 +137,7 @@ func (b *Bench) starter(s subject.Setting, w worker) func(context.Context, strin
 			close: r.close,
 		}, nil
 	}
+	return &contest{Comparison: c, contenders: contenders(s), rounds: 2, share: share, start: start}
 }
 
 // turn works once, and returns the values of that.
