@@ -10,21 +10,16 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
-const (
-	heartbeatSessions = 1_000
-	heartbeatWarmUp   = 300 * time.Millisecond
-
-	heartbeatsText = `Heartbeats answered a second over 1,000 sessions on %s, each of which sends
+const heartbeatsText = `Heartbeats answered a second over 1,000 sessions on %s, each of which sends
 the next as soon as the last is answered. The floor echoes what it reads. nats-server answers PING with PONG, mochi-mqtt PINGREQ with PINGRESP.`
-)
 
 func heartbeatContests(b *Bench) []*contest {
 	work := worker{
 		ready: func(r *rig) error {
-			if err := r.open(b.sessions(heartbeatSessions)); err != nil {
+			if err := r.open(b.sessions(1_000)); err != nil {
 				return err
 			}
-			_, err := beat(r, b.window(heartbeatWarmUp))
+			_, err := beat(r, b.window(300*time.Millisecond))
 			return err
 		},
 		leadIn: beat, lead: 50 * time.Millisecond,

@@ -9,20 +9,15 @@ import (
 	"github.com/refinery-operator/refinery-operator/hack/bench/internal/subject"
 )
 
-const (
-	idleSessions = 15_000
-	idleInterval = 10 * time.Second
-
-	idleText = `What a full master does all day: 15,000 plain sessions, each with a heartbeat every 10 s, evenly spread, so 1,500 a second. The rate is given; what
+const idleText = `What a full master does all day: 15,000 plain sessions, each with a heartbeat every 10 s, evenly spread, so 1,500 a second. The rate is given; what
 counts is the server's CPU time for each heartbeat, everything included that goes on beside it. The floor echoes the same messages. The sessions of all contenders
 are open, and beat for 2 s in turns. Each turn begins with one heartbeat of every session, which is not measured, so that no session is silent for too long.`
-)
 
 func idleContests(b *Bench) []*contest {
 	setting := subject.Setting{Transport: subject.Plaintext, Credentials: b.Credentials}
 	work := worker{
 		ready: func(r *rig) error {
-			if err := r.open(b.sessions(idleSessions)); err != nil {
+			if err := r.open(b.sessions(15_000)); err != nil {
 				return err
 			}
 			_, err := r.memory(true) // The garbage of opening is collected now, not while heartbeats are measured.
@@ -31,7 +26,7 @@ func idleContests(b *Bench) []*contest {
 		leadIn: func(r *rig, duration time.Duration) (load.Done, error) { return pace(r, duration, duration) },
 		lead:   250 * time.Millisecond,
 		work: func(r *rig, duration time.Duration) (load.Done, error) {
-			return pace(r, b.window(idleInterval), duration)
+			return pace(r, b.window(10*time.Second), duration)
 		},
 		window: 2 * time.Second,
 		count:  500 * time.Millisecond,

@@ -11,7 +11,6 @@ import (
 
 const (
 	memoryWarmUp   = 200
-	kilobyte       = 1 << 10
 	memoryResident = "resident"
 	memoryText     = `What a session that idles costs: so much more memory the server process has resident (Rss of /proc/PID/smaps_rollup) with %d sessions open than with none, divided among them.
 Sessions were opened and closed before the first look, so that the program's own pages are in; before each look garbage was collected and free memory given
@@ -78,7 +77,7 @@ func (r *rig) measureMemory(sessions int) ([]float64, error) {
 	}
 	after, err := r.memory(true)
 	grown := func(before, after uint64) float64 {
-		return (float64(after) - float64(before)) / kilobyte / float64(sessions)
+		return (float64(after) - float64(before)) / (1 << 10) / float64(sessions)
 	}
 	return []float64{
 		grown(before.Resident, after.Resident), grown(before.Stack, after.Stack), grown(before.Heap, after.Heap),

@@ -29,17 +29,19 @@ func startMochi(_ string, config *tls.Config, _ Setting) (string, error) {
 
 // mochiDialect is MQTT 3.1.1, with PINGREQ and PINGRESP.
 func mochiDialect(Setting) Dialect {
-	return Dialect{Open: new(mochiClients).open, RoundTrips: 2, Heartbeat: []byte{0xc0, 0}, Answer: 2}
+	var clients atomic.Uint64
+	open := func(conn net.Conn, config *tls.Config) (net.Conn, error) {
+		return openMochi(conn, config, clients.Add(1))
+	}
+	return Dialect{Open: open, RoundTrips: 2, Heartbeat: []byte{0xc0, 0}, Answer: 2}
 }
 
-// mochiClients counts them, as each needs a name of its own.
-type mochiClients struct{ made atomic.Uint64 }
-
-func (c *mochiClients) open(conn net.Conn, config *tls.Config) (net.Conn, error) {
+// openMochi needs the client's number, as each client has a name of its own.
+func openMochi(conn net.Conn, config *tls.Config, number uint64) (net.Conn, error) {
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	client := "press-" + strconv.FormatUint(c.made.Add(1), 10)
+	client := "press-" + strconv.FormatUint(number, 10)
 	const cleanSession, keepAliveSeconds = 2, 600
 	connect := []byte{0x10, byte(10 + 2 + len(client)), 0, 4, 'M', 'Q', 'T', 'T', 4, cleanSession,
 		keepAliveSeconds >> 8, keepAliveSeconds & 0xff, 0, byte(len(client))}

@@ -12,13 +12,10 @@ import (
 
 // The subjects, by the names that reports show.
 const (
-	// Refinery is protocol.Server.
-	Refinery = "refinery"
+	Refinery = "refinery" // protocol.Server
 	// Floor exchanges the same bytes in the same round trips over bare sockets, or bare crypto/tls, and understands none of them.
 	Floor = "floor"
-	// NATS is nats-server.
-	NATS = "nats-server"
-	// Mochi is mochi-mqtt.
+	NATS  = "nats-server"
 	Mochi = "mochi-mqtt"
 )
 
