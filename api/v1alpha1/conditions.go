@@ -1,7 +1,8 @@
 package v1alpha1
 
 // The comments of this file and of reasons.go are documentation: `make generate` writes them into docs/conditions.md, one
-// table for a block and one row for a constant. The comment of a condition type ends with the kinds that have it.
+// table for a block and one row for a constant. The comment of a condition type ends with the kinds that have it; the
+// operator writes the conditions of these kinds.
 
 // Condition types. True is good, except for Stalled, CertificateExpiring and CertificateAuthorityRotating: these are
 // present only while they are True.

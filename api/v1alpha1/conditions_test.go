@@ -17,10 +17,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/conditions.md")
+var update = flag.Bool("update", false, "write the tables of docs/conditions.md, and "+conditionLists)
 
 const (
 	conditionsPage = "../../docs/conditions.md"
+	conditionLists = "zz_generated.conditions.go"
 	// generatedFrom begins what is generated of the page, up to its end.
 	generatedFrom = "<!-- From here on generated from api/v1alpha1/conditions.go and reasons.go by make generate. -->\n"
 )
@@ -96,6 +97,43 @@ func TestEveryConditionAndReasonIsInUse(t *testing.T) {
 	}
 }
 
+// A condition that is not in the list of its kind is not written to status. So nobody has to remember it.
+func TestTheListsOfConditionsAreGeneratedFromTheDefinitions(t *testing.T) {
+	var file strings.Builder
+	file.WriteString("// Code generated from conditions.go by make generate. DO NOT EDIT.\n\npackage v1alpha1\n")
+	for _, kind := range []string{"ClusterMaster", "Refinery"} {
+		fmt.Fprintf(&file, "\n// %[1]sConditions are the condition types of a %[1]s.\nvar %[1]sConditions = []string{\n", kind)
+		for _, c := range typesOf(t, kind) {
+			fmt.Fprintf(&file, "\t%q,\n", c)
+		}
+		file.WriteString("}\n")
+	}
+	if *update {
+		if err := os.WriteFile(conditionLists, []byte(file.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	content, err := os.ReadFile(conditionLists)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(file.String(), string(content)); diff != "" {
+		t.Errorf("%s is not current: run make generate (-want +got):\n%s", conditionLists, diff)
+	}
+}
+
+// typesOf are the condition types that conditions.go has for a kind.
+func typesOf(t *testing.T, kind string) (types []string) {
+	t.Helper()
+	for _, c := range parseConditions(t)[0].rows {
+		if _, kinds := c.kinds(t); kinds == kind || kinds == "both" {
+			types = append(types, c.value)
+		}
+	}
+	return types
+}
+
 // What kubectl explain shows of status.conditions is a list that somebody has to remember.
 func TestTheStatusFieldsNameTheConditionsOfTheirKind(t *testing.T) {
 	for kind, file := range map[string]string{"ClusterMaster": "clustermaster_types.go", "Refinery": "refinery_types.go"} {
@@ -113,10 +151,8 @@ func TestTheStatusFieldsNameTheConditionsOfTheirKind(t *testing.T) {
 			listed[word] = true
 		}
 		want := map[string]bool{}
-		for _, c := range parseConditions(t)[0].rows {
-			if _, kinds := c.kinds(t); kinds == kind || kinds == "both" {
-				want[c.value] = true
-			}
+		for _, c := range typesOf(t, kind) {
+			want[c] = true
 		}
 		if diff := cmp.Diff(want, listed); diff != "" {
 			t.Errorf("%s: the comment of the field conditions lists others than conditions.go has for %s (-want +got):\n%s", file, kind, diff)

@@ -214,9 +214,7 @@ func rotationEvents(before, after []metav1.Condition, found *rotation.Rotation) 
 // statusConfiguration is the part of status that the operator writes.
 func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) *apiac.ClusterMasterApplyConfiguration {
 	configuration := apiac.ClusterMasterStatus().
-		WithConditions(reconcile.ConditionConfigurations(status.Conditions, v1alpha1.ConditionReady, v1alpha1.ConditionAvailable,
-			v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionCertificateAuthorityRotating,
-			v1alpha1.ConditionTransportSecure, v1alpha1.ConditionStalled)...).
+		WithConditions(reconcile.ConditionConfigurations(status.Conditions, v1alpha1.ClusterMasterConditions)...).
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)

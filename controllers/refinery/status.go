@@ -2,6 +2,7 @@ package refinery
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -167,13 +168,11 @@ func masterUnavailable(s *scope, l *reconcile.Lease) (metav1.Condition, bool) {
 // statusConfiguration is the part of status that the operator writes. Condition Authenticated is
 // in it only while it says that no master can.
 func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
-	kinds := []string{v1alpha1.ConditionReady, v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateInSync,
-		v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionAvailable, v1alpha1.ConditionStalled}
-	if speaksForMaster(status) {
-		kinds = append(kinds, v1alpha1.ConditionAuthenticated)
-	}
+	types := slices.DeleteFunc(slices.Clone(v1alpha1.RefineryConditions), func(kind string) bool {
+		return kind == v1alpha1.ConditionAuthenticated && !speaksForMaster(status)
+	})
 	configuration := apiac.RefineryStatus().
-		WithConditions(reconcile.ConditionConfigurations(status.Conditions, kinds...)...).
+		WithConditions(reconcile.ConditionConfigurations(status.Conditions, types)...).
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)

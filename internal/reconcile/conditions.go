@@ -53,7 +53,7 @@ func (s Conditions) SetStalled(o Outcome) {
 }
 
 // ConditionConfigurations are the conditions of the given types, in that order, for an apply.
-func ConditionConfigurations(conditions []metav1.Condition, types ...string) []*metav1ac.ConditionApplyConfiguration {
+func ConditionConfigurations(conditions []metav1.Condition, types []string) []*metav1ac.ConditionApplyConfiguration {
 	var configurations []*metav1ac.ConditionApplyConfiguration
 	for _, kind := range types {
 		c := meta.FindStatusCondition(conditions, kind)
