@@ -1,0 +1,62 @@
+package master
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/refinery-operator/refinery-operator/protocol"
+)
+
+// scraped are a master's own metrics as they are scraped, without the prefix that all have.
+func scraped(m *metrics) (lines []string) {
+	page := httptest.NewRecorder()
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(page.Body.String()) {
+		if line, ok := strings.CutPrefix(strings.TrimSpace(line), "refinery_master_"); ok && !strings.HasPrefix(line, "status_write_seconds_") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func TestMetrics(t *testing.T) {
+	m := newMetrics()
+	m.lead(7)
+	m.observe(protocol.Stats{Sessions: 3, Handshaking: 2, Waiting: 1})
+	m.refusal(nil, protocol.ErrTLS)
+	m.refusal(nil, errors.New("what the peer sent"))
+	m.wrote("Refinery", "ok", time.Second)
+	m.handshakes.WithLabelValues("Authenticated").Inc()
+	m.ended.WithLabelValues("Silent").Inc()
+	want := []string{
+		"active 1",
+		`ended_sessions_total{reason="Silent"} 1`,
+		"epoch 7",
+		`handshakes_total{result="Authenticated"} 1`,
+		`refused_connections_total{cause="Network"} 1`,
+		`refused_connections_total{cause="TLS"} 1`,
+		`sessions{state="Authenticated"} 3`,
+		`sessions{state="Handshaking"} 2`,
+		`sessions{state="Waiting"} 1`,
+		`status_writes_total{kind="Refinery",result="ok"} 1`,
+	}
+	if diff := cmp.Diff(want, scraped(m)); diff != "" {
+		t.Errorf("active (-want +got):\n%s", diff)
+	}
+	m.standBy()
+	for i, line := range want {
+		if strings.HasPrefix(line, "active") || strings.HasPrefix(line, "epoch") || strings.HasPrefix(line, "sessions{") {
+			want[i] = line[:strings.LastIndex(line, " ")] + " 0"
+		}
+	}
+	if diff := cmp.Diff(want, scraped(m)); diff != "" {
+		t.Errorf("standing by (-want +got):\n%s", diff)
+	}
+}
