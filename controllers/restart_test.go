@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
@@ -94,13 +92,11 @@ func (p *process) run(ctx context.Context, t *testing.T) error {
 func endState(ctx context.Context, t *testing.T, namespace string) []string {
 	t.Helper()
 	var state []string
-	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ServiceAccountList{}, &corev1.ServiceList{},
-		&rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &appsv1.DeploymentList{}} {
-		if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			t.Fatal(err)
-		}
-		state = append(state, names(list)...)
+	for _, object := range slices.Concat(controllers.Owned[controllers.KindMaster], controllers.Owned[controllers.KindRefinery]) {
+		state = append(state, names(ctx, t, namespace, object)...)
 	}
+	slices.Sort(state)
+	state = slices.Compact(state) // some kinds are owned by both
 	m, r := &v1alpha1.ClusterMaster{}, &v1alpha1.Refinery{}
 	if err := errors.Join(
 		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "alpha"}, m),
@@ -118,36 +114,20 @@ func endState(ctx context.Context, t *testing.T, namespace string) []string {
 	return state
 }
 
-func names(list client.ObjectList) []string {
-	var names []string
-	add := func(kind string, o metav1.Object) {
-		names = append(names, fmt.Sprintf("%s %s %v", kind, o.GetName(), metav1.GetControllerOf(o) != nil))
+// names are those of the objects of one kind, and whether someone controls them.
+func names(ctx context.Context, t *testing.T, namespace string, object client.Object) (names []string) {
+	t.Helper()
+	kind, err := api.GroupVersionKindFor(object)
+	if err != nil {
+		t.Fatal(err)
 	}
-	switch l := list.(type) {
-	case *corev1.SecretList:
-		for i := range l.Items {
-			add("Secret", &l.Items[i])
-		}
-	case *corev1.ServiceAccountList:
-		for i := range l.Items {
-			add("ServiceAccount", &l.Items[i])
-		}
-	case *corev1.ServiceList:
-		for i := range l.Items {
-			add("Service", &l.Items[i])
-		}
-	case *rbacv1.RoleList:
-		for i := range l.Items {
-			add("Role", &l.Items[i])
-		}
-	case *rbacv1.RoleBindingList:
-		for i := range l.Items {
-			add("RoleBinding", &l.Items[i])
-		}
-	case *appsv1.DeploymentList:
-		for i := range l.Items {
-			add("Deployment", &l.Items[i])
-		}
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind)
+	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		names = append(names, fmt.Sprintf("%s %s %v", kind.Kind, list.Items[i].Name, metav1.GetControllerOf(&list.Items[i]) != nil))
 	}
 	return names
 }

@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,6 +23,21 @@ import (
 
 // IssuedSuffix ends the names of the Secrets that certificates are issued into.
 const IssuedSuffix = "-tls"
+
+// Owned are the kinds of what a ClusterMaster and what a Refinery owns. The controller of each watches them, and of all of
+// them the operator caches what bears its label only.
+var Owned = map[string][]client.Object{
+	KindMaster:   {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}, &appsv1.Deployment{}},
+	KindRefinery: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &appsv1.Deployment{}},
+}
+
+// WatchOwned has a controller reconcile the owner, which is of the kind, when something that it owns changes.
+func WatchOwned(b *ctrl.Builder, kind string) *ctrl.Builder {
+	for _, object := range Owned[kind] {
+		b.Owns(object)
+	}
+	return b
+}
 
 // Indexes by what a CR or a Deployment refers to.
 const (

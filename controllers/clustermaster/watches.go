@@ -5,8 +5,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,14 +24,7 @@ import (
 // Setup adds the controller of ClusterMasters to the manager.
 func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 	r := New(e)
-	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.ClusterMaster{}).
-		Owns(&corev1.Secret{}).
-		Owns(&corev1.ServiceAccount{}).
-		Owns(&corev1.Service{}).
-		Owns(&rbacv1.Role{}).
-		Owns(&rbacv1.RoleBinding{}).
-		Owns(&appsv1.Deployment{}).
+	return controllers.WatchOwned(ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.ClusterMaster{}), controllers.KindMaster).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted("-ca", controllers.IssuedSuffix, "-shared", "-master")),

@@ -27,12 +27,7 @@ import (
 // Setup adds the controller of Refineries to the manager.
 func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 	r := New(e)
-	return ctrl.NewControllerManagedBy(mgr).
-		For(&v1alpha1.Refinery{}).
-		Owns(&corev1.Secret{}).
-		Owns(&corev1.ServiceAccount{}).
-		Owns(&corev1.Service{}).
-		Owns(&appsv1.Deployment{}).
+	return controllers.WatchOwned(ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Refinery{}), controllers.KindRefinery).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
 		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name

@@ -4,9 +4,6 @@ import (
 	"context"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -19,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -34,18 +32,16 @@ func NewScheme() (*runtime.Scheme, error) {
 // cacheOptions restrict what is cached of the kinds that the operator owns to the objects that bear its
 // label: the Secrets of others, above all, are never read into memory.
 func cacheOptions(namespaces []string) cache.Options {
-	owned := cache.ByObject{Label: ownLabel()}
+	owned := map[client.Object]cache.ByObject{}
+	for _, objects := range controllers.Owned {
+		for _, object := range objects {
+			owned[object] = cache.ByObject{Label: ownLabel()}
+		}
+	}
 	return cache.Options{
 		DefaultNamespaces: namespaceConfigs(namespaces),
 		DefaultTransform:  cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}:         owned,
-			&corev1.Service{}:        owned,
-			&corev1.ServiceAccount{}: owned,
-			&rbacv1.Role{}:           owned,
-			&rbacv1.RoleBinding{}:    owned,
-			&appsv1.Deployment{}:     owned,
-		},
+		ByObject:          owned,
 	}
 }
 
