@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/conditions.md, and "+conditionLists)
+var update = flag.Bool("update", false, "write the tables of docs/conditions.md, "+conditionLists+", and the comments of status.conditions")
 
 const (
 	conditionsPage = "../../docs/conditions.md"
@@ -134,30 +134,43 @@ func typesOf(t *testing.T, kind string) (types []string) {
 	return types
 }
 
-// What kubectl explain shows of status.conditions is a list that somebody has to remember.
-func TestTheStatusFieldsNameTheConditionsOfTheirKind(t *testing.T) {
+// What kubectl explain shows of status.conditions lists them, so that too is generated.
+func TestTheStatusFieldsAreGeneratedFromTheDefinitions(t *testing.T) {
 	for kind, file := range map[string]string{"ClusterMaster": "clustermaster_types.go", "Refinery": "refinery_types.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, comment, found := strings.Cut(string(source), "// conditions: ")
-		comment, _, _ = strings.Cut(comment, "// +optional")
+		before, after, _ := strings.Cut(string(source), "\t// conditions: ")
+		_, after, found := strings.Cut(after, "\t// +optional")
 		if !found {
 			t.Fatalf("%s: the field conditions has no comment that lists them", file)
 		}
-		listed := map[string]bool{}
-		for _, word := range regexp.MustCompile(`[A-Z][A-Za-z]+`).FindAllString(comment, -1) {
-			listed[word] = true
+		want := before + comment("conditions: "+strings.Join(typesOf(t, kind), ", ")+". See docs/conditions.md for when each is True.") + "\t// +optional" + after
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
 		}
-		want := map[string]bool{}
-		for _, c := range typesOf(t, kind) {
-			want[c] = true
-		}
-		if diff := cmp.Diff(want, listed); diff != "" {
-			t.Errorf("%s: the comment of the field conditions lists others than conditions.go has for %s (-want +got):\n%s", file, kind, diff)
+		if diff := cmp.Diff(want, string(source)); diff != "" {
+			t.Errorf("%s is not current: run make generate (-want +got):\n%s", file, diff)
 		}
 	}
+}
+
+// comment is text as the comment of a field, in lines of at most 120 characters.
+func comment(text string) string {
+	var lines strings.Builder
+	line := "\t//"
+	for _, word := range strings.Fields(text) {
+		if len(line)+len(word) >= 120 {
+			lines.WriteString(line + "\n")
+			line = "\t//"
+		}
+		line += " " + word
+	}
+	return lines.String() + line + "\n"
 }
 
 // row is the line of a constant in its table.

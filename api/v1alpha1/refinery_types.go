@@ -228,8 +228,8 @@ type RefineryStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Authenticated, CertificateReady, CertificateInSync, Available, and, only while they are true,
-	// Stalled and CertificateExpiring.
+	// conditions: Ready, Available, CertificateReady, CertificateInSync, CertificateExpiring, Authenticated, Stalled. See
+	// docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
