@@ -24,13 +24,15 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit fuzz test-attack test-cluster test-bench ## Everything CI checks.
-	@$(ASSETS) >/dev/null; $(TOOL) cert-manager >/dev/null; $(TOOL) helm >/dev/null # with their progress; below, what a part says is shown at its end
-	@# The controllers' tests mostly wait, and have an API server of their own: the others run beside them.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-controllers test-api test-certmanager test-trust test-chart test-dockerfile
-	@$(MAKE) --no-print-directory test-e2e test-demo
+test: verify lint test-unit fuzz test-attack test-cluster test-bench test-trust test-beside test-e2e test-demo ## Everything CI checks.
 
-# Packages that need nothing but Go. Those under test/ and the controllers need a Kubernetes API server.
+# The controllers' tests mostly wait, and have an API server of their own: the others run beside them.
+.PHONY: test-beside
+test-beside: # The parts that need an API server and measure nothing, two at a time. What a part says is shown at its end.
+	@$(ASSETS) >/dev/null; $(TOOL) cert-manager >/dev/null; $(TOOL) helm >/dev/null # with their progress
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-controllers test-api test-certmanager test-chart test-dockerfile
+
+# Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback
 
 # Where tests note which cases of the conformance kit they ran again: go test shows nothing of a test that passes.
@@ -93,9 +95,10 @@ build: ## The binaries, into bin/: operator, master, refinery, conformance and t
 
 .PHONY: generate
 generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md.
-	@go test ./api/v1alpha1/ -run GeneratedFromTheDefinitions -update >/dev/null
 	@controller_gen=$$($(TOOL) controller-gen); \
-	$$controller_gen object:headerFile=hack/boilerplate.go.txt applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...; \
+	$$controller_gen object:headerFile=hack/boilerplate.go.txt paths=./api/...; \
+	go test ./api/v1alpha1/ -run GeneratedFromTheDefinitions -update >/dev/null; \
+	$$controller_gen applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...; \
 	$$controller_gen crd paths=./api/... output:crd:dir=config/crd/bases; \
 	$$controller_gen rbac:roleName=refinery-operator paths=./controllers/... output:rbac:dir=config/rbac; \
 	hack/chart/generate

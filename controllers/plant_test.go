@@ -66,7 +66,7 @@ type plantNode struct {
 	ready   atomic.Bool
 }
 
-var siteRefineries = []string{"press", "edge"}
+var plantRefineries = []string{"press", "edge"}
 
 // newPlant starts everything, with an authority that is provided, if one is given, and waits until every node is authenticated and the operator has nothing to do.
 func newPlant(t *testing.T, provided ...pki.PEMPair) *plant {
@@ -147,7 +147,7 @@ type stop struct {
 
 // process is an operator that stops at a write, or, with none, never.
 func (s *plant) process(at stop) *process {
-	p := newProcessAt(s.namespace, 0, false, s.clock, siteRefineries...)
+	p := newProcessAt(s.namespace, 0, false, s.clock, plantRefineries...)
 	stopped := false
 	p.writes.fail = func() error {
 		count := 0
@@ -298,11 +298,11 @@ func (s *plant) annotate(key, value string) {
 	s.must(api.Patch(s.ctx, m, client.MergeFrom(before)))
 }
 
-const siteTimeout = 4 * time.Minute
+const plantTimeout = 4 * time.Minute
 
 func (s *plant) until(what string, is func() bool) {
 	s.Helper()
-	deadline := time.After(siteTimeout)
+	deadline := time.After(plantTimeout)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
@@ -92,11 +94,9 @@ func (p *process) run(ctx context.Context, t *testing.T) error {
 func endState(ctx context.Context, t *testing.T, namespace string) []string {
 	t.Helper()
 	var state []string
-	for _, object := range slices.Concat(controllers.Owned[controllers.KindMaster], controllers.Owned[controllers.KindRefinery]) {
+	for _, object := range []client.Object{&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}, &appsv1.Deployment{}} {
 		state = append(state, names(ctx, t, namespace, object)...)
 	}
-	slices.Sort(state)
-	state = slices.Compact(state) // some kinds are owned by both
 	m, r := &v1alpha1.ClusterMaster{}, &v1alpha1.Refinery{}
 	if err := errors.Join(
 		api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "alpha"}, m),

@@ -243,8 +243,8 @@ type ClusterMasterStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, CertificateExpiring, TransportSecure, CertificateAuthorityRotating,
-	// Stalled. See docs/conditions.md for when each is True.
+	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
+	// CertificateAuthorityRotating, Stalled. See docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -146,7 +146,7 @@ func TestTheStatusFieldsAreGeneratedFromTheDefinitions(t *testing.T) {
 		if !found {
 			t.Fatalf("%s: the field conditions has no comment that lists them", file)
 		}
-		want := before + comment("conditions: "+strings.Join(typesOf(t, kind), ", ")+". See docs/conditions.md for when each is True.") + "\t// +optional" + after
+		want := before + comment(list(t, kind)) + "\t// +optional" + after
 		if *update {
 			if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
 				t.Fatal(err)
@@ -157,6 +157,21 @@ func TestTheStatusFieldsAreGeneratedFromTheDefinitions(t *testing.T) {
 			t.Errorf("%s is not current: run make generate (-want +got):\n%s", file, diff)
 		}
 	}
+}
+
+// list is the comment of status.conditions of a kind.
+func list(t *testing.T, kind string) string {
+	t.Helper()
+	var always, sometimes []string
+	for _, c := range typesOf(t, kind) {
+		if strings.Contains(parseConditions(t)[0].intro, c) {
+			sometimes = append(sometimes, c)
+		} else {
+			always = append(always, c)
+		}
+	}
+	return fmt.Sprintf("conditions: %s, and, only while they are True, %s. See docs/conditions.md for when each is True.",
+		strings.Join(always, ", "), strings.Join(sometimes, ", "))
 }
 
 // comment is text as the comment of a field, in lines of at most 120 characters.

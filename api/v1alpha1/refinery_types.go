@@ -228,8 +228,8 @@ type RefineryStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, CertificateInSync, CertificateExpiring, Authenticated, Stalled. See
-	// docs/conditions.md for when each is True.
+	// conditions: Ready, Available, CertificateReady, CertificateInSync, Authenticated, and, only while they are True,
+	// CertificateExpiring, Stalled. See docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -143,7 +143,7 @@ func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (*scope, er
 func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err error) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(s.master)
 	r.env.Metrics.ObserveMaster(key, found.rotation, found.authorityEnd(), found.servedCertificate())
-	o := r.passes.Outcome(key, err)
+	o := r.passes.Outcome(key, err, s.now)
 	status, agenda := statusOf(s, found, o)
 	changes := slices.Concat(reconcile.Changes(s.master.Status.Conditions, status.Conditions),
 		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation))

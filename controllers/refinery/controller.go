@@ -146,7 +146,7 @@ func (r *Reconciler) forget(refinery *v1alpha1.Refinery, key client.ObjectKey) {
 func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err error) (ctrl.Result, error) {
 	key := client.ObjectKeyFromObject(s.refinery)
 	r.env.Metrics.ObserveRefinery(key, found.certificate)
-	o := r.passes.Outcome(key, err)
+	o := r.passes.Outcome(key, err, s.now)
 	status, agenda := statusOf(s, found, o)
 	desired, current := statusConfiguration(s.refinery, status), statusConfiguration(s.refinery, s.refinery.Status)
 	if speaksForMaster(status) {

@@ -40,10 +40,11 @@ type Passes struct {
 	failures map[types.NamespacedName]streak
 }
 
-// streak counts passes in a row that ended in the same way.
+// streak is of passes in a row that ended in the same way.
 type streak struct {
 	of    Consequence
 	count int
+	began time.Time
 }
 
 // NewPasses returns passes that remember nothing yet. recheck is how soon to look again for what someone else is to remove.
@@ -82,35 +83,35 @@ func RunSteps(steps ...func() error) error {
 	return nil
 }
 
-// Outcome types the error that ended a pass. An API server that stays away becomes an error to show, and one that goes on
-// refusing is asked less and less often.
-func (p *Passes) Outcome(key client.ObjectKey, err error) Outcome {
+// Outcome types the error that ended a pass at a time. An API server that stays away becomes an error to show, and one that
+// goes on refusing is asked again after as long as it has refused.
+func (p *Passes) Outcome(key client.ObjectKey, err error, now time.Time) Outcome {
 	o := OutcomeOf(err, p.recheck)
 	rejected := o.Reason == v1alpha1.ReasonRejected
 	if o.Consequence != Away && !rejected {
 		p.passed(key)
 		return o
 	}
-	switch count := p.count(key, o.Consequence); {
-	case rejected:
-		o.Recheck = min(firstRejectedRecheck<<min(count-1, 10), longestRejectedRecheck)
-	case count >= shownFailures:
+	switch s := p.continued(key, o.Consequence, now); {
+	case rejected: // by time, not by passes: events bring several at once
+		o.Recheck = min(max(now.Sub(s.began), firstRejectedRecheck), longestRejectedRecheck)
+	case s.count >= shownFailures:
 		o.Consequence = Retry
 	}
 	return o
 }
 
-// count is of how many passes over an object in a row this is the last that ended so.
-func (p *Passes) count(key client.ObjectKey, c Consequence) int {
+// continued is the streak of an object with one more pass that ended so.
+func (p *Passes) continued(key client.ObjectKey, c Consequence, now time.Time) streak {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.failures[key]
 	if s.of != c {
-		s = streak{of: c}
+		s = streak{of: c, began: now}
 	}
 	s.count++
 	p.failures[key] = s
-	return s.count
+	return s
 }
 
 // Ending is how a pass leaves its object.

@@ -22,14 +22,14 @@ func TestServerThatStaysAwayIsShownAndForgottenWhenItAnswers(t *testing.T) {
 	r := NewPasses(nil, nil, nil, 0)
 	press, mill := client.ObjectKey{Name: "press"}, client.ObjectKey{Name: "mill"}
 	busy := apierrors.NewTooManyRequests("busy", 1)
-	ends := func(key client.ObjectKey, err error) Consequence { return r.Outcome(key, err).Consequence }
+	ends := func(key client.ObjectKey, err error) Consequence { return r.Outcome(key, err, statusTime).Consequence }
 	for n := 1; n < shownFailures; n++ {
 		if got := ends(press, busy); got != Away {
 			t.Fatalf("failure %d: got %v, want silence", n, got)
 		}
 	}
 	want := Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: busy.Error()}
-	if diff := cmp.Diff(want, r.Outcome(press, busy)); diff != "" {
+	if diff := cmp.Diff(want, r.Outcome(press, busy, statusTime)); diff != "" {
 		t.Errorf("failure %d (-want +got):\n%s", shownFailures, diff)
 	}
 	got := []Consequence{ends(mill, busy), ends(press, nil), ends(press, busy)}
@@ -43,13 +43,19 @@ func TestWhatTheServerRefusesIsTriedSoonAndThenLessOften(t *testing.T) {
 	press := client.ObjectKey{Name: "press"}
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "roles"}, "alpha", errors.New("no right"))
 	var got []time.Duration
+	now := statusTime
 	for range 8 {
-		got = append(got, r.Outcome(press, forbidden).Recheck)
+		recheck := r.Outcome(press, forbidden, now).Recheck
+		if again := r.Outcome(press, forbidden, now).Recheck; again != recheck { // an event brought another pass
+			t.Errorf("%s, then %s, at the same time", recheck, again)
+		}
+		got = append(got, recheck)
+		now = now.Add(recheck)
 	}
-	r.Outcome(press, nil)
-	got = append(got, r.Outcome(press, forbidden).Recheck)
-	want := []time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
-		5 * time.Minute, 5 * time.Minute, 5 * time.Second}
+	r.Outcome(press, nil, now)
+	got = append(got, r.Outcome(press, forbidden, now).Recheck)
+	want := []time.Duration{5 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
+		5 * time.Minute, 5 * time.Second}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -4,8 +4,7 @@
 // signs, and the one before is still trusted. Next is the whole state machine: it takes a step only when everybody was seen
 // to complete the phase (Progress), unless that is forced, or the outgoing authority has expired. A Store keeps the State
 // between two passes: the Secret of the authority where the operator made both (OwnStore), and the Secret of the certificate
-// that the master serves where either was provided (ServedStore). Package plan tells
-// beforehand what the operator would do.
+// that the master serves where either was provided (ServedStore). Package plan tells beforehand what the operator would do.
 package rotation
 
 import (

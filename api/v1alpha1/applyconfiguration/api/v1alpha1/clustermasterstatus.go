@@ -17,8 +17,8 @@ import (
 type ClusterMasterStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, CertificateExpiring, TransportSecure, CertificateAuthorityRotating,
-	// Stalled. See docs/conditions.md for when each is True.
+	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
+	// CertificateAuthorityRotating, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// active is the master pod that holds the Lease, and its epoch.
 	Active *ActiveMasterApplyConfiguration `json:"active,omitempty"`

@@ -17,8 +17,8 @@ import (
 type RefineryStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Available, CertificateReady, CertificateInSync, CertificateExpiring, Authenticated, Stalled. See
-	// docs/conditions.md for when each is True.
+	// conditions: Ready, Available, CertificateReady, CertificateInSync, Authenticated, and, only while they are True,
+	// CertificateExpiring, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// authenticated counts the nodes.
 	Authenticated *AuthenticatedNodesApplyConfiguration `json:"authenticated,omitempty"`
