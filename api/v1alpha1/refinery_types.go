@@ -43,6 +43,13 @@ type RefinerySpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	Replicas *int32 `json:"replicas,omitempty"`
+	// readinessGraceSeconds is how long the pod of a node that has lost its session stays ready, while the node's upstream takes
+	// connections, its certificate is valid and the master has not denied it. 0: not at all. Default: the alive timeout of the
+	// ClusterMaster, at most 60.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=600
+	ReadinessGraceSeconds *int32 `json:"readinessGraceSeconds,omitempty"`
 	// placement is InCluster, where the operator runs the nodes as pods, or External, where it only creates their Secret.
 	// +optional
 	// +kubebuilder:default=InCluster

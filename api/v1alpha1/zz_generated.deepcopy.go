@@ -543,6 +543,11 @@ func (in *RefinerySpec) DeepCopyInto(out *RefinerySpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.ReadinessGraceSeconds != nil {
+		in, out := &in.ReadinessGraceSeconds, &out.ReadinessGraceSeconds
+		*out = new(int32)
+		**out = **in
+	}
 	if in.CertificateSecretRef != nil {
 		in, out := &in.CertificateSecretRef, &out.CertificateSecretRef
 		*out = new(LocalReference)

@@ -34,6 +34,8 @@ const (
 	maxAliveTimeout  = 3 * time.Hour
 	minMaxBackoff    = 100 * time.Millisecond
 	maxMaxBackoff    = 10 * time.Minute
+	// maxReadinessGrace is as long as the longest wait: a node that is away for longer is not about to come back.
+	maxReadinessGrace = 10 * time.Minute
 )
 
 // Config is what the flags say. Validate names the flag that is wrong.
@@ -53,6 +55,8 @@ type Config struct {
 	SharedCertificateFile string
 	AliveInterval         time.Duration
 	AliveTimeout          time.Duration
+	// ReadinessGrace is how long a node that has lost its session stays ready; 0: not at all.
+	ReadinessGrace time.Duration
 	// MaxBackoff is the longest wait between two attempts to get a session.
 	MaxBackoff time.Duration
 	// UpstreamFile is where the granted upstream is published; empty: nowhere.
@@ -126,6 +130,9 @@ func (c Config) validateAlive() error {
 	if c.AliveTimeout < 2*c.AliveInterval || c.AliveTimeout > maxAliveTimeout {
 		return fmt.Errorf("--alive-timeout=%s: write at least twice --alive-interval (%s) and at most %s, so that one late heartbeat ends nothing",
 			c.AliveTimeout, 2*c.AliveInterval, maxAliveTimeout)
+	}
+	if c.ReadinessGrace < 0 || c.ReadinessGrace > maxReadinessGrace {
+		return fmt.Errorf("--readiness-grace=%s: write a duration from 0s to %s, for example --readiness-grace=30s", c.ReadinessGrace, maxReadinessGrace)
 	}
 	if c.MaxBackoff < minMaxBackoff || c.MaxBackoff > maxMaxBackoff {
 		return fmt.Errorf("--max-backoff=%s: write a duration from %s to %s, for example --max-backoff=30s", c.MaxBackoff, minMaxBackoff, maxMaxBackoff)

@@ -68,7 +68,7 @@ func TestFlagsFillTheConfig(t *testing.T) {
 	minimal := []string{"--address=alpha.plant.svc:34308", "--id=press/a", "--certificate-dir=" + directory, "--upstream-file=" + directory + "/upstream.json"}
 	defaults := Config{
 		Address: "alpha.plant.svc:34308", Transport: MutualTLS, ID: "press/a", Type: "refinery", Version: version.Version,
-		CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: 30 * time.Second,
+		CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, ReadinessGrace: 35 * time.Second, MaxBackoff: 30 * time.Second,
 		UpstreamFile: directory + "/upstream.json", HTTPAddress: "127.0.0.1:8081", HealthAddress: ":8082",
 		Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}
@@ -84,11 +84,11 @@ func TestFlagsFillTheConfig(t *testing.T) {
 			}},
 		{"nothing published", []string{"--upstream-file=", "--http-address=", "--health-address="},
 			func(c *Config) { c.UpstreamFile, c.HTTPAddress, c.HealthAddress = "", "", "" }},
-		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--max-backoff=100ms",
+		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--readiness-grace=3s", "--max-backoff=100ms",
 			"--log-level=debug", "--log-format=console"},
 			func(c *Config) {
 				c.ServerName, c.Type, c.Version = "other", "press", "v1.2.3-rc.1"
-				c.AliveInterval, c.AliveTimeout, c.MaxBackoff = time.Second, 2*time.Second, 100*time.Millisecond
+				c.AliveInterval, c.AliveTimeout, c.ReadinessGrace, c.MaxBackoff = time.Second, 2*time.Second, 3*time.Second, 100*time.Millisecond
 				c.Log = logging.Options{Level: logging.Debug, Format: logging.Console}
 			}},
 	} {

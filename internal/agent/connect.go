@@ -65,7 +65,7 @@ const handshakeTimeout = 10 * time.Second
 // connect returns an authenticated client whose Run has not been called. granted is called when the master has let the node
 // in and the node's own auth:ack is still to be sent.
 func (c *connector) connect(ctx context.Context, number uint64, creds *credentials, granted func()) (*protocol.Client, error) {
-	conn, err := c.reach(ctx)
+	conn, err := c.reach(ctx, c.config.Address, dialTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
 	}
@@ -102,11 +102,11 @@ func (c *connector) connect(ctx context.Context, number uint64, creds *credentia
 }
 
 // reach dials until something else than "connection refused" comes back, a few times.
-func (c *connector) reach(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+func (c *connector) reach(ctx context.Context, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for refused := 0; ; refused++ {
-		conn, err := c.dial(ctx, "tcp", c.config.Address)
+		conn, err := c.dial(ctx, "tcp", address)
 		if err == nil || refused == refusedRetries || !errors.Is(err, syscall.ECONNREFUSED) {
 			return conn, err
 		}
@@ -137,6 +137,13 @@ func classify(err error) result {
 		return resultProtocol
 	}
 	return resultNetwork
+}
+
+// refused reports whether the master has refused the node itself: it denied it, or its certificate, which is revoked or has
+// expired, or that of the master is not trusted any more.
+func refused(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, protocol.ErrDenied) || (errors.As(err, &op) && op.Op == "remote error")
 }
 
 // explain is the reason for people: the same text for the same failure, so without the ports of single connections.

@@ -63,6 +63,14 @@ func newFlags(c *Config) *cli.Flags {
 		"`DURATION` how long the master may be silent until the node gives the session up; at least twice --alive-interval")
 	f.DurationVar(&c.MaxBackoff, "max-backoff", backoff.DefaultMax,
 		"`DURATION` longest wait before another attempt; waits are random, at most 500ms after the first failure, and double up to this")
+	c.ReadinessGrace = graceOfTimeout
+	f.Func("readiness-grace", "`DURATION` how long the node stays ready without a session, while its upstream takes connections, its certificate is valid, "+
+		"and the master has not denied it; 0s: not at all; not given: --alive-timeout, at most 1m", func(value string) (err error) {
+		if c.ReadinessGrace, err = time.ParseDuration(value); err != nil || c.ReadinessGrace < 0 {
+			return errors.New("write a duration, such as 30s")
+		}
+		return nil
+	})
 	f.Group("The workload")
 	f.StringVar(&c.UpstreamFile, "upstream-file", "/run/refinery/upstream.json",
 		"`FILE` file where the granted upstream is published as JSON, replaced atomically; its directory must exist; empty: no file")
@@ -79,6 +87,9 @@ func ParseFlags(args []string) (Config, error) {
 	var c Config
 	if err := newFlags(&c).Parse(args); err != nil {
 		return Config{}, err
+	}
+	if c.ReadinessGrace == graceOfTimeout {
+		c.ReadinessGrace = min(c.AliveTimeout, maxDefaultGrace)
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, err

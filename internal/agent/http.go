@@ -51,10 +51,10 @@ func healthHandler(r *readiness, m *metrics) http.Handler {
 		ready, detail, since := r.get()
 		body := fmt.Sprintf("%s (since %s)", detail, since.UTC().Format(time.RFC3339))
 		if !ready {
-			writeText(w, http.StatusServiceUnavailable, "not authenticated: "+body)
+			writeText(w, http.StatusServiceUnavailable, body)
 			return
 		}
-		writeText(w, http.StatusOK, "authenticated: "+body)
+		writeText(w, http.StatusOK, body)
 	})
 	mux.Handle("GET /metrics", m.handler())
 	return mux

@@ -156,7 +156,11 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 		return 0
 	}
 	delay, reason := l.retry.Failed(), l.explain(err)
-	l.readiness.set(false, reason)
+	if refused(err) {
+		l.readiness.set(false, reason)
+	} else {
+		l.readiness.fail(reason)
+	}
 	l.failures.failed(reason, delay)
 	return delay
 }
@@ -166,12 +170,12 @@ func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration
 	if ctx.Err() != nil {
 		return 0
 	}
-	l.lose(s, cause)
+	l.lose(ctx, s, cause)
 	return l.retry.Ended(time.Since(s.began) >= l.config.AliveInterval, cause)
 }
 
-// lose shows, once, that the node is without a session.
-func (l *loop) lose(s *session, cause error) {
+// lose shows, once, that the node is without a session. What it was granted still holds, so it stays ready for a while.
+func (l *loop) lose(ctx context.Context, s *session, cause error) {
 	if s.lost {
 		return
 	}
@@ -179,6 +183,6 @@ func (l *loop) lose(s *session, cause error) {
 	reason := l.explain(cause)
 	l.metrics.authenticated.Set(0)
 	l.metrics.reconnects.Inc()
-	l.readiness.set(false, "the session ended: "+reason)
+	l.keepReady(ctx, s, "the session ended: "+reason, cause)
 	l.log.Warn("session ended", "reason", reason, "lasted", time.Since(s.began).Round(time.Millisecond))
 }

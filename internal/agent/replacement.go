@@ -54,7 +54,7 @@ func (r *replacement) inherit(ctx context.Context, old *session, cause error) *s
 		return nil
 	}
 	if !r.pending.granted.Load() && ctx.Err() == nil {
-		r.loop.lose(old, cause)
+		r.loop.lose(ctx, old, cause)
 	}
 	return r.conclude(ctx, <-r.pending.outcome)
 }

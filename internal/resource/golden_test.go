@@ -89,6 +89,8 @@ spec:
   volumes: [{name: own, emptyDir: {}}]
 `
 
+func noGrace(r *v1alpha1.Refinery) { r.Spec.ReadinessGraceSeconds = ptr.To[int32](0) }
+
 func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 	master, refinery := testMaster(nil), testRefinery(nil)
 	deployment := func(object any, err error) any {
@@ -116,6 +118,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"refinery_service":           RefineryService(testRefinery(choosePorts)),
 		"refinery_deployment":        deployment(RefineryDeployment(refinery, master, testImages)),
 		"refinery_deployment_own":    deployment(RefineryDeployment(testRefinery(bringSecret), master, testImages)),
+		"refinery_deployment_strict": deployment(RefineryDeployment(testRefinery(noGrace), master, testImages)),
 		"refinery_deployment_shared": deployment(RefineryDeployment(refinery, testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),
 		"refinery_deployment_plain":  deployment(RefineryDeployment(refinery, testMaster(shared(v1alpha1.TransportPlaintext)), testImages)),
 		"refinery_deployment_merged": deployment(RefineryDeployment(testRefinery(withTemplate(workload)), master, testImages)),

@@ -117,6 +117,9 @@ func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 		fmt.Sprintf("--http-address=127.0.0.1:%d", agentHTTPPort),
 		fmt.Sprintf("--health-address=:%d", agentHealthPort),
 	}
+	if grace := r.Spec.ReadinessGraceSeconds; grace != nil {
+		args = append(args, fmt.Sprintf("--readiness-grace=%ds", *grace))
+	}
 	if r.Spec.Version != "" {
 		args = append(args, "--version="+r.Spec.Version)
 	}

@@ -460,6 +460,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: readinessGraceSeconds
+      type:
+        scalar: numeric
     - name: replicas
       type:
         scalar: numeric

@@ -19,6 +19,10 @@ type RefinerySpecApplyConfiguration struct {
 	MasterRef *LocalReferenceApplyConfiguration `json:"masterRef,omitempty"`
 	// replicas is the number of nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
+	// readinessGraceSeconds is how long the pod of a node that has lost its session stays ready, while the node's upstream takes
+	// connections, its certificate is valid and the master has not denied it. 0: not at all. Default: the alive timeout of the
+	// ClusterMaster, at most 60.
+	ReadinessGraceSeconds *int32 `json:"readinessGraceSeconds,omitempty"`
 	// placement is InCluster, where the operator runs the nodes as pods, or External, where it only creates their Secret.
 	Placement *apiv1alpha1.Placement `json:"placement,omitempty"`
 	// type that the nodes announce.
@@ -61,6 +65,14 @@ func (b *RefinerySpecApplyConfiguration) WithMasterRef(value *LocalReferenceAppl
 // If called multiple times, the Replicas field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithReplicas(value int32) *RefinerySpecApplyConfiguration {
 	b.Replicas = &value
+	return b
+}
+
+// WithReadinessGraceSeconds sets the ReadinessGraceSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReadinessGraceSeconds field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithReadinessGraceSeconds(value int32) *RefinerySpecApplyConfiguration {
+	b.ReadinessGraceSeconds = &value
 	return b
 }
 
