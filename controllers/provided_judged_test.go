@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -79,6 +82,19 @@ func (b *provided) says(text string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
+// sentence is what the row of a table has to tell, by the words of the row: in testdata, as people read it.
+func sentence() string {
+	GinkgoHelper()
+	raw, err := os.ReadFile(filepath.Join("testdata", "sentences.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	var sentences map[string]map[string]string
+	Expect(yaml.UnmarshalStrict(raw, &sentences)).To(Succeed())
+	row := CurrentSpecReport()
+	told := sentences[row.ContainerHierarchyTexts[0]][row.LeafNodeText]
+	Expect(told).NotTo(BeEmpty(), "testdata/sentences.yaml has no sentence for this row")
+	return told
+}
+
 // over32KiB is more than is read.
 func over32KiB(value []byte) []byte { return append(bytes.Repeat([]byte("\n"), 32<<10), value...) }
 
@@ -113,7 +129,8 @@ var _ = Describe("A certificate that the user provides for a Refinery", func() {
 				delete(secret.Data, corev1.TLSCertKey)
 			}
 			b.create(secret, r)
-			Eventually(conditionText(b.fixture, r, v1alpha1.ConditionCertificateReady)).Should(Equal(b.says("False/" + want)))
+			Eventually(condition(b.fixture, r, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + want))
+			Expect(message(b.fixture, r, v1alpha1.ConditionCertificateReady)()).To(Equal(b.says(sentence())))
 			if listed {
 				Expect(r.Status.Certificates).To(HaveExactElements(HaveField("Fingerprint", v1alpha1.Fingerprint(leafOf(b.pair)))))
 			} else {
@@ -130,61 +147,41 @@ var _ = Describe("A certificate that the user provides for a Refinery", func() {
 			Eventually(conditionText(b.fixture, r, v1alpha1.ConditionCertificateReady)).Should(Equal(intact))
 			Consistently(func() int64 { must(b.get(deployment, "press")); return deployment.Generation }).Should(Equal(before))
 		},
-		Entry("no key tls.crt", func(b *provided) { b.pair.Certificate = nil },
-			"SecretKeyMissing: Secret press-own: key tls.crt is missing or empty; put in the certificate and its intermediates as PEM text", false),
-		Entry("no key tls.key", func(b *provided) { b.pair.Key = nil },
-			"SecretKeyMissing: Secret press-own: key tls.key is missing or empty; put in the private key of the certificate as PEM text", true),
-		Entry("a certificate that is not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") },
-			"NotPEM: Secret press-own: tls.crt holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----", false),
-		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") },
-			"NotPEM: Secret press-own: tls.key holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----", true),
+		Entry("no key tls.crt", func(b *provided) { b.pair.Certificate = nil }, "SecretKeyMissing", false),
+		Entry("no key tls.key", func(b *provided) { b.pair.Key = nil }, "SecretKeyMissing", true),
+		Entry("a certificate that is not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") }, "NotPEM", false),
+		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") }, "NotPEM", true),
 		Entry("a key that does not parse", func(b *provided) {
 			b.pair.Key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})
-		},
-			"NotPEM: Secret press-own: tls.key: the private key does not parse; it has to be PKCS #8, PKCS #1 or SEC 1, and not encrypted", true),
-		Entry("another certificate's key", func(b *provided) { b.pair.Key = client0(otherAuthority(), b.refinery).Key },
-			`KeyMismatch: Secret press-own: tls.key is not the key of the first certificate in tls.crt ("CN=press"); put in the key that belongs to it`, true),
-		Entry("another authority", func(b *provided) { b.pair = client0(otherAuthority(), b.refinery) },
-			`WrongAuthority: Secret press-own: the certificate "CN=press" was issued by "CN=other" and is not signed by the authority that the master trusts, `+
-				`"CN={namespace}/alpha"; put in one that is, followed by its intermediates in order if it has any`, true),
+		}, "NotPEM", true),
+		Entry("another certificate's key", func(b *provided) { b.pair.Key = client0(otherAuthority(), b.refinery).Key }, "KeyMismatch", true),
+		Entry("another authority", func(b *provided) { b.pair = client0(otherAuthority(), b.refinery) }, "WrongAuthority", true),
 		Entry("another Refinery's name", func(b *provided) {
 			b.issue(func(c *x509.Certificate) {
 				c.URIs = []*url.URL{v1alpha1.RefineryIdentity("alpha", b.namespace, "mill")}
 			})
-		},
-			`WrongIdentity: Secret press-own: the certificate "CN=press" has to have exactly one URI SAN, "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/press", `+
-				`and has "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/mill"; put in one that is issued for this Refinery`, true),
-		Entry("no URI SAN", func(b *provided) { b.issue(func(c *x509.Certificate) { c.URIs = nil }) },
-			`WrongIdentity: Secret press-own: the certificate "CN=press" has to have exactly one URI SAN, "spiffe://alpha.{namespace}.cluster.refinery.dev/refinery/press", `+
-				`and has none; put in one that is issued for this Refinery`, true),
+		}, "WrongIdentity", true),
+		Entry("no URI SAN", func(b *provided) { b.issue(func(c *x509.Certificate) { c.URIs = nil }) }, "WrongIdentity", true),
 		Entry("not yet valid", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) })
-		},
-			`NotYetValid: Secret press-own: the certificate "CN=press" is not valid before {from}; wait, or correct the clocks`, true),
+		}, "NotYetValid", true),
 		Entry("expired", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) })
-		},
-			`Expired: Secret press-own: the certificate "CN=press" expired on {to}; put in a new one`, true),
-		Entry("a certificate that is too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("\n")) },
-			"TooLarge: Secret press-own: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else", false),
-		Entry("a key that is too large", func(b *provided) { b.pair.Key = over32KiB([]byte("\n")) },
-			"TooLarge: Secret press-own: tls.key has 32769 bytes, more than the 32768 that are read; put in the private key of the certificate as PEM text, and nothing else", true),
-		Entry("a long chain", func(b *provided) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) },
-			"TooLarge: Secret press-own: the chain has 6 certificates, more than the 5 that a master accepts; leave out those that do not lead from the first one to the authority", true),
+		}, "Expired", true),
+		Entry("a certificate that is too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("\n")) }, "TooLarge", false),
+		Entry("a key that is too large", func(b *provided) { b.pair.Key = over32KiB([]byte("\n")) }, "TooLarge", true),
+		Entry("a long chain", func(b *provided) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) }, "TooLarge", true),
 		Entry("a server's certificate", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
-		},
-			`WrongUsage: Secret press-own: the certificate "CN=press" may not be used for TLS client authentication; put in one whose extended key usage has it`, true),
+		}, "WrongUsage", true),
 		Entry("an authority's certificate", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true })
-		},
-			`WrongUsage: Secret press-own: the certificate "CN=press" is that of a certificate authority, and a node's must not be; put in one that is issued to the node`, true),
+		}, "WrongUsage", true),
 		Entry("a weak key", func(b *provided) {
 			key, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // which is what the row is about
 			Expect(err).NotTo(HaveOccurred())
 			b.issueFor(func(*x509.Certificate) {}, key)
-		},
-			`UnsupportedKey: Secret press-own: the certificate "CN=press" has an RSA key of 1024 bits, which is too weak; use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more`, true),
+		}, "UnsupportedKey", true),
 	)
 
 	It("is missed by name until it is there", func(ctx SpecContext) {
@@ -243,34 +240,25 @@ var _ = Describe("A certificate authority that the user provides", func() {
 				delete(secret.Data, corev1.TLSCertKey)
 			}
 			b.create(secret, m, b.refinery)
-			reason, message, _ := strings.Cut(b.says(want), ": ")
-			Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + reason + ": certificates.authority: " + message))
+			told := b.says(sentence())
+			Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + want + ": certificates.authority: " + told))
 			Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
-				"False/AuthorityNotReady: the certificate authority of ClusterMaster alpha: " + message))
+				"False/AuthorityNotReady: the certificate authority of ClusterMaster alpha: " + told))
 			change(b.fixture, secret, func(s *corev1.Secret) {
 				s.Data = map[string][]byte{corev1.TLSCertKey: good.Certificate, corev1.TLSPrivateKeyKey: good.Key}
 			})
 			Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued: Secret alpha-tls holds a certificate issued by the operator"))
 			Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued: Secret press-tls holds a certificate issued by the operator"))
 		},
-		Entry("no key tls.crt", func(b *provided) { b.pair.Certificate = nil },
-			"SecretKeyMissing: Secret plant-ca: key tls.crt is missing or empty; put in the certificate and its intermediates as PEM text"),
-		Entry("not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") },
-			"NotPEM: Secret plant-ca: tls.crt holds no certificate; it has to be PEM text with a block that begins -----BEGIN CERTIFICATE-----"),
-		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") },
-			"NotPEM: Secret plant-ca: tls.key holds no private key; it has to be PEM text with a block that begins -----BEGIN PRIVATE KEY-----"),
-		Entry("another's key", func(b *provided) { b.pair.Key = otherAuthorityPair().Key },
-			`KeyMismatch: Secret plant-ca: tls.key is not the key of the first certificate in tls.crt ("CN=other"); put in the key that belongs to it`),
-		Entry("too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("x")) },
-			"TooLarge: Secret plant-ca: tls.crt has 32769 bytes, more than the 32768 that are read; put in the certificate and its intermediates as PEM text, and nothing else"),
-		Entry("no authority", authority(func(c *x509.Certificate) { c.IsCA = false }),
-			`WrongUsage: Secret plant-ca: the first certificate of tls.crt ("CN=plant") is not a certificate authority: it lacks the basic constraint CA`),
-		Entry("may not sign", authority(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }),
-			`WrongUsage: Secret plant-ca: the certificate authority "CN=plant" may not sign certificates: its key usage lacks certificate signing`),
-		Entry("not yet valid", authority(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) }),
-			`NotYetValid: Secret plant-ca: the certificate "CN=plant" is not valid before {from}; wait, or correct the clocks`),
-		Entry("expired", authority(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) }),
-			`Expired: Secret plant-ca: the certificate "CN=plant" expired on {to}; put in a new one`),
+		Entry("no key tls.crt", func(b *provided) { b.pair.Certificate = nil }, "SecretKeyMissing"),
+		Entry("not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") }, "NotPEM"),
+		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") }, "NotPEM"),
+		Entry("another's key", func(b *provided) { b.pair.Key = otherAuthorityPair().Key }, "KeyMismatch"),
+		Entry("too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("x")) }, "TooLarge"),
+		Entry("no authority", authority(func(c *x509.Certificate) { c.IsCA = false }), "WrongUsage"),
+		Entry("may not sign", authority(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }), "WrongUsage"),
+		Entry("not yet valid", authority(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) }), "NotYetValid"),
+		Entry("expired", authority(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) }), "Expired"),
 	)
 
 	It("is missed by name, and warned of before its end", func(ctx SpecContext) {
