@@ -41,14 +41,6 @@ type credentials struct {
 	fingerprint string
 }
 
-// end is when the certificate ends; zero without one, and for no credentials.
-func (c *credentials) end() time.Time {
-	if c == nil {
-		return time.Time{}
-	}
-	return c.notAfter
-}
-
 // credentialFiles says which files a transport needs.
 type credentialFiles struct {
 	transport Transport

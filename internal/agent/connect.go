@@ -115,13 +115,12 @@ func (c *connector) reach(ctx context.Context, address string, timeout time.Dura
 
 // classify maps the error of connect, or of a session, to its result.
 func classify(err error) result {
-	var remote *net.OpError
 	switch {
 	case err == nil:
 		return resultAuthenticated
 	case errors.Is(err, errDial):
 		return resultUnreachable
-	case errors.Is(err, errTLS), errors.As(err, &remote) && remote.Op == "remote error":
+	case errors.Is(err, errTLS), isAlert(err):
 		return resultTLS // in TLS 1.3 the peer's refusal of a certificate comes with the first read
 	case errors.Is(err, protocol.ErrDenied):
 		return resultDenied
@@ -139,12 +138,14 @@ func classify(err error) result {
 	return resultNetwork
 }
 
-// refused reports whether the master has refused the node itself: it denied it, or its certificate, which is revoked or has
-// expired, or that of the master is not trusted any more.
-func refused(err error) bool {
+// isAlert reports whether the master has ended TLS, as it does with a certificate that it does not accept.
+func isAlert(err error) bool {
 	var op *net.OpError
-	return errors.Is(err, protocol.ErrDenied) || (errors.As(err, &op) && op.Op == "remote error")
+	return errors.As(err, &op) && op.Op == "remote error"
 }
+
+// refused reports whether the master has refused the node itself, and not only could not be reached.
+func refused(err error) bool { return errors.Is(err, protocol.ErrDenied) || isAlert(err) }
 
 // explain is the reason for people: the same text for the same failure, so without the ports of single connections.
 func (c *connector) explain(err error) string {

@@ -24,7 +24,7 @@ func (l *loop) keepReady(ctx context.Context, s *session, detail string, cause e
 		return
 	}
 	until := time.Now().Add(l.config.ReadinessGrace)
-	if end := s.credentials.end(); !end.IsZero() && end.Before(until) {
+	if end := s.credentials.notAfter; !end.IsZero() && end.Before(until) {
 		until = end
 	}
 	l.readiness.lose(detail, until)

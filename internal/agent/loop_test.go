@@ -123,7 +123,7 @@ func TestOnlyASessionThatLivedMakesUpForFailures(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLoop(t, nil, discard())
 				l.retry.Failures = 4
-				s := &session{began: time.Now()}
+				s := &session{credentials: &credentials{}, began: time.Now()}
 				time.Sleep(test.lasted)
 				delay := l.ended(t.Context(), s, test.cause)
 				if diff := cmp.Diff([]any{test.delay, test.failures}, []any{delay, l.retry.Failures}); diff != "" {

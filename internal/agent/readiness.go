@@ -16,39 +16,44 @@ type readiness struct {
 	until time.Time
 }
 
-func (r *readiness) set(ready bool, detail string) {
+// lock makes a node not ready whose grace is over. r.mu is to be unlocked.
+func (r *readiness) lock() {
 	r.mu.Lock()
+	if r.ready && !r.until.IsZero() && !time.Now().Before(r.until) {
+		r.ready, r.since, r.until = false, r.until, time.Time{}
+	}
+}
+
+func (r *readiness) set(ready bool, detail string) {
+	r.lock()
 	defer r.mu.Unlock()
 	r.change(ready, detail, time.Time{})
 }
 
 // lose is for a node that has lost its session. If it was ready, it stays so until the grace ends.
 func (r *readiness) lose(detail string, until time.Time) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	r.expire()
 	r.change(r.ready && time.Now().Before(until), detail, until)
 }
 
 // fail is for an attempt to get a session that failed. It ends no grace.
 func (r *readiness) fail(detail string) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	r.expire()
 	r.change(r.ready && !r.until.IsZero(), detail, r.until)
 }
 
 // inGrace reports whether the node is ready without a session, by the grace that ends at until.
 func (r *readiness) inGrace(until time.Time) bool {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	r.expire()
 	return r.ready && r.until.Equal(until)
 }
 
 // endGrace ends the grace that would end at until, unless the node has a session again.
 func (r *readiness) endGrace(until time.Time, detail string) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	if r.ready && r.until.Equal(until) {
 		r.change(false, detail, time.Time{})
@@ -57,25 +62,16 @@ func (r *readiness) endGrace(until time.Time, detail string) {
 
 // change needs r.mu held.
 func (r *readiness) change(ready bool, detail string, until time.Time) {
-	r.expire()
 	if ready != r.ready || r.since.IsZero() {
 		r.since = time.Now()
 	}
 	r.ready, r.detail, r.until = ready, detail, until
 }
 
-// expire needs r.mu held. It makes a node not ready whose grace is over.
-func (r *readiness) expire() {
-	if r.ready && !r.until.IsZero() && !time.Now().Before(r.until) {
-		r.ready, r.since, r.until = false, r.until, time.Time{}
-	}
-}
-
 // get returns what /readyz answers: whether the node is ready, and why, since when.
 func (r *readiness) get() (ready bool, detail string, since time.Time) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
-	r.expire()
 	switch {
 	case !r.ready:
 		return false, "not authenticated: " + r.detail, r.since
