@@ -18,10 +18,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
+
+// Kinds of the custom resources.
+const (
+	KindMaster   = "ClusterMaster"
+	KindRefinery = "Refinery"
+)
+
+// kindOf is the kind of a custom resource.
+func kindOf(object client.Object) string {
+	if _, ok := object.(*v1alpha1.ClusterMaster); ok {
+		return KindMaster
+	}
+	return KindRefinery
+}
 
 // Environment is what the reconcilers of both kinds work with.
 type Environment struct {

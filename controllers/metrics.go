@@ -7,16 +7,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
-)
-
-// Kinds of objects as metrics name them.
-const (
-	KindMaster   = "ClusterMaster"
-	KindRefinery = "Refinery"
 )
 
 // Metrics are what the operator tells of certificates: by ClusterMaster and Refinery, never by node.
@@ -44,14 +37,6 @@ func NewMetrics() *Metrics {
 	}
 	m.MustRegister(m.expiry, m.authorityExpiry, m.renewals, m.rotation)
 	return m
-}
-
-// kindOf is the kind of an object as metrics name it.
-func kindOf(object client.Object) string {
-	if _, ok := object.(*v1alpha1.ClusterMaster); ok {
-		return KindMaster
-	}
-	return KindRefinery
 }
 
 // Renewed counts a certificate that replaced another.

@@ -21,9 +21,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
-// IssuedSuffix ends the names of the Secrets that certificates are issued into.
-const IssuedSuffix = "-tls"
-
 // Owned are the kinds of what a ClusterMaster and what a Refinery owns. The controller of each watches them, and of all of
 // them the operator caches what bears its label only.
 var Owned = map[string][]client.Object{

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
 )
 
 // Names that the operator, the master and the nodes agree on.
@@ -18,6 +19,11 @@ const (
 
 	// SharedCertificateKey is the key of the bearer secret in the Secret of SharedCertificate authentication.
 	SharedCertificateKey = "certificate"
+	// AuthoritySuffix, CertificateSuffix and SharedSuffix follow the name of a ClusterMaster, and CertificateSuffix that of a
+	// Refinery, in the names of the Secrets that the operator creates for it.
+	AuthoritySuffix   = "-ca"
+	CertificateSuffix = "-tls"
+	SharedSuffix      = "-shared"
 	// AuthorityKey is the key of the trust bundle in a certificate Secret, beside tls.crt and tls.key.
 	AuthorityKey = "ca.crt"
 
@@ -40,10 +46,10 @@ const (
 const identityDomain = ".cluster.refinery.dev"
 
 // AuthoritySecretName names the Secret of the authority that the operator creates.
-func (m *ClusterMaster) AuthoritySecretName() string { return m.Name + "-ca" }
+func (m *ClusterMaster) AuthoritySecretName() string { return m.Name + AuthoritySuffix }
 
 // CertificateSecretName names the Secret of the certificate that the master serves, and of its trust bundle.
-func (m *ClusterMaster) CertificateSecretName() string { return m.Name + "-tls" }
+func (m *ClusterMaster) CertificateSecretName() string { return m.Name + CertificateSuffix }
 
 // SharedSecretName names the Secret of the shared certificate: the one that the spec names, or the operator's.
 func (m *ClusterMaster) SharedSecretName() string {
@@ -54,7 +60,7 @@ func (m *ClusterMaster) SharedSecretName() string {
 }
 
 // OwnSharedSecretName names the Secret of the shared certificate that the operator creates if the spec names none.
-func (m *ClusterMaster) OwnSharedSecretName() string { return m.Name + "-shared" }
+func (m *ClusterMaster) OwnSharedSecretName() string { return m.Name + SharedSuffix }
 
 // NamedAuthority returns the name of the Secret of a provided authority; false if the spec names none.
 func (m *ClusterMaster) NamedAuthority() (string, bool) {
@@ -82,7 +88,7 @@ func (m *ClusterMaster) IsRotating() bool {
 
 // IssuedSecretName names the Secret of a Refinery without a provided certificate and, with certificates.issuerRef, the
 // Certificate object.
-func (r *Refinery) IssuedSecretName() string { return r.Name + "-tls" }
+func (r *Refinery) IssuedSecretName() string { return r.Name + CertificateSuffix }
 
 // CertificateSecretName names the Secret of the nodes' certificate: the provided one, or the operator's.
 func (r *Refinery) CertificateSecretName() string {
@@ -113,15 +119,7 @@ func Fingerprint(c *x509.Certificate) string {
 const DefaultPort = 34308
 
 // WantedPods is the number of master pods that the spec asks for.
-func (m *ClusterMaster) WantedPods() int32 { return or(m.Spec.Replicas, 2) }
+func (m *ClusterMaster) WantedPods() int32 { return ptr.Deref(m.Spec.Replicas, 2) }
 
 // WantedNodes is the number of nodes that the spec asks for.
-func (r *Refinery) WantedNodes() int32 { return or(r.Spec.Replicas, 1) }
-
-// or is a field, or its default in an object that the API server has not filled in.
-func or(field *int32, otherwise int32) int32 {
-	if field == nil {
-		return otherwise
-	}
-	return *field
-}
+func (r *Refinery) WantedNodes() int32 { return ptr.Deref(r.Spec.Replicas, 1) }

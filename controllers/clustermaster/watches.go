@@ -19,6 +19,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // Setup adds the controller of ClusterMasters to the manager.
@@ -27,10 +28,11 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 	return controllers.WatchOwned(ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.ClusterMaster{}), controllers.KindMaster).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted("-ca", controllers.IssuedSuffix, "-shared", "-master")),
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(
+			v1alpha1.AuthoritySuffix, v1alpha1.CertificateSuffix, v1alpha1.SharedSuffix, resource.MasterSuffix)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
-		WatchesRawSource(e.CertManager.Source("ClusterMaster", r.ofIssuers)).
+		WatchesRawSource(e.CertManager.Source(controllers.KindMaster, r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: reconcile.NewBackoff()}).
 		Complete(r)
 }

@@ -201,7 +201,7 @@ func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (
 
 // neighboursSecret says which other Refinery a Secret is for, or "".
 func (r *Reconciler) neighboursSecret(ctx context.Context, s *scope, name string) (string, error) {
-	if refinery, ok := strings.CutSuffix(name, controllers.IssuedSuffix); ok && refinery != s.refinery.Name {
+	if refinery, ok := strings.CutSuffix(name, v1alpha1.CertificateSuffix); ok && refinery != s.refinery.Name {
 		other := &v1alpha1.Refinery{}
 		err := r.reader(s).Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: refinery}, other)
 		if client.IgnoreNotFound(err) != nil {

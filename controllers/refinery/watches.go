@@ -32,10 +32,10 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
 		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
 		Watches(&v1alpha1.Refinery{}, handler.EnqueueRequestsFromMapFunc(r.ofNeighbour), builder.WithPredicates(controllers.ComesOrGoes())).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(controllers.IssuedSuffix)),
+		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(v1alpha1.CertificateSuffix)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
-		WatchesRawSource(e.CertManager.Source("Refinery", r.ofIssuers)).
+		WatchesRawSource(e.CertManager.Source(controllers.KindRefinery, r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: reconcile.NewBackoff()}).
 		Complete(r)
 }
@@ -73,7 +73,7 @@ func (r *Reconciler) using(ctx context.Context, namespace, index string, names .
 // from the cache that the authority is read from: what is read then is not older.
 func (r *Reconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []ctrl.Request {
 	owner := metav1.GetControllerOf(secret)
-	if owner == nil || owner.Kind != "ClusterMaster" {
+	if owner == nil || owner.Kind != controllers.KindMaster {
 		return nil
 	}
 	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: owner.Name}}

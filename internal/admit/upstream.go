@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
@@ -36,10 +38,7 @@ func upstreams(m *v1alpha1.ClusterMaster) []Upstream {
 	}
 	result := make([]Upstream, 0, len(m.Spec.Upstreams))
 	for _, u := range m.Spec.Upstreams {
-		placed := Upstream{Name: u.Name, Address: u.Address, Weight: 1, Types: u.Types}
-		if u.Weight != nil {
-			placed.Weight = *u.Weight
-		}
+		placed := Upstream{Name: u.Name, Address: u.Address, Weight: ptr.Deref(u.Weight, 1), Types: u.Types}
 		if u.Service != nil {
 			placed.Address = serviceAddress(u.Service.Name, m.Namespace, u.Service.Port)
 		}

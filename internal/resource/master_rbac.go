@@ -7,8 +7,11 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
+// MasterSuffix follows the name of a ClusterMaster in MasterServiceAccountName.
+const MasterSuffix = "-master"
+
 // MasterServiceAccountName names the ServiceAccount, Role and RoleBinding of a master's pods.
-func MasterServiceAccountName(m *v1alpha1.ClusterMaster) string { return m.Name + "-master" }
+func MasterServiceAccountName(m *v1alpha1.ClusterMaster) string { return m.Name + MasterSuffix }
 
 // MasterServiceAccount is who a master's pods are. Its pods mount the token themselves.
 func MasterServiceAccount(m *v1alpha1.ClusterMaster) *corev1ac.ServiceAccountApplyConfiguration {
