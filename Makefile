@@ -59,7 +59,7 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 
 .PHONY: test-controllers
 test-controllers: test-packages ## Controllers and the master's reporter against etcd and kube-apiserver.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 30m ./controllers/... ./internal/master/...
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 30m ./controllers ./internal/master/...
 
 .PHONY: test-certmanager
 test-certmanager: test-packages ## Certificates from cert-manager: its own controllers against etcd and kube-apiserver.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -62,8 +63,8 @@ func describeAll(ctx context.Context, namespace string) string {
 	var text strings.Builder
 	describe := func(kind, name string, conditions []metav1.Condition) {
 		fmt.Fprintf(&text, "%s %s\n", kind, name)
-		for _, c := range conditions {
-			fmt.Fprintf(&text, "  %s %s/%s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+		for i := range conditions {
+			fmt.Fprintf(&text, "  %s %s\n", conditions[i].Type, passtest.Text(&conditions[i]))
 		}
 	}
 	for _, m := range masters.Items {

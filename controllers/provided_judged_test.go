@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"fmt"
 	"math/big"
 	"net/url"
 	"os"
@@ -26,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -100,13 +100,7 @@ func over32KiB(value []byte) []byte { return append(bytes.Repeat([]byte("\n"), 3
 
 // conditionText polls one condition as "status/reason: message".
 func conditionText(f fixture, object client.Object, kind string) func() string {
-	return func() string {
-		c := conditionOf(f, object, kind)
-		if c == nil {
-			return ""
-		}
-		return fmt.Sprintf("%s/%s: %s", c.Status, c.Reason, c.Message)
-	}
+	return func() string { return passtest.Text(conditionOf(f, object, kind)) }
 }
 
 var _ = Describe("A certificate that the user provides for a Refinery", func() {

@@ -60,14 +60,20 @@ func TestTheConditionsPageIsGeneratedFromTheDefinitions(t *testing.T) {
 		t.Fatalf("docs/conditions.md lacks the line %q", generatedFrom)
 	}
 	want := written + generatedFrom + tables.String()
+	current(t, conditionsPage, string(content), want)
+}
+
+// current compares the content of a file with what is generated, or writes that with -update.
+func current(t *testing.T, file, content, want string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(conditionsPage, []byte(want), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if diff := cmp.Diff(want, string(content)); diff != "" {
-		t.Errorf("docs/conditions.md is not current: run make generate (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, content); diff != "" {
+		t.Errorf("%s is not current: run make generate (-want +got):\n%s", file, diff)
 	}
 }
 
@@ -108,19 +114,11 @@ func TestTheListsOfConditionsAreGeneratedFromTheDefinitions(t *testing.T) {
 		}
 		file.WriteString("}\n")
 	}
-	if *update {
-		if err := os.WriteFile(conditionLists, []byte(file.String()), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
 	content, err := os.ReadFile(conditionLists)
-	if err != nil {
+	if err != nil && !*update {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(file.String(), string(content)); diff != "" {
-		t.Errorf("%s is not current: run make generate (-want +got):\n%s", conditionLists, diff)
-	}
+	current(t, conditionLists, string(content), file.String())
 }
 
 // typesOf are the condition types that conditions.go has for a kind.
@@ -146,16 +144,7 @@ func TestTheStatusFieldsAreGeneratedFromTheDefinitions(t *testing.T) {
 		if !found {
 			t.Fatalf("%s: the field conditions has no comment that lists them", file)
 		}
-		want := before + comment(list(t, kind)) + "\t// +optional" + after
-		if *update {
-			if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if diff := cmp.Diff(want, string(source)); diff != "" {
-			t.Errorf("%s is not current: run make generate (-want +got):\n%s", file, diff)
-		}
+		current(t, file, string(source), before+comment(list(t, kind))+"\t// +optional"+after)
 	}
 }
 
@@ -163,8 +152,9 @@ func TestTheStatusFieldsAreGeneratedFromTheDefinitions(t *testing.T) {
 func list(t *testing.T, kind string) string {
 	t.Helper()
 	var always, sometimes []string
+	intro := parseConditions(t)[0].intro // names those that are present only while they are True
 	for _, c := range typesOf(t, kind) {
-		if strings.Contains(parseConditions(t)[0].intro, c) {
+		if strings.Contains(intro, c) {
 			sometimes = append(sometimes, c)
 		} else {
 			always = append(always, c)

@@ -46,9 +46,13 @@ func Lasting(life, left time.Duration) *x509.Certificate {
 	return &x509.Certificate{NotBefore: Now.Add(left - life), NotAfter: Now.Add(left)}
 }
 
-// Told is a condition as "status/reason: message", or nothing.
+// Told is the condition of a type as Text.
 func Told(conditions []metav1.Condition, kind string) string {
-	c := meta.FindStatusCondition(conditions, kind)
+	return Text(meta.FindStatusCondition(conditions, kind))
+}
+
+// Text is a condition as "status/reason: message", or nothing.
+func Text(c *metav1.Condition) string {
 	if c == nil {
 		return ""
 	}
