@@ -98,6 +98,10 @@ type ServerOptions struct {
 	// auth:start, and after it.
 	EstablishBytes, AuthStartBytes, SessionBytes int
 
+	// Hold, if set, is called before a message is handled, and may block: a server that must make sure of something first,
+	// for example that no other has taken its place, answers nothing meanwhile. Timers go on. Several goroutines call it at the
+	// same time.
+	Hold func()
 	// OnRefused, if set, is called for every connection that ended before Handler.Establish was called for it: limits, TLS
 	// failures, violations, timeouts, port scans and health checks. remote is nil for an Accept that failed and is tried
 	// again. It must not block.

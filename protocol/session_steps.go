@@ -166,6 +166,7 @@ func (s *Session) take(limit int) (*wire.Message, error) {
 	if err != nil {
 		return nil, openingFailure(err, state)
 	}
+	s.hold()
 	s.received(m)
 	if err := masterTakes.check(state, m.Code); err != nil {
 		return nil, err
@@ -222,9 +223,17 @@ func (s *Session) step() error {
 		if m == nil {
 			return nil
 		}
+		s.hold()
 		if err := s.handle(m); err != nil {
 			return err
 		}
+	}
+}
+
+// hold waits until the program lets messages be handled.
+func (s *Session) hold() {
+	if s.o.Hold != nil {
+		s.o.Hold()
 	}
 }
 

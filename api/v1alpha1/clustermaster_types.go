@@ -47,6 +47,15 @@ type ClusterMasterSpec struct {
 	// +optional
 	// +kubebuilder:default={aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35}
 	Protocol ProtocolSpec `json:"protocol,omitzero"`
+	// apiServerOutageSeconds is for how long the active master serves while it cannot reach the API server: it keeps sessions and
+	// lets nodes in by what it knew last. What is revoked or suspended meanwhile takes effect when the API server is back. With 0
+	// all nodes are sent away when the master's Lease has ended, after 10 seconds. Default: an hour.
+	// +optional
+	// +default=3600
+	// +kubebuilder:default=3600
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=604800
+	APIServerOutageSeconds *int32 `json:"apiServerOutageSeconds,omitempty"`
 	// security says how nodes are authenticated.
 	// +optional
 	// +kubebuilder:default={transport: MutualTLS, authentication: IssuedCertificate}

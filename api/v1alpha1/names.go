@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"net/url"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
@@ -19,11 +20,12 @@ const (
 
 	// SharedCertificateKey is the key of the bearer secret in the Secret of SharedCertificate authentication.
 	SharedCertificateKey = "certificate"
-	// AuthoritySuffix, CertificateSuffix and SharedSuffix follow the name of a ClusterMaster, and CertificateSuffix that of a
-	// Refinery, in the names of the Secrets that the operator creates for it.
+	// AuthoritySuffix, CertificateSuffix, SharedSuffix and PeerSuffix follow the name of a ClusterMaster, and CertificateSuffix
+	// that of a Refinery, in the names of the Secrets that the operator creates for it.
 	AuthoritySuffix   = "-ca"
 	CertificateSuffix = "-tls"
 	SharedSuffix      = "-shared"
+	PeerSuffix        = "-peer"
 	// AuthorityKey is the key of the trust bundle in a certificate Secret, beside tls.crt and tls.key.
 	AuthorityKey = "ca.crt"
 
@@ -61,6 +63,10 @@ func (m *ClusterMaster) SharedSecretName() string {
 
 // OwnSharedSecretName names the Secret of the shared certificate that the operator creates if the spec names none.
 func (m *ClusterMaster) OwnSharedSecretName() string { return m.Name + SharedSuffix }
+
+// PeerName names the Secret with the key pair by which the masters of a ClusterMaster know each other, and the Service through
+// which they find each other.
+func (m *ClusterMaster) PeerName() string { return m.Name + PeerSuffix }
 
 // NamedAuthority returns the name of the Secret of a provided authority; false if the spec names none.
 func (m *ClusterMaster) NamedAuthority() (string, bool) {
@@ -117,6 +123,14 @@ func Fingerprint(c *x509.Certificate) string {
 
 // DefaultPort is the port of a master's Service unless spec.service.port says otherwise, and that of the Cluster Protocol.
 const DefaultPort = 34308
+
+// PeerPort is the port at which the masters of a ClusterMaster answer each other.
+const PeerPort = 34309
+
+// APIServerOutage is for how long the active master serves while it cannot reach the API server.
+func (m *ClusterMaster) APIServerOutage() time.Duration {
+	return time.Duration(ptr.Deref(m.Spec.APIServerOutageSeconds, 3600)) * time.Second
+}
 
 // WantedPods is the number of master pods that the spec asks for.
 func (m *ClusterMaster) WantedPods() int32 { return ptr.Deref(m.Spec.Replicas, 2) }

@@ -168,6 +168,11 @@ func (in *ClusterMasterSpec) DeepCopyInto(out *ClusterMasterSpec) {
 	}
 	in.Service.DeepCopyInto(&out.Service)
 	in.Protocol.DeepCopyInto(&out.Protocol)
+	if in.APIServerOutageSeconds != nil {
+		in, out := &in.APIServerOutageSeconds, &out.APIServerOutageSeconds
+		*out = new(int32)
+		**out = **in
+	}
 	out.Security = in.Security
 	if in.Certificates != nil {
 		in, out := &in.Certificates, &out.Certificates

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -16,7 +17,7 @@ type directory struct {
 	policy        *admit.Policy
 	refineries    map[string]*v1alpha1.Refinery
 	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
-	listener      listener
+	listeners     map[listener]bool
 }
 
 // listener is called after the directory has changed: never twice at once for the same kind of object, but perhaps for both
@@ -30,15 +31,25 @@ type listener interface {
 
 // newDirectory returns an empty one.
 func newDirectory() *directory {
-	return &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}}
+	return &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}, listeners: map[listener]bool{}}
 }
 
-// Listen sets the one listener; nil for none.
+// Listen adds a listener.
 func (d *directory) Listen(l listener) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.listener = l
+	d.listeners[l] = true
 }
+
+// Unlisten removes a listener.
+func (d *directory) Unlisten(l listener) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.listeners, l)
+}
+
+// told returns those to call after a change. Called with mu held.
+func (d *directory) told() []listener { return slices.Collect(maps.Keys(d.listeners)) }
 
 // SetMaster sets the ClusterMaster as it is now; nil if it does not exist.
 func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
@@ -50,9 +61,9 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 		d.policy = admit.NewPolicy(m)
 	}
 	d.master = m
-	listener := d.listener
+	told := d.told()
 	d.mu.Unlock()
-	if listener != nil {
+	for _, listener := range told {
 		listener.MasterChanged()
 	}
 }
@@ -81,9 +92,9 @@ func (d *directory) replace(name string, r *v1alpha1.Refinery) {
 			d.byFingerprint[c.Fingerprint] = append(d.byFingerprint[c.Fingerprint], name)
 		}
 	}
-	listener := d.listener
+	told := d.told()
 	d.mu.Unlock()
-	if listener != nil {
+	for _, listener := range told {
 		listener.RefineryChanged(name)
 	}
 }

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/protocol"
@@ -16,13 +17,27 @@ func drainWindow(aliveTimeout time.Duration) time.Duration {
 	return min(protocol.DefaultDrainWindow, aliveTimeout/3)
 }
 
-// drain sends the nodes away, spread over a window, and does not wait for it. The listener is closed and the reporter has
-// stopped, so the next master may take over at once, and each node that is sent away finds it. Sessions are not reviewed
-// meanwhile: one whose permission ends lives on until the end of the window at most.
-func (t *activeTerm) drain(ctx context.Context) {
+// drain sends the nodes away, spread over a window, and does not wait for it; at its end it calls done. The reporter has stopped,
+// so the next master may take over at once. Where this process ends, and nothing happened to it, it serves on until the next one
+// does, so that each node that is sent away finds it.
+func (t *activeTerm) drain(ctx context.Context, done func()) {
 	t.master.draining.Go(func() {
+		defer done()
+		if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTermOver) {
+			t.awaitSuccessor()
+		}
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), protocol.DefaultDrainWindow+farewell)
 		defer cancel()
 		_ = t.server.Shutdown(bounded) // what did not end in time was ended by force
 	})
+}
+
+// awaitSuccessor waits until another master is active, for a bounded time: there may be none. Then it gives the Service a moment
+// to lead there.
+func (t *activeTerm) awaitSuccessor() {
+	select {
+	case <-t.superseded:
+		<-t.master.clock.After(t.master.handover / 5)
+	case <-t.master.clock.After(t.master.handover):
+	}
 }

@@ -85,6 +85,8 @@ type plant struct {
 	shared    string // file of the shared certificate, if any
 	// lease is that of the masters. So long a one does not run out in a test, however slow the machine is.
 	lease time.Duration
+	// handover is how long masters that end wait for the next one.
+	handover time.Duration
 }
 
 // patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
@@ -109,7 +111,7 @@ func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
 			goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 			goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run"), goleak.IgnoreAnyFunction("net/http.(*http2clientConnReadLoop).run"))
 	})
-	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: pkitest.NewAuthority("plant"), lease: time.Hour}
+	p := &plant{T: t, ctx: t.Context(), config: config, client: c, authority: pkitest.NewAuthority("plant"), lease: time.Hour, handover: time.Second}
 	p.directory = mounted(t, p.authority)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "plant-"}}
 	p.must(c.Create(p.ctx, namespace))
@@ -233,13 +235,17 @@ type process struct {
 }
 
 // start runs a master until the test ends or stop is called.
-func (p *plant) start(pod string) *process {
+func (p *plant) start(pod string, configure ...func(*Options, *rest.Config)) *process {
 	p.Helper()
 	o := Options{Namespace: p.namespace, Name: "alpha", PodName: pod, CertificateDirectory: p.directory, SharedCertificateFile: p.shared,
 		Listen: loopback.Reserve(p.T), HealthAddress: loopback.Reserve(p.T)}
-	m, err := NewMaster(o, rest.CopyConfig(p.config), p.logger(pod))
+	config := rest.CopyConfig(p.config)
+	for _, c := range configure {
+		c(&o, config)
+	}
+	m, err := NewMaster(o, config, p.logger(pod))
 	p.must(err)
-	m.leaseDuration, m.renewDeadline, m.retryPeriod = p.lease, p.lease*2/3, 200*time.Millisecond
+	m.leaseDuration, m.retryPeriod, m.handover, m.doubt = p.lease, 200*time.Millisecond, p.handover, time.Second
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx) }()

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
 
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
 	"github.com/refinery-operator/refinery-operator/protocol"
@@ -27,6 +28,10 @@ type Options struct {
 	SharedCertificateFile string
 	// Listen is the address of the Cluster Protocol, HealthAddress that of /healthz, /readyz and /metrics.
 	Listen, HealthAddress string
+	// Peers are where all masters of the ClusterMaster are found, as host:port; none for a master that has no link to others.
+	Peers []string
+	// PeerListen is the address of the link, PeerCertificateDirectory has its key pair.
+	PeerListen, PeerCertificateDirectory string
 	// Kubeconfig is a file; "" for KUBECONFIG, then the Pod's own ServiceAccount, then ~/.kube/config.
 	Kubeconfig string
 	// Log is written to standard error. Level debug has every session that begins and ends.
@@ -50,6 +55,13 @@ func newFlags(o *Options) *cli.Flags {
 	f.Group("Certificates, which are read again whenever they change")
 	f.StringVar(&o.CertificateDirectory, "certificate-dir", "", "`DIRECTORY` directory with tls.crt, tls.key and ca.crt")
 	f.StringVar(&o.SharedCertificateFile, "shared-certificate-file", "", "`FILE` file with the shared certificate, for authentication SharedCertificate")
+	f.Group("The other masters, with which this one agrees while the API server is away")
+	f.Func("peers", "`HOST:PORT,...` where all masters of the ClusterMaster are found; a name stands for all its IP addresses", func(value string) error {
+		o.Peers = strings.Split(value, ",")
+		return nil
+	})
+	f.StringVar(&o.PeerListen, "peer-listen", fmt.Sprintf(":%d", v1alpha1.PeerPort), "`HOST:PORT` where the other masters are answered")
+	f.StringVar(&o.PeerCertificateDirectory, "peer-certificate-dir", "", "`DIRECTORY` directory with tls.crt and tls.key, the same for all masters of the ClusterMaster")
 	f.Group("Addresses and log")
 	f.StringVar(&o.Listen, "listen", fmt.Sprintf(":%d", protocol.DefaultPort), "`HOST:PORT` where the Cluster Protocol is served, while this master is the active one")
 	f.StringVar(&o.HealthAddress, "health-address", ":8080", "`HOST:PORT` where /healthz, /readyz and /metrics are served")
@@ -91,7 +103,17 @@ func (o Options) Validate() error {
 			problems = append(problems, fmt.Sprintf("%s %q is not a valid object name", required.flag, required.value))
 		}
 	}
-	for _, address := range []struct{ flag, value string }{{"--listen", o.Listen}, {"--health-address", o.HealthAddress}} {
+	addresses := []struct{ flag, value string }{{"--listen", o.Listen}, {"--health-address", o.HealthAddress}}
+	if len(o.Peers) > 0 {
+		addresses = append(addresses, struct{ flag, value string }{"--peer-listen", o.PeerListen})
+		if o.PeerCertificateDirectory == "" {
+			problems = append(problems, "--peers needs --peer-certificate-dir")
+		}
+	}
+	for _, peer := range o.Peers {
+		addresses = append(addresses, struct{ flag, value string }{"--peers", peer})
+	}
+	for _, address := range addresses {
 		if _, err := cli.SplitHostPort(address.value, 1); err != nil {
 			problems = append(problems, fmt.Sprintf("%s %q is not a valid address; it looks like :34308", address.flag, address.value))
 		}

@@ -18,7 +18,7 @@ import (
 
 func TestOptions(t *testing.T) {
 	needed := []string{"--namespace=plant", "--name=alpha", "--pod-name=alpha-0"}
-	defaults := Options{Namespace: "plant", Name: "alpha", PodName: "alpha-0", Listen: ":34308", HealthAddress: ":8080",
+	defaults := Options{Namespace: "plant", Name: "alpha", PodName: "alpha-0", Listen: ":34308", HealthAddress: ":8080", PeerListen: ":34309",
 		Log: logging.Options{Level: logging.Info, Format: logging.JSON}}
 	tests := []struct {
 		name string

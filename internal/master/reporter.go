@@ -43,6 +43,7 @@ type reporter struct {
 	metrics   *metrics
 	clock     clock.WithTicker
 	log       logr.Logger
+	permit    *permit
 	// deposed is called when the API server says that a newer master is active.
 	deposed func()
 
@@ -66,11 +67,11 @@ type writtenTotals struct {
 
 // newReporter returns the reporter of a term. It writes nothing before Run.
 func newReporter(c client.Client, d *directory, registry *registry, loaded func() reportedCertificates, term tenure, e events.EventRecorder, m *metrics,
-	clk clock.WithTicker, log logr.Logger, deposed func(),
+	clk clock.WithTicker, log logr.Logger, p *permit, deposed func(),
 ) *reporter {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, 30*time.Second)
 	return &reporter{
-		client: c, directory: d, registry: registry, loaded: loaded, term: term, events: e, metrics: m, clock: clk, log: log, deposed: deposed,
+		client: c, directory: d, registry: registry, loaded: loaded, term: term, events: e, metrics: m, clock: clk, log: log, permit: p, deposed: deposed,
 		queue:   workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[string]{Clock: clk}),
 		written: map[string]written{},
 	}
@@ -105,7 +106,7 @@ func (r *reporter) next(ctx context.Context) bool {
 		return false
 	}
 	defer r.queue.Done(key)
-	if ctx.Err() != nil {
+	if !r.permit.WaitToReport(ctx) {
 		return true
 	}
 	report := r.reportRefinery

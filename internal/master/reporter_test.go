@@ -70,7 +70,7 @@ func TestTransitionsAreGatheredIntoOneWrite(t *testing.T) {
 				var reporter *reporter
 				ledger := &ledger{T: t, registry: newRegistry(clock.RealClock{}, func(name string, after time.Duration) { reporter.Changed(name, after) })}
 				reporter = newReporter(writes, directory, ledger.registry, func() reportedCertificates { return reportedCertificates{} }, tenure{Pod: "alpha-0", Epoch: 1}, nil,
-					newMetrics(), clock.RealClock{}, logr.Discard(), func() { t.Error("deposed") })
+					newMetrics(), clock.RealClock{}, logr.Discard(), permitted(clock.RealClock{}), func() { t.Error("deposed") })
 				ctx, cancel := context.WithCancel(t.Context())
 				var running sync.WaitGroup
 				running.Go(func() { reporter.Run(ctx) })

@@ -20,13 +20,22 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/connrotation"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/master/peer"
 	"github.com/refinery-operator/refinery-operator/internal/version"
+)
+
+const (
+	// tryTimeout bounds one try at the Lease.
+	tryTimeout = 3 * time.Second
+	// dialTimeout bounds how long a connection to the API server may take.
+	dialTimeout = 3 * time.Second
 )
 
 // Main runs the command and returns its exit code: 0 after an orderly end, 2 if it cannot start (wrong flags, no cluster),
@@ -83,20 +92,27 @@ type Master struct {
 	clock   clock.WithTicker
 	config  *rest.Config
 	scheme  *runtime.Scheme
-	client  client.Client
-	// leaseDuration, renewDeadline and retryPeriod are those of election.
-	leaseDuration, renewDeadline, retryPeriod time.Duration
+	client  client.WithWatch
+	// leaseDuration and retryPeriod are those of election; handover is how long a master that ends waits for the next one.
+	// doubt is how long it keeps sessions while another one may be active.
+	leaseDuration, retryPeriod, handover, doubt time.Duration
 
 	directory    *directory
 	certificates *certificates
 	metrics      *metrics
 	events       events.EventRecorder
-	wake         chan struct{}  // a token whenever readiness may have changed
-	draining     sync.WaitGroup // terms that are over and still send their nodes away
+	wake         chan struct{}                   // a token whenever readiness may have changed
+	released     chan struct{}                   // a token when another master has given the Lease back
+	draining     sync.WaitGroup                  // terms that are over and still send their nodes away
+	connections  *connrotation.ConnectionTracker // to the API server
+
+	contact contact
+	link    *peer.Link // nil without --peers
 
 	mu     sync.Mutex
 	synced bool
 	active *activeTerm
+	terms  map[*activeTerm]bool // the active one, and those that still send their nodes away
 }
 
 // NewMaster returns a master for a cluster. It connects to nothing before Run.
@@ -105,15 +121,25 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
-	c, err := client.New(config, client.Options{Scheme: scheme, Mapper: newMapper()})
+	connections := connrotation.NewConnectionTracker()
+	config = rest.CopyConfig(config)
+	if config.Dial == nil {
+		config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	}
+	config.Dial = connrotation.NewDialerWithTracker(config.Dial, connections).DialContext
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: newMapper()})
 	if err != nil {
 		return nil, err
 	}
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
-		leaseDuration: 15 * time.Second, renewDeadline: 10 * time.Second, retryPeriod: 2 * time.Second,
-		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1)}
+		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, handover: 5 * time.Second, doubt: doubtFor,
+		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1),
+		connections: connections, released: make(chan struct{}, 1), terms: map[*activeTerm]bool{}}
 	m.certificates = &certificates{directory: o.CertificateDirectory, sharedFile: o.SharedCertificateFile,
 		clock: m.clock, log: log, changed: m.certificatesChanged}
+	if len(o.Peers) > 0 {
+		m.link = &peer.Link{Pod: o.PodName, Addresses: o.Peers, Directory: o.PeerCertificateDirectory, Master: others{m}, Clock: m.clock, Log: log}
+	}
 	return m, nil
 }
 
@@ -133,34 +159,56 @@ func (m *Master) Run(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	// What a term needs goes on until its nodes are sent away: a certificate that is revoked meanwhile still ends its session.
+	living, end := context.WithCancel(context.WithoutCancel(ctx))
 	var workers sync.WaitGroup
-	defer m.draining.Wait()
 	defer workers.Wait()
-	defer stop(nil)
+	defer end()
+	defer m.draining.Wait()
 	workers.Go(func() {
-		if err := serveHealth(ctx, health, m.metrics, m.ready, m.observe); err != nil {
+		if err := serveHealth(living, health, m.metrics, m.ready, m.observe); err != nil {
 			stop(fmt.Errorf("health server: %w", err))
 		}
 	})
-	workers.Go(func() { m.certificates.Run(ctx) })
-	stopEvents, err := m.recordEvents(ctx)
+	workers.Go(func() { m.certificates.Run(living) })
+	if err := m.runLink(living, &workers, stop); err != nil {
+		return &startError{err}
+	}
+	stopEvents, err := m.recordEvents(living)
 	if err != nil {
 		return &startError{err}
 	}
 	defer stopEvents()
-	if err := m.follow(ctx, &workers, stop); err != nil {
+	watches, err := m.follow(ctx, living, &workers)
+	if err != nil {
 		return m.outcome(ctx, err)
 	}
 	m.log.Info("standing by", "version", version.Version)
 	if err := m.waitReady(ctx); err != nil {
 		return m.outcome(ctx, err)
 	}
+	return m.outcome(ctx, m.newElection(leases, watches).Run(ctx, m.lead))
+}
+
+func (m *Master) newElection(leases coordinationv1.LeasesGetter, watches *watches) *election {
 	var master v1alpha1.ClusterMaster
 	master.Name = m.options.Name
-	election := &election{Leases: leases, Namespace: m.options.Namespace,
-		Name: master.LeaseName(), Identity: m.options.PodName,
-		LeaseDuration: m.leaseDuration, RenewDeadline: m.renewDeadline, RetryPeriod: m.retryPeriod, Clock: m.clock, Log: m.log}
-	return m.outcome(ctx, election.Run(ctx, m.lead))
+	return &election{
+		lease: &lease{client: leases.Leases(m.options.Namespace), name: master.LeaseName(), identity: m.options.PodName,
+			duration: m.leaseDuration, patience: m.leaseDuration / 2, clock: m.clock},
+		retryPeriod: m.retryPeriod, tryTimeout: tryTimeout, doubt: m.doubt, clock: m.clock, log: m.log,
+		outage: m.outage, confirm: m.confirm, current: watches.Connected, failed: m.connections.CloseAll,
+		released: m.tellReleased, wake: m.released, contact: &m.contact,
+	}
+}
+
+// outage is for how long the active master serves without the API server.
+func (m *Master) outage() time.Duration {
+	master := m.directory.Master()
+	if master == nil {
+		return 0
+	}
+	return master.APIServerOutage()
 }
 
 // outcome is the error of Run: the failure that ended ctx, or nil if the caller ended it.
@@ -206,25 +254,18 @@ func (m *Master) recordEvents(ctx context.Context) (stop func(), err error) {
 	return broadcaster.Shutdown, nil
 }
 
-// follow starts the watches and waits until the directory holds everything they found.
-func (m *Master) follow(ctx context.Context, workers *sync.WaitGroup, fail context.CancelCauseFunc) error {
-	c, err := newCache(m.config, m.scheme, m.options.Namespace, m.options.Name)
-	if err != nil {
-		return err
-	}
+// follow starts the watches, which go on until living is done, and waits until the directory holds everything they found.
+func (m *Master) follow(ctx, living context.Context, workers *sync.WaitGroup) (*watches, error) {
 	m.directory.Listen(waker(m.wake))
-	workers.Go(func() {
-		if err := c.Start(ctx); err != nil {
-			fail(fmt.Errorf("watches: %w", err))
-		}
-	})
-	if err := follow(ctx, c, m.directory); err != nil {
-		return err
+	watches := newWatches(m.client, m.options.Namespace, m.options.Name, m.directory, m.clock, m.log)
+	workers.Go(func() { watches.Run(living) })
+	if err := watches.WaitListed(ctx); err != nil {
+		return nil, err
 	}
 	m.mu.Lock()
 	m.synced = true
 	m.mu.Unlock()
-	return nil
+	return watches, nil
 }
 
 // waitReady returns when ready does not report anything missing.
@@ -268,7 +309,15 @@ func (m *Master) ready() error {
 func (m *Master) setActive(t *activeTerm) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.active = t
+	if m.active = t; t != nil {
+		m.terms[t] = true
+	}
+}
+
+func (m *Master) forgetTerm(t *activeTerm) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.terms, t)
 }
 
 func (m *Master) activeTerm() *activeTerm {

@@ -23,6 +23,7 @@ type sessions struct {
 	directory     *directory
 	registry      *registry
 	authenticator *admit.Authenticator
+	permit        *permit
 	metrics       *metrics
 	clock         clock.WithTicker
 	log           logr.Logger
@@ -33,17 +34,23 @@ type sessions struct {
 }
 
 // newSessions returns one that reviews no session before Run.
-func newSessions(d *directory, r *registry, a *admit.Authenticator, m *metrics, clk clock.WithTicker, log logr.Logger) *sessions {
+func newSessions(d *directory, r *registry, a *admit.Authenticator, p *permit, m *metrics, clk clock.WithTicker, log logr.Logger) *sessions {
 	return &sessions{
-		directory: d, registry: r, authenticator: a, metrics: m, clock: clk, log: log,
+		directory: d, registry: r, authenticator: a, permit: p, metrics: m, clock: clk, log: log,
 		strangers: rate.NewLimiter(rate.Every(time.Second), 20),
 		refusals:  rate.NewLimiter(rate.Every(time.Second), 20),
 		reviews:   workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: clk}),
 	}
 }
 
+// errMayNotAdmit ends a handshake without auth:dec, which would tell the node that it is denied.
+var errMayNotAdmit = errors.New("this master cannot tell whether another one is active, and lets no node in meanwhile")
+
 // Establish implements protocol.Handler: the version check.
 func (s *sessions) Establish(_ context.Context, session *protocol.Session) error {
+	if !s.permit.MayAdmit() {
+		return errMayNotAdmit
+	}
 	c := &connection{
 		session: session,
 		Address: host(session.RemoteAddr()),
@@ -69,6 +76,10 @@ func (s *sessions) Establish(_ context.Context, session *protocol.Session) error
 // Authenticate implements protocol.Handler: the certificate checks and the placement.
 func (s *sessions) Authenticate(_ context.Context, session *protocol.Session, certificate string) (string, error) {
 	c, _ := session.Tag().(*connection)
+	if !s.permit.MayAdmit() {
+		session.Close(errMayNotAdmit)
+		return "", errMayNotAdmit
+	}
 	grant, denial := s.authenticator.Authenticate(c.Announced, certificate)
 	if denial != nil {
 		return "", s.refuse(c, denial)

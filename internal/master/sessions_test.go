@@ -87,7 +87,7 @@ func newFloor(t *testing.T) *floor {
 	leaks := goleak.IgnoreCurrent()
 	f := &floor{scene: newScene(t), changed: make(chan string, 1000), entered: make(chan string, 1000)}
 	f.registry = newRegistry(f.clock, func(name string, _ time.Duration) { f.changed <- name })
-	f.sessions = newSessions(f.directory, f.registry, &admit.Authenticator{Directory: f.directory, Trust: func() *admit.Trust { return f.trust }, Clock: f.clock}, newMetrics(), f.clock, logr.Discard())
+	f.sessions = newSessions(f.directory, f.registry, &admit.Authenticator{Directory: f.directory, Trust: func() *admit.Trust { return f.trust }, Clock: f.clock}, permitted(f.clock), newMetrics(), f.clock, logr.Discard())
 	for _, name := range []string{"press", "pump"} {
 		f.registry.SetWanted(name, 10)
 	}

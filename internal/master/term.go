@@ -27,14 +27,17 @@ type activeTerm struct {
 	sessions *sessions
 	server   *protocol.Server
 	refusals *rate.Limiter
-	deposed  context.CancelFunc
+	permit   *permit
+	// supersede ends the term as a newer master is active; superseded is closed then.
+	supersede  func()
+	superseded chan struct{}
 
 	mu     sync.Mutex
 	policy *admit.Policy // that the server is configured by
 }
 
 // lead is active for one term. It returns when ctx is done or a newer master is active; an error is fatal.
-func (m *Master) lead(ctx context.Context) error {
+func (m *Master) lead(ctx context.Context, p *permit) error {
 	policy := m.directory.Policy()
 	if policy == nil {
 		return nil
@@ -47,7 +50,7 @@ func (m *Master) lead(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t, err := m.newTerm(term, policy, cancel)
+	t, err := m.newTerm(term, policy, p, cancel)
 	if err != nil {
 		return err
 	}
@@ -58,21 +61,25 @@ func (m *Master) lead(ctx context.Context) error {
 	m.metrics.lead(term.Epoch)
 	m.setActive(t)
 	t.log.Info("active", "listen", listener.Addr().String())
+	m.takeOver(ctx, t)
 	err = t.run(ctx, listener, policy.AliveTimeout)
 	m.setActive(nil)
+	m.standBy()
 	m.metrics.standBy()
 	t.log.Info("no longer active")
 	return err
 }
 
-func (m *Master) newTerm(term tenure, policy *admit.Policy, deposed context.CancelFunc) (*activeTerm, error) {
+func (m *Master) newTerm(term tenure, policy *admit.Policy, p *permit, end context.CancelFunc) (*activeTerm, error) {
 	log := m.log.WithValues("epoch", term.Epoch)
-	t := &activeTerm{master: m, term: term, log: log, deposed: deposed, policy: policy,
-		refusals: rate.NewLimiter(rate.Every(time.Second), 5)}
+	superseded := make(chan struct{})
+	t := &activeTerm{master: m, term: term, log: log, permit: p, policy: policy, superseded: superseded,
+		supersede: sync.OnceFunc(func() { close(superseded); end() }),
+		refusals:  rate.NewLimiter(rate.Every(time.Second), 5)}
 	t.registry = newRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
-	t.reporter = newReporter(m.client, m.directory, t.registry, m.certificates.Loaded, term, m.events, m.metrics, m.clock, log, deposed)
+	t.reporter = newReporter(m.client, m.directory, t.registry, m.certificates.Loaded, term, m.events, m.metrics, m.clock, log, p, t.supersede)
 	t.sessions = newSessions(m.directory, t.registry,
-		&admit.Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, m.metrics, m.clock, log)
+		&admit.Authenticator{Directory: m.directory, Trust: m.certificates.Trust, Clock: m.clock}, p, m.metrics, m.clock, log)
 	server, err := protocol.NewServer(t.sessions, t.serverOptions(policy))
 	if err != nil {
 		return nil, fmt.Errorf("spec.protocol: %w", err)
@@ -81,21 +88,23 @@ func (m *Master) newTerm(term tenure, policy *admit.Policy, deposed context.Canc
 	return t, nil
 }
 
-// run serves until ctx is done. Nodes that a former master reported are presumed to come back within grace.
+// run serves until ctx is done. Nodes that a former master reported are presumed to come back within grace. When it returns, no
+// status is written any more; the nodes are sent away meanwhile, and until the last is gone their sessions are reviewed.
 func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.Duration) error {
+	reviewing, endReviews := context.WithCancel(context.WithoutCancel(ctx))
+	var reviews sync.WaitGroup
 	t.presume()
 	t.master.directory.Listen(t)
-	defer t.master.directory.Listen(nil)
 	t.reviewAll() // what changed between presuming and listening, and what has to be written at once
+	reviews.Go(func() { t.sessions.Run(reviewing) })
 
-	ctx, stop := context.WithCancel(ctx)
+	reporting, stop := context.WithCancel(ctx)
 	defer stop()
 	var workers sync.WaitGroup
-	workers.Go(func() { t.reporter.Run(ctx) })
-	workers.Go(func() { t.sessions.Run(ctx) })
+	workers.Go(func() { t.reporter.Run(reporting) })
 	workers.Go(func() {
 		select {
-		case <-ctx.Done():
+		case <-reporting.Done():
 		case <-t.master.clock.After(grace):
 			t.registry.EndGrace()
 			t.reporter.TotalsChanged()
@@ -108,16 +117,15 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 	case <-ctx.Done():
 	case err = <-served:
 	}
-	// The reporter stops before the sessions end: their nodes are about to connect to the next master.
 	stop()
 	workers.Wait()
-	t.drain(ctx)
-	if err == nil {
-		err = <-served
-	}
-	if errors.Is(err, protocol.ErrServerClosed) {
-		return nil
-	}
+	t.drain(ctx, func() {
+		endReviews()
+		t.master.directory.Unlisten(t)
+		t.permit.End()
+		reviews.Wait()
+		t.master.forgetTerm(t)
+	})
 	return err
 }
 
@@ -160,7 +168,7 @@ func (t *activeTerm) MasterChanged() {
 	d := t.master.directory
 	if m := d.Master(); m != nil && m.Status.Active != nil && m.Status.Active.Epoch > t.term.Epoch {
 		t.log.Info("a newer master is active; this one steps down", "newer", m.Status.Active.Epoch)
-		t.deposed()
+		t.supersede()
 		return
 	}
 	policy := d.Policy()
@@ -188,6 +196,7 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o.DrainWindow = drainWindow(p.AliveTimeout)
 	// The registry counts nodes against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting
+	o.Hold = t.permit.WaitToAnswer
 	o.OnRefused = t.connectionRefused
 	o.OnPanic = func(_ *protocol.Session, err *protocol.PanicError) {
 		t.log.Error(err, "ended a session after a panic", "stack", string(err.Stack))

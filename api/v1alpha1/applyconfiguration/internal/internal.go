@@ -126,6 +126,10 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ClusterMasterSpec
   map:
     fields:
+    - name: apiServerOutageSeconds
+      type:
+        scalar: numeric
+      default: 3600
     - name: certificates
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificatesSpec

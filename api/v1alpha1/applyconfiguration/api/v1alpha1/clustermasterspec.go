@@ -16,6 +16,10 @@ type ClusterMasterSpecApplyConfiguration struct {
 	Service *MasterServiceApplyConfiguration `json:"service,omitempty"`
 	// protocol configures the Cluster Protocol.
 	Protocol *ProtocolSpecApplyConfiguration `json:"protocol,omitempty"`
+	// apiServerOutageSeconds is for how long the active master serves while it cannot reach the API server: it keeps sessions and
+	// lets nodes in by what it knew last. What is revoked or suspended meanwhile takes effect when the API server is back. With 0
+	// all nodes are sent away when the master's Lease has ended, after 10 seconds. Default: an hour.
+	APIServerOutageSeconds *int32 `json:"apiServerOutageSeconds,omitempty"`
 	// security says how nodes are authenticated.
 	Security *SecuritySpecApplyConfiguration `json:"security,omitempty"`
 	// certificates says where certificates come from and how long they are valid. Default: issued by the operator.
@@ -56,6 +60,14 @@ func (b *ClusterMasterSpecApplyConfiguration) WithService(value *MasterServiceAp
 // If called multiple times, the Protocol field is set to the value of the last call.
 func (b *ClusterMasterSpecApplyConfiguration) WithProtocol(value *ProtocolSpecApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
 	b.Protocol = value
+	return b
+}
+
+// WithAPIServerOutageSeconds sets the APIServerOutageSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the APIServerOutageSeconds field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithAPIServerOutageSeconds(value int32) *ClusterMasterSpecApplyConfiguration {
+	b.APIServerOutageSeconds = &value
 	return b
 }
 
