@@ -138,6 +138,8 @@ func KeptBy(m *v1alpha1.ClusterMaster, secret string) string {
 		return ForAuthority(m)
 	case secret == m.CertificateSecretName():
 		return ForServing(m)
+	case secret == m.PeerName():
+		return ForPeers(m)
 	}
 	return ""
 }
@@ -150,6 +152,11 @@ func ForAuthority(m *v1alpha1.ClusterMaster) string {
 // ForServing says that a Secret is for what a ClusterMaster serves.
 func ForServing(m *v1alpha1.ClusterMaster) string {
 	return fmt.Sprintf("it is for the certificate that ClusterMaster %s serves, and its key", m.Name)
+}
+
+// ForPeers says that a Secret is for what the masters of a ClusterMaster know each other by.
+func ForPeers(m *v1alpha1.ClusterMaster) string {
+	return fmt.Sprintf("it is for the key pair by which the masters of ClusterMaster %s know each other", m.Name)
 }
 
 // RefusedShared says why the Secret that certificates.shared names may not be mounted by every node, or "" if it may.

@@ -74,7 +74,7 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 // SecretsOfMaster are the names of all Secrets that a ClusterMaster uses, its own and those it names.
 func SecretsOfMaster(o client.Object) []string {
 	m := o.(*v1alpha1.ClusterMaster)
-	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName()}
+	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName(), m.PeerName()}
 	if name, ok := m.NamedAuthority(); ok {
 		names = append(names, name)
 	}

@@ -81,13 +81,14 @@ type findings struct {
 //     rotation there if either authority is provided, and say so where another is asked for that is not the operator's to make
 //  6. check what the CRD cannot
 //  7. find, make or remove the shared certificate
-//  8. apply the ServiceAccount, Role and RoleBinding
-//  9. apply the Service
-//  10. apply the Deployment
-//  11. look at the Lease of a master that was active
-//  12. write the status if it differs, then the events of what changed
+//  8. find or make the key pair of the link between masters, and apply its Service
+//  9. apply the ServiceAccount, Role and RoleBinding
+//  10. apply the Service
+//  11. apply the Deployment
+//  12. look at the Lease of a master that was active
+//  13. write the status if it differs, then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 12 only; its certificates are still inspected and reported.
+// A paused ClusterMaster gets steps 1 and 13 only; its certificates are still inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -120,6 +121,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 		},
 		func() error { return r.validate(s) },
 		func() (err error) { found.shared, err = r.reconcileShared(ctx, s); return err },
+		func() error { return r.reconcilePeers(ctx, s) },
 		func() error { return r.reconcileAccess(ctx, s) },
 		func() error { return r.reconcileService(ctx, s) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },

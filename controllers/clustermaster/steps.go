@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 
 	"github.com/Masterminds/semver/v3"
@@ -95,6 +96,31 @@ func (r *Reconciler) verifyShared(ctx context.Context, s *scope) (*pki.Problem, 
 			secret.Name, v1alpha1.SharedCertificateKey, len(value), pki.MaxPEMBytes)}, nil
 	}
 	return nil, nil
+}
+
+// reconcilePeers keeps the key pair by which the masters know each other, and the Service through which they find each other.
+func (r *Reconciler) reconcilePeers(ctx context.Context, s *scope) error {
+	name := s.master.PeerName()
+	secret, err := s.secrets.Own(ctx, s.master, name)
+	if err == nil && secret == nil {
+		err = r.env.RequireUnmounted(ctx, s.master, name)
+	}
+	if err != nil {
+		return err
+	}
+	pair, read := pki.PEMPair{}, types.UID("")
+	if secret != nil {
+		pair, read = pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}, secret.UID
+	}
+	if _, err := tls.X509KeyPair(pair.Certificate, pair.Key); err != nil { // masters that have different ones have no link for a while
+		if pair, err = pki.NewKeyPair(name, s.now); err != nil {
+			return err
+		}
+	}
+	if err := s.secrets.Apply(ctx, s.master, certificates.Over(resource.MasterPeerSecret(s.master, pair), read)); err != nil {
+		return err
+	}
+	return r.apply.Apply(ctx, s.master, resource.MasterPeerService(s.master))
 }
 
 // reconcileAccess gives the master's pods what they may do. Pods of someone else that wait for the name of the

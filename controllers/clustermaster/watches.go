@@ -29,7 +29,7 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(
-			v1alpha1.AuthoritySuffix, v1alpha1.CertificateSuffix, v1alpha1.SharedSuffix, resource.MasterSuffix)),
+			v1alpha1.AuthoritySuffix, v1alpha1.CertificateSuffix, v1alpha1.SharedSuffix, v1alpha1.PeerSuffix, resource.MasterSuffix)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source(controllers.KindMaster, r.ofIssuers)).

@@ -189,6 +189,8 @@ func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (
 			why, err = r.unless(ctx, s, name, controllers.ForAuthority(m), usersOwn)
 		case name == m.CertificateSecretName():
 			why, err = r.unless(ctx, s, name, controllers.ForServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
+		case name == m.PeerName():
+			why, err = r.unless(ctx, s, name, controllers.ForPeers(m), usersOwn)
 		case name == m.OwnSharedSecretName():
 			why, err = r.unless(ctx, s, name, fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name), usersOwn)
 		}

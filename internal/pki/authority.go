@@ -38,16 +38,7 @@ type PEMPair struct {
 
 // NewAuthority makes an authority with a new key, valid for duration. Its common name is for people; nothing reads it.
 func NewAuthority(commonName string, duration time.Duration, now time.Time) (PEMPair, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return PEMPair{}, err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return PEMPair{}, fmt.Errorf("generate the authority's key: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
+	return selfSigned(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: commonName},
 		NotBefore:             now.Add(-Backdating),
 		NotAfter:              now.Add(duration),
@@ -55,10 +46,32 @@ func NewAuthority(commonName string, duration time.Duration, now time.Time) (PEM
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 		MaxPathLenZero:        true,
+	})
+}
+
+// NewKeyPair makes a key with a certificate for it that says nothing and never ends: those who use it know the certificate.
+func NewKeyPair(commonName string, now time.Time) (PEMPair, error) {
+	return selfSigned(&x509.Certificate{
+		Subject:   pkix.Name{CommonName: commonName},
+		NotBefore: now.Add(-Backdating),
+		NotAfter:  time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, section 4.1.2.5: there is no end
+		KeyUsage:  x509.KeyUsageDigitalSignature,
+	})
+}
+
+func selfSigned(template *x509.Certificate) (PEMPair, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return PEMPair{}, err
+	}
+	template.SerialNumber = serial
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return PEMPair{}, fmt.Errorf("generate the key of %s: %w", template.Subject.CommonName, err)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return PEMPair{}, fmt.Errorf("sign the authority: %w", err)
+		return PEMPair{}, fmt.Errorf("sign %s: %w", template.Subject.CommonName, err)
 	}
 	return encodePair(der, key)
 }

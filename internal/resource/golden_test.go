@@ -102,6 +102,8 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 	tests := map[string]any{
 		"master_authority_secret":    MasterAuthoritySecret(master, pki.AuthorityFiles{Current: testPair}, AuthorityRecord{}),
 		"master_certificate_secret":  MasterCertificateSecret(master, testPair, testBundle),
+		"master_peer_secret":         MasterPeerSecret(master, pki.PEMPair{Certificate: []byte("certificate"), Key: []byte("key")}),
+		"master_peer_service":        MasterPeerService(master),
 		"master_shared_secret":       MasterSharedSecret(master, []byte("bearer")),
 		"master_certificate":         MasterCertificate(master, testIssuer, 800*time.Hour),
 		"refinery_certificate":       RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),

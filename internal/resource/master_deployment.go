@@ -82,7 +82,8 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
 		WithContainers(container).
-		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...))
+		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...),
+			secretVolume(peerVolume, m.PeerName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey))
 	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
 		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName(), v1alpha1.SharedCertificateKey))
 	}
@@ -99,10 +100,14 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 			"--certificate-dir="+certificateDirectory,
 			fmt.Sprintf("--listen=:%d", v1alpha1.DefaultPort),
 			fmt.Sprintf("--health-address=:%d", masterHealthPort),
+			"--peers="+masterPeers(m),
+			fmt.Sprintf("--peer-listen=:%d", v1alpha1.PeerPort),
+			"--peer-certificate-dir="+peerDirectory,
 		).
 		WithEnv(fieldEnv("POD_NAMESPACE", "metadata.namespace"), fieldEnv("POD_NAME", "metadata.name")).
 		WithPorts(
 			v1.ContainerPort().WithName(clusterPort).WithContainerPort(v1alpha1.DefaultPort).WithProtocol(corev1.ProtocolTCP),
+			v1.ContainerPort().WithName(peerPort).WithContainerPort(v1alpha1.PeerPort).WithProtocol(corev1.ProtocolTCP),
 			v1.ContainerPort().WithName("health").WithContainerPort(masterHealthPort).WithProtocol(corev1.ProtocolTCP),
 		).
 		WithStartupProbe(httpProbe("/healthz", "health", 2).WithFailureThreshold(30)).
@@ -111,7 +116,7 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 		// No limits: memory follows the number of sessions, up to spec.protocol.maxSessions.
 		WithResources(v1.ResourceRequirements().WithRequests(requests("50m", "64Mi"))).
 		WithSecurityContext(containerSecurity()).
-		WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory))
+		WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory), readOnlyMount(peerVolume, peerDirectory))
 	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
 		container.WithArgs("--shared-certificate-file=" + sharedDirectory + "/" + v1alpha1.SharedCertificateKey).
 			WithVolumeMounts(readOnlyMount(sharedVolume, sharedDirectory))

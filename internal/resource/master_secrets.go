@@ -125,6 +125,14 @@ func MasterSharedSecret(m *v1alpha1.ClusterMaster, certificate []byte) *v1.Secre
 	})
 }
 
+// MasterPeerSecret holds the key pair by which the masters of a ClusterMaster know each other.
+func MasterPeerSecret(m *v1alpha1.ClusterMaster, pair pki.PEMPair) *v1.SecretApplyConfiguration {
+	return masterSecret(m, m.PeerName()).WithType(corev1.SecretTypeTLS).WithData(map[string][]byte{
+		corev1.TLSCertKey:       pair.Certificate,
+		corev1.TLSPrivateKeyKey: pair.Key,
+	})
+}
+
 // MasterDNSNames are the names under which a master is reached: as a Service, and through kubectl port-forward.
 func MasterDNSNames(m *v1alpha1.ClusterMaster) []string {
 	service := m.Name + "." + m.Namespace

@@ -30,12 +30,14 @@ const AgentContainer = "refinery-agent"
 const (
 	certificateDirectory = "/etc/refinery/tls"
 	sharedDirectory      = "/etc/refinery/shared"
+	peerDirectory        = "/etc/refinery/peer"
 	runDirectory         = "/run/refinery"
 
 	// ownVolumes begins the names of the operator's volumes.
 	ownVolumes        = "refinery-"
 	certificateVolume = "refinery-tls"
 	sharedVolume      = "refinery-shared"
+	peerVolume        = "refinery-peer"
 	runVolume         = "refinery-run"
 
 	// user is the non-root user of all images.
