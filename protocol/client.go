@@ -34,6 +34,7 @@ type Client struct {
 	// unanswered counts the conn:alive sent and not answered yet. One that comes when it is 0 is the master's own.
 	unanswered int
 	beat       *time.Timer
+	late       *time.Timer // fires when the oldest conn:alive that is not answered is late; nil without OnLate
 }
 
 // Handshake runs the opening of the protocol over conn, which is dialed already and wrapped in TLS if that is wanted.
@@ -216,6 +217,9 @@ func (c *Client) Run(ctx context.Context) error {
 	err = c.cause
 	closing := c.state == StateClosing
 	c.beat.Stop()
+	if c.late != nil {
+		c.late.Stop()
+	}
 	c.mu.Unlock()
 	if closing {
 		_ = c.goodbye() // The session is over, whether or not the master hears of it.
@@ -279,6 +283,9 @@ func (c *Client) handle(m *wire.Message) error {
 		if !answer {
 			c.unanswered--
 		}
+		if c.unanswered == 0 && c.late != nil {
+			c.late.Stop()
+		}
 		c.mu.Unlock()
 		if answer {
 			return c.send(wire.Alive)
@@ -311,6 +318,9 @@ func (c *Client) heartbeat() {
 		return
 	}
 	c.unanswered++
+	if c.o.OnLate != nil && c.unanswered == 1 {
+		c.late = time.AfterFunc(c.o.LateAfter, c.o.OnLate)
+	}
 	c.mu.Unlock()
 	if err := c.send(message); err != nil {
 		c.fail(err)

@@ -199,6 +199,10 @@ type ClientOptions struct {
 	// Load, if set, is called before each conn:alive. It returns the status (at most 256 printable bytes) and the load (a
 	// decimal number from 0 to 1) to report. If ok is false or a value is not valid, conn:alive reports nothing.
 	Load func() (status, load string, ok bool)
+	// OnLate, if set, is called when the answer to a conn:alive is late by LateAfter, on a goroutine of its own. The session goes
+	// on: it ends when the master was silent for AliveTimeout. Meanwhile the program can look for another master.
+	OnLate    func()
+	LateAfter time.Duration
 	// OnMessage, if set, is called for every message that was read or written whole, for tracing and metrics. It must not
 	// block. Several goroutines may call it at the same time.
 	OnMessage func(m TracedMessage)
@@ -222,6 +226,9 @@ func (o ClientOptions) Validate() error {
 		announced("ID", o.ID, wire.MaxIDBytes),
 		announced("Version", o.Version, wire.MaxVersionBytes),
 		announced("Type", o.Type, wire.MaxTypeBytes),
+	}
+	if o.OnLate != nil {
+		errs = append(errs, timer("LateAfter", o.LateAfter))
 	}
 	if !utf8.ValidString(o.Certificate) {
 		errs = append(errs, errors.New("the Certificate is not valid UTF-8: it must be PEM, not DER"))

@@ -159,7 +159,7 @@ func TestRefusedNewCertificateLeavesTheSession(t *testing.T) {
 	if ready, detail, now := n.loop.readiness.get(); !ready || !now.Equal(since) {
 		t.Errorf("readiness changed meanwhile: ready=%v since %v, not %v: %s", ready, now, since, detail)
 	}
-	if got := n.log.count("the new certificate is not let in; keeping the session"); got != 1 {
+	if got := n.log.count("no new session yet; keeping the one there is"); got != 1 {
 		t.Errorf("the refusal was logged %d times, not once", got)
 	}
 }

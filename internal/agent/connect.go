@@ -6,18 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-const (
-	dialTimeout = 10 * time.Second
-	// refusedRetries are dials made at once after "connection refused": of the masters behind one address only the
-	// active one listens.
-	refusedRetries = 4
-)
+// dialTimeout bounds how long a connection to the master may take. A master whose machine is gone never answers: the sooner the
+// node dials again, the sooner it finds the next one.
+const dialTimeout = 3 * time.Second
 
 // result is how an attempt to authenticate ended; a label of refinery_agent_handshakes_total.
 type result string
@@ -59,17 +55,23 @@ type connector struct {
 // attemptTimeout is the most that connect takes.
 const attemptTimeout = dialTimeout + handshakeTimeout
 
-// handshakeTimeout bounds TLS and the protocol's opening together.
-const handshakeTimeout = 10 * time.Second
+const (
+	// handshakeTimeout bounds TLS and the protocol's opening together.
+	handshakeTimeout = 10 * time.Second
+	// lateAfter is how late an answer may be before the node looks for another master.
+	lateAfter = 3 * time.Second
+	// lateTimeout is handshakeTimeout for that: it may have reached the same master again, which is frozen.
+	lateTimeout = 4 * time.Second
+)
 
-// connect returns an authenticated client whose Run has not been called. granted is called when the master has let the node
-// in and the node's own auth:ack is still to be sent.
-func (c *connector) connect(ctx context.Context, number uint64, creds *credentials, granted func()) (*protocol.Client, error) {
-	conn, err := c.reach(ctx, c.config.Address, dialTimeout)
+// connect returns an authenticated client whose Run has not been called.
+func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, error) {
+	number, creds := a.number, a.credentials
+	conn, err := c.reach(ctx, c.config.Address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDial, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	if config := creds.tlsConfig(c.config.serverName()); config != nil {
 		secured := tls.Client(conn, config)
@@ -87,8 +89,15 @@ func (c *connector) connect(ctx context.Context, number uint64, creds *credentia
 		if err := c.publisher.publish(number, upstream); err != nil {
 			return err
 		}
-		granted()
+		a.granted.Store(true)
 		return nil
+	}
+	options.LateAfter = lateAfter
+	options.OnLate = func() {
+		select {
+		case a.late <- struct{}{}:
+		default: // it has been told
+		}
 	}
 	client, err := protocol.Handshake(ctx, conn, options)
 	if err != nil {
@@ -101,16 +110,11 @@ func (c *connector) connect(ctx context.Context, number uint64, creds *credentia
 	return client, nil
 }
 
-// reach dials until something else than "connection refused" comes back, a few times.
-func (c *connector) reach(ctx context.Context, address string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// reach dials, for a bounded time.
+func (c *connector) reach(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	for refused := 0; ; refused++ {
-		conn, err := c.dial(ctx, "tcp", address)
-		if err == nil || refused == refusedRetries || !errors.Is(err, syscall.ECONNREFUSED) {
-			return conn, err
-		}
-	}
+	return c.dial(ctx, "tcp", address)
 }
 
 // classify maps the error of connect, or of a session, to its result.

@@ -82,6 +82,7 @@ type master struct {
 	live     map[string]*protocol.Session // by id
 	acked    []string                     // upstreams that were acknowledged, the first of a session too
 	closed   []error
+	frozen   chan struct{} // closed when the master answers again; nil while it does
 }
 
 // newMaster serves mutual TLS; without an authority it serves plaintext.
@@ -94,6 +95,7 @@ func newMasterAt(t *testing.T, ca *authority, address string) *master {
 	t.Helper()
 	m := &master{accepted: map[string]bool{}, live: map[string]*protocol.Session{}, upstream: "10.0.0.1:34307"}
 	options := protocol.DefaultServerOptions()
+	options.Hold = m.hold
 	if ca != nil {
 		served := ca.issue(t, "alpha.plant.svc")
 		certificate, err := tls.X509KeyPair(served.certificate, served.key)
@@ -122,6 +124,23 @@ func newMasterAt(t *testing.T, ca *authority, address string) *master {
 		}
 	})
 	return m
+}
+
+// hold waits while the master is frozen.
+func (m *master) hold() {
+	m.mu.Lock()
+	frozen := m.frozen
+	m.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+}
+
+// freeze makes the master answer nobody until the test ends.
+func (m *master) freeze(t *testing.T) {
+	frozen := make(chan struct{})
+	m.with(func() { m.frozen = frozen })
+	t.Cleanup(func() { close(frozen) })
 }
 
 func (m *master) Establish(_ context.Context, s *protocol.Session) error {

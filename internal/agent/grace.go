@@ -9,8 +9,6 @@ import (
 const (
 	// upstreamCheck is how often a node that is ready without a session connects to its upstream, to see that it is there.
 	upstreamCheck = 5 * time.Second
-	// upstreamTimeout bounds such a connect.
-	upstreamTimeout = 3 * time.Second
 	// graceOfTimeout stands for a grace that is not given: it is the alive timeout, at most maxDefaultGrace.
 	graceOfTimeout  = -1
 	maxDefaultGrace = time.Minute
@@ -56,7 +54,7 @@ func (l *loop) watchUpstream(ctx context.Context, until time.Time) {
 
 // touch connects to the upstream and closes the connection.
 func (l *loop) touch(ctx context.Context, upstream string) error {
-	conn, err := l.reach(ctx, upstream, upstreamTimeout) // which may be the address of several masters
+	conn, err := l.reach(ctx, upstream)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -35,12 +36,16 @@ type session struct {
 	stop        context.CancelFunc // sends conn:close
 	ended       chan error         // receives once
 	lost        bool               // it ended and left the node without a session
+	late        <-chan struct{}    // receives when the master does not answer
 }
 
 // attempt is a connect under way.
 type attempt struct {
+	number      uint64
 	credentials *credentials
-	granted     atomic.Bool // the master has let it in: its outcome follows at once
+	timeout     time.Duration // of the handshake
+	granted     atomic.Bool   // the master has let it in: its outcome follows at once
+	late        chan struct{} // receives when the master does not answer in the session that came of it
 	outcome     chan outcome
 }
 
@@ -70,7 +75,7 @@ func (l *loop) once(ctx context.Context) time.Duration {
 		return holdTick
 	}
 	l.readiness.expect(attemptTimeout)
-	a := l.attempt(ctx, creds)
+	a := l.attempt(ctx, creds, handshakeTimeout)
 	o := <-a.outcome
 	if o.err != nil {
 		return l.failed(ctx, o.err)
@@ -92,12 +97,11 @@ func (l *loop) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (l *loop) attempt(ctx context.Context, creds *credentials) *attempt {
+func (l *loop) attempt(ctx context.Context, creds *credentials, timeout time.Duration) *attempt {
 	l.attempts++
-	number := l.attempts
-	a := &attempt{credentials: creds, outcome: make(chan outcome, 1)}
+	a := &attempt{number: l.attempts, credentials: creds, timeout: timeout, late: make(chan struct{}, 1), outcome: make(chan outcome, 1)}
 	l.running.Go(func() {
-		client, err := l.connect(ctx, number, creds, func() { a.granted.Store(true) })
+		client, err := l.connect(ctx, a)
 		if err == nil || ctx.Err() == nil {
 			l.metrics.handshakes.WithLabelValues(string(classify(err))).Inc()
 		}
@@ -109,7 +113,7 @@ func (l *loop) attempt(ctx context.Context, creds *credentials) *attempt {
 // begin makes the client of a successful attempt the current session.
 func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *session {
 	ctx, stop := context.WithCancel(ctx)
-	s := &session{client: client, credentials: a.credentials, began: time.Now(), stop: stop, ended: make(chan error, 1)}
+	s := &session{client: client, credentials: a.credentials, began: time.Now(), stop: stop, ended: make(chan error, 1), late: a.late}
 	l.running.Go(func() { s.ended <- client.Run(ctx) })
 	l.metrics.authenticated.Set(1)
 	l.readiness.set(true, fmt.Sprintf("%s at %s", l.config.ID, l.config.Address))
@@ -119,12 +123,12 @@ func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *
 	return s
 }
 
-// hold returns when no session is left, with the last one and its cause. Other credentials make a new session first and end
-// the old one then; while they are refused the old one goes on.
+// hold returns when no session is left, with the last one and its cause. Other credentials, and a master that does not answer, make
+// a new session first and end the old one then; while that fails the old one goes on.
 func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 	tick := time.NewTicker(holdTick)
 	defer tick.Stop()
-	r := replacement{loop: l, retry: backoff.New(l.config.MaxBackoff), failures: failureLog{log: l.log, message: "the new certificate is not let in; keeping the session"}}
+	r := replacement{loop: l, retry: backoff.New(l.config.MaxBackoff), failures: failureLog{log: l.log, message: "no new session yet; keeping the one there is"}}
 	for {
 		l.readiness.expect(holdTick + attemptTimeout)
 		r.pursue(ctx, s)
@@ -143,6 +147,8 @@ func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 			}
 		case <-l.credentials.changes:
 			r.reset()
+		case <-s.late:
+			r.late = true
 		case <-r.again:
 			r.again = nil
 		case <-tick.C:
@@ -155,7 +161,11 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	delay, reason := l.retry.Failed(), l.explain(err)
+	wait := l.retry.Failed
+	if errors.Is(err, errDial) {
+		wait = l.retry.Unreached
+	}
+	delay, reason := wait(), l.explain(err)
 	if refused(err) {
 		l.readiness.set(false, reason)
 	} else {

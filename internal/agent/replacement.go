@@ -7,20 +7,29 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 )
 
-// replacement moves a live session over to other credentials. It is used on the goroutine of loop.run only.
+// replacement moves a live session over to other credentials, or to another master if its own does not answer. It is used on the
+// goroutine of loop.run only.
 type replacement struct {
 	loop     *loop
 	retry    *backoff.Schedule
 	failures failureLog
 	pending  *attempt
 	again    <-chan time.Time // fires when a refused attempt may be repeated
+	late     bool             // the master of the session does not answer
 }
 
-// pursue starts an attempt if the session's credentials are no longer the current ones and nothing is under way.
+// pursue starts an attempt if the session's credentials are no longer the current ones, or its master does not answer, and nothing
+// is under way.
 func (r *replacement) pursue(ctx context.Context, s *session) {
-	if creds, _ := r.loop.credentials.current(); r.pending == nil && r.again == nil && creds != s.credentials {
-		r.pending = r.loop.attempt(ctx, creds)
+	creds, _ := r.loop.credentials.current()
+	if r.pending != nil || r.again != nil || (creds == s.credentials && !r.late) {
+		return
 	}
+	timeout := handshakeTimeout
+	if r.late {
+		timeout = lateTimeout
+	}
+	r.pending = r.loop.attempt(ctx, creds, timeout)
 }
 
 // outcome blocks while nothing is under way.
@@ -36,11 +45,16 @@ func (r *replacement) conclude(ctx context.Context, o outcome) *session {
 	a := r.pending
 	r.pending = nil
 	if o.err == nil {
+		r.late = false
 		r.reset()
 		return r.loop.begin(ctx, a, o.client)
 	}
 	if ctx.Err() == nil {
-		delay := r.retry.Failed()
+		wait := r.retry.Failed
+		if r.late {
+			wait = r.retry.Unreached
+		}
+		delay := wait()
 		r.again = time.After(delay)
 		r.failures.failed(r.loop.explain(o.err), delay)
 	}

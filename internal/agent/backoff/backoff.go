@@ -14,8 +14,9 @@ const (
 	Base = 500 * time.Millisecond
 	// DefaultMax is the longest wait there is, unless the node is told otherwise.
 	DefaultMax = 30 * time.Second
-	// OrderlyJitter spreads the nodes that a master sent away at the same moment.
-	OrderlyJitter = 100 * time.Millisecond
+	// UnreachedMax is the longest wait after a master could not be reached, unless DefaultMax, or what the node is told, is
+	// shorter. Such an attempt costs no master anything, and when one is there again the nodes come back at once.
+	UnreachedMax = 2 * time.Second
 )
 
 // Schedule schedules attempts. The jitter is full and comes after the cap: a fleet whose members all reached the cap stays
@@ -40,6 +41,12 @@ func (s *Schedule) Failed() time.Duration {
 	return s.Uniform(s.ceiling())
 }
 
+// Unreached counts a failure to reach any master and returns how long to wait.
+func (s *Schedule) Unreached() time.Duration {
+	s.Failures++
+	return s.Uniform(min(s.ceiling(), UnreachedMax))
+}
+
 // ceiling is the longest wait after the failures so far: Base, doubled with each after the first, at most Max.
 func (s *Schedule) ceiling() time.Duration {
 	d := Base
@@ -51,15 +58,15 @@ func (s *Schedule) ceiling() time.Duration {
 
 // Ended returns how long to wait after a session ended for the cause that protocol.Client.Run returned. Only a session that
 // lived for a heartbeat makes up for the failures before it, so that two nodes of the same id, each of which drives the
-// other out, do so ever more slowly. After conn:close it is hardly a wait, for another master is ready; a socket closed
-// without it is a master that died, and all of its nodes come back.
+// other out, do so ever more slowly. After conn:close there is no wait, for another master is ready, and the one that ended sends
+// its nodes away one by one; a socket closed without it is a master that died, and all of its nodes come back.
 func (s *Schedule) Ended(lived bool, cause error) time.Duration {
 	if !lived {
 		return s.Failed()
 	}
 	s.Reset()
 	if errors.Is(cause, protocol.ErrPeerClosed) && !errors.Is(cause, protocol.ErrPeerGone) {
-		return s.Uniform(min(OrderlyJitter, s.Max))
+		return 0
 	}
 	return s.Failed()
 }

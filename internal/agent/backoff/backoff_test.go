@@ -30,10 +30,19 @@ func TestBackoffDoublesUpToTheLongest(t *testing.T) {
 	}
 }
 
-func TestASessionThatEndedInOrderWaitsNoLongerThanTheLongest(t *testing.T) {
-	s := &Schedule{Max: OrderlyJitter / 2, Uniform: func(limit time.Duration) time.Duration { return limit }}
-	if got := s.Ended(true, protocol.ErrPeerClosed); got != OrderlyJitter/2 {
-		t.Errorf("waits for %v", got)
+func TestASessionThatEndedInOrderIsMadeAgainAtOnce(t *testing.T) {
+	s := &Schedule{Max: DefaultMax, Failures: 5, Uniform: func(limit time.Duration) time.Duration { return limit }}
+	if got := s.Ended(true, protocol.ErrPeerClosed); got != 0 || s.Failures != 0 {
+		t.Errorf("waits for %v after %d failures", got, s.Failures)
+	}
+}
+
+func TestWhatWasNotReachedIsTriedSooner(t *testing.T) {
+	for _, test := range []struct{ longest, want time.Duration }{{DefaultMax, UnreachedMax}, {time.Second, time.Second}} {
+		s := &Schedule{Max: test.longest, Failures: 100, Uniform: func(limit time.Duration) time.Duration { return limit }}
+		if got := s.Unreached(); got != test.want {
+			t.Errorf("with a longest wait of %v: %v", test.longest, got)
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
@@ -81,11 +80,15 @@ func (l *Load) Await(a Await, returned *Returned) error {
 // live keeps one node in session, as the agent's loop does.
 func (f *fleet) live(ctx context.Context, client *protocol.Client) {
 	schedule := backoff.New(backoff.DefaultMax)
+	var err error
 	for ctx.Err() == nil {
 		var wait time.Duration
-		if client != nil {
+		switch { // as the agent does
+		case client != nil:
 			wait = schedule.Ended(true, client.Run(ctx)) // It would have lived, outside of a benchmark.
-		} else {
+		case errors.Is(err, errUnreached):
+			wait = schedule.Unreached()
+		default:
 			wait = schedule.Failed()
 		}
 		select {
@@ -93,23 +96,21 @@ func (f *fleet) live(ctx context.Context, client *protocol.Client) {
 		case <-ctx.Done():
 			return
 		}
-		var err error
 		if client, err = f.join(ctx); err == nil && f.killed.Load() {
 			f.back <- time.Now()
 		}
 	}
 }
 
-// join is one attempt: dial, a few times at once if that is refused, TLS, and the opening.
+// errUnreached marks an attempt that reached no master.
+var errUnreached = errors.New("no master was reached")
+
+// join is one attempt: dial, TLS, and the opening.
 func (f *fleet) join(ctx context.Context) (*protocol.Client, error) {
 	f.attempts.Add(1)
-	const refusedRetries = 4 // as the agent's
 	conn, err := f.load.dialer.DialContext(ctx, "tcp", f.load.address)
-	for refused := 0; refused < refusedRetries && errors.Is(err, syscall.ECONNREFUSED); refused++ {
-		conn, err = f.load.dialer.DialContext(ctx, "tcp", f.load.address)
-	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnreached, err)
 	}
 	o := protocol.DefaultClientOptions()
 	o.ID, o.Version, o.Type, o.Certificate = "press/press-5f6b-abcde", "0.1.0", "refinery", string(f.load.setting.Credentials.ClientCertificate)
