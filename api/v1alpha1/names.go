@@ -79,6 +79,9 @@ func (m *ClusterMaster) NamedAuthority() (string, bool) {
 // LeaseName names the Lease that the active master holds.
 func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 
+// EndpointSliceName names the EndpointSlice in which the active master is the endpoint of the Service.
+func (m *ClusterMaster) EndpointSliceName() string { return m.Name + "-active" }
+
 // Issuer returns the issuer of cert-manager that issues for this master and its Refineries, or nil.
 func (m *ClusterMaster) Issuer() *IssuerReference {
 	if c := m.Spec.Certificates; c != nil {

@@ -27,6 +27,8 @@ import (
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters/status,verbs=patch
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=endpoints,verbs=delete
+// +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;patch
@@ -83,7 +85,7 @@ type findings struct {
 //  7. find, make or remove the shared certificate
 //  8. find or make the key pair of the link between masters, and apply its Service
 //  9. apply the ServiceAccount, Role and RoleBinding
-//  10. apply the Service
+//  10. apply the Service and its EndpointSlice
 //  11. apply the Deployment
 //  12. look at the Lease of a master that was active
 //  13. write the status if it differs, then the events of what changed

@@ -246,6 +246,7 @@ func (p *plant) start(pod string, configure ...func(*Options, *rest.Config)) *pr
 	m, err := NewMaster(o, config, p.logger(pod))
 	p.must(err)
 	m.leaseDuration, m.retryPeriod, m.handover, m.doubt = p.lease, 200*time.Millisecond, p.handover, time.Second
+	m.endpointInterval = 50 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(ctx) }()

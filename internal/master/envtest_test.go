@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -224,10 +225,12 @@ func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 	if err := restricted.List(p.ctx, &corev1.SecretList{}, client.InNamespace(p.namespace)); !apierrors.IsForbidden(err) {
 		t.Fatalf("the test shows nothing: listing Secrets: %v", err)
 	}
+	p.createEndpointSlice(discoveryv1.AddressTypeIPv4)
 	certificate := p.refinery("press", 1)
-	m := p.start("alpha-0")
+	m := p.start("alpha-0", at("10.1.0.7"))
 	p.node(m, "press/a", certificate)
 	p.eventuallyEvent("VersionMismatch", "press/a: ")
+	p.eventuallyEndpoint("10.1.0.7")
 	p.patchMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = ">=0.1.0" })
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {

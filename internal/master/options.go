@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,10 @@ type Options struct {
 	Namespace, Name string
 	// PodName is who this process is in the Lease and in status.
 	PodName string
+	// PodIPs are the addresses of this pod, by which it is the endpoint of the Service while it is active; none to leave the
+	// Service alone. NodeName is the Kubernetes node that the pod runs on; "" if unknown.
+	PodIPs   []string
+	NodeName string
 	// CertificateDirectory holds tls.crt, tls.key and ca.crt; "" for none (Plaintext).
 	CertificateDirectory string
 	// SharedCertificateFile holds the bearer secret of SharedCertificate; "" for none.
@@ -50,6 +55,16 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.Namespace, "namespace", "", "`NAMESPACE` namespace of the ClusterMaster; required")
 	f.StringVar(&o.Name, "name", "", "`NAME` name of the ClusterMaster; required")
 	f.StringVar(&o.PodName, "pod-name", "", "`NAME` name of this pod, which identifies the process in the Lease and in status; required")
+	f.Func("pod-ips", "`IP,...` addresses of this pod, one a family, by which it is the endpoint of the Service while it is active; not given: the Service is left alone", func(value string) error {
+		o.PodIPs = strings.Split(value, ",")
+		for _, ip := range o.PodIPs {
+			if _, err := netip.ParseAddr(ip); err != nil {
+				return fmt.Errorf("%q is not an IP address", ip)
+			}
+		}
+		return nil
+	})
+	f.StringVar(&o.NodeName, "node-name", "", "`NAME` Kubernetes node that this pod runs on, for a Service with externalTrafficPolicy Local")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "",
 		"`FILE` kubeconfig, for running outside of a cluster; not given: $KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config")
 	f.Group("Certificates, which are read again whenever they change")

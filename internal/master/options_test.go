@@ -31,6 +31,7 @@ func TestOptions(t *testing.T) {
 		{"an argument", append(needed, "now"), `"now" is not a flag: write every setting as --name=value; master --help lists them`},
 		{"a name that is none", append(needed, "--name=Alpha Beta"), `--name "Alpha Beta" is not a valid object name; see --help`},
 		{"an address without a port", append(needed, "--listen=34308"), `--listen "34308" is not a valid address; it looks like :34308; see --help`},
+		{"an address of the pod that is none", append(needed, "--pod-ips=10.1.0.7,fd00::zz"), `--pod-ips=10.1.0.7,fd00::zz: "fd00::zz" is not an IP address`},
 		{"a switch that is neither on nor off", append(needed, "--debug=loud"), `--debug=loud: write true or false`},
 		{"a port that is none", append(needed, "--health-address=:99999"), `--health-address ":99999" is not a valid address; it looks like :34308; see --help`},
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -96,6 +97,9 @@ type Master struct {
 	// leaseDuration and retryPeriod are those of election; handover is how long a master that ends waits for the next one.
 	// doubt is how long it keeps sessions while another one may be active.
 	leaseDuration, retryPeriod, handover, doubt time.Duration
+	// endpointInterval is how often the active master looks whether it is still the endpoint of its Service. It asks: a watch
+	// needs one more permission, and asking costs the API server less than renewing the Lease does.
+	endpointInterval time.Duration
 
 	directory    *directory
 	certificates *certificates
@@ -118,8 +122,10 @@ type Master struct {
 // NewMaster returns a master for a cluster. It connects to nothing before Run.
 func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error) {
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, err
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, discoveryv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
 	}
 	connections := connrotation.NewConnectionTracker()
 	config = rest.CopyConfig(config)
@@ -132,7 +138,7 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 		return nil, err
 	}
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
-		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, handover: 5 * time.Second, doubt: doubtFor,
+		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, handover: 5 * time.Second, doubt: doubtFor, endpointInterval: 10 * time.Second,
 		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1),
 		connections: connections, released: make(chan struct{}, 1), terms: map[*activeTerm]bool{}}
 	m.certificates = &certificates{directory: o.CertificateDirectory, sharedFile: o.SharedCertificateFile,

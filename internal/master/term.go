@@ -102,6 +102,7 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 	defer stop()
 	var workers sync.WaitGroup
 	workers.Go(func() { t.reporter.Run(reporting) })
+	workers.Go(func() { t.publishEndpoint(reporting) })
 	workers.Go(func() {
 		select {
 		case <-reporting.Done():

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -21,11 +22,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// newMapper knows the two kinds, so that a master needs no API discovery.
+// newMapper knows the kinds that a master reads and writes, so that a master needs no API discovery.
 func newMapper() meta.RESTMapper {
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion})
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, discoveryv1.SchemeGroupVersion})
 	mapper.Add(v1alpha1.GroupVersion.WithKind("ClusterMaster"), meta.RESTScopeNamespace)
 	mapper.Add(v1alpha1.GroupVersion.WithKind("Refinery"), meta.RESTScopeNamespace)
+	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	return mapper
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
@@ -111,6 +112,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_role":                MasterRole(master),
 		"master_role_binding":        MasterRoleBinding(master),
 		"master_service":             MasterService(master),
+		"master_endpoint_slice":      MasterEndpointSlice(master, discoveryv1.AddressTypeIPv6),
 		"master_service_chosen":      MasterService(testMaster(chooseService)),
 		"master_deployment":          deployment(MasterDeployment(master, testImages)),
 		"master_deployment_shared":   deployment(MasterDeployment(testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),

@@ -97,6 +97,8 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 			"--namespace=$(POD_NAMESPACE)",
 			"--name="+m.Name,
 			"--pod-name=$(POD_NAME)",
+			"--pod-ips=$(POD_IPS)",
+			"--node-name=$(NODE_NAME)",
 			"--certificate-dir="+certificateDirectory,
 			fmt.Sprintf("--listen=:%d", v1alpha1.DefaultPort),
 			fmt.Sprintf("--health-address=:%d", masterHealthPort),
@@ -104,7 +106,8 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 			fmt.Sprintf("--peer-listen=:%d", v1alpha1.PeerPort),
 			"--peer-certificate-dir="+peerDirectory,
 		).
-		WithEnv(fieldEnv("POD_NAMESPACE", "metadata.namespace"), fieldEnv("POD_NAME", "metadata.name")).
+		WithEnv(fieldEnv("POD_NAMESPACE", "metadata.namespace"), fieldEnv("POD_NAME", "metadata.name"),
+			fieldEnv("POD_IPS", "status.podIPs"), fieldEnv("NODE_NAME", "spec.nodeName")).
 		WithPorts(
 			v1.ContainerPort().WithName(clusterPort).WithContainerPort(v1alpha1.DefaultPort).WithProtocol(corev1.ProtocolTCP),
 			v1.ContainerPort().WithName(peerPort).WithContainerPort(v1alpha1.PeerPort).WithProtocol(corev1.ProtocolTCP),
