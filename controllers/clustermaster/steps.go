@@ -147,10 +147,6 @@ func (r *Reconciler) reconcileAccess(ctx context.Context, s *scope) error {
 	return nil
 }
 
-func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
-	return r.apply.Apply(ctx, s.master, resource.MasterService(s.master))
-}
-
 func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written int64, err error) {
 	desired, err := resource.MasterDeployment(s.master, r.env.Images)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -36,6 +37,11 @@ func cacheOptions(namespaces []string) cache.Options {
 	for _, objects := range controllers.Owned {
 		for _, object := range objects {
 			owned[object] = cache.ByObject{Label: ownLabel()}
+			if _, ok := object.(*discoveryv1.EndpointSlice); ok {
+				// Kubernetes gives EndpointSlices the labels of their Service: those of a Refinery have all its pods.
+				owned[object] = cache.ByObject{Label: labels.SelectorFromSet(labels.Set{
+					resource.LabelManagedBy: resource.ManagedBy, resource.LabelComponent: resource.MasterComponent})}
+			}
 		}
 	}
 	return cache.Options{

@@ -13,16 +13,15 @@ import (
 // clusterPort is the name of the Cluster Protocol's port in Service and container.
 const clusterPort = "cluster"
 
-// MasterService is how refineries reach the active master: standbys are in it too and refuse at once,
-// so that a refinery that tries again finds the active one.
+// MasterService is how refineries reach the active master. It selects no pods, because standbys are ready and do not listen:
+// its endpoint is in MasterEndpointSlice.
 func MasterService(m *v1alpha1.ClusterMaster) *v1.ServiceApplyConfiguration {
 	service := v1.Service(m.Name, m.Namespace).
 		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
 		WithSpec(v1.ServiceSpec().
 			WithType(m.Spec.Service.Type).
-			WithSelector(MasterSelector(m)).
 			WithPorts(v1.ServicePort().WithName(clusterPort).WithProtocol(corev1.ProtocolTCP).
-				WithPort(m.Spec.Service.Port).WithTargetPort(intstr.FromString(clusterPort))))
+				WithPort(m.Spec.Service.Port).WithTargetPort(intstr.FromInt32(v1alpha1.DefaultPort))))
 	if len(m.Spec.Service.Annotations) > 0 {
 		service.WithAnnotations(m.Spec.Service.Annotations)
 	}

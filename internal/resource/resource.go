@@ -22,6 +22,8 @@ const (
 
 	// ManagedBy is the value of LabelManagedBy, by which the operator finds its own objects.
 	ManagedBy = "refinery-operator"
+	// MasterComponent is the value of LabelComponent on what a ClusterMaster owns.
+	MasterComponent = "master"
 )
 
 // AgentContainer is the container of the refinery agent.
@@ -57,7 +59,7 @@ func MasterLabels(m *v1alpha1.ClusterMaster) map[string]string {
 
 // MasterSelector selects the pods of a ClusterMaster.
 func MasterSelector(m *v1alpha1.ClusterMaster) map[string]string {
-	return selector("refinery-operator-master", m.Name, "master")
+	return selector("refinery-operator-master", m.Name, MasterComponent)
 }
 
 // RefineryLabels are the labels of every object of a Refinery.

@@ -1,0 +1,102 @@
+package clustermaster
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// reconcileService keeps the Service and the EndpointSlice in which the active master is its endpoint.
+//
+// The Service of a release in which it selected all master pods keeps its selector until the active master has written its
+// endpoint: masters of that release do not write one, and nodes have to find them meanwhile.
+func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
+	service, slice := &corev1.Service{}, &discoveryv1.EndpointSlice{}
+	for name, object := range map[string]client.Object{s.master.Name: service, s.master.EndpointSliceName(): slice} {
+		err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: s.master.Namespace, Name: name}, object)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("read %T %s: %w", object, name, err)
+		}
+	}
+	desired := resource.MasterService(s.master)
+	if len(service.Spec.Selector) > 0 && len(slice.Endpoints) == 0 {
+		desired.Spec.WithSelector(resource.MasterSelector(s.master))
+	}
+	if err := r.apply.Apply(ctx, s.master, desired); err != nil {
+		return err
+	}
+	if service.UID == "" { // the cache does not have what was created a moment ago
+		if err := r.env.Live.Get(ctx, client.ObjectKeyFromObject(s.master), service); err != nil {
+			return fmt.Errorf("read Service %s: %w", s.master.Name, err)
+		}
+	}
+	family := familyOf(service)
+	if slice.UID != "" && slice.AddressType != family { // which cannot be changed
+		return r.apply.Delete(ctx, s.master, slice)
+	}
+	if err := r.apply.Apply(ctx, s.master, resource.MasterEndpointSlice(s.master, family)); err != nil {
+		return err
+	}
+	if len(service.Spec.Selector) > 0 {
+		return nil // a change of that is watched
+	}
+	return r.deleteSelected(ctx, s)
+}
+
+// familyOf is the family of a Service's cluster IP. Pods have an address of it: the primary family of Services is that of
+// pods, also in a cluster with both.
+func familyOf(service *corev1.Service) discoveryv1.AddressType {
+	if len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol {
+		return discoveryv1.AddressTypeIPv6
+	}
+	return discoveryv1.AddressTypeIPv4
+}
+
+// selectedBy are the values of discoveryv1.LabelManagedBy of EndpointSlices that Kubernetes made of the pods that a Service
+// selected: from the pods, and from the Endpoints object of the Service.
+var selectedBy = map[string]bool{
+	"endpointslice-controller.k8s.io":          true,
+	"endpointslicemirroring-controller.k8s.io": true,
+}
+
+// deleteSelected deletes what Kubernetes made of the pods that the Service selected in a former release. When a Service loses
+// its selector nobody else does: the EndpointSlices and the Endpoints object stay as they are, and Endpoints of a Service
+// without a selector are copied into EndpointSlices again. All of them bear the labels of the Service, and so are in the cache.
+func (r *Reconciler) deleteSelected(ctx context.Context, s *scope) error {
+	list := &discoveryv1.EndpointSliceList{}
+	err := r.env.Client.List(ctx, list, client.InNamespace(s.master.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: s.master.Name})
+	if err != nil {
+		return fmt.Errorf("list EndpointSlices: %w", err)
+	}
+	for i := range list.Items {
+		slice := &list.Items[i]
+		if !selectedBy[slice.Labels[discoveryv1.LabelManagedBy]] {
+			continue
+		}
+		endpoints := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: s.master.Namespace, Name: s.master.Name}}
+		endpoints.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Endpoints"))
+		for _, object := range []client.Object{endpoints, slice} { // of which the first is copied into the second
+			if err := r.env.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("delete %T %s: %w", object, object.GetName(), err)
+			}
+		}
+		log.FromContext(ctx).Info("Deleted what was made of a former selector", "object", "EndpointSlice/"+slice.Name)
+	}
+	return nil
+}
+
+// ofEndpointSlice returns a request for the ClusterMaster that has the name of the Service that an EndpointSlice is for, also if
+// Kubernetes made it.
+func ofEndpointSlice(_ context.Context, slice client.Object) []ctrl.Request {
+	return requestsFor([]v1alpha1.ClusterMaster{{ObjectMeta: metav1.ObjectMeta{
+		Namespace: slice.GetNamespace(), Name: slice.GetLabels()[discoveryv1.LabelServiceName]}}})
+}
