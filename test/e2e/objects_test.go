@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"net"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -120,14 +119,7 @@ func waitForActive(ctx context.Context, m *v1alpha1.ClusterMaster) {
 	Expect(k8s.Get(ctx, client.ObjectKeyFromObject(m), m)).To(Succeed())
 	Expect(m.Status.Active).NotTo(BeNil())
 	address := endpoint(ctx, m)
-	Eventually(ctx, func(ctx context.Context) error {
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "tcp", address)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}).Should(Succeed())
+	Eventually(ctx, func(ctx context.Context) error { return tryConnect(ctx, address) }).Should(Succeed())
 }
 
 // secret reads a Secret, waiting for it to appear.
