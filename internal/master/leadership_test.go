@@ -73,14 +73,7 @@ func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
 	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil })
 	p.until("listening", func() bool { return listens(first.address) })
 	second := p.start("alpha-1")
-	p.until("ready", func() bool {
-		response, err := http.Get("http://" + second.options.HealthAddress + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = response.Body.Close() }()
-		return response.StatusCode == http.StatusOK
-	})
+	p.until("ready", second.isReady)
 	if listens(second.address) {
 		t.Error("the standby listens")
 	}
@@ -255,6 +248,16 @@ func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	if got := p.get("press").Status.Reporter; got.Epoch != newer.Epoch {
 		t.Errorf("reporter %+v", got)
 	}
+}
+
+// isReady asks a master as the kubelet does.
+func (m *process) isReady() bool {
+	response, err := http.Get("http://" + m.options.HealthAddress + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 func listens(address string) bool {

@@ -72,8 +72,14 @@ func (m *Master) confirm(ctx context.Context) time.Time {
 	return m.clock.Now().Add(aloneFor)
 }
 
-// takeOver tells the other masters that this one is active now.
+// takeOver tells the other masters that this one is active now. A master that ends sends its nodes away then, so the Service
+// leads here first, if that can be written soon.
 func (m *Master) takeOver(ctx context.Context, t *activeTerm) {
+	if len(m.options.PodIPs) > 0 {
+		soon, cancel := context.WithTimeout(ctx, time.Second)
+		_, _ = t.ensureEndpoint(soon) // publishEndpoint goes on, and says what is wrong
+		cancel()
+	}
 	if m.link != nil {
 		m.link.TakeOver(ctx, t.term.Epoch)
 	}
