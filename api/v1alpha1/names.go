@@ -81,6 +81,13 @@ func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 
 // EndpointSliceName names the EndpointSlice in which the active master is the endpoint of the Service.
 func (m *ClusterMaster) EndpointSliceName() string { return m.Name + "-active" }
+// ActivePod is the pod that is active, by the status, or "" while none is.
+func (m *ClusterMaster) ActivePod() string {
+	if m.Status.Active == nil {
+		return ""
+	}
+	return m.Status.Active.Pod
+}
 
 // Issuer returns the issuer of cert-manager that issues for this master and its Refineries, or nil.
 func (m *ClusterMaster) Issuer() *IssuerReference {

@@ -28,8 +28,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	ac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
+	"github.com/refinery-operator/refinery-operator/internal/masterfields"
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/protocol"
@@ -195,20 +195,29 @@ func TestAccessIsTakenAndGivenBack(t *testing.T) {
 func TestWhatTheOperatorSaidWhileThereWasNoMasterIsTakenBack(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	certificate := p.refinery("press", 1)
-	former := report{Nodes: []v1alpha1.NodeStatus{{ID: "press/gone", State: v1alpha1.NodeAuthenticated, LastTransitionTime: metav1.Now()}},
-		Authenticated: v1alpha1.AuthenticatedNodes{Nodes: 1, Wanted: 1, Summary: "1/1"},
-		Condition:     metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionTrue, Reason: "Authenticated", LastTransitionTime: metav1.Now()}}
-	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", &former, tenure{Pod: "alpha-9", Epoch: 1}),
+	none := report{Nodes: []v1alpha1.NodeStatus{{ID: "press/gone", State: v1alpha1.NodeAuthenticated, LastTransitionTime: metav1.Now()}},
+		Authenticated: v1alpha1.AuthenticatedNodes{Wanted: 1, Summary: "0/1"},
+		Condition: metav1.Condition{Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonMasterUnavailable,
+			LastTransitionTime: metav1.Now()}}
+	p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", &none, tenure{Pod: "alpha-9", Epoch: 1}),
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
-	p.must(p.client.Status().Apply(p.ctx, ac.Refinery("press", p.namespace).WithStatus(ac.RefineryStatus().WithConditions(conditionApply(&metav1.Condition{
-		Type: v1alpha1.ConditionAuthenticated, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonMasterUnavailable, Message: "no active master",
-		LastTransitionTime: metav1.Now()}))), client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership))
 	m := p.start("alpha-0")
 	p.eventually("press", "connecting", func(r *v1alpha1.Refinery) bool {
 		return shows("0/1", v1alpha1.ReasonConnecting)(r) && len(r.Status.Nodes) == 0
 	})
 	p.node(m, "press/a", certificate)
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+}
+
+func TestAMasterThatTheOperatorTookForGoneSaysThatItIsActive(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.start("alpha-0")
+	active := func(m *v1alpha1.ClusterMaster) bool { return m.ActivePod() == "alpha-0" && m.Status.Refineries != nil }
+	gone := p.eventuallyMaster("active", active).DeepCopy()
+	gone.Status.Active.Pod = ""
+	p.must(p.client.Status().Apply(p.ctx, masterfields.OfClusterMaster(p.namespace, "alpha", &gone.Status),
+		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
+	p.eventuallyMaster("active again", active)
 }
 
 func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {

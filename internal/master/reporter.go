@@ -243,7 +243,11 @@ func (r *reporter) reportedTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 		}
 		r.totals = nil
 	}
-	return writtenTotals{m.ResourceVersion, certificatesIn(&m.Status), totalsIn(&m.Status)}
+	standing := writtenTotals{m.ResourceVersion, certificatesIn(&m.Status), totalsIn(&m.Status)}
+	if m.ActivePod() != r.term.Pod { // the operator took this master for gone
+		standing.totals = nil
+	}
+	return standing
 }
 
 // older reports whether a watched version of an object is from before an own write.
