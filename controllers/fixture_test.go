@@ -18,12 +18,14 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	coordinationv1ac "k8s.io/client-go/applyconfigurations/coordination/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers/passtest"
+	"github.com/refinery-operator/refinery-operator/internal/masterfields"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
@@ -145,9 +147,36 @@ func (f fixture) becomeActive(m *v1alpha1.ClusterMaster) {
 // hold renews the Lease of a master now, and makes it if there is none.
 func (f fixture) hold(m *v1alpha1.ClusterMaster) {
 	GinkgoHelper()
+	f.holdAt(m, operatorClock.Now())
+}
+
+// holdAt does so by a clock that may be another than the operator's.
+func (f fixture) holdAt(m *v1alpha1.ClusterMaster, now time.Time) {
+	GinkgoHelper()
 	l := coordinationv1ac.Lease(m.LeaseName(), m.Namespace).WithSpec(coordinationv1ac.LeaseSpec().
-		WithHolderIdentity(m.Name + "-0").WithLeaseDurationSeconds(10).WithRenewTime(metav1.NewMicroTime(operatorClock.Now())))
+		WithHolderIdentity(m.Name + "-0").WithLeaseDurationSeconds(10).WithRenewTime(metav1.NewMicroTime(now)))
 	Expect(api.Apply(f.ctx, l, client.FieldOwner("elector"), client.ForceOwnership)).To(Succeed())
+}
+
+// total does what an active master does that has one Refinery with two nodes.
+func (f fixture) total(m *v1alpha1.ClusterMaster) {
+	GinkgoHelper()
+	must(f.get(m, m.Name))
+	status := m.Status.DeepCopy()
+	status.Refineries = &v1alpha1.RefineryTotals{Total: 1, Authenticated: 1, Summary: "1/1"}
+	status.Nodes = &v1alpha1.NodeTotals{Wanted: 2, Authenticated: 2}
+	Expect(api.Status().Apply(f.ctx, masterfields.OfClusterMaster(m.Namespace, m.Name, status),
+		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
+}
+
+// shown are the columns of a ClusterMaster, with its count of nodes, and of a Refinery.
+func (f fixture) shown(m *v1alpha1.ClusterMaster, r *v1alpha1.Refinery) string {
+	GinkgoHelper()
+	must(f.get(m, m.Name))
+	must(f.get(r, r.Name))
+	refineries, nodes := ptr.Deref(m.Status.Refineries, v1alpha1.RefineryTotals{}), ptr.Deref(m.Status.Nodes, v1alpha1.NodeTotals{})
+	return fmt.Sprintf("%s %s %d %s %s", m.ActivePod(), refineries.Summary, nodes.Authenticated, r.Status.Authenticated.Summary,
+		meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAuthenticated).Reason)
 }
 
 // report does what an active master does to a Refinery.

@@ -5,6 +5,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -24,6 +25,8 @@ func (f fixture) presents(r *v1alpha1.Refinery, certificates map[string]string) 
 	for fingerprint, nodes := range counts {
 		authenticated.WithCertificates(apiac.PresentedCertificate().WithFingerprint(fingerprint).WithNodes(nodes))
 	}
+	status.WithConditions(metav1ac.Condition().WithType(v1alpha1.ConditionAuthenticated).WithStatus(metav1.ConditionTrue).
+		WithReason(v1alpha1.ReasonAuthenticated).WithMessage("").WithLastTransitionTime(metav1.Now()))
 	Expect(api.Status().Apply(f.ctx, apiac.Refinery(r.Name, r.Namespace).WithStatus(status.WithAuthenticated(authenticated)),
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
 }

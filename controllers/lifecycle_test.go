@@ -11,7 +11,6 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -282,58 +281,79 @@ var _ = Describe("A ClusterMaster", func() {
 			And(Not(HaveKey("ours")), HaveKeyWithValue("theirs", "2")))
 	})
 
-	It("that has had no pod for its alive timeout makes its Refineries say so once nobody holds the Lease, until a master reports again", func(ctx SpecContext) {
+	// pass lets time pass on the operator's clock in steps that are shorter than its patience with a Lease. after each, it looks.
+	pass := func(f fixture, m *v1alpha1.ClusterMaster, steps int, after func()) {
+		GinkgoHelper()
+		for range steps {
+			operatorClock.Step(9 * time.Second)
+			after()
+			looked := operatorLeases.reads(f.namespace)
+			wake(f, m)
+			Eventually(func() int { return operatorLeases.reads(f.namespace) }).Should(BeNumerically(">", looked))
+			settled()
+		}
+	}
+
+	It("whose master falls silent shows none after its alive timeout, nor do its Refineries, until a master reports again", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		m, r := f.master("alpha", `{}`), f.refinery("press", `{}`)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{replicas: 2}`)
 		f.create(m, r)
 		Eventually(exists(f, &appsv1.Deployment{}, "alpha")).Should(Succeed())
 		f.becomeActive(m)
-		Eventually(condition(f, m, v1alpha1.ConditionAvailable)).Should(Equal("True/Available"))
-		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
-		f.deploy(m, 0)
-		Eventually(condition(f, m, v1alpha1.ConditionAvailable)).Should(Equal("False/Unavailable"))
-		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
-
-		// The pod looks gone, and yet renews.
+		f.total(m)
+		f.presents(r, map[string]string{"press/a": "1", "press/b": "1"})
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
+		f.deploy(m, 0) // the pods look gone, and yet one renews
 		settled()
-		operatorClock.Step(36 * time.Second)
-		f.hold(m)
 		before := operatorWrites.total()
-		wake(f, r)
-		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
+		pass(f, m, 5, func() { f.hold(m) })
 		Expect(operatorWrites.since(before)).To(BeEmpty())
+		Expect(f.shown(m, r)).To(Equal("alpha-0 1/1 2 2/2 Authenticated"))
 
-		operatorClock.Step(36 * time.Second)
-		wake(f, r)
-		Eventually(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("Unknown/MasterUnavailable"))
-		f.hold(m)
-		f.deploy(m, 1)
-		Eventually(condition(f, m, v1alpha1.ConditionAvailable)).Should(Equal("True/Available"))
-		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("Unknown/MasterUnavailable"))
-		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
-		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
+		pass(f, m, 3, func() {})
+		Expect(f.shown(m, r)).To(Equal("alpha-0 1/1 2 2/2 Authenticated"))
+		pass(f, m, 1, func() {})
+		Eventually(func() string { return f.shown(m, r) }).Should(Equal(" 0/1 0 0/2 MasterUnavailable"))
+		Expect(r.Status.Nodes).To(BeEmpty())
+		Expect(m.Status.Active.Epoch).To(Equal(int64(1)))
+
+		f.becomeActive(m)
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
+		f.presents(r, map[string]string{"press/a": "1", "press/b": "1"})
+		settled()
+		Expect(f.shown(m, r)).To(Equal("alpha-0  0 2/2 Authenticated"))
 	})
 
-	It("whose pods all stand by is not Ready, nor are its Refineries, until one is active", func(ctx SpecContext) {
+	It("shows none as soon as it is scaled to nothing and the last pod has ended", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		m, r := f.master("alpha", `{}`), f.refinery("press", `{}`)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{replicas: 2}`)
+		f.create(m, r)
+		deployment := &appsv1.Deployment{}
+		Eventually(exists(f, deployment, "alpha")).Should(Succeed())
+		f.becomeActive(m)
+		f.total(m)
+		f.presents(r, map[string]string{"press/a": "1", "press/b": "1"})
+		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Replicas = ptr.To[int32](0) })
+		Eventually(func() int32 { must(f.get(deployment, "alpha")); return *deployment.Spec.Replicas }).Should(BeZero())
+		f.deploy(m, 0)
+		Consistently(func() string { return f.shown(m, r) }).Should(Equal("alpha-0 1/1 2 2/2 Authenticated")) // it sends nodes away
+		changeStatus(f, deployment, func(d *appsv1.Deployment) { d.Status.TerminatingReplicas = ptr.To[int32](0) })
+		Eventually(func() string { return f.shown(m, r) }).Should(Equal(" 0/1 0 0/2 MasterUnavailable"))
+		Eventually(condition(f, r, v1alpha1.ConditionReady)).Should(Equal("False/NotAuthenticated"))
+	})
+
+	It("is not fought with by a master whose clock is a minute behind", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{replicas: 2}`)
 		f.create(m, r)
 		Eventually(exists(f, &appsv1.Deployment{}, "alpha")).Should(Succeed())
 		f.becomeActive(m)
-		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
-		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
-
-		operatorClock.Step(36 * time.Second)
-		wake(f, m)
-		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("False/NoActiveMaster"))
-		Expect(message(f, m, v1alpha1.ConditionReady)()).To(Equal(
-			"no pod holds Lease alpha-active: the last active one, alpha-0, has not renewed it for longer than the alive timeout"))
-		Expect(condition(f, m, v1alpha1.ConditionAvailable)()).To(Equal("True/Available"))
-		Eventually(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("Unknown/MasterUnavailable"))
-
-		f.hold(m) // looked at again without any event
-		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
-		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
-		Consistently(condition(f, r, v1alpha1.ConditionAuthenticated)).Should(Equal("True/Authenticated"))
+		f.total(m)
+		f.presents(r, map[string]string{"press/a": "1", "press/b": "1"})
+		settled()
+		before := operatorWrites.total()
+		pass(f, m, 6, func() { f.holdAt(m, operatorClock.Now().Add(-time.Minute)) })
+		Expect(operatorWrites.since(before)).To(BeEmpty())
+		Expect(f.shown(m, r)).To(Equal("alpha-0 1/1 2 2/2 Authenticated"))
 	})
 })

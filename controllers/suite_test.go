@@ -15,6 +15,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"go.uber.org/goleak"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -123,6 +124,7 @@ var (
 	operatorWrites  = &writeCounter{}
 	operatorClock   = clocktesting.NewFakeClock(time.Now())
 	operatorMetrics = controllers.NewMetrics()
+	operatorLeases  = &leaseCounter{byNamespace: map[string]int{}}
 )
 
 var _ = BeforeSuite(func() {
@@ -130,6 +132,7 @@ var _ = BeforeSuite(func() {
 	mgr, err := operator.NewManager(ctx, operatorConfig(ctx), operator.Options{Images: images, HealthAddress: "0", MetricsAddress: "0"},
 		func(e *controllers.Environment) {
 			e.Client = operatorWrites.count(e.Client)
+			e.Live = operatorLeases.count(e.Live)
 			e.Clock = operatorClock
 			e.Metrics = operatorMetrics
 			e.Recheck = 200 * time.Millisecond
@@ -162,6 +165,34 @@ func operatorConfig(ctx context.Context) *rest.Config {
 	config := user.Config()
 	config.QPS = -1
 	return config
+}
+
+// leaseCounter counts how often the Leases of a namespace were read.
+type leaseCounter struct {
+	client.Reader
+	mu          sync.Mutex
+	byNamespace map[string]int
+}
+
+func (l *leaseCounter) count(r client.Reader) client.Reader {
+	l.Reader = r
+	return l
+}
+
+func (l *leaseCounter) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	err := l.Reader.Get(ctx, key, o, options...)
+	if _, ok := o.(*coordinationv1.Lease); ok {
+		l.mu.Lock()
+		l.byNamespace[key.Namespace]++
+		l.mu.Unlock()
+	}
+	return err
+}
+
+func (l *leaseCounter) reads(namespace string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.byNamespace[namespace]
 }
 
 // writeCounter counts the writes through a client.

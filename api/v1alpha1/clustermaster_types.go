@@ -246,7 +246,7 @@ type MasterPodTemplate struct {
 }
 
 // ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
-// the operator writes everything else.
+// the operator writes everything else, and these while no master is active.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || (has(self.active) && self.active.epoch >= oldSelf.active.epoch)",message="a newer master is active: active.epoch only grows"
 type ClusterMasterStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
@@ -258,7 +258,8 @@ type ClusterMasterStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// active is the master pod that holds the Lease, and its epoch.
+	// active is the master pod that holds the Lease, and its epoch. While none does, active.pod is empty, and the rest is
+	// of the last one that did.
 	// +optional
 	Active *ActiveMaster `json:"active,omitempty"`
 	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
@@ -297,7 +298,7 @@ type ClusterMasterStatus struct {
 
 // ActiveMaster is the master pod that is active for a ClusterMaster.
 type ActiveMaster struct {
-	// pod that is active.
+	// pod that is active. Empty while none is.
 	// +required
 	Pod string `json:"pod"`
 	// epoch grows by one whenever a master process becomes active. Writes of an older epoch are refused.

@@ -81,6 +81,7 @@ func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 
 // EndpointSliceName names the EndpointSlice in which the active master is the endpoint of the Service.
 func (m *ClusterMaster) EndpointSliceName() string { return m.Name + "-active" }
+
 // ActivePod is the pod that is active, by the status, or "" while none is.
 func (m *ClusterMaster) ActivePod() string {
 	if m.Status.Active == nil {

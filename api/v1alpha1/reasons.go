@@ -164,8 +164,8 @@ const (
 	ReasonLost = "Lost"
 	// ReasonSuspended: spec.access is Suspended. To do: set it to Allowed to let the nodes in.
 	ReasonSuspended = "Suspended"
-	// ReasonMasterUnavailable: no master is active. The operator reports this, because no master can. To do: look at the
-	// ClusterMaster.
+	// ReasonMasterUnavailable: no master is active. The operator reports this, because no master can, and lists no nodes. To
+	// do: look at the ClusterMaster.
 	ReasonMasterUnavailable = "MasterUnavailable"
 )
 

@@ -229,7 +229,7 @@ type Reporter struct {
 }
 
 // RefineryStatus is the observed state of a group of nodes. The active master writes nodes, authenticated, reporter and
-// condition Authenticated; the operator writes everything else.
+// condition Authenticated, or the operator in its place while none is active; the operator writes everything else.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.reporter) || (has(self.reporter) && self.reporter.epoch >= oldSelf.reporter.epoch)",message="a newer master reports on this Refinery: reporter.epoch only grows"
 type RefineryStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.

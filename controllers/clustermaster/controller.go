@@ -42,12 +42,13 @@ type Reconciler struct {
 	env    *controllers.Environment
 	apply  *apply.Applier
 	passes *reconcile.Passes
+	leases *reconcile.Leases
 }
 
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
 	a := apply.New(e.Client, e.Live)
-	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck)}
+	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), reconcile.NewLeases(e.Live)}
 }
 
 // scope is everything that one pass has read.
@@ -75,7 +76,7 @@ type findings struct {
 
 // Reconcile brings what a ClusterMaster owns to what its spec says:
 //
-//  1. read the ClusterMaster and its Deployment
+//  1. read the ClusterMaster, its Deployment and its Lease
 //  2. require a name that no Refinery had before it
 //  3. go on with a rotation of the certificate authority, or begin one
 //  4. find or make the certificate authority
@@ -87,27 +88,29 @@ type findings struct {
 //  9. apply the ServiceAccount, Role and RoleBinding
 //  10. apply the Service and its EndpointSlice
 //  11. apply the Deployment
-//  12. look at the Lease of a master that was active
-//  13. write the status if it differs, then the events of what changed
+//  12. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 13 only; its certificates are still inspected and reported.
+// A paused ClusterMaster gets steps 1 and 12 only; its certificates are still inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
 		return ctrl.Result{}, err
 	}
-	found, err := findings{}, error(nil)
-	if s.master.Spec.Paused {
+	found := findings{}
+	found.lease, err = r.inspectLease(ctx, s)
+	switch {
+	case err != nil:
+	case s.master.Spec.Paused:
 		found.authority, found.certificate, err = r.inspectCertificate(ctx, s)
-	} else {
-		found, err = r.reconcile(ctx, s)
+	default:
+		err = r.reconcile(ctx, s, &found)
 	}
 	return r.close(ctx, s, found, err)
 }
 
 // reconcile runs the steps until one ends the pass.
-func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, err error) {
-	err = reconcile.RunSteps(
+func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) error {
+	return reconcile.RunSteps(
 		func() error { return r.env.RequireName(ctx, s.master) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
@@ -127,20 +130,24 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 		func() error { return r.reconcileAccess(ctx, s) },
 		func() error { return r.reconcileService(ctx, s) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
-		func() (err error) { found.lease, err = r.inspectLease(ctx, s); return err },
 	)
-	return found, err
 }
 
 // open reads the scope. It is nil when there is nothing to do.
 func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (*scope, error) {
 	s := &scope{master: &v1alpha1.ClusterMaster{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
-	if ok, err := r.passes.Find(ctx, key, s.master, func() { r.env.Metrics.Forget(s.master, key) }); err != nil || !ok {
+	if ok, err := r.passes.Find(ctx, key, s.master, func() { r.forget(s.master, key) }); err != nil || !ok {
 		return nil, err
 	}
 	var err error
 	s.deployment, err = r.env.OwnDeployment(ctx, s.master)
 	return s, err
+}
+
+// forget drops what is remembered of a ClusterMaster that is gone.
+func (r *Reconciler) forget(m *v1alpha1.ClusterMaster, key client.ObjectKey) {
+	r.env.Metrics.Forget(m, key)
+	r.leases.Forget(key)
 }
 
 // close leaves what the pass found in status.
@@ -158,8 +165,8 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 		changes = append(changes, reconcile.CertificateChanged(is.Fingerprint, is.NotAfter))
 	}
 	desired, current := statusConfiguration(s.master, status), statusConfiguration(s.master, s.master.Status)
-	return r.passes.Finish(ctx, reconcile.Ending{Object: s.master, Outcome: o, Err: err, Desired: desired, Current: current, Changes: changes,
-		Written: written, Agenda: agenda, Now: s.now})
+	return r.passes.Finish(ctx, reconcile.Ending{Object: s.master, Outcome: o, Err: err, Desired: desired, Current: current,
+		Masters: mastersPart(s.master, status), Changes: changes, Written: written, Agenda: agenda, Now: s.now})
 }
 
 // authorityEnd is when the authority ends; zero if it was not looked at.

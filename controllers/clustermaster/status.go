@@ -9,11 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/masterfields"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
@@ -46,13 +49,16 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 	}
 	conditions.Set(availableCondition(m, s.deployment))
 	conditions.Set(transportSecure(m))
+	if hasLostMaster(s, found.lease) {
+		withoutMaster(&status)
+	}
 	status.Replicas = 0
 	if s.deployment != nil {
 		status.Replicas = s.deployment.Status.Replicas
 	}
 	status.Selector = resource.FormatSelector(resource.MasterSelector(m))
 	if !o.Silent() {
-		conditions.Set(readyCondition(s, found, conditions, o))
+		conditions.Set(readyCondition(s, found, status.Active, conditions, o))
 	}
 	conditions.SetStalled(o)
 	if o.Consequence == reconcile.CarriedOut && !m.Spec.Paused {
@@ -76,8 +82,55 @@ func agendaOf(s *scope, found findings) (a reconcile.Agenda) {
 	}
 	if found.lease != nil {
 		a.At(found.lease.RecheckAt(s.now))
+		if s.master.ActivePod() != "" && isStopped(s.deployment) {
+			a.At(s.now.Add(stoppingRecheck))
+		}
 	}
 	return a
+}
+
+// stoppingRecheck is how soon to look again whether the last master has given its Lease back.
+const stoppingRecheck = 2 * time.Second
+
+// hasLostMaster reports whether the pod that status shows as active is so no more. Of a Deployment that is scaled to
+// nothing, no pod follows: there is nothing to wait for once the last one has ended, or has given its Lease back before it
+// does. Otherwise another pod may take the Lease over within the alive timeout.
+func hasLostMaster(s *scope, l *reconcile.Lease) bool {
+	switch {
+	case s.master.ActivePod() == "":
+		return false
+	case isStopped(s.deployment) && hasEnded(s.deployment):
+		return true
+	case l == nil:
+		return false
+	case isStopped(s.deployment) && !l.HasHolder:
+		return true
+	default:
+		return l.Lapsed(s.now)
+	}
+}
+
+// isStopped reports whether a Deployment wants no pods and has none but such as are being terminated.
+func isStopped(d *appsv1.Deployment) bool {
+	return d != nil && ptr.Deref(d.Spec.Replicas, 1) == 0 && d.Status.ObservedGeneration >= d.Generation && d.Status.Replicas == 0
+}
+
+// hasEnded reports whether none is being terminated either. Older clusters do not say.
+func hasEnded(d *appsv1.Deployment) bool { return ptr.Deref(d.Status.TerminatingReplicas, -1) == 0 }
+
+// withoutMaster takes back what the last active master said. Its epoch stays, so that the next one has a newer, and so does
+// which certificates it had loaded: it may still run where nobody sees it, and a rotation waits for it or its successor.
+func withoutMaster(status *v1alpha1.ClusterMasterStatus) {
+	status.Active.Pod = ""
+	if r := status.Refineries; r != nil {
+		r.Authenticated, r.Summary = 0, fmt.Sprintf("0/%d", r.Total)
+	}
+	if n := status.Nodes; n != nil {
+		n.Authenticated = 0
+	}
+	for i := range status.Upstreams {
+		status.Upstreams[i].Assigned = 0
+	}
 }
 
 // fingerprintsOf are those of the authorities that are trusted, as status lists them.
@@ -94,7 +147,7 @@ const noneWanted = "spec.replicas is 0: no master runs; scale it up"
 
 // readyCondition returns condition Ready: False with the first problem that the pass and its other conditions show, or
 // True.
-func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
+func readyCondition(s *scope, found findings, active *v1alpha1.ActiveMaster, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	m := s.master
 	if c, ok := reconcile.Hindered(conditions, o, m.Spec.Paused, "running pods continue"); ok {
 		return c
@@ -105,11 +158,10 @@ func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o
 		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
 	case available != nil && available.Status != metav1.ConditionTrue:
 		return reconcile.NotReady(v1alpha1.ReasonProgressing, available.Message)
-	case m.Status.Active == nil:
+	case active == nil:
 		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
-	case found.lease != nil && found.lease.Lapsed(s.now):
-		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf(
-			"no pod holds Lease %s: the last active one, %s, has not renewed it for longer than the alive timeout", m.LeaseName(), m.Status.Active.Pod))
+	case active.Pod == "":
+		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf("no master pod is active: none has renewed Lease %s for longer than the alive timeout", m.LeaseName()))
 	case rollout != "":
 		return reconcile.NotReady(v1alpha1.ReasonProgressing, rollout)
 	default:
@@ -235,4 +287,12 @@ func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMaste
 		configuration.WithCertificate(apiac.ServedCertificate().WithFingerprint(c.Fingerprint).WithNotAfter(c.NotAfter))
 	}
 	return apiac.ClusterMaster(m.Name, m.Namespace).WithStatus(configuration)
+}
+
+// mastersPart is the part of status that a master writes, if the operator has to: the master that wrote it is gone.
+func mastersPart(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMasterStatus) apply.Configuration {
+	if status.Active == nil || status.Active.Pod == m.Status.Active.Pod {
+		return nil
+	}
+	return masterfields.OfClusterMaster(m.Namespace, m.Name, &status).WithResourceVersion(m.ResourceVersion)
 }

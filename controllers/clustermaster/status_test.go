@@ -78,6 +78,13 @@ func passOf(change func(*pass)) *pass {
 	return s
 }
 
+// leased is the Lease as it was looked at.
+func leased(held bool, left time.Duration) func(*pass) {
+	return func(s *pass) {
+		s.lease = &reconcile.Lease{HasHolder: held, End: passtest.Now.Add(left), Recheck: 10 * time.Second}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	with := func(changes map[string]string) map[string]string {
 		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "TransportSecure": "True/MutualTLS"}
@@ -104,10 +111,10 @@ func TestConditions(t *testing.T) {
 		"no pod":            {func(s *pass) { s.deployment = passtest.Deployed(0) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
 		"none wanted": {func(s *pass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0) }, reconcile.Outcome{},
 			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster"})},
-		"Lease held":                  {func(s *pass) { s.lease = &reconcile.Lease{HasHolder: true, End: passtest.Now.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
-		"Lease released a moment ago": {func(s *pass) { s.lease = &reconcile.Lease{HasHolder: false, End: passtest.Now.Add(time.Second)} }, reconcile.Outcome{}, with(nil)},
-		"Lease lapsed":                {func(s *pass) { s.lease = &reconcile.Lease{HasHolder: true, End: passtest.Now} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
-		"no Lease":                    {func(s *pass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"Lease held":                  {leased(true, time.Second), reconcile.Outcome{}, with(nil)},
+		"Lease released a moment ago": {leased(false, time.Second), reconcile.Outcome{}, with(nil)},
+		"Lease lapsed":                {leased(true, 0), reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
+		"none active any more":        {func(s *pass) { s.master.Status.Active.Pod = "" }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
 		"old pods left":               {func(s *pass) { s.deployment.Status.UpdatedReplicas = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
 		"none active":                 {func(s *pass) { s.master.Status.Active = nil }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
 		"bad certificate": {func(s *pass) { s.foundWrong(v1alpha1.ReasonSecretNotFound, "") }, reconcile.Outcome{},
@@ -171,5 +178,70 @@ func TestNoReplicasSayWhatToDo(t *testing.T) {
 		if diff := cmp.Diff("spec.replicas is 0: no master runs; scale it up", c.Message); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
+	}
+}
+
+func TestWhenAMasterIsGone(t *testing.T) {
+	reported := func(s *pass) {
+		s.master.Status.Active = &v1alpha1.ActiveMaster{Pod: "alpha-0", Epoch: 3, Certificate: "c", Authorities: []string{"a"}}
+		s.master.Status.Refineries = &v1alpha1.RefineryTotals{Total: 4, Authenticated: 3, Summary: "3/4"}
+		s.master.Status.Nodes = &v1alpha1.NodeTotals{Wanted: 9, Authenticated: 8}
+		s.master.Status.Upstreams = []v1alpha1.UpstreamStatus{{Name: "south", Ready: true, Assigned: 8}}
+	}
+	scaledDown := func(terminating *int32) func(*pass) {
+		return func(s *pass) {
+			s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0)
+			s.deployment.Spec.Replicas, s.deployment.Status.TerminatingReplicas = ptr.To[int32](0), terminating
+		}
+	}
+	type want struct {
+		gone bool
+		next time.Duration
+	}
+	for name, test := range map[string]struct {
+		changes []func(*pass)
+		want    want
+	}{
+		"held":                                   {[]func(*pass){leased(true, time.Minute)}, want{false, 10 * time.Second}},
+		"held to the limit":                      {[]func(*pass){leased(true, time.Second)}, want{false, time.Second}},
+		"lapsed":                                 {[]func(*pass){leased(true, 0)}, want{true, 10 * time.Second}},
+		"given back, and another pod may follow": {[]func(*pass){leased(false, time.Minute)}, want{false, 10 * time.Second}},
+		"pods unavailable":                       {[]func(*pass){leased(true, time.Minute), func(s *pass) { s.deployment = passtest.Deployed(0) }}, want{false, 10 * time.Second}},
+		"scaled to nothing":                      {[]func(*pass){leased(true, time.Minute), scaledDown(ptr.To[int32](0))}, want{true, 2 * time.Second}},
+		"and it sends nodes away":                {[]func(*pass){leased(true, time.Minute), scaledDown(ptr.To[int32](1))}, want{false, 2 * time.Second}},
+		"and it has given back":                  {[]func(*pass){leased(false, time.Minute), scaledDown(ptr.To[int32](1))}, want{true, 2 * time.Second}},
+		"in a cluster that does not tell":        {[]func(*pass){leased(true, time.Minute), scaledDown(nil)}, want{false, 2 * time.Second}},
+		"where it has given back":                {[]func(*pass){leased(false, time.Minute), scaledDown(nil)}, want{true, 2 * time.Second}},
+		"scaled to nothing a moment ago": {[]func(*pass){leased(false, time.Minute), scaledDown(ptr.To[int32](0)),
+			func(s *pass) { s.deployment.Generation = 2 }}, want{false, 10 * time.Second}},
+		"paused at nothing": {[]func(*pass){leased(true, time.Minute), func(s *pass) { s.master.Spec.Replicas = ptr.To[int32](0) }}, want{false, 10 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := passOf(reported)
+			for _, change := range test.changes {
+				change(s)
+			}
+			status, agenda := statusOf(&s.scope, s.findings, reconcile.Outcome{})
+			expected := s.master.Status
+			if test.want.gone {
+				expected = v1alpha1.ClusterMasterStatus{
+					Active:     &v1alpha1.ActiveMaster{Epoch: 3, Certificate: "c", Authorities: []string{"a"}},
+					Refineries: &v1alpha1.RefineryTotals{Total: 4, Summary: "0/4"},
+					Nodes:      &v1alpha1.NodeTotals{Wanted: 9},
+					Upstreams:  []v1alpha1.UpstreamStatus{{Name: "south", Ready: true}},
+				}
+			}
+			shown := v1alpha1.ClusterMasterStatus{Active: status.Active, Refineries: status.Refineries, Nodes: status.Nodes, Upstreams: status.Upstreams}
+			if diff := cmp.Diff(expected, shown); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.want, want{mastersPart(s.master, status) != nil, agenda.After(passtest.Now)}, cmp.AllowUnexported(want{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			s.master.Status = status
+			if status, _ := statusOf(&s.scope, s.findings, reconcile.Outcome{}); mastersPart(s.master, status) != nil {
+				t.Error("writes it again")
+			}
+		})
 	}
 }

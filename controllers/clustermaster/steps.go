@@ -158,10 +158,10 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written
 	return r.apply.Written(s.master, "Deployment", s.master.Name), nil
 }
 
-// inspectLease reads the Lease of a master that was active. It is nil if none was.
+// inspectLease looks at the Lease. It is nil where neither a pod is wanted nor one is active.
 func (r *Reconciler) inspectLease(ctx context.Context, s *scope) (*reconcile.Lease, error) {
-	if s.master.Status.Active == nil || reconcile.AvailableReplicas(s.deployment) == 0 {
-		return nil, nil // Ready is False for that, and a change of either is watched
+	if s.master.WantedPods() == 0 && s.master.ActivePod() == "" {
+		return nil, nil
 	}
-	return reconcile.ReadLease(ctx, r.env.Live, s.master)
+	return r.leases.Read(ctx, s.master, s.now)
 }

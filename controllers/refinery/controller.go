@@ -61,8 +61,6 @@ type scope struct {
 
 // findings are what the steps of one pass have found. What is nil was not looked at.
 type findings struct {
-	// lease is the master's.
-	lease       *reconcile.Lease
 	certificate *certificates.Finding
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
@@ -70,7 +68,7 @@ type findings struct {
 
 // Reconcile brings what a Refinery owns to what its spec says:
 //
-//  1. read the Refinery, its ClusterMaster and its Deployment, and, if it may have no active master, the Lease
+//  1. read the Refinery, its ClusterMaster and its Deployment
 //  2. remove pods that read what was not someone else's when they were made, and is now
 //  3. require a name that no ClusterMaster had before it, and the ClusterMaster that the spec names
 //  4. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it
@@ -79,7 +77,7 @@ type findings struct {
 //  7. wait until status lists the certificate, so that no node starts that would be denied
 //  8. apply the Service over spec.ports, or remove it
 //  9. apply the Deployment, or remove it with placement External
-//  10. write the status if it differs, then the events of what changed
+//  10. write the status if it differs, and what a master would, if there is none; then the events of what changed
 //
 // A paused Refinery gets steps 1, 2 and 10 only: a key does not wait for the end of a pause. Its certificate is still
 // inspected and reported.
@@ -94,10 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 // reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
 func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, err error) {
-	err = reconcile.RunSteps(
-		func() (err error) { found.lease, err = r.inspectLease(ctx, s); return err },
-		func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
-	)
+	s.deployment, err = r.removeForbiddenPods(ctx, s)
 	if err == nil && !s.refinery.Spec.Paused {
 		err = reconcile.RunSteps(
 			func() error { return r.env.RequireName(ctx, s.refinery) },
@@ -149,11 +144,6 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 	o := r.passes.Outcome(key, err, s.now)
 	status, agenda := statusOf(s, found, o)
 	desired, current := statusConfiguration(s.refinery, status), statusConfiguration(s.refinery, s.refinery.Status)
-	if speaksForMaster(status) {
-		// Refused if a master has written meanwhile: what it says goes.
-		desired.WithResourceVersion(s.refinery.ResourceVersion)
-		current.WithResourceVersion(s.refinery.ResourceVersion)
-	}
 	changes := reconcile.Changes(s.refinery.Status.Conditions, status.Conditions)
 	is, was := certificates.CurrentFingerprint(status.Certificates), certificates.CurrentFingerprint(s.refinery.Status.Certificates)
 	written := func() {}
@@ -161,6 +151,6 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 		written = func() { r.env.Metrics.Renewed(s.refinery) }
 		changes = append(changes, reconcile.CertificateChanged(is, status.Certificates[0].NotAfter))
 	}
-	return r.passes.Finish(ctx, reconcile.Ending{Object: s.refinery, Outcome: o, Err: err, Desired: desired, Current: current, Changes: changes,
-		Written: written, Agenda: agenda, Now: s.now})
+	return r.passes.Finish(ctx, reconcile.Ending{Object: s.refinery, Outcome: o, Err: err, Desired: desired, Current: current,
+		Masters: mastersPart(s.refinery, status), Changes: changes, Written: written, Agenda: agenda, Now: s.now})
 }

@@ -11,7 +11,9 @@ import (
 	apiac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/masterfields"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -21,7 +23,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	r := s.refinery
 	status := *r.Status.DeepCopy()
 	conditions := reconcile.Conditions{All: &status.Conditions, Generation: r.Generation, Now: s.now}
-	agenda := agendaOf(s, found.lease)
+	agenda := reconcile.Agenda{}
 	if certificate := found.certificate; certificate != nil {
 		conditions.Set(certificate.Condition)
 		agenda.AtFuture(certificate.Recheck, s.now)
@@ -43,8 +45,12 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
 	conditions.Set(availableCondition(r, s.deployment))
-	if c, ok := masterUnavailable(s, found.lease); ok {
+	if c, ok := masterUnavailable(s); ok {
 		conditions.Set(c)
+	}
+	if speaksForMaster(status) {
+		wanted := r.WantedNodes()
+		status.Nodes, status.Authenticated = nil, &v1alpha1.AuthenticatedNodes{Wanted: wanted, Summary: fmt.Sprintf("0/%d", wanted)}
 	}
 	status.Replicas, status.Selector = scaleOf(r, s.deployment)
 	if !o.Silent() {
@@ -55,17 +61,6 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		status.ObservedGeneration = r.Generation
 	}
 	return status, agenda
-}
-
-// agendaOf is when to look at the Lease of the master, which is in doubt or about to be.
-func agendaOf(s *scope, l *reconcile.Lease) (a reconcile.Agenda) {
-	if s.master != nil {
-		a.AtFuture(reconcile.MasterInDoubt(s.master), s.now)
-	}
-	if l != nil {
-		a.AtFuture(l.End, s.now)
-	}
-	return a
 }
 
 // expiries is the certificate that the nodes present, if there is one, or what ends before it of its chain.
@@ -145,32 +140,32 @@ func scaleOf(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int3
 }
 
 // masterUnavailable returns condition Authenticated as the operator writes it while no master can: the ClusterMaster is
-// missing; or nobody holds its Lease, which is read only if its conditions give a reason to; or no master is active yet
-// and the condition never existed. While a master holds the Lease, only that master writes the condition, whatever
-// state its pod is in. What the operator wrote stays until a master replaces it.
-func masterUnavailable(s *scope, l *reconcile.Lease) (metav1.Condition, bool) {
+// missing, or its status says that no master is active any more, or none is yet and the condition never existed. What the
+// operator wrote stays until a master replaces it.
+func masterUnavailable(s *scope) (metav1.Condition, bool) {
 	unavailable := func(message string) (metav1.Condition, bool) {
 		return reconcile.NewCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
 	}
-	m := s.master
+	m, reporter := s.master, s.refinery.Status.Reporter
 	switch {
 	case m == nil:
 		return unavailable(fmt.Sprintf("ClusterMaster %s does not exist", s.refinery.Spec.MasterRef.Name))
-	case l != nil && (!l.HasHolder || l.Lapsed(s.now)):
-		return unavailable(fmt.Sprintf("ClusterMaster %s has had no active pod for longer than its alive timeout", m.Name))
+	case m.ActivePod() != "":
+		return metav1.Condition{}, false
 	case m.Status.Active == nil && meta.FindStatusCondition(s.refinery.Status.Conditions, v1alpha1.ConditionAuthenticated) == nil:
 		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active yet", m.Name))
-	default:
+	case m.Status.Active == nil:
 		return metav1.Condition{}, false
+	case reporter != nil && reporter.Epoch > m.Status.Active.Epoch: // the next master, of which the ClusterMaster as it was read does not know
+		return metav1.Condition{}, false
+	default:
+		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active", m.Name))
 	}
 }
 
-// statusConfiguration is the part of status that the operator writes. Condition Authenticated is
-// in it only while it says that no master can.
+// statusConfiguration is the part of status that the operator writes.
 func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *apiac.RefineryApplyConfiguration {
-	types := slices.DeleteFunc(slices.Clone(v1alpha1.RefineryConditions), func(kind string) bool {
-		return kind == v1alpha1.ConditionAuthenticated && !speaksForMaster(status)
-	})
+	types := slices.DeleteFunc(slices.Clone(v1alpha1.RefineryConditions), func(kind string) bool { return kind == v1alpha1.ConditionAuthenticated })
 	configuration := apiac.RefineryStatus().
 		WithConditions(reconcile.ConditionConfigurations(status.Conditions, types)...).
 		WithReplicas(status.Replicas)
@@ -193,8 +188,17 @@ func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *
 	return apiac.Refinery(r.Name, r.Namespace).WithStatus(configuration)
 }
 
-// speaksForMaster reports whether the operator writes condition Authenticated, because no master can.
+// speaksForMaster reports whether the operator writes the master's part of status, because no master can.
 func speaksForMaster(status v1alpha1.RefineryStatus) bool {
 	c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionAuthenticated)
 	return c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable
+}
+
+// mastersPart is that part, if the operator has to write it.
+func mastersPart(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) apply.Configuration {
+	is, was := masterfields.OfRefinery(r.Namespace, r.Name, &status), masterfields.OfRefinery(r.Namespace, r.Name, &r.Status)
+	if !speaksForMaster(status) || reconcile.Same(is, was) {
+		return nil
+	}
+	return is.WithResourceVersion(r.ResourceVersion)
 }

@@ -38,7 +38,7 @@ func passOf(change func(*pass)) *pass {
 	s.refinery.Generation, s.refinery.Name = 7, "press"
 	s.refinery.Spec.Replicas, s.refinery.Spec.MasterRef.Name = ptr.To[int32](2), "alpha"
 	s.master.Name, s.master.Spec.Protocol.AliveTimeoutSeconds = "alpha", 35
-	s.master.Status.Active = &v1alpha1.ActiveMaster{}
+	s.master.Status.Active = &v1alpha1.ActiveMaster{Pod: "alpha-0", Epoch: 3}
 	authenticated(metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)(s)
 	if change != nil {
 		change(s)
@@ -50,11 +50,6 @@ func authenticated(status metav1.ConditionStatus, reason string) func(*pass) {
 	return func(s *pass) {
 		meta.SetStatusCondition(&s.refinery.Status.Conditions, reconcile.NewCondition(v1alpha1.ConditionAuthenticated, status, reason, "by the master"))
 	}
-}
-
-// leased is the master's Lease when it was looked at.
-func leased(held bool, left time.Duration) func(*pass) {
-	return func(s *pass) { s.lease = &reconcile.Lease{HasHolder: held, End: passtest.Now.Add(left)} }
 }
 
 func TestConditions(t *testing.T) {
@@ -90,18 +85,18 @@ func TestConditions(t *testing.T) {
 		"paused": {func(s *pass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
 		"stalled": {nil, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
-		"waiting":                        {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
-		"failed":                         {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
-		"busy at first":                  {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                 {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
-		"no reason to look at the Lease": {func(s *pass) { s.lease = nil }, reconcile.Outcome{}, with(nil)},
-		"Lease held":                     {leased(true, time.Second), reconcile.Outcome{}, with(nil)},
-		"Lease lapsed":                   {leased(true, 0), reconcile.Outcome{}, masterless},
-		"Lease released":                 {leased(false, time.Second), reconcile.Outcome{}, masterless},
-		"no Lease":                       {func(s *pass) { s.lease = &reconcile.Lease{} }, reconcile.Outcome{}, masterless},
-		"old pods left":                  {func(s *pass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"update not taken up":            {func(s *pass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"busy":                           {nil, reconcile.Outcome{Consequence: reconcile.Away}, with(map[string]string{"Ready": ""})},
+		"waiting":        {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
+		"failed":         {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
+		"busy at first":  {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
+		"master missing": {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
+		"master gone":    {func(s *pass) { s.master.Status.Active.Pod = "" }, reconcile.Outcome{}, masterless},
+		"master gone, and the next one reports": {func(s *pass) {
+			s.master.Status.Active.Pod = ""
+			s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "alpha-1", Epoch: 4}
+		}, reconcile.Outcome{}, with(nil)},
+		"old pods left":       {func(s *pass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"update not taken up": {func(s *pass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"busy":                {nil, reconcile.Outcome{Consequence: reconcile.Away}, with(map[string]string{"Ready": ""})},
 		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), reconcile.Outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 	}
@@ -114,6 +109,42 @@ func TestConditions(t *testing.T) {
 			moved := status.ObservedGeneration == 7
 			if should := test.outcome.Consequence == reconcile.CarriedOut && test.want["Ready"] != "Unknown/Paused"; moved != should {
 				t.Errorf("observedGeneration moved: %v, want %v", moved, should)
+			}
+		})
+	}
+}
+
+func TestWithoutAMasterNoNodeCountsAsAuthenticated(t *testing.T) {
+	report := func(s *pass) {
+		s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "alpha-0", Epoch: 3}
+		s.refinery.Status.Nodes = []v1alpha1.NodeStatus{{ID: "press/1", State: v1alpha1.NodeAuthenticated}}
+		s.refinery.Status.Authenticated = &v1alpha1.AuthenticatedNodes{Nodes: 2, Wanted: 2, Summary: "2/2", Upstreams: "south",
+			Certificates: []v1alpha1.PresentedCertificate{{Fingerprint: "f", Nodes: 2}}}
+	}
+	for name, test := range map[string]struct {
+		change func(*pass)
+		nodes  int
+		want   *v1alpha1.AuthenticatedNodes
+		writes bool
+	}{
+		"one is active": {report, 1, &v1alpha1.AuthenticatedNodes{Nodes: 2, Wanted: 2, Summary: "2/2", Upstreams: "south",
+			Certificates: []v1alpha1.PresentedCertificate{{Fingerprint: "f", Nodes: 2}}}, false},
+		"gone":     {func(s *pass) { report(s); s.master.Status.Active.Pod = "" }, 0, &v1alpha1.AuthenticatedNodes{Wanted: 2, Summary: "0/2"}, true},
+		"deleted":  {func(s *pass) { report(s); s.master, s.certificate = nil, nil }, 0, &v1alpha1.AuthenticatedNodes{Wanted: 2, Summary: "0/2"}, true},
+		"none yet": {func(s *pass) { s.refinery.Status.Conditions, s.master.Status.Active = nil, nil }, 0, &v1alpha1.AuthenticatedNodes{Wanted: 2, Summary: "0/2"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := passOf(test.change)
+			status := s.status(reconcile.Outcome{})
+			if diff := cmp.Diff(test.want, status.Authenticated); diff != "" || len(status.Nodes) != test.nodes {
+				t.Errorf("%d nodes, counts (-want +got):\n%s", len(status.Nodes), diff)
+			}
+			if writes := mastersPart(s.refinery, status) != nil; writes != test.writes {
+				t.Errorf("writes what is a master's: %v, want %v", writes, test.writes)
+			}
+			s.refinery.Status = status
+			if mastersPart(s.refinery, s.status(reconcile.Outcome{})) != nil {
+				t.Error("writes it again")
 			}
 		})
 	}

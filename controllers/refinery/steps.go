@@ -71,14 +71,3 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written
 	}
 	return r.apply.Written(s.refinery, "Deployment", s.refinery.Name), nil
 }
-
-// inspectLease reads the Lease of the master if that may be gone. It is nil if there is no reason to ask.
-func (r *Reconciler) inspectLease(ctx context.Context, s *scope) (*reconcile.Lease, error) {
-	if s.master == nil {
-		return nil, nil
-	}
-	if from := reconcile.MasterInDoubt(s.master); from.IsZero() || s.now.Before(from) {
-		return nil, nil
-	}
-	return reconcile.ReadLease(ctx, r.env.Live, s.master)
-}

@@ -130,7 +130,7 @@ func masterMatters() predicate.Predicate {
 			before.IsRotating() != after.IsRotating() ||
 			!reconcile.Same(before.Status.Certificate, after.Status.Certificate) ||
 			!reconcile.Same(before.Status.Authorities, after.Status.Authorities) ||
-			(before.Status.Active == nil) != (after.Status.Active == nil) ||
+			(before.ActivePod() == "") != (after.ActivePod() == "") ||
 			(after.Status.Active != nil && !reconcile.Same(before.Status.Active.Authorities, after.Status.Active.Authorities))
 	}}
 }

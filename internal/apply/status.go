@@ -6,20 +6,18 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 // Status applies desired, which holds nothing but the status of object, to its status subresource. The caller has
 // checked that it differs. Fields of desired that another field owner has are taken over.
-func (a *Applier) Status(ctx context.Context, object client.Object, desired Configuration) error {
+func (a *Applier) Status(ctx context.Context, object client.Object, desired Configuration, owner client.FieldOwner) error {
 	want, err := toUnstructured(desired)
 	if err != nil {
 		return err
 	}
 	want.SetUID(object.GetUID())
 	if err := a.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
-		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
+		owner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("write the status of %s %s: %w", want.GetKind(), want.GetName(), err)
 	}
 	a.mu.Lock()

@@ -3,79 +3,102 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-const (
-	// leaseRecheck is how often the Lease of a master that is active is looked at. It renews every two
-	// seconds, so that nobody watches it.
-	leaseRecheck = time.Minute
-	// lapsedRecheck is how often one that has lapsed is.
-	lapsedRecheck = 10 * time.Second
-)
+// leaseRecheck is how often a Lease is looked at, at most. A master renews it every two seconds, so that nobody watches it.
+const leaseRecheck = 10 * time.Second
 
-// Lease is what the Lease of a ClusterMaster said when it was read: whether there is an active master,
-// whatever the pods look like from elsewhere.
+// Lease is what the Lease of a ClusterMaster showed when it was read: whether there is an active master, whatever the pods
+// look like from elsewhere.
 type Lease struct {
+	// Object is nil if there is none.
+	Object *coordinationv1.Lease
+	// HasHolder is false if nobody holds it, because its holder gave it back or it never had one.
 	HasHolder bool
-	// End is when the alive timeout since its last renewal is over; zero if there never was one.
+	// End is when whoever holds it is taken for gone if it stays as it is.
 	End time.Time
+	// Recheck is how soon to look again.
+	Recheck time.Duration
 }
 
-// Lapsed reports whether nobody has held the Lease for longer than the alive timeout. The last renewal bears the
-// time of the master's clock, so that a clock that is wrong by as much is taken for a master that is gone.
+// Lapsed reports whether nobody has renewed the Lease for longer than the alive timeout and its own duration.
 func (l *Lease) Lapsed(now time.Time) bool { return !now.Before(l.End) }
 
-// ReadLease asks the API server: Leases are not cached.
-func ReadLease(ctx context.Context, live client.Reader, m *v1alpha1.ClusterMaster) (*Lease, error) {
-	found := &coordinationv1.Lease{}
-	err := live.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.LeaseName()}, found)
-	if apierrors.IsNotFound(err) {
-		return &Lease{}, nil
+// RecheckAt is when to look again.
+func (l *Lease) RecheckAt(now time.Time) time.Time {
+	at := now.Add(l.Recheck)
+	if !l.Lapsed(now) && l.End.Before(at) {
+		return l.End
 	}
-	if err != nil {
+	return at
+}
+
+// Leases remember when this process saw the Lease of each ClusterMaster change. A Lease is judged by that and by nothing
+// that is written in it: the time of its renewal is of the clock of another machine. It is safe for concurrent use.
+type Leases struct {
+	live client.Reader
+
+	mu   sync.Mutex
+	seen map[client.ObjectKey]sighting
+}
+
+// sighting is of a Lease that has not changed since.
+type sighting struct {
+	holder      string
+	renewed     time.Time // by the clock of its holder: compared with itself only
+	since, last time.Time
+}
+
+// NewLeases returns Leases that have seen nothing. live is the API server: Leases are not cached.
+func NewLeases(live client.Reader) *Leases {
+	return &Leases{live: live, seen: map[client.ObjectKey]sighting{}}
+}
+
+// Read looks at the Lease of a ClusterMaster now. Where the API server or this process may have been away since it was
+// looked at before, it counts as seen for the first time: its holder could not renew it, or nobody saw that it did.
+func (l *Leases) Read(ctx context.Context, m *v1alpha1.ClusterMaster, now time.Time) (*Lease, error) {
+	key := client.ObjectKeyFromObject(m)
+	found := &coordinationv1.Lease{}
+	err := l.live.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.LeaseName()}, found)
+	if client.IgnoreNotFound(err) != nil {
+		l.Forget(key)
 		return nil, fmt.Errorf("read Lease %s: %w", m.LeaseName(), err)
 	}
-	l := &Lease{HasHolder: found.Spec.HolderIdentity != nil && *found.Spec.HolderIdentity != ""}
-	if renewed := found.Spec.RenewTime; renewed != nil {
-		patience := aliveTimeout(m)
-		if seconds := found.Spec.LeaseDurationSeconds; seconds != nil { // an alive timeout may be shorter than that
-			patience = max(patience, time.Duration(*seconds)*time.Second)
-		}
-		l.End = renewed.Add(patience)
+	lease := &Lease{}
+	if !apierrors.IsNotFound(err) {
+		lease.Object = found
 	}
-	return l, nil
+	seen := sighting{holder: ptr.Deref(found.Spec.HolderIdentity, ""), since: now, last: now}
+	if found.Spec.RenewTime != nil {
+		seen.renewed = found.Spec.RenewTime.Time
+	}
+	// An alive timeout may be shorter than a Lease is valid for.
+	patience := max(time.Duration(m.Spec.Protocol.AliveTimeoutSeconds)*time.Second,
+		time.Duration(ptr.Deref(found.Spec.LeaseDurationSeconds, 0))*time.Second)
+	lease.Recheck = min(leaseRecheck, max(patience/3, time.Second))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, ok := l.seen[key]
+	if ok && before.holder == seen.holder && before.renewed.Equal(seen.renewed) && now.Sub(before.last) <= 2*lease.Recheck {
+		seen.since = before.since
+	}
+	l.seen[key] = seen
+	lease.HasHolder, lease.End = seen.holder != "", seen.since.Add(patience)
+	return lease, nil
 }
 
-func aliveTimeout(m *v1alpha1.ClusterMaster) time.Duration {
-	return time.Duration(m.Spec.Protocol.AliveTimeoutSeconds) * time.Second
-}
-
-// RecheckAt is when to look again at the Lease of a master that was active.
-func (l *Lease) RecheckAt(now time.Time) time.Time {
-	if l.Lapsed(now) {
-		return now.Add(lapsedRecheck)
-	}
-	return now.Add(leaseRecheck)
-}
-
-// MasterInDoubt is from when on a ClusterMaster may have no active master, by its own conditions: the alive
-// timeout after its last available pod went, or since its Lease was found lapsed. Zero means that it has one.
-func MasterInDoubt(m *v1alpha1.ClusterMaster) time.Time {
-	if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionAvailable); c != nil && c.Status == metav1.ConditionFalse {
-		return c.LastTransitionTime.Add(aliveTimeout(m))
-	}
-	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
-	if c != nil && c.Reason == v1alpha1.ReasonNoActiveMaster && m.Status.Active != nil {
-		return c.LastTransitionTime.Time
-	}
-	return time.Time{}
+// Forget drops what was seen of the Lease of a ClusterMaster.
+func (l *Leases) Forget(master client.ObjectKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.seen, master)
 }

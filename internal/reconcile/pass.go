@@ -122,6 +122,9 @@ type Ending struct {
 	Err error
 	// Desired and Current are the operator's part of status as it should be and as it was read.
 	Desired, Current apply.Configuration
+	// Masters is the master's part of status, if the operator has to write it because no master is there to. It holds the
+	// version of the object as it was read: what a master has written meanwhile goes.
+	Masters apply.Configuration
 	// Changes are the events of what differs.
 	Changes []Event
 	// Written is called when status was written.
@@ -132,10 +135,18 @@ type Ending struct {
 
 // Finish writes the status if it differs, then tells the events, and says when to look again.
 func (p *Passes) Finish(ctx context.Context, e Ending) (reconcile.Result, error) {
-	if !Same(e.Desired, e.Current) {
-		if err := p.apply.Status(ctx, e.Object, e.Desired); err != nil {
+	differs := !Same(e.Desired, e.Current)
+	if e.Masters != nil {
+		if err := p.apply.Status(ctx, e.Object, e.Masters, v1alpha1.MasterFieldOwner); err != nil {
 			return statusFailed(ctx, e, err)
 		}
+	}
+	if differs {
+		if err := p.apply.Status(ctx, e.Object, e.Desired, v1alpha1.OperatorFieldOwner); err != nil {
+			return statusFailed(ctx, e, err)
+		}
+	}
+	if differs || e.Masters != nil {
 		p.record(e.Object, e.Changes)
 		e.Written()
 	}

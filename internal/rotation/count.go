@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -69,7 +70,7 @@ func (c *count) ofMaster() {
 	if c.phase == pki.RotationPreparing {
 		for _, a := range c.authority.Certificates {
 			if !slices.Contains(active.Authorities, v1alpha1.Fingerprint(a)) {
-				c.causes = append(c.causes, fmt.Sprintf("the active master %s, which has yet to load it", active.Pod))
+				c.causes = append(c.causes, fmt.Sprintf("%s, which has yet to load it", masterToWaitFor(active)))
 				return
 			}
 		}
@@ -77,8 +78,16 @@ func (c *count) ofMaster() {
 	}
 	served := c.current(c.master.CertificateSecretName())
 	if served == "" || active.Certificate != served {
-		c.causes = append(c.causes, fmt.Sprintf("the active master %s, which has yet to serve a certificate of it", active.Pod))
+		c.causes = append(c.causes, fmt.Sprintf("%s, which has yet to serve a certificate of it", masterToWaitFor(active)))
 	}
+}
+
+// masterToWaitFor names the active master, or, while none is, the next. The last one may still run where nobody sees it.
+func masterToWaitFor(active *v1alpha1.ActiveMaster) string {
+	if active.Pod == "" {
+		return "a master to become active"
+	}
+	return "the active master " + active.Pod
 }
 
 // HasLoaded reports whether the active master, if there is one, trusts an authority.
@@ -95,7 +104,7 @@ func IsServed(m *v1alpha1.ClusterMaster, authority *pki.Authority) bool {
 }
 
 // of counts the nodes of a Refinery that the next step could cut off: those that are authenticated and, with placement
-// External, all that are wanted. Other pods read their Secret when they start. If a user provides that Secret, it has
+// External or while no master is there to say which those are, all that are wanted. Other pods read their Secret when they start. If a user provides that Secret, it has
 // to be valid by then.
 func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	if !r.DeletionTimestamp.IsZero() {
@@ -107,7 +116,7 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 		live = int(a.Nodes)
 	}
 	total := live
-	if external {
+	if external || isUnseen(r) {
 		total = max(live, int(r.WantedNodes()))
 	}
 	if r.Spec.Access == v1alpha1.AccessSuspended {
@@ -133,6 +142,12 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	}
 	c.tally(r, wanted, live, total)
 	return nil
+}
+
+// isUnseen reports whether the nodes of a Refinery were seen by a master that is gone.
+func isUnseen(r *v1alpha1.Refinery) bool {
+	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAuthenticated)
+	return r.Status.Reporter != nil && c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable
 }
 
 // ofUnobservable handles nodes that present no certificate, so that nothing shows what they trust. For those that are
@@ -241,6 +256,11 @@ func (c *count) tally(r *v1alpha1.Refinery, wanted string, live, total int) {
 	}
 	c.unlisted += live - completed - named
 	if absent := total - live; absent > 0 {
-		c.causes = append(c.causes, fmt.Sprintf("%d nodes of Refinery %s with placement External that are not connected: start them, or lower spec.replicas", absent, r.Name))
+		nodes := fmt.Sprintf("%d nodes of Refinery %s", absent, r.Name)
+		if isUnseen(r) {
+			c.causes = append(c.causes, nodes+", which connect when a master is active")
+			return
+		}
+		c.causes = append(c.causes, nodes+" with placement External that are not connected: start them, or lower spec.replicas")
 	}
 }

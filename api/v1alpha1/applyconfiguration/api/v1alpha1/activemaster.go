@@ -14,7 +14,7 @@ import (
 //
 // ActiveMaster is the master pod that is active for a ClusterMaster.
 type ActiveMasterApplyConfiguration struct {
-	// pod that is active.
+	// pod that is active. Empty while none is.
 	Pod *string `json:"pod,omitempty"`
 	// epoch grows by one whenever a master process becomes active. Writes of an older epoch are refused.
 	Epoch *int64 `json:"epoch,omitempty"`

@@ -13,14 +13,15 @@ import (
 // with apply.
 //
 // ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
-// the operator writes everything else.
+// the operator writes everything else, and these while no master is active.
 type ClusterMasterStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
 	// CertificateAuthorityRotating, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// active is the master pod that holds the Lease, and its epoch.
+	// active is the master pod that holds the Lease, and its epoch. While none does, active.pod is empty, and the rest is
+	// of the last one that did.
 	Active *ActiveMasterApplyConfiguration `json:"active,omitempty"`
 	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	Endpoint *string `json:"endpoint,omitempty"`

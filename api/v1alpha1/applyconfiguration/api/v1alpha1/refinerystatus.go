@@ -13,7 +13,7 @@ import (
 // with apply.
 //
 // RefineryStatus is the observed state of a group of nodes. The active master writes nodes, authenticated, reporter and
-// condition Authenticated; the operator writes everything else.
+// condition Authenticated, or the operator in its place while none is active; the operator writes everything else.
 type RefineryStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
