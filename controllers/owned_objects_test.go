@@ -4,6 +4,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,7 +27,8 @@ var _ = Describe("A ClusterMaster and its Refinery", func() {
 		}{
 			"alpha-ca": {&corev1.Secret{}, m}, "alpha-tls": {&corev1.Secret{}, m},
 			"alpha-master": {&corev1.ServiceAccount{}, m}, "alpha": {&appsv1.Deployment{}, m},
-			"press-tls": {&corev1.Secret{}, r}, "press-refinery": {&corev1.ServiceAccount{}, r}, "press": {&appsv1.Deployment{}, r},
+			"alpha-active": {&coordinationv1.Lease{}, m},
+			"press-tls":    {&corev1.Secret{}, r}, "press-refinery": {&corev1.ServiceAccount{}, r}, "press": {&appsv1.Deployment{}, r},
 		}
 		for name, o := range owned {
 			Eventually(func() error { return f.get(o.object, name) }).Should(Succeed(), name)

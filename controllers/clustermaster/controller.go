@@ -86,7 +86,7 @@ type findings struct {
 //  7. find, make or remove the shared certificate
 //  8. find or make the key pair of the link between masters, and apply its Service
 //  9. apply the ServiceAccount, Role and RoleBinding
-//  10. apply the Service and its EndpointSlice
+//  10. apply the Lease, the Service and its EndpointSlice
 //  11. apply the Deployment
 //  12. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
@@ -128,6 +128,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() (err error) { found.shared, err = r.reconcileShared(ctx, s); return err },
 		func() error { return r.reconcilePeers(ctx, s) },
 		func() error { return r.reconcileAccess(ctx, s) },
+		func() error { return r.reconcileLease(ctx, s, found.lease) },
 		func() error { return r.reconcileService(ctx, s) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
 	)

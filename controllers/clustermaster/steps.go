@@ -6,11 +6,15 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -145,6 +149,34 @@ func (r *Reconciler) reconcileAccess(ctx context.Context, s *scope) error {
 		}
 	}
 	return nil
+}
+
+// formerRecheck is how soon to look again whether the Lease of a former ClusterMaster is gone. Leases are not watched.
+const formerRecheck = 2 * time.Second
+
+// reconcileLease makes the Lease that the master's pods hold, so that it goes with the ClusterMaster, and takes over one
+// that a pod made itself. Its spec is the pods'. One of a ClusterMaster that had the name before is about to be
+// deleted: a master that held it would lose it.
+func (r *Reconciler) reconcileLease(ctx context.Context, s *scope, l *reconcile.Lease) error {
+	if l == nil {
+		return nil
+	}
+	desired := resource.MasterLease(s.master)
+	if l.Object == nil {
+		_, err := r.apply.ApplyOver(ctx, s.master, nil, desired)
+		return err
+	}
+	owner, holder := metav1.GetControllerOf(l.Object), ptr.Deref(l.Object.Spec.HolderIdentity, "")
+	switch {
+	case owner != nil && owner.UID == s.master.UID:
+	case owner != nil && owner.Kind == controllers.KindMaster && owner.Name == s.master.Name:
+		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Recheck: formerRecheck, Message: fmt.Sprintf(
+			"Lease %s belongs to a ClusterMaster of this name that was deleted; waiting until the garbage collector has removed it", l.Object.Name)}
+	case owner != nil || (holder != "" && !strings.HasPrefix(holder, s.master.Name+"-")):
+		return apply.Conflict("Lease", l.Object)
+	}
+	_, err := r.apply.ApplyOver(ctx, s.master, l.Object, desired)
+	return err
 }
 
 func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written int64, err error) {

@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"sync"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -121,8 +120,9 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	return err
 }
 
-// ApplyOver is Apply over a Secret as it was read. It reports whether it wrote.
-func (a *Applier) ApplyOver(ctx context.Context, owner client.Object, current *corev1.Secret, desired Configuration) (written bool, err error) {
+// ApplyOver is Apply over the object as it was read, with its kind and without its managed fields, or nil where there is
+// none. Who controls it is not asked. It reports whether it wrote.
+func (a *Applier) ApplyOver(ctx context.Context, owner, current client.Object, desired Configuration) (written bool, err error) {
 	want, err := toUnstructured(desired)
 	if err != nil {
 		return false, err

@@ -223,7 +223,7 @@ func TestAMasterThatTheOperatorTookForGoneSaysThatItIsActive(t *testing.T) {
 func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.2.0", AliveIntervalSeconds: 10, AliveTimeoutSeconds: 35}})
 	cm := p.master()
-	for _, object := range []runtime.ApplyConfiguration{resource.MasterServiceAccount(cm), resource.MasterRole(cm), resource.MasterRoleBinding(cm)} {
+	for _, object := range []runtime.ApplyConfiguration{resource.MasterServiceAccount(cm), resource.MasterRole(cm), resource.MasterRoleBinding(cm), resource.MasterLease(cm)} {
 		p.must(p.client.Apply(p.ctx, object, client.FieldOwner(v1alpha1.OperatorFieldOwner)))
 	}
 	p.config = rest.CopyConfig(p.config)

@@ -20,7 +20,7 @@ const leaseRecheck = 10 * time.Second
 // Lease is what the Lease of a ClusterMaster showed when it was read: whether there is an active master, whatever the pods
 // look like from elsewhere.
 type Lease struct {
-	// Object is nil if there is none.
+	// Object, with its kind and without its managed fields, is nil if there is none.
 	Object *coordinationv1.Lease
 	// HasHolder is false if nobody holds it, because its holder gave it back or it never had one.
 	HasHolder bool
@@ -75,6 +75,8 @@ func (l *Leases) Read(ctx context.Context, m *v1alpha1.ClusterMaster, now time.T
 	}
 	lease := &Lease{}
 	if !apierrors.IsNotFound(err) {
+		found.SetManagedFields(nil)
+		found.SetGroupVersionKind(coordinationv1.SchemeGroupVersion.WithKind("Lease"))
 		lease.Object = found
 	}
 	seen := sighting{holder: ptr.Deref(found.Spec.HolderIdentity, ""), since: now, last: now}

@@ -111,6 +111,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_service_account":     MasterServiceAccount(master),
 		"master_role":                MasterRole(master),
 		"master_role_binding":        MasterRoleBinding(master),
+		"master_lease":               MasterLease(master),
 		"master_service":             MasterService(master),
 		"master_endpoint_slice":      MasterEndpointSlice(master, discoveryv1.AddressTypeIPv6),
 		"master_service_chosen":      MasterService(testMaster(chooseService)),

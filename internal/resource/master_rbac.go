@@ -22,7 +22,8 @@ func MasterServiceAccount(m *v1alpha1.ClusterMaster) *corev1ac.ServiceAccountApp
 }
 
 // MasterRole is all that a master may do: see its ClusterMaster and the Refineries of its namespace,
-// write what it owns of their status, hold its Lease, be the endpoint of its Service, and tell events.
+// write what it owns of their status, hold its Lease, which the operator makes, be the endpoint of its Service, and tell
+// events.
 func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
 	const leases = "coordination.k8s.io"
 	group := v1alpha1.GroupVersion.Group
@@ -33,7 +34,6 @@ func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
 			rule(group, "clustermasters/status", "patch").WithResourceNames(m.Name),
 			rule(group, "refineries", "get", "list", "watch"),
 			rule(group, "refineries/status", "patch"),
-			rule(leases, "leases", "create"),
 			rule(leases, "leases", "get", "update", "patch").WithResourceNames(m.LeaseName()),
 			rule(discoveryv1.GroupName, "endpointslices", "get", "patch").WithResourceNames(m.EndpointSliceName()),
 			rule("events.k8s.io", "events", "create", "patch"),
