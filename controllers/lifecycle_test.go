@@ -11,6 +11,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -355,5 +356,19 @@ var _ = Describe("A ClusterMaster", func() {
 		pass(f, m, 6, func() { f.holdAt(m, operatorClock.Now().Add(-time.Minute)) })
 		Expect(operatorWrites.since(before)).To(BeEmpty())
 		Expect(f.shown(m, r)).To(Equal("alpha-0 1/1 2 2/2 Authenticated"))
+	})
+
+	It("takes back an epoch that no master had", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{replicas: 2}`)
+		f.create(m, r)
+		Eventually(exists(f, &appsv1.Deployment{}, "alpha")).Should(Succeed())
+		f.becomeActive(m)
+		changeStatus(f, r, func(r *v1alpha1.Refinery) { r.Status.Reporter = &v1alpha1.Reporter{Pod: "forged", Epoch: 2} })
+		Eventually(func() v1alpha1.Reporter { must(f.get(r, "press")); return *r.Status.Reporter }).Should(BeZero())
+		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
+		settled()
+		must(f.get(r, "press"))
+		Expect(r.Status.Reporter.Epoch).To(Equal(int64(1)))
 	})
 })

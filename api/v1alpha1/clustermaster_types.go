@@ -248,6 +248,7 @@ type MasterPodTemplate struct {
 // ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
 // the operator writes everything else, and these while no master is active.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || (has(self.active) && self.active.epoch >= oldSelf.active.epoch)",message="a newer master is active: active.epoch only grows"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || !has(self.active) || self.active.epoch <= oldSelf.active.epoch + 1000",message="active.epoch grows by at most 1000 at once"
 type ClusterMasterStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional
@@ -303,6 +304,8 @@ type ActiveMaster struct {
 	Pod string `json:"pod"`
 	// epoch grows by one whenever a master process becomes active. Writes of an older epoch are refused.
 	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	Epoch int64 `json:"epoch"`
 	// since when it is active.
 	// +required

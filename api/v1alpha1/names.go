@@ -82,6 +82,13 @@ func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 // EndpointSliceName names the EndpointSlice in which the active master is the endpoint of the Service.
 func (m *ClusterMaster) EndpointSliceName() string { return m.Name + "-active" }
 
+const (
+	// MaxEpoch is the last epoch that there can be: one a second lasts for thirty years.
+	MaxEpoch = 1_000_000_000
+	// MaxEpochStep is how many epochs a master can be ahead of the one before it.
+	MaxEpochStep = 1000
+)
+
 // ActivePod is the pod that is active, by the status, or "" while none is.
 func (m *ClusterMaster) ActivePod() string {
 	if m.Status.Active == nil {

@@ -223,14 +223,17 @@ type Reporter struct {
 	// pod that reported.
 	// +required
 	Pod string `json:"pod"`
-	// epoch of that master. It only grows: the API server refuses the write of a master whose term is over.
+	// epoch of that master. It only grows: the API server refuses the write of a master whose term is over. The operator sets
+	// it to 0 if no master of the ClusterMaster ever had it.
 	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000000
 	Epoch int64 `json:"epoch"`
 }
 
 // RefineryStatus is the observed state of a group of nodes. The active master writes nodes, authenticated, reporter and
 // condition Authenticated, or the operator in its place while none is active; the operator writes everything else.
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.reporter) || (has(self.reporter) && self.reporter.epoch >= oldSelf.reporter.epoch)",message="a newer master reports on this Refinery: reporter.epoch only grows"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.reporter) || (has(self.reporter) && (self.reporter.epoch >= oldSelf.reporter.epoch || self.reporter.epoch == 0))",message="a newer master reports on this Refinery: reporter.epoch only grows"
 type RefineryStatus struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	// +optional

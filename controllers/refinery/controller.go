@@ -62,6 +62,8 @@ type scope struct {
 // findings are what the steps of one pass have found. What is nil was not looked at.
 type findings struct {
 	certificate *certificates.Finding
+	// nobodys reports whether the status has the epoch of a master that there never was.
+	nobodys bool
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
 }
@@ -92,7 +94,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 // reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
 func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, err error) {
-	s.deployment, err = r.removeForbiddenPods(ctx, s)
+	err = reconcile.RunSteps(
+		func() (err error) { found.nobodys, err = r.inspectReporter(ctx, s); return err },
+		func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
+	)
 	if err == nil && !s.refinery.Spec.Paused {
 		err = reconcile.RunSteps(
 			func() error { return r.env.RequireName(ctx, s.refinery) },

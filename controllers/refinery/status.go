@@ -45,7 +45,10 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
 	conditions.Set(availableCondition(r, s.deployment))
-	if c, ok := masterUnavailable(s); ok {
+	if found.nobodys {
+		status.Reporter = &v1alpha1.Reporter{}
+	}
+	if c, ok := masterUnavailable(s, found.nobodys); ok {
 		conditions.Set(c)
 	}
 	if speaksForMaster(status) {
@@ -142,7 +145,7 @@ func scaleOf(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int3
 // masterUnavailable returns condition Authenticated as the operator writes it while no master can: the ClusterMaster is
 // missing, or its status says that no master is active any more, or none is yet and the condition never existed. What the
 // operator wrote stays until a master replaces it.
-func masterUnavailable(s *scope) (metav1.Condition, bool) {
+func masterUnavailable(s *scope, nobodys bool) (metav1.Condition, bool) {
 	unavailable := func(message string) (metav1.Condition, bool) {
 		return reconcile.NewCondition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable, message), true
 	}
@@ -156,7 +159,7 @@ func masterUnavailable(s *scope) (metav1.Condition, bool) {
 		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active yet", m.Name))
 	case m.Status.Active == nil:
 		return metav1.Condition{}, false
-	case reporter != nil && reporter.Epoch > m.Status.Active.Epoch: // the next master, of which the ClusterMaster as it was read does not know
+	case reporter != nil && reporter.Epoch > m.Status.Active.Epoch && !nobodys: // the next master, of which the ClusterMaster as it was read does not know
 		return metav1.Condition{}, false
 	default:
 		return unavailable(fmt.Sprintf("no pod of ClusterMaster %s is active", m.Name))
@@ -194,10 +197,10 @@ func speaksForMaster(status v1alpha1.RefineryStatus) bool {
 	return c != nil && c.Reason == v1alpha1.ReasonMasterUnavailable
 }
 
-// mastersPart is that part, if the operator has to write it.
+// mastersPart is the master's part, if the operator has to write it.
 func mastersPart(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) apply.Configuration {
 	is, was := masterfields.OfRefinery(r.Namespace, r.Name, &status), masterfields.OfRefinery(r.Namespace, r.Name, &r.Status)
-	if !speaksForMaster(status) || reconcile.Same(is, was) {
+	if reconcile.Same(is, was) {
 		return nil
 	}
 	return is.WithResourceVersion(r.ResourceVersion)

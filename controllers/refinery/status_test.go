@@ -90,6 +90,10 @@ func TestConditions(t *testing.T) {
 		"busy at first":  {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
 		"master missing": {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
 		"master gone":    {func(s *pass) { s.master.Status.Active.Pod = "" }, reconcile.Outcome{}, masterless},
+		"master gone, and someone reports with an epoch of nobody": {func(s *pass) {
+			s.master.Status.Active.Pod, s.nobodys = "", true
+			s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "forged", Epoch: 4}
+		}, reconcile.Outcome{}, masterless},
 		"master gone, and the next one reports": {func(s *pass) {
 			s.master.Status.Active.Pod = ""
 			s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "alpha-1", Epoch: 4}

@@ -7,6 +7,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
@@ -70,4 +72,23 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written
 		return 0, err
 	}
 	return r.apply.Written(s.refinery, "Deployment", s.refinery.Name), nil
+}
+
+// inspectReporter reports whether the status of the Refinery has an epoch that no master of its ClusterMaster ever had. A
+// master claims its epoch there before it reports; the cache may not show the claim yet, so that the API server is asked.
+// Such an epoch would keep every master from reporting.
+func (r *Reconciler) inspectReporter(ctx context.Context, s *scope) (bool, error) {
+	reporter := s.refinery.Status.Reporter
+	if reporter == nil || s.master == nil || s.master.Status.Active == nil || reporter.Epoch <= s.master.Status.Active.Epoch {
+		return false, nil
+	}
+	live := &v1alpha1.ClusterMaster{}
+	if err := r.env.Live.Get(ctx, client.ObjectKeyFromObject(s.master), live); err != nil {
+		return false, fmt.Errorf("read ClusterMaster %s: %w", s.master.Name, err)
+	}
+	nobodys := live.Status.Active != nil && reporter.Epoch > live.Status.Active.Epoch
+	if nobodys {
+		log.FromContext(ctx).Info("Status was written with an epoch that no master had; the epoch is taken back", "pod", reporter.Pod, "epoch", reporter.Epoch)
+	}
+	return nobodys, nil
 }

@@ -136,13 +136,14 @@ func (d *directory) Listing(fingerprint string) []string {
 	return d.byFingerprint[fingerprint]
 }
 
-// ReportedEpoch is the newest epoch in the status of a Refinery; 0 without one.
+// ReportedEpoch is the newest epoch in the status of a Refinery; 0 without one. One so large that few could follow is no
+// master's.
 func (d *directory) ReportedEpoch() int64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var newest int64
 	for _, r := range d.refineries {
-		if r.Status.Reporter != nil {
+		if r.Status.Reporter != nil && r.Status.Reporter.Epoch <= v1alpha1.MaxEpoch/2 {
 			newest = max(newest, r.Status.Reporter.Epoch)
 		}
 	}

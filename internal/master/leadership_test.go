@@ -215,6 +215,39 @@ func TestAClusterMasterThatWasMadeAgainGoesOnCounting(t *testing.T) {
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 }
 
+func TestAnEpochThatNoMasterHadDeposesNobody(t *testing.T) {
+	for name, forged := range map[string]int64{"the largest": v1alpha1.MaxEpoch, "half of it": v1alpha1.MaxEpoch / 2, "one too far": 1 + v1alpha1.MaxEpochStep} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+			certificate := p.refinery("press", 1)
+			m := p.start("alpha-0")
+			p.eventually("press", "connecting", shows("0/1", v1alpha1.ReasonConnecting))
+			term := m.activeTerm()
+			forge := func(epoch int64) {
+				report := newReport(p.get("press"), snapshot{}, &report{}, metav1.Now())
+				p.must(p.client.Status().Apply(p.ctx, refineryStatus(p.namespace, "press", report, tenure{Pod: "forged", Epoch: epoch}),
+					client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership))
+			}
+			forge(forged)
+			p.node(m, "press/a", certificate)
+			p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
+				return m.Status.Nodes != nil && m.Status.Nodes.Authenticated == 1
+			})
+			p.until("seen", func() bool { return m.directory.Refinery("press").Status.Reporter.Epoch == forged })
+			reported := m.directory.ReportedEpoch()
+			forge(0) // as the operator does
+			p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
+			if m.activeTerm() != term {
+				t.Error("the term is over")
+			}
+			next, err := claim(p.ctx, m.client, client.ObjectKeyFromObject(p.master()), "alpha-1", reported, reportedCertificates{}, m.clock)
+			if err != nil || next.Epoch != term.term.Epoch+1 {
+				t.Errorf("the next epoch is %d, %v", next.Epoch, err)
+			}
+		})
+	}
+}
+
 func TestAReporterThatIsRefusedForItsEpochSaysThatItIsDeposed(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	p.refinery("press", 1)

@@ -144,13 +144,7 @@ func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	defer cancel()
 	err := r.client.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	if err != nil {
-		return r.failed("Refinery", err, started, func() (int64, error) {
-			var live v1alpha1.Refinery
-			if err := r.client.Get(ctx, client.ObjectKeyFromObject(refinery), &live); err != nil || live.Status.Reporter == nil {
-				return 0, err
-			}
-			return live.Status.Reporter.Epoch, nil
-		})
+		return r.failed(ctx, "Refinery", err, started)
 	}
 	r.metrics.wrote("Refinery", "ok", r.clock.Since(started))
 	if apply.ResourceVersion != nil {
@@ -183,13 +177,7 @@ func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 	defer cancel()
 	err := r.client.Status().Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
 	if err != nil {
-		return r.failed("ClusterMaster", err, started, func() (int64, error) {
-			var live v1alpha1.ClusterMaster
-			if err := r.client.Get(ctx, client.ObjectKeyFromObject(m), &live); err != nil || live.Status.Active == nil {
-				return 0, err
-			}
-			return live.Status.Active.Epoch, nil
-		})
+		return r.failed(ctx, "ClusterMaster", err, started)
 	}
 	r.metrics.wrote("ClusterMaster", "ok", r.clock.Since(started))
 	if apply.ResourceVersion != nil {
@@ -201,15 +189,16 @@ func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 }
 
 // failed handles the error of a status write: the object is gone, a newer master is active, or the write must be tried again,
-// for which it returns the error. epoch reads the epoch in the status of the live object.
-func (r *reporter) failed(kind string, err error, started time.Time, epoch func() (int64, error)) error {
+// for which it returns the error. Which master is the newest the ClusterMaster alone says: what stands in one Refinery deposes
+// nobody.
+func (r *reporter) failed(ctx context.Context, kind string, err error, started time.Time) error {
 	took := r.clock.Since(started)
 	switch {
 	case apierrors.IsNotFound(err):
 		r.metrics.wrote(kind, "gone", took)
 		return nil // the watch will report the deletion
 	case apierrors.IsInvalid(err):
-		if newest, getErr := epoch(); getErr == nil && newest > r.term.Epoch {
+		if newest := r.newest(ctx); newest > r.term.Epoch {
 			r.metrics.wrote(kind, "deposed", took)
 			r.log.Info("a newer master is active; this one steps down", "epoch", r.term.Epoch, "newer", newest)
 			r.deposed()
@@ -218,6 +207,19 @@ func (r *reporter) failed(kind string, err error, started time.Time, epoch func(
 	}
 	r.metrics.wrote(kind, "error", took)
 	return err
+}
+
+// newest is the epoch in the status of the ClusterMaster as the API server has it; 0 if that is not known.
+func (r *reporter) newest(ctx context.Context) int64 {
+	m := r.directory.Master()
+	if m == nil {
+		return 0
+	}
+	var live v1alpha1.ClusterMaster
+	if err := r.client.Get(ctx, client.ObjectKeyFromObject(m), &live); err != nil || live.Status.Active == nil {
+		return 0
+	}
+	return live.Status.Active.Epoch
 }
 
 // reported is what the Refinery's status says: from the watch, or from an own write that the watch has not reported yet.

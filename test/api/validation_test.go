@@ -258,9 +258,11 @@ func TestEpochsOnlyGrow(t *testing.T) {
 		manifest string
 		holder   string
 		message  string
+		// refused are epochs that cannot follow 5, besides the smaller.
+		refused map[int64]string
 	}{
-		{refinery("{masterRef: {name: alpha}}"), "reporter", "reporter.epoch only grows"},
-		{master("{}"), "active", "active.epoch only grows"},
+		{refinery("{masterRef: {name: alpha}}"), "reporter", "reporter.epoch only grows", map[int64]string{-1: "greater than or equal to 0", 1e9 + 1: "less than or equal to 1000000000"}},
+		{master("{}"), "active", "active.epoch only grows", map[int64]string{0: "active.epoch only grows", 1006: "at most 1000 at once", 1e9 + 1: "less than or equal to 1000000000"}},
 	} {
 		o := object(t, row.manifest)
 		t.Run(o.GetKind(), func(t *testing.T) {
@@ -282,6 +284,16 @@ func TestEpochsOnlyGrow(t *testing.T) {
 			}
 			if err := write(4); err == nil || !strings.Contains(err.Error(), row.message) {
 				t.Errorf("a deposed master's write: got %v", err)
+			}
+			for epoch, message := range row.refused {
+				if err := write(epoch); err == nil || !strings.Contains(err.Error(), message) {
+					t.Errorf("epoch %d: got %v", epoch, err)
+				}
+			}
+			if row.holder == "reporter" {
+				if err := write(0); err != nil {
+					t.Errorf("the operator takes an epoch back: %v", err)
+				}
 			}
 			if err := c.Get(context.Background(), client.ObjectKeyFromObject(o), o); err != nil {
 				t.Fatal(err)

@@ -12,7 +12,8 @@ package v1alpha1
 type ReporterApplyConfiguration struct {
 	// pod that reported.
 	Pod *string `json:"pod,omitempty"`
-	// epoch of that master. It only grows: the API server refuses the write of a master whose term is over.
+	// epoch of that master. It only grows: the API server refuses the write of a master whose term is over. The operator sets
+	// it to 0 if no master of the ClusterMaster ever had it.
 	Epoch *int64 `json:"epoch,omitempty"`
 }
 
