@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -22,12 +23,15 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	ac "github.com/refinery-operator/refinery-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
 	"github.com/refinery-operator/refinery-operator/internal/masterfields"
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
@@ -220,6 +224,25 @@ func TestAMasterThatTheOperatorTookForGoneSaysThatItIsActive(t *testing.T) {
 	p.eventuallyMaster("active again", active)
 }
 
+// admissionPolicy has the API server judge what masters write, and waits until it refuses a write.
+func (p *plant) admissionPolicy(refused func() error) {
+	p.Helper()
+	file, err := os.Open(filepath.Join("..", "..", "config", "admission", "master_status_policy.yaml"))
+	p.must(err)
+	defer func() { _ = file.Close() }()
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(file, 4096); ; {
+		o := &unstructured.Unstructured{}
+		if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			p.Fatal(err)
+		}
+		p.must(p.client.Create(p.ctx, o))
+		p.Cleanup(func() { p.must(p.client.Delete(context.Background(), o)) })
+	}
+	p.until("judged", func() bool { return apierrors.IsInvalid(refused()) || apierrors.IsForbidden(refused()) })
+}
+
 func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.2.0", AliveIntervalSeconds: 10, AliveTimeoutSeconds: 35}})
 	cm := p.master()
@@ -236,6 +259,10 @@ func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 	}
 	p.createEndpointSlice(discoveryv1.AddressTypeIPv4)
 	certificate := p.refinery("press", 1)
+	p.admissionPolicy(func() error {
+		return restricted.Status().Apply(p.ctx, ac.Refinery("press", p.namespace).WithStatus(ac.RefineryStatus().WithSelector("not a master's")),
+			client.FieldOwner("probe"))
+	})
 	m := p.start("alpha-0", at("10.1.0.7"))
 	p.node(m, "press/a", certificate)
 	p.eventuallyEvent("VersionMismatch", "press/a: ")

@@ -116,6 +116,7 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 		{"no CRDs", []string{"crds.enabled=false"}, "kind: Deployment", "kind: CustomResourceDefinition"},
 		{"CRDs are kept", nil, "helm.sh/resource-policy: keep", ""},
 		{"CRDs go with the release", []string{"crds.keep=false"}, "kind: CustomResourceDefinition", "resource-policy"},
+		{"no admission policy", []string{"admissionPolicy.enabled=false"}, "kind: Deployment", "ValidatingAdmissionPolicy"},
 		{"pull secrets", []string{"imagePullSecrets[0].name=pull"}, "imagePullSecrets:\n        - name: pull", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
