@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"internal/conformance":        {"internal/cli"},
 	"internal/kubectl":            {"api/v1alpha1", "internal/admit", "internal/pki", "internal/rotation/plan", "internal/version"},
 	"internal/logging":            {"internal/cli"},
-	"internal/master":             {"api/v1alpha1", "internal/admit", "internal/cli", "internal/logging", "internal/master/peer", "internal/masterfields", "internal/pemtext", "internal/pki", "internal/secretfiles", "internal/version", "protocol"},
+	"internal/master":             {"api/v1alpha1", "internal/admit", "internal/cli", "internal/health", "internal/logging", "internal/master/peer", "internal/masterfields", "internal/pemtext", "internal/pki", "internal/secretfiles", "internal/version", "protocol"},
 	"internal/master/peer":        {"internal/secretfiles"},
 	"internal/masterfields":       {"api/v1alpha1"},
 	"internal/operator":           {"api/v1alpha1", "controllers", "controllers/clustermaster", "controllers/refinery", "internal/certificates", "internal/cli", "internal/logging", "internal/resource", "internal/version"},

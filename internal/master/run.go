@@ -14,8 +14,8 @@ import (
 	"github.com/go-logr/logr"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
@@ -28,6 +28,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/health"
 	"github.com/refinery-operator/refinery-operator/internal/master/peer"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
@@ -101,6 +102,7 @@ type Master struct {
 	// needs one more permission, and asking costs the API server less than renewing the Lease does.
 	endpointInterval time.Duration
 
+	waiting      *health.Wait // for the API server, at the start
 	directory    *directory
 	certificates *certificates
 	metrics      *metrics
@@ -140,6 +142,7 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
 		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, handover: 5 * time.Second, doubt: doubtFor, endpointInterval: 10 * time.Second,
 		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1),
+		waiting:     &health.Wait{Host: config.Host, Clock: clock.RealClock{}, Log: log},
 		connections: connections, released: make(chan struct{}, 1), terms: map[*activeTerm]bool{}}
 	m.certificates = &certificates{directory: o.CertificateDirectory, sharedFile: o.SharedCertificateFile,
 		clock: m.clock, log: log, changed: m.certificatesChanged}
@@ -152,10 +155,7 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 // Run stands by, leads whenever it wins the Lease, and returns when ctx is done, its nodes are sent away and the Lease is
 // released.
 func (m *Master) Run(ctx context.Context) error {
-	if err := m.reach(ctx); err != nil {
-		return &startError{err}
-	}
-	health, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.options.HealthAddress)
+	probes, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.options.HealthAddress)
 	if err != nil {
 		return &startError{err}
 	}
@@ -172,13 +172,16 @@ func (m *Master) Run(ctx context.Context) error {
 	defer end()
 	defer m.draining.Wait()
 	workers.Go(func() {
-		if err := serveHealth(living, health, m.metrics, m.ready, m.observe); err != nil {
+		if err := serveHealth(living, probes, m.metrics, m.ready, m.observe); err != nil {
 			stop(fmt.Errorf("health server: %w", err))
 		}
 	})
 	workers.Go(func() { m.certificates.Run(living) })
 	if err := m.runLink(living, &workers, stop); err != nil {
 		return &startError{err}
+	}
+	if err := m.reach(ctx); err != nil {
+		return m.outcome(ctx, &startError{err})
 	}
 	stopEvents, err := m.recordEvents(living)
 	if err != nil {
@@ -228,23 +231,18 @@ func (m *Master) outcome(ctx context.Context, err error) error {
 	return nil
 }
 
-// reach reads the ClusterMaster once, so that a wrong name or cluster fails at the start. It retries for a few seconds, as
-// permissions and network policies may take effect a moment after the pod starts.
+// reach waits until the ClusterMaster can be read. That it does not exist is an error: it was deleted, or the name is wrong.
 func (m *Master) reach(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, 5*time.Second, true, func(ctx context.Context) (bool, error) {
+	return m.waiting.For(ctx, func(ctx context.Context) error {
 		var found v1alpha1.ClusterMaster
-		last = m.client.Get(ctx, key, &found)
-		return last == nil || apierrors.IsNotFound(last), nil
+		err := m.client.Get(ctx, key, &found)
+		m.contact.note(m.clock.Now(), err == nil || apierrors.ReasonForError(err) != metav1.StatusReasonUnknown) // others may ask
+		if apierrors.IsNotFound(err) {
+			return health.Final(fmt.Errorf("ClusterMaster %s does not exist in %s: %w", key, m.config.Host, err))
+		}
+		return err
 	})
-	switch {
-	case apierrors.IsNotFound(last):
-		return fmt.Errorf("ClusterMaster %s does not exist in %s: %w", key, m.config.Host, last)
-	case err != nil && last != nil:
-		return fmt.Errorf("cannot read ClusterMaster %s from the cluster at %s: %w", key, m.config.Host, last)
-	}
-	return err
 }
 
 func (m *Master) recordEvents(ctx context.Context) (stop func(), err error) {
@@ -296,6 +294,9 @@ func (m *Master) waitReady(ctx context.Context) error {
 
 // ready returns why this process cannot lead, or nil.
 func (m *Master) ready() error {
+	if why := m.waiting.Why(); why != nil {
+		return why
+	}
 	m.mu.Lock()
 	synced := m.synced
 	m.mu.Unlock()

@@ -1,4 +1,5 @@
-// Package loopback reserves addresses of 127.0.0.1 for programs that a test starts and that open their own listeners.
+// Package loopback reserves addresses of 127.0.0.1 for programs that a test starts and that open their own listeners, and leads
+// one address to another.
 package loopback
 
 import (
