@@ -58,8 +58,8 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 ./test/api/
 
 .PHONY: test-controllers
-test-controllers: test-packages ## Controllers and the master's reporter against etcd and kube-apiserver.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 30m ./controllers ./internal/master/...
+test-controllers: test-packages ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 30m ./controllers ./internal/master/... ./internal/operator
 
 .PHONY: test-certmanager
 test-certmanager: test-packages ## Certificates from cert-manager: its own controllers against etcd and kube-apiserver.

@@ -6,27 +6,26 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/client/config"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/controllers/clustermaster"
 	"github.com/refinery-operator/refinery-operator/controllers/refinery"
@@ -39,55 +38,50 @@ const (
 	leaseName = "operator.cluster.refinery.dev"
 	// reporter is the component that events name as their source.
 	reporter = "refinery-operator"
-	// connectTimeout bounds the first question to the API server.
-	connectTimeout = 10 * time.Second
 	// conflictRecheck is how soon a name that was taken is looked at again.
 	conflictRecheck = 30 * time.Second
 	// certManagerInterval is how often a cert-manager that is needed and missing is looked for.
 	certManagerInterval = 2 * time.Second
 )
 
-// Main is the command: it returns the exit code, 2 for wrong flags and for no usable cluster.
+// Main is the command: it returns the exit code, 2 if it cannot start (wrong flags, no cluster is configured), 1 if it fails
+// later. Then it writes one line to stderr.
 func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
 	options, err := ParseOptions(arguments)
 	if errors.Is(err, flag.ErrHelp) {
 		_, _ = io.WriteString(stdout, usage())
 		return 0
 	}
-	var mgr manager.Manager
+	var restConfig *rest.Config
 	if err == nil {
-		mgr, err = connect(ctx, options, stderr)
+		restConfig, err = loadConfig(options.Kubeconfig)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "operator: %v\n", err)
+		err = &startError{err}
+	} else {
+		setLogger(options, stderr)
+		ctrl.Log.Info("starting", "version", version.Version, "masterImage", options.Images.Master, "refineryImage", options.Images.Refinery)
+		err = newProcess(options, restConfig, ctrl.Log).Run(ctx)
+	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "operator: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	if _, ok := errors.AsType[*startError](err); ok {
 		return 2
 	}
-	ctrl.Log.Info("starting", "version", version.Version, "masterImage", options.Images.Master, "refineryImage", options.Images.Refinery)
-	if err := mgr.Start(ctx); err != nil {
-		fmt.Fprintf(stderr, "operator: %v\n", err)
-		return 1
-	}
-	return 0
+	return 1
 }
+
+// startError is an error that kept the operator from starting.
+type startError struct{ error }
+
+func (e *startError) Unwrap() error { return e.error }
 
 func setLogger(options Options, stderr io.Writer) {
 	logger := logr.FromSlogHandler(options.Log.Handler(stderr))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger.WithName("client-go"))
-}
-
-// connect finds the cluster, makes sure that it answers and has the CRDs, and sets everything up.
-// Until it does, nothing but its one error is written.
-func connect(ctx context.Context, options Options, stderr io.Writer) (manager.Manager, error) {
-	restConfig, err := loadConfig(options.Kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	if err := probe(restConfig); err != nil {
-		return nil, err
-	}
-	setLogger(options, stderr)
-	return NewManager(ctx, restConfig, options)
 }
 
 // NewManager returns the manager with both controllers. The functions in with can change the Environment of the
@@ -164,55 +158,26 @@ func loadConfig(kubeconfig string) (*rest.Config, error) {
 	return restConfig, nil
 }
 
-// probe asks the API server for the kinds of the operator.
-func probe(restConfig *rest.Config) error {
-	bounded := rest.CopyConfig(restConfig)
-	bounded.Timeout = connectTimeout
-	httpClient, err := rest.HTTPClientFor(bounded)
-	if err != nil {
-		return fmt.Errorf("no cluster at %s: %w", restConfig.Host, err)
-	}
-	mapper, err := apiutil.NewDynamicRESTMapper(bounded, httpClient)
-	if err != nil {
-		return fmt.Errorf("no cluster at %s: %w", restConfig.Host, err)
-	}
-	for _, kind := range []string{"ClusterMaster", "Refinery"} {
-		_, err := mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
-		if meta.IsNoMatchError(err) {
-			return fmt.Errorf("the cluster at %s does not know kind %s: apply config/crd/bases first", restConfig.Host, kind)
-		}
-		if err != nil {
-			return fmt.Errorf("no cluster at %s: %w", restConfig.Host, err)
-		}
-	}
-	return nil
-}
-
 func newManager(restConfig *rest.Config, options Options) (manager.Manager, error) {
 	scheme, err := NewScheme()
 	if err != nil {
 		return nil, err
 	}
-	mgr, err := manager.New(restConfig, manager.Options{
+	return manager.New(restConfig, manager.Options{
 		Scheme:                        scheme,
 		Logger:                        ctrl.Log,
 		Cache:                         cacheOptions(options.WatchNamespaces),
 		LeaderElection:                options.LeaderElect,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       options.LeaderElectionNamespace,
-		LeaderElectionReleaseOnCancel: true, // Main returns as soon as the manager has stopped
-		HealthProbeBindAddress:        options.HealthAddress,
+		LeaderElectionReleaseOnCancel: true, // nothing of the manager runs on when it has stopped
+		HealthProbeBindAddress:        "0",  // the process serves them, also before there is a manager
+		// A process has one manager after the other, and each of them has controllers of the same names.
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 		Metrics: metricsserver.Options{
 			BindAddress:    options.MetricsAddress,
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return nil, err
-	}
-	return mgr, mgr.AddReadyzCheck("ping", healthz.Ping)
 }
