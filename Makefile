@@ -65,6 +65,10 @@ test-controllers: test-packages ## Controllers, the operator's process and the m
 test-certmanager: test-packages ## Certificates from cert-manager: its own controllers against etcd and kube-apiserver.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) CERT_MANAGER=$$($(TOOL) cert-manager) go test -race -count=1 -timeout 10m ./test/certmanager/
 
+.PHONY: test-restore
+test-restore: ## Operator and master go on when etcd is restored from a snapshot while they run.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 10m ./test/restore/
+
 .PHONY: test-trust
 test-trust: ## How soon a session ends whose certificate is revoked, and that no key is written anywhere; operator, masters and nodes as processes.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 10m -v ./test/trust/

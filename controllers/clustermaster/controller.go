@@ -47,7 +47,7 @@ type Reconciler struct {
 
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
-	a := apply.New(e.Client, e.Live)
+	a := apply.New(e.Client, e.Live, e.Clock)
 	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), reconcile.NewLeases(e.Live)}
 }
 
@@ -92,9 +92,9 @@ type findings struct {
 //
 // A paused ClusterMaster gets steps 1 and 12 only; its certificates are still inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	s, err := r.open(ctx, request.NamespacedName)
+	s, again, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: again}, err
 	}
 	found := findings{}
 	found.lease, err = r.inspectLease(ctx, s)
@@ -134,15 +134,15 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 	)
 }
 
-// open reads the scope. It is nil when there is nothing to do.
-func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (*scope, error) {
-	s := &scope{master: &v1alpha1.ClusterMaster{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
-	if ok, err := r.passes.Find(ctx, key, s.master, func() { r.forget(s.master, key) }); err != nil || !ok {
-		return nil, err
+// open reads the scope. It is nil when there is nothing to do, and again is when to look again then.
+func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, again time.Duration, err error) {
+	s = &scope{master: &v1alpha1.ClusterMaster{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
+	found, again, err := r.passes.Find(ctx, key, s.master, func() { r.forget(s.master, key) })
+	if err != nil || !found {
+		return nil, again, err
 	}
-	var err error
 	s.deployment, err = r.env.OwnDeployment(ctx, s.master)
-	return s, err
+	return s, 0, err
 }
 
 // forget drops what is remembered of a ClusterMaster that is gone.

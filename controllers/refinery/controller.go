@@ -41,7 +41,7 @@ type Reconciler struct {
 
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
-	a := apply.New(e.Client, e.Live)
+	a := apply.New(e.Client, e.Live, e.Clock)
 	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck),
 		issuedNext: map[client.ObjectKey]certificates.Certificate{}}
 }
@@ -84,9 +84,9 @@ type findings struct {
 // A paused Refinery gets steps 1, 2 and 10 only: a key does not wait for the end of a pause. Its certificate is still
 // inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	s, err := r.open(ctx, request.NamespacedName)
+	s, again, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: again}, err
 	}
 	found, err := r.reconcile(ctx, s)
 	return r.close(ctx, s, found, err)
@@ -118,22 +118,23 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 	return found, err
 }
 
-// open reads the scope. It is nil when there is nothing to do.
-func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (*scope, error) {
-	s := &scope{refinery: &v1alpha1.Refinery{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
-	if ok, err := r.passes.Find(ctx, key, s.refinery, func() { r.forget(s.refinery, key) }); err != nil || !ok {
-		return nil, err
+// open reads the scope. It is nil when there is nothing to do, and again is when to look again then.
+func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, again time.Duration, err error) {
+	s = &scope{refinery: &v1alpha1.Refinery{}, secrets: r.env.NewSecrets(r.apply), now: r.env.Now()}
+	found, again, err := r.passes.Find(ctx, key, s.refinery, func() { r.forget(s.refinery, key) })
+	if err != nil || !found {
+		return nil, again, err
 	}
 	master := &v1alpha1.ClusterMaster{}
-	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: s.refinery.Spec.MasterRef.Name}, master)
+	err = r.env.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: s.refinery.Spec.MasterRef.Name}, master)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read ClusterMaster %s: %w", s.refinery.Spec.MasterRef.Name, err)
+		return nil, 0, fmt.Errorf("read ClusterMaster %s: %w", s.refinery.Spec.MasterRef.Name, err)
 	}
 	if err == nil {
 		s.master = master
 	}
 	s.deployment, err = r.env.OwnDeployment(ctx, s.refinery)
-	return s, err
+	return s, 0, err
 }
 
 // forget drops what is remembered of a Refinery that is gone.

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
@@ -49,6 +51,7 @@ type Configuration interface {
 type Applier struct {
 	client  client.Client
 	live    client.Reader
+	clock   clock.PassiveClock
 	convert managedfields.TypeConverter
 	// deduce is for kinds that the scheme does not know: every list of theirs counts as atomic.
 	deduce managedfields.TypeConverter
@@ -61,7 +64,13 @@ type Applier struct {
 type memory struct {
 	uid     types.UID
 	objects map[reference]record
-	status  string // resourceVersion after the last write of the owner's status
+	status  statusRecord
+}
+
+// statusRecord is what the last write of the owner's status left behind.
+type statusRecord struct {
+	resourceVersion string
+	at              time.Time
 }
 
 type reference struct {
@@ -73,14 +82,16 @@ type record struct {
 	digest          [sha256.Size]byte
 	resourceVersion string
 	generation      int64
+	at              time.Time
 }
 
 // New returns an Applier. c reads owned objects from a cache that may be restricted to the operator's
 // own label; live asks the API server about what is not in it.
-func New(c client.Client, live client.Reader) *Applier {
+func New(c client.Client, live client.Reader, clk clock.PassiveClock) *Applier {
 	return &Applier{
 		client:  c,
 		live:    live,
+		clock:   clk,
 		convert: applyconfigurations.NewTypeConverter(c.Scheme()),
 		deduce:  managedfields.NewDeducedTypeConverter(),
 		owners:  map[types.NamespacedName]*memory{},
@@ -162,17 +173,21 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion(), want.GetGeneration()}
+	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion(), want.GetGeneration(), a.clock.Now()}
 	log.FromContext(ctx).Info("Applied", "object", ref.kind+"/"+ref.name)
 	return true, nil
 }
 
 // Written is the generation that an object had after the last write of it for owner, or 0: one with an older
-// generation was read from a cache that is behind.
+// generation was read from a cache that is behind. It is 0 too once the cache has had the time to show the write.
 func (a *Applier) Written(owner client.Object, kind, name string) int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.memoryOf(owner).objects[reference{kind, name}].generation
+	last, ok := a.memoryOf(owner).objects[reference{kind, name}]
+	if !ok || a.clock.Since(last.at) >= awaited {
+		return 0
+	}
+	return last.generation
 }
 
 // Delete deletes the object if owner controls it, and leaves it alone otherwise. What it controls itself goes after it,
@@ -323,12 +338,16 @@ func (e *SchemaError) Error() string { return fmt.Sprintf("%s %s: %v", e.Kind, e
 func (e *SchemaError) Unwrap() error { return e.Err }
 
 // wrote reports whether the last write had the same content, and nobody has changed the object since, as far as the
-// cache shows.
+// cache shows. A version before that write shows nothing, unless the write is so long ago that it must have been lost.
 func (a *Applier) wrote(owner client.Object, ref reference, digest [sha256.Size]byte, resourceVersion string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, ok := a.memoryOf(owner).objects[ref]
-	return ok && last.digest == digest && !newer(resourceVersion, last.resourceVersion)
+	if !ok || last.digest != digest {
+		return false
+	}
+	return resourceVersion == last.resourceVersion ||
+		newer(last.resourceVersion, resourceVersion) && a.clock.Since(last.at) < awaited
 }
 
 // memoryOf needs a.mu held.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -22,13 +24,14 @@ import (
 // bench is an API server that counts what is applied, and an owner.
 type bench struct {
 	client  client.Client
+	clock   *clocktesting.FakePassiveClock
 	owner   *corev1.ConfigMap
 	applied int
 }
 
 func newBench(t *testing.T, objects ...client.Object) *bench {
 	t.Helper()
-	b := &bench{owner: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: "uid-of-alpha"}}}
+	b := &bench{clock: clocktesting.NewFakePassiveClock(time.Now()), owner: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: "uid-of-alpha"}}}
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
@@ -42,7 +45,7 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 }
 
 // start is an operator that has just started and remembers nothing.
-func (b *bench) start() *Applier { return New(b.client, b.client) }
+func (b *bench) start() *Applier { return New(b.client, b.client, b.clock) }
 
 // service is what the operator wants.
 func (b *bench) service(change ...func(*corev1ac.ServiceApplyConfiguration)) *corev1ac.ServiceApplyConfiguration {
@@ -272,5 +275,48 @@ func TestGenerationOfTheLastWriteIsRemembered(t *testing.T) {
 	}
 	if got := a.Written(b.owner, "Service", "alpha"); got != generation {
 		t.Errorf("got %d, want %d", got, generation)
+	}
+	b.clock.SetTime(b.clock.Now().Add(awaited))
+	if got := a.Written(b.owner, "Service", "alpha"); got != 0 {
+		t.Errorf("got %d when the cache has had the time to show it, want 0", got)
+	}
+}
+
+func TestAWriteThatIsLostIsDoneAgainAndHoldsUpNothing(t *testing.T) {
+	ctx := t.Context()
+	b := newBench(t)
+	a := b.start()
+	if err := a.Apply(ctx, b.owner, b.service()); err != nil {
+		t.Fatal(err)
+	}
+	// etcd is restored from a snapshot: an older version of the object, with other content.
+	before := b.get(t)
+	before.Annotations["a"] = "before"
+	a.client = interceptor.NewClient(b.client.(client.WithWatch), interceptor.Funcs{
+		Get: func(_ context.Context, _ client.WithWatch, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+			before.DeepCopyInto(o.(*corev1.Service))
+			o.SetResourceVersion("5")
+			return nil
+		}})
+	memory := a.memoryOf(b.owner)
+	memory.status = statusRecord{"7", b.clock.Now()}
+	for ref, last := range memory.objects {
+		last.resourceVersion = "7"
+		memory.objects[ref] = last
+	}
+	b.owner.ResourceVersion = "6"
+	wrote := func() bool {
+		applied := b.applied
+		if err := a.Apply(ctx, b.owner, b.service()); err != nil {
+			t.Fatal(err)
+		}
+		return b.applied != applied
+	}
+	if left := a.Behind(b.owner); wrote() || left != awaited {
+		t.Errorf("at once it is taken for a cache that is behind, for %v", left)
+	}
+	b.clock.SetTime(b.clock.Now().Add(awaited))
+	if left := a.Behind(b.owner); left != 0 || !wrote() {
+		t.Errorf("later it is still taken for a cache that is behind, for %v, or was not written", left)
 	}
 }

@@ -3,10 +3,16 @@ package apply
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// awaited is for how long after a write a cache that does not show it counts as behind. Usually it is behind for milliseconds.
+// The bound is for what resource versions and generations cannot tell: that etcd was restored from a snapshot, so that both went
+// back and the write is gone. Too short a bound costs a needless write, and no bound would end every pass until a restart.
+const awaited = 30 * time.Second
 
 // Status applies desired, which holds nothing but the status of object, to its status subresource. The caller has
 // checked that it differs. Fields of desired that another field owner has are taken over.
@@ -22,17 +28,20 @@ func (a *Applier) Status(ctx context.Context, object client.Object, desired Conf
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.memoryOf(object).status = want.GetResourceVersion()
+	a.memoryOf(object).status = statusRecord{want.GetResourceVersion(), a.clock.Now()}
 	return nil
 }
 
-// Behind reports whether object was read from a cache that has not yet seen the last write of its status.
-// The event of that write is still to come.
-func (a *Applier) Behind(object client.Object) bool {
+// Behind returns for how long object counts as read from a cache that has not yet seen the last write of its status; 0 for not
+// at all. The event of that write is still to come.
+func (a *Applier) Behind(object client.Object) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	last, ok := a.owners[client.ObjectKeyFromObject(object)]
-	return ok && last.uid == object.GetUID() && newer(last.status, object.GetResourceVersion())
+	if !ok || last.uid != object.GetUID() || !newer(last.status.resourceVersion, object.GetResourceVersion()) {
+		return 0
+	}
+	return max(0, awaited-a.clock.Since(last.status.at))
 }
 
 // Forget drops what is remembered of an owner that is gone.

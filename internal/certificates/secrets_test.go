@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -29,7 +30,7 @@ func TestASecretThatSomeoneMakesDuringAPassIsLeftAsItIs(t *testing.T) {
 		}})
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: "uid-of-alpha"}}
 	desired := resource.MasterSharedSecret(m, []byte("the operator's"))
-	pass := NewSecrets(apply.New(cache, live), cache, live)
+	pass := NewSecrets(apply.New(cache, live, clock.RealClock{}), cache, live)
 	if found, err := pass.Own(ctx, m, *desired.Name); found != nil || err != nil {
 		t.Fatalf("at the start of the pass: %v, %v", found, err)
 	}

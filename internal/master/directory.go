@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
@@ -57,7 +59,8 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	switch {
 	case m == nil:
 		d.policy = nil
-	case d.master == nil || d.master.UID != m.UID || d.master.Generation != m.Generation:
+	// Not by generation: when etcd is restored from a snapshot, another spec comes to have one that was seen before.
+	case d.master == nil || d.master.UID != m.UID || !apiequality.Semantic.DeepEqual(d.master.Spec, m.Spec):
 		d.policy = admit.NewPolicy(m)
 	}
 	d.master = m

@@ -55,14 +55,32 @@ type reporter struct {
 }
 
 type written struct {
-	resourceVersion string
-	report          *report
+	write
+	report *report
 }
 
 type writtenTotals struct {
+	write
+	loaded reportedCertificates
+	totals *masterTotals
+}
+
+// write is an own write that the watch has not reported yet.
+type write struct {
 	resourceVersion string
-	loaded          reportedCertificates
-	totals          *masterTotals
+	at              time.Time
+}
+
+// awaited is for how long a write is expected to come back by the watch. The bound is for an etcd that was restored from a
+// snapshot: resource versions went back, and the write is gone. Too short a bound costs a needless write.
+const awaited = 30 * time.Second
+
+// awaitedFor returns for how long a watched version of an object counts as one from before the write; 0 for not at all.
+func (w write) awaitedFor(watched string, now time.Time) time.Duration {
+	if !older(watched, w.resourceVersion) {
+		return 0
+	}
+	return max(0, awaited-now.Sub(w.at))
 }
 
 // newReporter returns the reporter of a term. It writes nothing before Run.
@@ -149,7 +167,7 @@ func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	r.metrics.wrote("Refinery", "ok", r.clock.Since(started))
 	if apply.ResourceVersion != nil {
 		r.mu.Lock()
-		r.written[name] = written{*apply.ResourceVersion, report}
+		r.written[name] = written{write{*apply.ResourceVersion, r.clock.Now()}, report}
 		r.mu.Unlock()
 	}
 	announce(r.events, refinery, before.Nodes, report.Nodes)
@@ -182,7 +200,7 @@ func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 	r.metrics.wrote("ClusterMaster", "ok", r.clock.Since(started))
 	if apply.ResourceVersion != nil {
 		r.mu.Lock()
-		r.totals = &writtenTotals{*apply.ResourceVersion, loaded, totals}
+		r.totals = &writtenTotals{write{*apply.ResourceVersion, r.clock.Now()}, loaded, totals}
 		r.mu.Unlock()
 	}
 	return nil
@@ -227,7 +245,8 @@ func (r *reporter) reported(refinery *v1alpha1.Refinery) *report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own, ok := r.written[refinery.Name]; ok {
-		if older(refinery.ResourceVersion, own.resourceVersion) {
+		if left := own.awaitedFor(refinery.ResourceVersion, r.clock.Now()); left > 0 {
+			r.queue.AddAfter(refinery.Name, left)
 			return own.report
 		}
 		delete(r.written, refinery.Name)
@@ -240,12 +259,13 @@ func (r *reporter) reportedTotals(m *v1alpha1.ClusterMaster) writtenTotals {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.totals != nil {
-		if older(m.ResourceVersion, r.totals.resourceVersion) {
+		if left := r.totals.awaitedFor(m.ResourceVersion, r.clock.Now()); left > 0 {
+			r.queue.AddAfter(totalsKey, left)
 			return *r.totals
 		}
 		r.totals = nil
 	}
-	standing := writtenTotals{m.ResourceVersion, certificatesIn(&m.Status), totalsIn(&m.Status)}
+	standing := writtenTotals{write{}, certificatesIn(&m.Status), totalsIn(&m.Status)}
 	if m.ActivePod() != r.term.Pod { // the operator took this master for gone
 		standing.totals = nil
 	}

@@ -45,6 +45,7 @@ func cacheOptions(namespaces []string) cache.Options {
 		}
 	}
 	return cache.Options{
+		NewInformer:       newInformer,
 		DefaultNamespaces: namespaceConfigs(namespaces),
 		DefaultTransform:  cache.TransformStripManagedFields(),
 		ByObject:          owned,
@@ -54,6 +55,7 @@ func cacheOptions(namespaces []string) cache.Options {
 // newSecretCache watches the metadata of all Secrets and keeps of it what tells one version from another.
 func newSecretCache(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper, namespaces []string) (cache.Cache, error) {
 	return cache.New(config, cache.Options{
+		NewInformer:       newInformer,
 		Scheme:            scheme,
 		Mapper:            mapper,
 		DefaultNamespaces: namespaceConfigs(namespaces),
@@ -73,6 +75,7 @@ func newCertificateCache(config *rest.Config, scheme *runtime.Scheme, mapper met
 	failed toolscache.WatchErrorHandlerWithContext,
 ) (cache.Cache, error) {
 	return cache.New(config, cache.Options{
+		NewInformer:              newInformer,
 		Scheme:                   scheme,
 		Mapper:                   mapper,
 		DefaultNamespaces:        namespaceConfigs(namespaces),

@@ -52,18 +52,22 @@ func NewPasses(c client.Client, a *apply.Applier, recorder events.EventRecorder,
 	return &Passes{client: c, apply: a, events: recorder, recheck: recheck, failures: map[types.NamespacedName]streak{}}
 }
 
-// Find reads the object of a pass and reports whether there is anything to do for it. gone is called where it does not exist.
-func (p *Passes) Find(ctx context.Context, key client.ObjectKey, object client.Object, gone func()) (bool, error) {
+// Find reads the object of a pass and reports whether there is anything to do for it. If there is not, again is when to look
+// again although no event comes, or 0. gone is called where the object does not exist.
+func (p *Passes) Find(ctx context.Context, key client.ObjectKey, object client.Object, gone func()) (found bool, again time.Duration, err error) {
 	if err := p.client.Get(ctx, key, object); client.IgnoreNotFound(err) != nil {
-		return false, err
+		return false, 0, err
 	} else if err != nil {
 		p.apply.Forget(key)
 		p.passed(key)
 		gone()
-		return false, nil
+		return false, 0, nil
 	}
-	// Deletion is the garbage collector's; and after our own write of status an event is still to come.
-	return object.GetDeletionTimestamp().IsZero() && !p.apply.Behind(object), nil
+	if !object.GetDeletionTimestamp().IsZero() { // which is the garbage collector's
+		return false, 0, nil
+	}
+	again = p.apply.Behind(object) // after our own write of status an event is still to come
+	return again == 0, again, nil
 }
 
 // passed forgets the failures of an object.
