@@ -181,13 +181,15 @@ func TestNoReplicasSayWhatToDo(t *testing.T) {
 	}
 }
 
+// reported is what the active master has written.
+func reported(s *pass) {
+	s.master.Status.Active = &v1alpha1.ActiveMaster{Pod: "alpha-0", Epoch: 3, Certificate: "c", Authorities: []string{"a"}}
+	s.master.Status.Refineries = &v1alpha1.RefineryTotals{Total: 4, Authenticated: 3, Summary: "3/4"}
+	s.master.Status.Nodes = &v1alpha1.NodeTotals{Wanted: 9, Authenticated: 8}
+	s.master.Status.Upstreams = []v1alpha1.UpstreamStatus{{Name: "south", Ready: true, Assigned: 8}}
+}
+
 func TestWhenAMasterIsGone(t *testing.T) {
-	reported := func(s *pass) {
-		s.master.Status.Active = &v1alpha1.ActiveMaster{Pod: "alpha-0", Epoch: 3, Certificate: "c", Authorities: []string{"a"}}
-		s.master.Status.Refineries = &v1alpha1.RefineryTotals{Total: 4, Authenticated: 3, Summary: "3/4"}
-		s.master.Status.Nodes = &v1alpha1.NodeTotals{Wanted: 9, Authenticated: 8}
-		s.master.Status.Upstreams = []v1alpha1.UpstreamStatus{{Name: "south", Ready: true, Assigned: 8}}
-	}
 	scaledDown := func(terminating *int32) func(*pass) {
 		return func(s *pass) {
 			s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0)

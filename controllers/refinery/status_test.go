@@ -52,6 +52,14 @@ func authenticated(status metav1.ConditionStatus, reason string) func(*pass) {
 	}
 }
 
+// succeeded is a report of a newer epoch than that of the last master, which is gone.
+func succeeded(byNobody bool) func(*pass) {
+	return func(s *pass) {
+		s.master.Status.Active.Pod, s.nobodys = "", byNobody
+		s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "alpha-1", Epoch: 4}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	with := func(changes map[string]string) map[string]string {
 		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "Authenticated": "True/Authenticated"}
@@ -85,22 +93,16 @@ func TestConditions(t *testing.T) {
 		"paused": {func(s *pass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
 		"stalled": {nil, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
-		"waiting":        {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
-		"failed":         {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
-		"busy at first":  {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing": {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
-		"master gone":    {func(s *pass) { s.master.Status.Active.Pod = "" }, reconcile.Outcome{}, masterless},
-		"master gone, and someone reports with an epoch of nobody": {func(s *pass) {
-			s.master.Status.Active.Pod, s.nobodys = "", true
-			s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "forged", Epoch: 4}
-		}, reconcile.Outcome{}, masterless},
-		"master gone, and the next one reports": {func(s *pass) {
-			s.master.Status.Active.Pod = ""
-			s.refinery.Status.Reporter = &v1alpha1.Reporter{Pod: "alpha-1", Epoch: 4}
-		}, reconcile.Outcome{}, with(nil)},
-		"old pods left":       {func(s *pass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"update not taken up": {func(s *pass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
-		"busy":                {nil, reconcile.Outcome{Consequence: reconcile.Away}, with(map[string]string{"Ready": ""})},
+		"waiting":                               {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
+		"failed":                                {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
+		"busy at first":                         {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
+		"master missing":                        {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
+		"master gone":                           {func(s *pass) { s.master.Status.Active.Pod = "" }, reconcile.Outcome{}, masterless},
+		"master gone, and the next one reports": {succeeded(false), reconcile.Outcome{}, with(nil)},
+		"master gone, and nobody's epoch":       {succeeded(true), reconcile.Outcome{}, masterless},
+		"old pods left":                         {func(s *pass) { s.deployment.Status.Replicas = 3 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"update not taken up":                   {func(s *pass) { s.written = 1 }, reconcile.Outcome{}, with(map[string]string{"Ready": "False/Progressing"})},
+		"busy":                                  {nil, reconcile.Outcome{Consequence: reconcile.Away}, with(map[string]string{"Ready": ""})},
 		"master back, no report yet": {authenticated(metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable), reconcile.Outcome{},
 			with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 	}

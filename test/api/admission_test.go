@@ -60,6 +60,14 @@ func installPolicy(t *testing.T, c client.Client, refused func() error) {
 	}
 }
 
+// at is a time in a manifest.
+const at = `"2026-01-01T00:00:00Z"`
+
+// condition is one of a type in a manifest.
+func condition(kind string) string {
+	return "{type: " + kind + `, status: "True", reason: Tested, message: "", lastTransitionTime: ` + at + "}"
+}
+
 func TestAMasterChangesOnlyWhatIsAMasters(t *testing.T) {
 	c := newClient(t)
 	alpha, press := object(t, master("{}")), object(t, refinery("{masterRef: {name: alpha}}"))
@@ -68,14 +76,10 @@ func TestAMasterChangesOnlyWhatIsAMasters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const at = `"2026-01-01T00:00:00Z"`
 	// apply writes a part of status as a master does, or as the operator.
 	apply := func(c client.Client, o *unstructured.Unstructured, owner client.FieldOwner, status string) error {
 		want := object(t, "kind: "+o.GetKind()+"\nmetadata: {name: "+o.GetName()+"}\nstatus: "+status)
 		return c.Status().Apply(context.Background(), client.ApplyConfigurationFromUnstructured(want), owner, client.ForceOwnership)
-	}
-	condition := func(kind string) string {
-		return "{type: " + kind + `, status: "True", reason: Tested, message: "", lastTransitionTime: ` + at + "}"
 	}
 	byOperator := func(o *unstructured.Unstructured) {
 		t.Helper()
