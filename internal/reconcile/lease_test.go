@@ -57,7 +57,7 @@ func TestALeaseIsJudgedByWhenItWasSeenToChange(t *testing.T) {
 		"given back":                      {looks: []look{{holder: "a"}, {at: 10, renewed: 10}}, end: 30, next: 10},
 		"none":                            {looks: []look{{err: none}}, end: 30, next: 10},
 		"none for long":                   {looks: []look{{err: none}, {at: 20, err: none}, {at: 30, err: none}}, lapsed: true, next: 10},
-		"silent, and the API server away": {looks: []look{{holder: "a"}, {at: 20, err: away}, {at: 30, holder: "a"}}, held: true, end: 30, next: 10},
+		"silent, and the API server away": {looks: []look{{holder: "a"}, {at: 10, err: away}, {at: 20, holder: "a"}}, held: true, end: 30, next: 10},
 		"silent, and not looked at for some time": {looks: []look{{holder: "a"}, {at: 21, holder: "a"}, {at: 30, holder: "a"}}, held: true, end: 21, next: 10},
 	} {
 		t.Run(name, func(t *testing.T) {
