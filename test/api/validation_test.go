@@ -215,6 +215,7 @@ replicas: 2
 service: {type: ClusterIP, port: 34308}
 protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
 security: {transport: MutualTLS, authentication: IssuedCertificate}
+apiServerOutageSeconds: 3600
 certificates: {duration: 2160h, overlap: 1h, caDuration: 87600h}`},
 		{refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 8080}]}"), `
 masterRef: {name: alpha}
