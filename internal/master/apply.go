@@ -13,6 +13,8 @@ type tenure struct {
 	Pod   string
 	Epoch int64
 	Since metav1.Time
+	// Former is the pod that was active before, as status says; "" for none.
+	Former string
 }
 
 // refineryStatus is what the master writes of a Refinery's status.

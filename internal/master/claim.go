@@ -31,7 +31,7 @@ func claim(ctx context.Context, c client.Client, key client.ObjectKey, pod strin
 		if err := c.Get(ctx, key, &m); err != nil {
 			return err
 		}
-		term = tenure{Pod: pod, Epoch: reported + 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy()}
+		term = tenure{Pod: pod, Epoch: reported + 1, Since: metav1.NewTime(clk.Now()).Rfc3339Copy(), Former: m.ActivePod()}
 		if active := m.Status.Active; active != nil && (reported < active.Epoch || reported >= active.Epoch+v1alpha1.MaxEpochStep) {
 			term.Epoch = active.Epoch + 1
 		}

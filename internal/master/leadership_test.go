@@ -61,6 +61,7 @@ func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
 	stops["press/b"]()
 	third := p.start("alpha-2")
 	join(third, "press/a")
+	p.eventuallyEvent("TookOver", "pod alpha-2 took over from alpha-1: 1 of 2 nodes came back within ")
 	p.eventually("press", "missing the one that did not come back", func(r *v1alpha1.Refinery) bool {
 		return shows("1/2", v1alpha1.ReasonPartiallyAuthenticated)(r) && r.Status.Nodes[0].ID == "press/b" &&
 			r.Status.Nodes[0].State == v1alpha1.NodeLost && r.Status.Reporter.Epoch == 3

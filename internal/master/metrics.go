@@ -22,6 +22,9 @@ type metrics struct {
 	ended         *prometheus.CounterVec
 	writes        *prometheus.CounterVec
 	writeSeconds  prometheus.Histogram
+	takeovers     prometheus.Counter
+	takeoverTime  prometheus.Gauge
+	nodesMoved    *prometheus.CounterVec
 }
 
 // newMetrics registers them, with those of the Go runtime and the process, in a registry of their own.
@@ -45,7 +48,14 @@ func newMetrics() *metrics {
 		writeSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "refinery_master_status_write_seconds",
 			Help: "Time of a status write.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 13)}),
 	}
-	m.registry.MustRegister(m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
+	m.takeovers = prometheus.NewCounter(prometheus.CounterOpts{Name: "refinery_master_takeovers_total",
+		Help: "Times that this process became active after another master was."})
+	m.takeoverTime = prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_master_takeover_seconds",
+		Help: "Time from when this process became active until the last node of the former master came back that did so within the alive timeout."})
+	m.nodesMoved = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_master_taken_over_nodes_total",
+		Help: "Nodes that were authenticated at a former master, by whether they connected here within the alive timeout: Back, Lost."}, []string{"result"})
+	m.registry.MustRegister(m.takeovers, m.takeoverTime, m.nodesMoved,
+		m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -53,6 +63,13 @@ func newMetrics() *metrics {
 func (m *metrics) lead(epoch int64) {
 	m.active.Set(1)
 	m.epoch.Set(float64(epoch))
+}
+
+func (m *metrics) tookOver(took time.Duration, moved move) {
+	m.takeovers.Inc()
+	m.takeoverTime.Set(took.Seconds())
+	m.nodesMoved.WithLabelValues("Back").Add(float64(moved.Back))
+	m.nodesMoved.WithLabelValues("Lost").Add(float64(moved.Presumed - moved.Back))
 }
 
 func (m *metrics) standBy() {

@@ -46,6 +46,8 @@ func TestMetrics(t *testing.T) {
 		`sessions{state="Handshaking"} 2`,
 		`sessions{state="Waiting"} 1`,
 		`status_writes_total{kind="Refinery",result="ok"} 1`,
+		"takeover_seconds 0",
+		"takeovers_total 0",
 	}
 	if diff := cmp.Diff(want, scraped(m)); diff != "" {
 		t.Errorf("active (-want +got):\n%s", diff)

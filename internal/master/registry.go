@@ -99,6 +99,14 @@ type registry struct {
 	mu     sync.Mutex
 	groups map[string]*group
 	places int // of all groups
+	moved  move
+}
+
+// move is how the nodes of a former master came to this one.
+type move struct {
+	Presumed int       // nodes that were authenticated there
+	Back     int       // those of them that connected here
+	Last     time.Time // when the last of these did
 }
 
 // newRegistry returns an empty one. It calls changed without its lock; changed must not block.
@@ -161,7 +169,15 @@ func (r *registry) Presume(refinery string, status *v1alpha1.RefineryStatus) {
 	if status.Authenticated != nil {
 		g.unlisted = max(0, int(status.Authenticated.Nodes)-listed)
 	}
+	r.moved.Presumed += listed + g.unlisted
 	g.settle()
+}
+
+// Moved is how the nodes that were presumed to come back have done so.
+func (r *registry) Moved() move {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moved
 }
 
 // EndGrace marks as Lost each node that was presumed to come back and did not.
@@ -229,7 +245,7 @@ func (r *registry) Authenticated(c *connection) session {
 	n := g.nodes[c.Announced.ID]
 	switch {
 	case n == nil:
-		n = &node{}
+		n = &node{presumed: g.unlisted > 0}
 		g.nodes[c.Announced.ID] = n
 		g.unlisted = max(0, g.unlisted-1)
 	case n.live != nil:
@@ -238,6 +254,10 @@ func (r *registry) Authenticated(c *connection) session {
 	since := metav1.NewTime(r.clock.Now())
 	if n.authenticated() {
 		since = n.LastTransitionTime
+	}
+	if n.presumed {
+		r.moved.Back++
+		r.moved.Last = r.clock.Now()
 	}
 	c.state = v1alpha1.NodeAuthenticated
 	n.live, n.presumed = c, false

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -21,6 +22,7 @@ import (
 type activeTerm struct {
 	master   *Master
 	term     tenure
+	began    time.Time
 	log      logr.Logger
 	registry *registry
 	reporter *reporter
@@ -73,7 +75,7 @@ func (m *Master) lead(ctx context.Context, p *permit) error {
 func (m *Master) newTerm(term tenure, policy *admit.Policy, p *permit, end context.CancelFunc) (*activeTerm, error) {
 	log := m.log.WithValues("epoch", term.Epoch)
 	superseded := make(chan struct{})
-	t := &activeTerm{master: m, term: term, log: log, permit: p, policy: policy, superseded: superseded,
+	t := &activeTerm{master: m, term: term, began: m.clock.Now(), log: log, permit: p, policy: policy, superseded: superseded,
 		supersede: sync.OnceFunc(func() { close(superseded); end() }),
 		refusals:  rate.NewLimiter(rate.Every(time.Second), 5)}
 	t.registry = newRegistry(m.clock, func(refinery string, after time.Duration) { t.reporter.Changed(refinery, after) })
@@ -107,6 +109,7 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 		select {
 		case <-reporting.Done():
 		case <-t.master.clock.After(grace):
+			t.tellTakeover()
 			t.registry.EndGrace()
 			t.reporter.TotalsChanged()
 		}
@@ -128,6 +131,22 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 		t.master.forgetTerm(t)
 	})
 	return err
+}
+
+// tellTakeover says how it went, when the nodes of the former master had the time to come back.
+func (t *activeTerm) tellTakeover() {
+	former, master, moved := t.term.Former, t.master.directory.Master(), t.registry.Moved()
+	if former == "" || master == nil {
+		return
+	}
+	took := max(0, moved.Last.Sub(t.began))
+	t.master.metrics.tookOver(took, moved)
+	message := fmt.Sprintf("pod %s took over from %s: %d of %d nodes came back", t.term.Pod, former, moved.Back, moved.Presumed)
+	if moved.Back > 0 {
+		message += " within " + took.Round(time.Millisecond).String()
+	}
+	t.log.Info(message)
+	t.master.events.Eventf(master, nil, corev1.EventTypeNormal, "TookOver", "Activate", "%s", message)
 }
 
 // presume takes over what a former master reported. If the operator has reported since that there is no master, or access is
