@@ -35,6 +35,7 @@ func TestMetrics(t *testing.T) {
 	m.wrote("Refinery", "ok", time.Second)
 	m.handshakes.WithLabelValues("Authenticated").Inc()
 	m.ended.WithLabelValues("Silent").Inc()
+	m.tookOver(2*time.Second, move{Presumed: 3, Back: 2})
 	want := []string{
 		"active 1",
 		`ended_sessions_total{reason="Silent"} 1`,
@@ -46,8 +47,10 @@ func TestMetrics(t *testing.T) {
 		`sessions{state="Handshaking"} 2`,
 		`sessions{state="Waiting"} 1`,
 		`status_writes_total{kind="Refinery",result="ok"} 1`,
-		"takeover_seconds 0",
-		"takeovers_total 0",
+		`taken_over_nodes_total{result="Back"} 2`,
+		`taken_over_nodes_total{result="Lost"} 1`,
+		"takeover_seconds 2",
+		"takeovers_total 1",
 	}
 	if diff := cmp.Diff(want, scraped(m)); diff != "" {
 		t.Errorf("active (-want +got):\n%s", diff)
