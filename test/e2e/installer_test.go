@@ -88,7 +88,7 @@ func applyManager(ctx context.Context) {
 // resources with them which are not the suite's. It reports whether the CRDs are gone.
 func removeManager(ctx context.Context) bool {
 	GinkgoHelper()
-	folders := []string{"manager", "rbac"}
+	folders := []string{"manager", "rbac", "admission"}
 	all := !othersHaveResources(ctx)
 	if all {
 		folders = append(folders, "crd")
