@@ -52,6 +52,7 @@ var allowed = map[string][]string{
 	"protocol":                    {"protocol/internal/admission", "protocol/internal/ranking", "protocol/internal/wire"},
 	"protocol/internal/admission": {"protocol/internal/ranking"},
 	"test/kit":                    {"internal/conformance", "test/late"},
+	"test/programs":               {"internal/agent", "internal/master", "internal/operator"},
 }
 
 // neverLinked are the packages that must not be in a program or library, whichever way they would come in.

@@ -34,6 +34,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
+	"github.com/refinery-operator/refinery-operator/test/programs"
 )
 
 // keeper remembers every secret value that any Secret of a namespace ever held.
@@ -226,7 +227,7 @@ func (p *plant) node(refinery, address string, more ...string) {
 		more = []string{p.mountAs(refinery, refinery+"-tls", refinery+"-tls")}
 	}
 	health := loopback.Reserve(p.T)
-	p.start("node", "node-"+refinery, health, append([]string{"--address=" + address, "--server-name=localhost", "--id=" + refinery + "/a",
+	p.start(programs.Node, "node-"+refinery, health, append([]string{"--address=" + address, "--server-name=localhost", "--id=" + refinery + "/a",
 		"--upstream-file=" + filepath.Join(p.directory, refinery+".json"), "--http-address=" + loopback.Reserve(p.T), "--health-address=" + health}, more...)...)
 }
 
@@ -240,10 +241,10 @@ func (p *plant) written() map[string][]byte {
 		all[name] = content
 	}
 	for _, r := range p.processes {
-		read(r.name+": log", r.log)
-		read(r.name+": argv", fmt.Sprintf("/proc/%d/cmdline", r.command.Process.Pid))
-		read(r.name+": environment", fmt.Sprintf("/proc/%d/environ", r.command.Process.Pid))
-		all[r.name+": metrics"] = p.scrape(r)
+		read(r.Name+": log", r.Log)
+		read(r.Name+": argv", fmt.Sprintf("/proc/%d/cmdline", r.PID))
+		read(r.Name+": environment", fmt.Sprintf("/proc/%d/environ", r.PID))
+		all[r.Name+": metrics"] = p.scrape(r)
 	}
 	read("audit log", auditLog)
 	upstreams, err := filepath.Glob(filepath.Join(p.directory, "*.json"))
@@ -267,7 +268,7 @@ func (p *plant) written() map[string][]byte {
 func (p *plant) scrape(r *running) []byte {
 	p.Helper()
 	url, token := "http://"+r.metrics+"/metrics", ""
-	if r.name == "operator" {
+	if r.Name == "operator" {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "scraper"}}
 		p.must(api.Create(p.Context(), account))
 		p.must(api.Create(p.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "scraper-" + p.namespace},
@@ -280,7 +281,7 @@ func (p *plant) scrape(r *running) []byte {
 	insecure := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it serves a certificate of its own making
 	var content []byte
-	p.until("metrics of "+r.name, func() bool {
+	p.until("metrics of "+r.Name, func() bool {
 		request, err := http.NewRequestWithContext(p.Context(), http.MethodGet, url, nil)
 		p.must(err)
 		if token != "" {

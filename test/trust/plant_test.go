@@ -3,17 +3,12 @@
 package trust
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,15 +24,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/agent"
-	"github.com/refinery-operator/refinery-operator/internal/master"
 	"github.com/refinery-operator/refinery-operator/internal/operator"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
+	"github.com/refinery-operator/refinery-operator/test/programs"
 )
-
-// runAs in the environment makes this test binary the operator, a master or a node.
-const runAs = "RUN_AS"
 
 // server is one API server for all tests; auditLog holds everything but the content of Secrets.
 var (
@@ -57,12 +48,7 @@ rules:
 `
 
 func TestMain(m *testing.M) {
-	if kind := os.Getenv(runAs); kind != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		code := process(ctx, kind)
-		stop()
-		os.Exit(code)
-	}
+	programs.Main()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		fmt.Fprintln(os.Stderr, "KUBEBUILDER_ASSETS is not set: the tests against a real API server are skipped")
 		return
@@ -87,25 +73,6 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
-}
-
-// process is what the commands do.
-func process(ctx context.Context, kind string) int {
-	switch kind {
-	case "operator":
-		return operator.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	case "master":
-		return master.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	}
-	config, err := agent.ParseFlags(os.Args[1:])
-	if err == nil {
-		err = agent.Run(ctx, config, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 func startServer(directory string) error {
@@ -149,12 +116,10 @@ type plant struct {
 	processes []*running
 }
 
-// running is a process.
+// running is a process, and the address of its metrics.
 type running struct {
-	name    string
-	command *exec.Cmd
-	log     string // file
-	metrics string // address
+	*programs.Process
+	metrics string
 }
 
 func newPlant(t *testing.T) *plant {
@@ -164,7 +129,7 @@ func newPlant(t *testing.T) *plant {
 	p.must(api.Create(t.Context(), namespace))
 	p.namespace = namespace.Name
 	metrics := loopback.Reserve(t)
-	p.start("operator", "operator", metrics, "--master-image=m", "--refinery-image=r", "--kubeconfig="+kubeconfig, "--watch-namespaces="+p.namespace,
+	p.start(programs.Operator, "operator", metrics, "--master-image=m", "--refinery-image=r", "--kubeconfig="+kubeconfig, "--watch-namespaces="+p.namespace,
 		"--health-address=0", "--metrics-address="+metrics, "--log-level=debug")
 	return p
 }
@@ -179,30 +144,14 @@ func (p *plant) must(err error) {
 // start runs a process until the test ends.
 func (p *plant) start(kind, name, metrics string, args ...string) {
 	p.Helper()
-	r := &running{name: name, log: filepath.Join(p.directory, name+".log"), metrics: metrics}
-	output, err := os.Create(r.log)
-	p.must(err)
-	r.command = exec.Command(os.Args[0], args...) //nolint:gosec // this very program
-	r.command.Env = append(os.Environ(), runAs+"="+kind)
-	r.command.Stdout, r.command.Stderr = output, output
-	p.must(r.command.Start())
-	p.processes = append(p.processes, r)
-	p.Cleanup(func() {
-		_ = r.command.Process.Signal(syscall.SIGTERM)
-		_ = r.command.Wait()
-		_ = output.Close()
-		if p.Failed() {
-			content, _ := os.ReadFile(r.log)
-			p.Logf("%s:\n%s", name, content[max(0, len(content)-4000):])
-		}
-	})
+	p.processes = append(p.processes, &running{programs.Start(p.T, kind, name, p.directory, args...), metrics})
 }
 
 // master runs a ClusterMaster's master, and returns its address.
 func (p *plant) master(name string, more ...string) string {
 	p.Helper()
 	address, health := loopback.Reserve(p.T), loopback.Reserve(p.T)
-	p.start("master", name, health, append([]string{"--namespace=" + p.namespace, "--name=" + name, "--pod-name=" + name + "-0", "--kubeconfig=" + kubeconfig,
+	p.start(programs.Master, name, health, append([]string{"--namespace=" + p.namespace, "--name=" + name, "--pod-name=" + name + "-0", "--kubeconfig=" + kubeconfig,
 		"--certificate-dir=" + p.mount(name+"-tls"), "--listen=" + address, "--health-address=" + health, "--debug"}, more...)...)
 	p.until("master "+name+" active", func() bool {
 		conn, err := net.DialTimeout("tcp", address, patience)
