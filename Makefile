@@ -24,7 +24,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit fuzz test-attack test-cluster test-bench test-trust test-beside test-e2e test-demo ## Everything CI checks.
+test: verify lint test-unit fuzz test-attack test-cluster test-bench test-trust test-outage test-beside test-e2e test-demo ## Everything CI checks.
 
 # The controllers' tests mostly wait, and have an API server of their own: the others run beside them.
 .PHONY: test-beside
@@ -72,6 +72,14 @@ test-restore: ## Operator and master go on when etcd is restored from a snapshot
 .PHONY: test-trust
 test-trust: ## How soon a session ends whose certificate is revoked, and that no key is written anywhere; operator, masters and nodes as processes.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 10m -v ./test/trust/
+
+.PHONY: test-outage
+test-outage: ## What nodes notice of an API server that is away and of a master that is deleted: processes, two minutes.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 10m -v ./test/outage/
+
+.PHONY: outage
+outage: ## The same for every kind of outage, half an hour. It ends with a table.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 60m -v ./test/outage/ -all
 
 .PHONY: test-chart
 test-chart: ## The Helm chart renders the same objects as config/default, and refuses wrong values.

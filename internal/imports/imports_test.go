@@ -52,6 +52,7 @@ var allowed = map[string][]string{
 	"protocol":                    {"protocol/internal/admission", "protocol/internal/ranking", "protocol/internal/wire"},
 	"protocol/internal/admission": {"protocol/internal/ranking"},
 	"test/kit":                    {"internal/conformance", "test/late"},
+	"test/outage":                 {"api/v1alpha1", "internal/agent", "internal/operator", "internal/resource", "internal/version", "protocol", "test/floor", "test/loopback", "test/programs"},
 	"test/programs":               {"internal/agent", "internal/master", "internal/operator"},
 }
 
