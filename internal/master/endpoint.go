@@ -29,7 +29,7 @@ func (t *activeTerm) publishEndpoint(ctx context.Context) {
 	if len(t.master.options.PodIPs) == 0 {
 		return
 	}
-	backoff, logged := endpointBackoff, ""
+	backoff, failing := endpointBackoff, false
 	for {
 		written, err := t.ensureEndpoint(ctx)
 		pause := t.master.endpointInterval
@@ -38,12 +38,12 @@ func (t *activeTerm) publishEndpoint(ctx context.Context) {
 			return
 		case err != nil:
 			pause = backoff.Step()
-			if err.Error() != logged {
-				logged = err.Error()
-				t.log.Info("cannot make sure that this pod is the endpoint of the Service; trying again", "error", logged)
+			if !failing {
+				t.log.Info("cannot make sure that this pod is the endpoint of the Service; trying until it works", "error", err.Error())
 			}
+			failing = true
 		default:
-			backoff, logged = endpointBackoff, ""
+			backoff, failing = endpointBackoff, false
 			if written {
 				t.log.Info("the endpoint of the Service")
 			}
