@@ -229,6 +229,13 @@ func (c *Client) Run(ctx context.Context) error {
 	return err
 }
 
+// Waits reports whether a conn:alive has not been answered yet.
+func (c *Client) Waits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unanswered > 0
+}
+
 // pause is the time to the next conn:alive.
 func (c *Client) pause() time.Duration {
 	j := jitter(c.o.AliveInterval)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +19,7 @@ import (
 // reconcileService keeps the Service and the EndpointSlice in which the active master is its endpoint.
 //
 // The Service of a release in which it selected all master pods keeps its selector until the active master has written its
-// endpoint: masters of that release do not write one, and nodes have to find them meanwhile.
+// endpoint and no pod of that release is left: masters of that release do not write one, and nodes have to find them meanwhile.
 func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 	service, slice := &corev1.Service{}, &discoveryv1.EndpointSlice{}
 	for name, object := range map[string]client.Object{s.master.Name: service, s.master.EndpointSliceName(): slice} {
@@ -28,7 +29,7 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 		}
 	}
 	desired := resource.MasterService(s.master)
-	if len(service.Spec.Selector) > 0 && len(slice.Endpoints) == 0 {
+	if len(service.Spec.Selector) > 0 && (len(slice.Endpoints) == 0 || hasOldPods(s.deployment)) {
 		desired.Spec.WithSelector(resource.MasterSelector(s.master))
 	}
 	if err := r.apply.Apply(ctx, s.master, desired); err != nil {
@@ -50,6 +51,11 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 		return nil // a change of that is watched
 	}
 	return r.deleteSelected(ctx, s)
+}
+
+// hasOldPods reports whether a Deployment has pods of a former template.
+func hasOldPods(d *appsv1.Deployment) bool {
+	return d != nil && d.Status.UpdatedReplicas < d.Status.Replicas
 }
 
 // familyOf is the family of a Service's cluster IP. Pods have an address of it: the primary family of Services is that of

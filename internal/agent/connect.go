@@ -92,11 +92,13 @@ func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, 
 		a.granted.Store(true)
 		return nil
 	}
-	options.LateAfter = lateAfter
-	options.OnLate = func() {
-		select {
-		case a.late <- struct{}{}:
-		default: // it has been told
+	if c.config.AliveTimeout >= 4*lateAfter { // otherwise the session is over soon anyway
+		options.LateAfter = lateAfter
+		options.OnLate = func() {
+			select {
+			case a.late <- struct{}{}:
+			default: // it has been told
+			}
 		}
 	}
 	client, err := protocol.Handshake(ctx, conn, options)

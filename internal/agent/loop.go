@@ -161,11 +161,7 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	wait := l.retry.Failed
-	if errors.Is(err, errDial) {
-		wait = l.retry.Unreached
-	}
-	delay, reason := wait(), l.explain(err)
+	delay, reason := pause(l.retry, err), l.explain(err)
 	if refused(err) {
 		l.readiness.set(false, reason)
 	} else {
@@ -173,6 +169,14 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	}
 	l.failures.failed(reason, delay)
 	return delay
+}
+
+// pause is how long to wait after an attempt that failed.
+func pause(s *backoff.Schedule, err error) time.Duration {
+	if errors.Is(err, errDial) {
+		return s.Unreached()
+	}
+	return s.Failed()
 }
 
 // ended returns how long to wait before the node connects again.

@@ -22,6 +22,7 @@ type replacement struct {
 // is under way.
 func (r *replacement) pursue(ctx context.Context, s *session) {
 	creds, _ := r.loop.credentials.current()
+	r.late = r.late && s.client.Waits()
 	if r.pending != nil || r.again != nil || (creds == s.credentials && !r.late) {
 		return
 	}
@@ -50,11 +51,7 @@ func (r *replacement) conclude(ctx context.Context, o outcome) *session {
 		return r.loop.begin(ctx, a, o.client)
 	}
 	if ctx.Err() == nil {
-		wait := r.retry.Failed
-		if r.late {
-			wait = r.retry.Unreached
-		}
-		delay := wait()
+		delay := pause(r.retry, o.err)
 		r.again = time.After(delay)
 		r.failures.failed(r.loop.explain(o.err), delay)
 	}

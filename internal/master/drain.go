@@ -2,14 +2,19 @@ package master
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
-// farewell is how long, after the drain window, the last nodes have to read their conn:close when a term ends.
-const farewell = 2 * time.Second
+const (
+	// farewell is how long, after the drain window, the last nodes have to read their conn:close when a term ends.
+	farewell = 2 * time.Second
+	// handoverFor is how long a master that ends waits for the next one.
+	handoverFor = 5 * time.Second
+	// settleFor is how long the Service may take to lead to the next master.
+	settleFor = time.Second
+)
 
 // drainWindow is the time over which nodes are sent away when a term ends. It is well within the alive timeout, which is how
 // long the next master presumes that they come back.
@@ -23,7 +28,7 @@ func drainWindow(aliveTimeout time.Duration) time.Duration {
 func (t *activeTerm) drain(ctx context.Context, done func()) {
 	t.master.draining.Go(func() {
 		defer done()
-		if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTermOver) {
+		if t.ending() {
 			t.awaitSuccessor()
 		}
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), protocol.DefaultDrainWindow+farewell)
@@ -37,7 +42,7 @@ func (t *activeTerm) drain(ctx context.Context, done func()) {
 func (t *activeTerm) awaitSuccessor() {
 	select {
 	case <-t.superseded:
-		<-t.master.clock.After(t.master.handover / 5)
+		<-t.master.clock.After(t.master.settle)
 	case <-t.master.clock.After(t.master.handover):
 	}
 }

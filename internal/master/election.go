@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 )
 
@@ -73,6 +74,7 @@ var (
 // is done. It releases the Lease after lead has returned, so that never two masters report. After a term it stands by again; an
 // error of lead ends Run.
 func (e *election) Run(ctx context.Context, lead func(ctx context.Context, p *permit) error) error {
+	e.contact.campaign()
 	for {
 		began := e.clock.Now()
 		e.round(ctx, began, lead)
@@ -105,7 +107,9 @@ func (e *election) round(ctx context.Context, began time.Time, lead func(ctx con
 	if ctx.Err() != nil {
 		return
 	}
-	if e.contact.note(e.clock.Now(), is != unreachable) > 1 {
+	var answer apierrors.APIStatus
+	answered := is != unknown || errors.As(err, &answer)
+	if e.contact.note(e.clock.Now(), is != unknown) > 1 && !answered {
 		e.failed()
 	}
 	if e.leading == nil {
@@ -119,7 +123,7 @@ func (e *election) round(ctx context.Context, began time.Time, lead func(ctx con
 		e.held(began)
 	case taken:
 		e.leading.end(errTaken)
-	case unreachable:
+	case unknown:
 		e.keep(ctx, began, err)
 	}
 	e.leading.permit.Answers(e.clock.Now().Add(answersFor))
@@ -136,7 +140,7 @@ func (e *election) begin(ctx context.Context, lead func(ctx context.Context, p *
 func (e *election) held(began time.Time) {
 	l, now := e.leading, e.clock.Now()
 	if !l.away.IsZero() {
-		e.log.Info("the API server answers again", "away", now.Sub(l.away).Round(time.Second).String())
+		e.log.Info("the Lease is renewed again", "away", now.Sub(l.away).Round(time.Second).String())
 		l.away, l.back = time.Time{}, now
 	}
 	l.renewed = began
@@ -148,13 +152,13 @@ func (e *election) held(began time.Time) {
 	}
 }
 
-// keep decides about a term while the API server does not answer. Until the Lease ends nobody else can be active. After that
-// nobody is for as long as all other masters confirm that they cannot reach the API server either.
+// keep decides about a term while the Lease cannot be renewed. Until it ends nobody else takes it. After that nobody does for as
+// long as all other masters confirm that they cannot reach the API server either.
 func (e *election) keep(ctx context.Context, began time.Time, err error) {
 	l := e.leading
 	if l.away.IsZero() {
 		l.away = began
-		e.log.Info("the API server does not answer; serving on with what was known last", "atMost", e.outage().String(), "error", err.Error())
+		e.log.Info("cannot renew the Lease; serving on with what was known last", "atMost", e.outage().String(), "error", err.Error())
 	}
 	bound := l.renewed.Add(max(e.outage(), e.lease.duration))
 	if confirmed := e.confirm(ctx); !confirmed.IsZero() && e.outage() > 0 {
@@ -190,19 +194,29 @@ func (e *election) concluded(ctx context.Context, err error) error {
 	l.permit.Answers(e.clock.Now().Add(time.Minute))
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if failed := e.lease.release(bounded); failed != nil {
+	released, failed := e.lease.release(bounded)
+	if failed != nil {
 		e.log.Info("the Lease could not be given back; it ends by itself", "error", failed.Error())
-		return err
 	}
-	e.released(bounded)
+	if released {
+		e.released(bounded)
+	}
 	return err
 }
 
 // contact is when a process reached the API server, for those who ask.
 type contact struct {
-	mu       sync.Mutex
-	last     time.Time // when the last try ended
-	failures int       // tries in a row, up to the last, that failed
+	mu          sync.Mutex
+	campaigning bool
+	last        time.Time // when the last try ended
+	failures    int       // tries in a row, up to the last, that failed
+}
+
+// campaign notes that the process tries for the Lease from now on.
+func (c *contact) campaign() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.campaigning = true
 }
 
 // note records a try and returns how many in a row have failed.
@@ -216,9 +230,10 @@ func (c *contact) note(now time.Time, reached bool) int {
 	return c.failures
 }
 
-// lost reports whether the last try failed, and is not older than some time.
+// lost reports whether the last try failed, and is not older than some time. A process that does not try yet becomes active no
+// sooner than one that lost the API server.
 func (c *contact) lost(now time.Time, fresh time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.failures > 0 && now.Sub(c.last) < fresh
+	return !c.campaigning || (c.failures > 0 && now.Sub(c.last) < fresh)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	"go.uber.org/goleak"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -116,7 +117,9 @@ func newPlant(t *testing.T, spec v1alpha1.ClusterMasterSpec) *plant {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "plant-"}}
 	p.must(c.Create(p.ctx, namespace))
 	p.namespace = namespace.Name
-	p.must(c.Create(p.ctx, &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "alpha"}, Spec: spec}))
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "alpha"}, Spec: spec}
+	p.must(c.Create(p.ctx, m))
+	p.must(c.Create(p.ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: m.LeaseName()}}))
 	return p
 }
 
@@ -245,7 +248,7 @@ func (p *plant) start(pod string, configure ...func(*Options, *rest.Config)) *pr
 	}
 	m, err := NewMaster(o, config, p.logger(pod))
 	p.must(err)
-	m.leaseDuration, m.retryPeriod, m.handover, m.doubt = p.lease, 200*time.Millisecond, p.handover, time.Second
+	m.leaseDuration, m.retryPeriod, m.doubt, m.handover, m.settle = p.lease, 200*time.Millisecond, time.Second, p.handover, 200*time.Millisecond
 	m.endpointInterval = 50 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

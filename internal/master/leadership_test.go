@@ -118,13 +118,37 @@ func TestTheNextMasterServesWhileTheFormerStillSendsNodesAway(t *testing.T) {
 	<-stopped
 }
 
+func TestAMasterThatEndsStillEndsTheSessionsOfWhatIsRevoked(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.handover = 2 * patience // the process serves on until there is another one
+	certificate := p.refinery("press", 1)
+	first := p.start("alpha-0")
+	p.node(first, "press/a", certificate)
+	p.until("in session", func() bool { return first.count() == 1 })
+	term := first.activeTerm()
+	stopped := make(chan struct{})
+	go func() { first.stop(); close(stopped) }()
+	p.until("the term over", func() bool { return first.activeTerm() == nil })
+
+	p.list("press")
+	p.until("the session ended", func() bool { return term.server.Stats().Sessions == 0 })
+	select {
+	case <-stopped:
+		t.Error("it ended with the process")
+	default:
+	}
+	p.handover = 0
+	p.start("alpha-1")
+	<-stopped
+}
+
 func TestThePodOfAMasterIsGivenTheTimeToSendNodesAway(t *testing.T) {
 	deployment, err := resource.MasterDeployment(&v1alpha1.ClusterMaster{}, resource.Images{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	given := time.Duration(*deployment.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second
-	if needed := protocol.DefaultDrainWindow + farewell + releaseTimeout; given < needed+5*time.Second {
+	if needed := releaseTimeout + handoverFor + settleFor + protocol.DefaultDrainWindow + farewell; given < needed+5*time.Second {
 		t.Errorf("the pod is killed after %v; ending takes %v, and reports in flight a moment", given, needed)
 	}
 }

@@ -14,8 +14,8 @@ import (
 
 // lease is the Lease that the active master of a ClusterMaster holds, as one process sees it. It is not for concurrent use.
 //
-// It does what the elector of client-go does, except that it can be tried for as long as it takes: an elector ends with the
-// first renewal that fails for too long, and a master goes on.
+// It is held by the rules of client-go's elector. But an elector ends with the first renewal that fails for too long; this can
+// be tried for as long as it takes.
 type lease struct {
 	client          coordinationv1.LeaseInterface
 	name, identity  string
@@ -30,8 +30,8 @@ type lease struct {
 type standing int
 
 const (
-	// unreachable: the API server did not answer, or not with a Lease.
-	unreachable standing = iota
+	// unknown: it could neither be read nor renewed, in most cases as the API server does not answer.
+	unknown standing = iota
 	// held: this process holds it, from the moment of the try on for its duration.
 	held
 	// taken: another process holds it.
@@ -41,31 +41,28 @@ const (
 // try reads the Lease and takes or renews it. The Lease of another is taken when it was not renewed for its duration, by this
 // process' clock and while it was read again and again: a process that could not read it gives its holder the same time again
 // to renew it. So a standby does not take over from a master that waited for the same API server.
-func (l *lease) try(ctx context.Context) (standing, error) {
-	found, err := l.client.Get(ctx, l.name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		found = &coordination.Lease{ObjectMeta: metav1.ObjectMeta{Name: l.name}}
-		l.renew(&found.Spec)
-		if _, err = l.client.Create(ctx, found, metav1.CreateOptions{}); err != nil {
-			return unreachable, err
+// The operator makes the Lease, so that it goes with its ClusterMaster.
+func (l *lease) try(ctx context.Context) (is standing, err error) {
+	for range 2 { // whatever was written to it between is read, and seldom says who holds it
+		if is, err = l.once(ctx); !apierrors.IsConflict(err) {
+			break
 		}
-		l.observe(found.Spec)
-		return held, nil
 	}
+	return is, err
+}
+
+func (l *lease) once(ctx context.Context) (standing, error) {
+	found, err := l.client.Get(ctx, l.name, metav1.GetOptions{})
 	if err != nil {
-		return unreachable, err
+		return unknown, err
 	}
 	l.observe(found.Spec)
-	if holder := ptr.Deref(found.Spec.HolderIdentity, ""); holder != "" && holder != l.identity && !l.expired() {
+	if holder := l.holder(); holder != "" && holder != l.identity && !l.expired() {
 		return taken, nil
 	}
 	l.renew(&found.Spec)
-	_, err = l.client.Update(ctx, found, metav1.UpdateOptions{})
-	if apierrors.IsConflict(err) {
-		return taken, nil // somebody was quicker; the next try sees who
-	}
-	if err != nil {
-		return unreachable, err
+	if _, err = l.client.Update(ctx, found, metav1.UpdateOptions{}); err != nil {
+		return unknown, err
 	}
 	l.observe(found.Spec)
 	return held, nil
@@ -99,16 +96,17 @@ func (l *lease) renew(spec *coordination.LeaseSpec) {
 	spec.LeaseDurationSeconds = ptr.To(int32(l.duration / time.Second))
 }
 
-// release gives the Lease back, if this process holds it, so that the next try of another process takes it.
-func (l *lease) release(ctx context.Context) error {
+// release gives the Lease back, if this process holds it, so that the next try of another process takes it. It reports whether
+// it did.
+func (l *lease) release(ctx context.Context) (bool, error) {
 	found, err := l.client.Get(ctx, l.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || (err == nil && ptr.Deref(found.Spec.HolderIdentity, "") != l.identity) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	found.Spec.HolderIdentity = nil
 	_, err = l.client.Update(ctx, found, metav1.UpdateOptions{})
-	return err
+	return err == nil, err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // permit is until when a process may act as the active master, in three degrees. Each is a time that the election moves on. So a
-// process that was frozen, by its node or a debugger, does nothing on what it knew before: when it goes on, the times are over.
+// process that was frozen, by its node or a debugger, begins nothing on what it knew before: when it goes on, the times are over.
 type permit struct {
 	clock clock.PassiveClock
 	// answer is until when messages of nodes are handled at all. It moves with every try at the Lease, whatever its outcome.

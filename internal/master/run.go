@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +16,6 @@ import (
 	"github.com/go-logr/logr"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
@@ -95,9 +96,8 @@ type Master struct {
 	config  *rest.Config
 	scheme  *runtime.Scheme
 	client  client.WithWatch
-	// leaseDuration and retryPeriod are those of election; handover is how long a master that ends waits for the next one.
-	// doubt is how long it keeps sessions while another one may be active.
-	leaseDuration, retryPeriod, handover, doubt time.Duration
+	// leaseDuration, retryPeriod and doubt are those of election; handover and settle stand for handoverFor and settleFor.
+	leaseDuration, retryPeriod, doubt, handover, settle time.Duration
 	// endpointInterval is how often the active master looks whether it is still the endpoint of its Service. It asks: a watch
 	// needs one more permission, and asking costs the API server less than renewing the Lease does.
 	endpointInterval time.Duration
@@ -140,7 +140,7 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 		return nil, err
 	}
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
-		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, handover: 5 * time.Second, doubt: doubtFor, endpointInterval: 10 * time.Second,
+		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, doubt: doubtFor, handover: handoverFor, settle: settleFor, endpointInterval: 10 * time.Second,
 		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1),
 		waiting:     &health.Wait{Host: config.Host, Clock: clock.RealClock{}, Log: log},
 		connections: connections, released: make(chan struct{}, 1), terms: map[*activeTerm]bool{}}
@@ -237,7 +237,6 @@ func (m *Master) reach(ctx context.Context) error {
 	return m.waiting.For(ctx, func(ctx context.Context) error {
 		var found v1alpha1.ClusterMaster
 		err := m.client.Get(ctx, key, &found)
-		m.contact.note(m.clock.Now(), err == nil || apierrors.ReasonForError(err) != metav1.StatusReasonUnknown) // others may ask
 		if apierrors.IsNotFound(err) {
 			return health.Final(fmt.Errorf("ClusterMaster %s does not exist in %s: %w", key, m.config.Host, err))
 		}
@@ -342,7 +341,10 @@ func (m *Master) observe() {
 
 func (m *Master) certificatesChanged() {
 	waker(m.wake).MasterChanged()
-	if t := m.activeTerm(); t != nil {
+	m.mu.Lock()
+	terms := slices.Collect(maps.Keys(m.terms))
+	m.mu.Unlock()
+	for _, t := range terms {
 		t.reviewAll()
 	}
 }

@@ -169,6 +169,7 @@ func (s *sessions) Run(ctx context.Context) {
 		if done {
 			return
 		}
+		s.permit.WaitToAnswer()
 		for _, c := range s.registry.Sessions(refinery) {
 			s.review(c)
 		}

@@ -30,6 +30,8 @@ type activeTerm struct {
 	server   *protocol.Server
 	refusals *rate.Limiter
 	permit   *permit
+	// ending reports whether the term is over because the process ends.
+	ending func() bool
 	// supersede ends the term as a newer master is active; superseded is closed then.
 	supersede  func()
 	superseded chan struct{}
@@ -50,6 +52,7 @@ func (m *Master) lead(ctx context.Context, p *permit) error {
 		m.log.Error(err, "won the Lease but could not claim the epoch; standing by again")
 		return nil
 	}
+	elected := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t, err := m.newTerm(term, policy, p, cancel)
@@ -60,6 +63,7 @@ func (m *Master) lead(ctx context.Context, p *permit) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen for nodes: %w", err)
 	}
+	t.ending = func() bool { return elected.Err() != nil && !errors.Is(context.Cause(elected), errTermOver) }
 	m.metrics.lead(term.Epoch)
 	m.setActive(t)
 	t.log.Info("active", "listen", listener.Addr().String())
@@ -136,7 +140,7 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 // tellTakeover says how it went, when the nodes of the former master had the time to come back.
 func (t *activeTerm) tellTakeover() {
 	former, master, moved := t.term.Former, t.master.directory.Master(), t.registry.Moved()
-	if former == "" || master == nil {
+	if former == "" || former == t.term.Pod || master == nil {
 		return
 	}
 	took := max(0, moved.Last.Sub(t.began))

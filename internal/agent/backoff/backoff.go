@@ -24,6 +24,9 @@ const (
 type Schedule struct {
 	// Failures in a row.
 	Failures int
+	// unreached are failures in a row to reach any master. They do not count as failures: what a master refuses when it is there
+	// again has nothing to do with how long it was away.
+	unreached int
 	// Max is the longest wait.
 	Max time.Duration
 	// Uniform draws from [0, limit]. It is never called with a limit of 0.
@@ -38,22 +41,23 @@ func New(longest time.Duration) *Schedule {
 // Failed counts a failure and returns how long to wait.
 func (s *Schedule) Failed() time.Duration {
 	s.Failures++
-	return s.Uniform(s.ceiling())
+	s.unreached = 0
+	return s.Uniform(min(doubled(s.Failures), s.Max))
 }
 
 // Unreached counts a failure to reach any master and returns how long to wait.
 func (s *Schedule) Unreached() time.Duration {
-	s.Failures++
-	return s.Uniform(min(s.ceiling(), UnreachedMax))
+	s.unreached++
+	return s.Uniform(min(doubled(s.unreached), UnreachedMax, s.Max))
 }
 
-// ceiling is the longest wait after the failures so far: Base, doubled with each after the first, at most Max.
-func (s *Schedule) ceiling() time.Duration {
+// doubled is Base, doubled with each failure after the first, up to an hour.
+func doubled(failures int) time.Duration {
 	d := Base
-	for i := 1; i < s.Failures && d < s.Max; i++ {
+	for i := 1; i < failures && d < time.Hour; i++ {
 		d *= 2
 	}
-	return min(d, s.Max)
+	return d
 }
 
 // Ended returns how long to wait after a session ended for the cause that protocol.Client.Run returned. Only a session that
@@ -72,4 +76,4 @@ func (s *Schedule) Ended(lived bool, cause error) time.Duration {
 }
 
 // Reset forgets the failures: a session has lived, or the certificates are others.
-func (s *Schedule) Reset() { s.Failures = 0 }
+func (s *Schedule) Reset() { s.Failures, s.unreached = 0, 0 }

@@ -39,9 +39,16 @@ func TestASessionThatEndedInOrderIsMadeAgainAtOnce(t *testing.T) {
 
 func TestWhatWasNotReachedIsTriedSooner(t *testing.T) {
 	for _, test := range []struct{ longest, want time.Duration }{{DefaultMax, UnreachedMax}, {time.Second, time.Second}} {
-		s := &Schedule{Max: test.longest, Failures: 100, Uniform: func(limit time.Duration) time.Duration { return limit }}
-		if got := s.Unreached(); got != test.want {
+		s := &Schedule{Max: test.longest, Uniform: func(limit time.Duration) time.Duration { return limit }}
+		var got time.Duration
+		for range 100 {
+			got = s.Unreached()
+		}
+		if got != test.want {
 			t.Errorf("with a longest wait of %v: %v", test.longest, got)
+		}
+		if got := s.Failed(); got != Base {
+			t.Errorf("what is refused then waits for %v", got)
 		}
 	}
 }

@@ -22,6 +22,8 @@ const (
 	askTimeout = time.Second
 	// lookupPeriod is how often the addresses of the other masters are looked up.
 	lookupPeriod = 10 * time.Second
+	// knownFor is for how long those that were found stay all that there are. After that there may be one that nobody found.
+	knownFor = time.Minute
 )
 
 // Master is the process at this end of a link.
@@ -49,6 +51,7 @@ type Link struct {
 
 	mu       sync.Mutex
 	known    []string  // host:port of the masters, as they were last found; nil before
+	found    time.Time // when they were
 	epoch    int64     // of the term in which this master is active; 0 while it stands by
 	promised time.Time // until when this master does not become active
 }
@@ -86,7 +89,7 @@ func (l *Link) lookUp(ctx context.Context) {
 	slices.Sort(found)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.known = slices.Compact(found)
+	l.known, l.found = slices.Compact(found), l.Clock.Now()
 }
 
 // Confirm asks every other master whether it lost the API server too. If all of them say so, none of them becomes active before
@@ -102,7 +105,9 @@ func (l *Link) Confirm(ctx context.Context, epoch int64) (until time.Time) {
 		}
 		all = all && a.Lost
 	}
-	if !all {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !all || began.Sub(l.found) > knownFor {
 		return time.Time{}
 	}
 	return began.Add(promiseFor)

@@ -91,6 +91,7 @@ func TestConfirmNeedsEveryOtherMaster(t *testing.T) {
 		{"one reaches the API server", []string{"a", "b", "c"}, func(m map[string]*master) { m["c"].lost = false }, false},
 		{"one does not answer", []string{"a", "b", "absent"}, nil, false},
 		{"one is active", []string{"a", "b"}, func(m map[string]*master) { m["b"].epoch = 1 }, false},
+		{"they were found long ago", []string{"a"}, func(m map[string]*master) { m["a"].found = m["a"].found.Add(-2 * knownFor) }, false},
 		{"none was ever found", []string{"a", "b"}, func(m map[string]*master) { m["a"].known = nil }, false},
 		{"one has another key pair", []string{"a", "b"}, func(m map[string]*master) {
 			m["b"].Directory = t.TempDir()
