@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,35 +18,36 @@ import (
 )
 
 // begin returns a wait whose log is counted.
-func begin(lines *int) *Wait {
-	log := funcr.New(func(string, string) { *lines++ }, funcr.Options{})
+func begin(lines *atomic.Int32) *Wait {
+	log := funcr.New(func(string, string) { lines.Add(1) }, funcr.Options{})
 	return &Wait{Host: "https://example.com", Clock: clock.RealClock{}, Log: log}
 }
 
 func TestAWaitSaysForWhatOnceAndThenRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		lines := 0
+		var lines atomic.Int32
+		var answer atomic.Pointer[error]
 		w := begin(&lines)
-		refused := errors.New("connection refused")
-		answer := refused
+		answers := func(err error) { answer.Store(&err) }
+		answers(errors.New("connection refused"))
 		ended := make(chan error, 1)
 		go func() {
-			ended <- w.For(t.Context(), func(context.Context) error { return answer })
+			ended <- w.For(t.Context(), func(context.Context) error { return *answer.Load() })
 		}()
-		after := func(d time.Duration, wantLines int) {
+		after := func(d time.Duration, wantLines int32) {
 			t.Helper()
 			time.Sleep(d)
 			synctest.Wait()
-			if why := w.Why(); !errors.Is(why, answer) || lines != wantLines {
-				t.Fatalf("%d lines, want %d; waits for: %v", lines, wantLines, why)
+			if why := w.Why(); !errors.Is(why, *answer.Load()) || lines.Load() != wantLines {
+				t.Fatalf("%d lines, want %d; waits for: %v", lines.Load(), wantLines, why)
 			}
 		}
 		after(time.Minute, 1)
 		after(logAgain, 2)
-		answer = apierrors.NewForbidden(schema.GroupResource{Resource: "refineries"}, "", errors.New("not yet"))
+		answers(apierrors.NewForbidden(schema.GroupResource{Resource: "refineries"}, "", errors.New("not yet")))
 		after(longestPause, 3)
 		after(time.Minute, 3)
-		answer = nil
+		answers(nil)
 		if err := <-ended; err != nil || w.Why() != nil {
 			t.Errorf("%v; waits for %v", err, w.Why())
 		}
@@ -59,10 +61,10 @@ func TestAWaitEndsWithWhatWaitingDoesNotMend(t *testing.T) {
 		"an unknown authority": &url.Error{Op: "Get", URL: "https://example.com", Err: fmt.Errorf("tls: %w", x509.UnknownAuthorityError{})},
 	} {
 		t.Run(name, func(t *testing.T) {
-			lines := 0
+			var lines atomic.Int32
 			got := begin(&lines).For(t.Context(), func(context.Context) error { return err })
-			if got == nil || lines != 0 || name == "marked" && !errors.Is(got, missing) {
-				t.Errorf("%v, %d lines", got, lines)
+			if got == nil || lines.Load() != 0 || name == "marked" && !errors.Is(got, missing) {
+				t.Errorf("%v, %d lines", got, lines.Load())
 			}
 		})
 	}
@@ -70,7 +72,7 @@ func TestAWaitEndsWithWhatWaitingDoesNotMend(t *testing.T) {
 
 func TestAWaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	lines := 0
+	var lines atomic.Int32
 	err := begin(&lines).For(ctx, func(context.Context) error { cancel(); return errors.New("away") })
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
