@@ -19,7 +19,7 @@ import (
 )
 
 func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
-	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AliveIntervalSeconds: 1, AliveTimeoutSeconds: 3}})
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AliveIntervalSeconds: 1, AliveTimeoutSeconds: 12}})
 	certificate := p.refinery("press", 2)
 	m := p.start("alpha-0")
 	stops := map[string]func(){}
@@ -48,7 +48,7 @@ func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
 	})
 	claimed := p.master()
 	p.until("the grace over", func() bool {
-		return successor.clock.Since(claimed.Status.Active.Since.Time) > 5*time.Second
+		return successor.clock.Since(claimed.Status.Active.Since.Time) > 14*time.Second
 	})
 	if now := p.get("press"); now.ResourceVersion != was.ResourceVersion {
 		t.Errorf("the Refinery was written to:\n%s", cmp.Diff(was.Status, now.Status))
