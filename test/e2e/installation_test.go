@@ -110,7 +110,8 @@ func expectDesignedObjects(ctx context.Context, ns string) {
 		}
 		return named
 	}
-	Expect(live("alpha")).To(ConsistOf("Deployment/alpha", "Service/alpha", "Secret/alpha-ca", "Secret/alpha-tls", "ServiceAccount/alpha-master"))
+	Expect(live("alpha")).To(ConsistOf("Deployment/alpha", "Service/alpha", "Service/alpha-peer", "Secret/alpha-ca", "Secret/alpha-peer", "Secret/alpha-tls",
+		"ServiceAccount/alpha-master"))
 	Expect(live("press")).To(ConsistOf("Deployment/press", "Secret/press-tls", "ServiceAccount/press-refinery"))
 
 	for _, name := range []string{"alpha-tls", "press-tls"} {
