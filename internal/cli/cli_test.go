@@ -162,3 +162,22 @@ func TestRunEndsTheContextAtASignalAndExitsWithTheCode(t *testing.T) {
 		}
 	}
 }
+
+func TestTheExitCodeTellsAStartFromWhatFailsLater(t *testing.T) {
+	failure := errors.New("it\nfailed")
+	for _, test := range []struct {
+		err  error
+		code int
+		line string
+	}{
+		{nil, 0, ""},
+		{failure, 1, "master: it failed\n"},
+		{&StartError{failure}, 2, "master: it failed\n"},
+		{fmt.Errorf("at its start: %w", &StartError{failure}), 2, "master: at its start: it failed\n"},
+	} {
+		var stderr bytes.Buffer
+		if code := ExitCode("master", test.err, &stderr); code != test.code || stderr.String() != test.line {
+			t.Errorf("%v: exit %d, %q", test.err, code, &stderr)
+		}
+	}
+}

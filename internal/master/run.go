@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +28,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/health"
 	"github.com/refinery-operator/refinery-operator/internal/master/peer"
 	"github.com/refinery-operator/refinery-operator/internal/version"
@@ -53,23 +53,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		klog.SetLogger(log)
 		ctrllog.SetLogger(log)
 		err = run(ctx, o, log)
-		if err == nil {
-			return 0
-		}
 	} else {
-		err = &startError{err}
+		err = &cli.StartError{Err: err}
 	}
-	_, _ = fmt.Fprintf(stderr, "master: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
-	if _, ok := errors.AsType[*startError](err); ok {
-		return 2
-	}
-	return 1
+	return cli.ExitCode("master", err, stderr)
 }
-
-// startError is an error that kept the master from starting.
-type startError struct{ error }
-
-func (e *startError) Unwrap() error { return e.error }
 
 // Run runs a master until ctx is done.
 func run(ctx context.Context, o Options, log logr.Logger) error {
@@ -77,13 +65,13 @@ func run(ctx context.Context, o Options, log logr.Logger) error {
 	rules.ExplicitPath = o.Kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return &startError{fmt.Errorf("no cluster: %w; run in a pod, or name one with --kubeconfig or KUBECONFIG", err)}
+		return &cli.StartError{Err: fmt.Errorf("no cluster: %w; run in a pod, or name one with --kubeconfig or KUBECONFIG", err)}
 	}
 	config.QPS = -1 // the reporter bounds its writes itself
 	config.UserAgent = "refinery-master/" + version.Version
 	m, err := NewMaster(o, config, log)
 	if err != nil {
-		return &startError{err}
+		return &cli.StartError{Err: err}
 	}
 	return m.Run(ctx)
 }
@@ -157,11 +145,11 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 func (m *Master) Run(ctx context.Context) error {
 	probes, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.options.HealthAddress)
 	if err != nil {
-		return &startError{err}
+		return &cli.StartError{Err: err}
 	}
 	leases, err := coordinationv1.NewForConfig(m.config)
 	if err != nil {
-		return &startError{err}
+		return &cli.StartError{Err: err}
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -178,14 +166,14 @@ func (m *Master) Run(ctx context.Context) error {
 	})
 	workers.Go(func() { m.certificates.Run(living) })
 	if err := m.runLink(living, &workers, stop); err != nil {
-		return &startError{err}
+		return &cli.StartError{Err: err}
 	}
 	if err := m.reach(ctx); err != nil {
-		return m.outcome(ctx, &startError{err})
+		return m.outcome(ctx, &cli.StartError{Err: err})
 	}
 	stopEvents, err := m.recordEvents(living)
 	if err != nil {
-		return &startError{err}
+		return &cli.StartError{Err: err}
 	}
 	defer stopEvents()
 	watches, err := m.follow(ctx, living, &workers)

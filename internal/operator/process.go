@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/health"
 )
 
@@ -60,7 +61,7 @@ func (p *process) Run(ctx context.Context) error {
 	if p.options.HealthAddress != "0" {
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.options.HealthAddress)
 		if err != nil {
-			return &startError{err}
+			return &cli.StartError{Err: err}
 		}
 		serving.Go(func() {
 			if err := health.Serve(ctx, l, p.ready, nil); err != nil {
@@ -69,7 +70,7 @@ func (p *process) Run(ctx context.Context) error {
 		})
 	}
 	if err := metrics.Registry.Register(p.namespaces.watched); err != nil {
-		return &startError{fmt.Errorf("register metrics: %w", err)}
+		return &cli.StartError{Err: fmt.Errorf("register metrics: %w", err)}
 	}
 	defer metrics.Registry.Unregister(p.namespaces.watched)
 	for ctx.Err() == nil {
@@ -106,7 +107,7 @@ func (p *process) work(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return &startError{err}
+		return &cli.StartError{Err: err}
 	}
 	p.mu.Lock()
 	p.manager = mgr

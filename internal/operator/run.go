@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -30,6 +29,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers/clustermaster"
 	"github.com/refinery-operator/refinery-operator/controllers/refinery"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -57,26 +57,14 @@ func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int
 		restConfig, err = loadConfig(options.Kubeconfig)
 	}
 	if err != nil {
-		err = &startError{err}
+		err = &cli.StartError{Err: err}
 	} else {
 		setLogger(options, stderr)
 		ctrl.Log.Info("starting", "version", version.Version, "masterImage", options.Images.Master, "refineryImage", options.Images.Refinery)
 		err = newProcess(options, restConfig, ctrl.Log).Run(ctx)
 	}
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(stderr, "operator: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
-	if _, ok := errors.AsType[*startError](err); ok {
-		return 2
-	}
-	return 1
+	return cli.ExitCode("operator", err, stderr)
 }
-
-// startError is an error that kept the operator from starting.
-type startError struct{ error }
-
-func (e *startError) Unwrap() error { return e.error }
 
 func setLogger(options Options, stderr io.Writer) {
 	logger := logr.FromSlogHandler(options.Log.Handler(stderr))
