@@ -50,16 +50,41 @@ var _ = Describe("An authority that is taken out of the spec", func() {
 		Eventually(func() map[string][]byte { return f.secret("alpha-ca").Data }).Should(HaveKey("next.crt"))
 	})
 
-	It("is none of an operator's that made itself another since the one before was deleted", func(ctx SpecContext) {
+	It("is trusted until everybody has followed when it was the operator's and its Secret was deleted", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		m := f.master("alpha", `{}`)
-		f.create(m)
-		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
-		before := f.secret("alpha-tls").Data[v1alpha1.AuthorityKey]
+		m, r := f.master("alpha", `{}`), f.refinery("press", `{replicas: 2}`)
+		f.create(m, r)
+		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+		f.becomeActive(m)
+		f.loads(m)
+		served, former, uid := f.secret("alpha-tls").Data[corev1.TLSCertKey], leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey]), f.secret("press-tls").UID
+		f.presents(r, map[string]string{"press/a": former, "press/b": former})
+		settled()
+
 		Expect(api.Delete(f.ctx, f.secret("alpha-ca"))).To(Succeed())
-		Eventually(func() []byte { return f.secret("alpha-tls").Data[v1alpha1.AuthorityKey] }).ShouldNot(Equal(before))
-		Expect(f.anchors("alpha-tls")()).To(Equal(1))
-		Consistently(condition(f, m, rotating)).Should(BeEmpty())
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+		Eventually(f.anchors("alpha-tls")).Should(Equal(2))
+		Eventually(f.events(m)).Should(ContainElement(HavePrefix("Warning/CertificateAuthorityLost: Secret alpha-ca was deleted")))
+		f.loads(m)
+		operatorClock.Step(time.Minute)
+		wake(f, r)
+		Eventually(f.anchors("press-tls")).Should(Equal(2))
+		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
+		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
+		annotate(f, m, v1alpha1.RotateCAAnnotation, "meanwhile")
+		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to continue without"))
+		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
+		Expect(f.secret("press-tls").UID).To(Equal(uid))
+		Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
+		Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))
+
+		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
+		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
+		f.loads(m)
+		operatorClock.Step(3 * time.Minute)
+		annotate(f, m, "wake", time.Now().String())
+		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
+		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).NotTo(Equal(served))
 	})
 
 	It("stays in the middle of taking over while its Secret is missing", func(ctx SpecContext) {

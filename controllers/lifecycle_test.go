@@ -246,7 +246,7 @@ var _ = Describe("A ClusterMaster", func() {
 		Eventually(func() string { must(f.get(secret, "alpha-tls")); return string(secret.Data["tls.crt"]) }).Should(HavePrefix("-----BEGIN"))
 	})
 
-	It("whose authority is deleted gets a new one, and with it all certificates", func(ctx SpecContext) {
+	It("whose authority is deleted gets a new one, and with it, step by step, all certificates", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m, r := f.master("alpha", `{}`), f.refinery("press", `{}`)
 		f.create(m, r)
@@ -256,7 +256,13 @@ var _ = Describe("A ClusterMaster", func() {
 		bundle := func(name string) func() string {
 			return func() string { return string(f.secret(name).Data[v1alpha1.AuthorityKey]) }
 		}
-		Eventually(bundle("alpha-tls")).ShouldNot(Equal(string(old.Data[corev1.TLSCertKey])))
+		Eventually(f.anchors("alpha-tls")).Should(Equal(2)) // nobody is cut off meanwhile
+		Eventually(func() int {
+			operatorClock.Step(time.Minute)
+			wake(f, m)
+			return f.anchors("alpha-tls")()
+		}).WithPolling(200 * time.Millisecond).Should(Equal(1))
+		Expect(bundle("alpha-tls")()).NotTo(Equal(string(old.Data[corev1.TLSCertKey])))
 		Eventually(bundle("press-tls")).Should(Equal(bundle("alpha-tls")()))
 		Eventually(func() error {
 			must(f.get(r, "press"))

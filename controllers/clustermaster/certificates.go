@@ -29,6 +29,8 @@ type authorityFound struct {
 	end time.Time
 	// problem is what is wrong with it.
 	problem *pki.Problem
+	// lost reports whether this pass made it in place of one whose Secret was deleted.
+	lost bool
 }
 
 // goodAuthority is the finding for a valid authority.
@@ -47,14 +49,14 @@ func endOf(key string, value []byte) time.Time {
 }
 
 // rotateAuthority continues a rotation from one authority that the operator created to another. If one of the two is
-// provided, issueCertificate continues the rotation, together with the certificate that the master serves.
+// provided, or the former one lost, issueCertificate continues the rotation, together with the certificate that the master serves.
 func (r *Reconciler) rotateAuthority(ctx context.Context, s *scope) (*rotation.Rotation, error) {
 	if s.master.Issuer() != nil {
 		return &rotation.Rotation{}, nil
 	}
-	served, err := rotation.Served(ctx, s.secrets, s.master)
-	if err != nil || rotation.InServedStore(s.master, served) {
-		return nil, err
+	authority, err := rotation.Authority(ctx, s.secrets, s.master, s.now)
+	if _, provided := s.master.NamedAuthority(); provided || (err == nil && authority.InServed) {
+		return nil, nil //nolint:nilerr // reconcileAuthority shows it
 	}
 	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
 	if err != nil || secret == nil {
@@ -109,7 +111,7 @@ func (r *Reconciler) findAuthority(ctx context.Context, s *scope) (*authorityFou
 		problem = &pki.Problem{Reason: problem.Reason, Message: "certificates.authority: " + problem.Message}
 	case s.master.Issuer() == nil:
 		problem = &pki.Problem{Reason: v1alpha1.ReasonAuthorityNotReady,
-			Message: problem.Message + "; delete this Secret, then the operator creates a new authority and reissues all certificates"}
+			Message: problem.Message + "; delete this Secret, then the operator creates another authority, which takes the place of this one while nodes keep their sessions"}
 	}
 	end, err := authorityEnd(ctx, s)
 	return &authorityFound{problem: problem, end: end}, err
@@ -155,6 +157,7 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, s.now); err != nil {
 		return found, err
 	}
+	found.lost = replaced == nil && authority.InServed
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
 	desired := resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record)
 	if replaced != nil {
@@ -218,7 +221,8 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope, authori
 	}
 }
 
-// issueCertificate issues and renews the certificate that the master serves. If the old or the new authority is provided, it
+// issueCertificate issues and renews the certificate that the master serves. If the old or the new authority is provided, or
+// the old one lost, it
 // also continues the rotation: the master serves its current certificate until everybody trusts the new authority, and then
 // a reissued one.
 func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *pki.Authority) (found servedFound, err error) {
@@ -241,11 +245,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 			return found, err
 		}
 	}
-	served, err := rotation.Served(ctx, s.secrets, s.master)
-	if err != nil {
-		return found, err
-	}
-	if rotation.InServedStore(s.master, served) {
+	if authority.InServed {
 		store := &rotation.ServedStore{Authority: authority, Served: current, Good: v.Good}
 		if found.rotation, err = r.rotate(ctx, s, store); err != nil {
 			return found, err

@@ -62,8 +62,10 @@ type scope struct {
 
 // findings are what the steps of one pass have found. What is nil was not looked at.
 type findings struct {
-	rotation    *rotation.Rotation
-	authority   *authorityFound
+	rotation  *rotation.Rotation
+	authority *authorityFound
+	// lost reports whether an authority was made in place of one whose Secret was deleted.
+	lost        bool
 	certificate *certificates.Finding
 	// trusted is what was put into the trust bundle of the master.
 	trusted *pki.Authority
@@ -81,7 +83,7 @@ type findings struct {
 //  3. go on with a rotation of the certificate authority, or begin one
 //  4. find or make the certificate authority
 //  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
-//     rotation there if either authority is provided, and say so where another is asked for that is not the operator's to make
+//     rotation there if either authority is provided or the former one is lost, and say so where another is asked for that is not the operator's to make
 //  6. check what the CRD cannot
 //  7. find, make or remove the shared certificate
 //  8. find or make the key pair of the link between masters, and apply its Service
@@ -115,6 +117,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
 		func() error {
+			found.lost = found.authority.lost
 			served, err := r.reconcileCertificate(ctx, s, found.authority.authority)
 			found.certificate, found.trusted = served.certificate, served.trusted
 			found.rotation, found.authority = cmp.Or(served.rotation, found.rotation), cmp.Or(served.authority, found.authority)
@@ -159,6 +162,9 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 	status, agenda := statusOf(s, found, o)
 	changes := slices.Concat(reconcile.Changes(s.master.Status.Conditions, status.Conditions),
 		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation))
+	if found.lost {
+		changes = append(changes, lostEvent(s.master))
+	}
 	is, was := status.Certificate, s.master.Status.Certificate
 	written := func() {}
 	if is != nil && was != nil && was.Fingerprint != is.Fingerprint {

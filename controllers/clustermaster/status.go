@@ -246,6 +246,13 @@ func expiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served *certi
 	return append(all, e)
 }
 
+// lostEvent is the event of an authority whose Secret was deleted.
+func lostEvent(m *v1alpha1.ClusterMaster) reconcile.Event {
+	return reconcile.Event{Type: corev1.EventTypeWarning, Reason: "CertificateAuthorityLost", Action: "Rotate", Note: fmt.Sprintf(
+		"Secret %s was deleted, and with it the key of the certificate authority: another one takes its place, and the former stays trusted until nobody needs it; "+
+			"to end the trust in it at once, set annotation %s: %s, then %s", m.AuthoritySecretName(), v1alpha1.ForceCARotationAnnotation, v1alpha1.ReasonPreparing, v1alpha1.ReasonActivating)}
+}
+
 // rotationEvents are the events of the phases of a rotation. found is nil if the pass has not looked.
 func rotationEvents(before, after []metav1.Condition, found *rotation.Rotation) []reconcile.Event {
 	const kind, action = v1alpha1.ConditionCertificateAuthorityRotating, "Rotate"

@@ -29,6 +29,8 @@ type Authority struct {
 	Since time.Time
 	// Rotating reports whether it is taking the place of another, or another is taking its place.
 	Rotating bool
+	// InServed reports whether those before it are known only from the trust bundle that the master serves.
+	InServed bool
 }
 
 // PEMPair is a certificate chain and its key as PEM, as kubernetes.io/tls Secrets hold them.

@@ -2,6 +2,8 @@ package rotation
 
 import (
 	"context"
+	"crypto/x509"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,11 +16,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/rotation/plan"
 )
 
-// ServedStore keeps the state of a rotation in which either authority is provided in the Secret of the certificate that the
-// master serves: who signed that, which authorities are in its bundle, and, in an annotation, since when. The master serves
-// the certificate of the one before until everybody has been seen to trust the new one, and what is provided no more is
-// trusted until nobody needs it. Other than there, nothing can be issued from the one before: nodes get their certificates
-// from the new one as soon as the master lets these in.
+// ServedStore keeps the state of a rotation in which either authority is provided, or the Secret of the one before was
+// deleted, in the Secret of the certificate that the master serves: who signed that, which authorities are in its bundle,
+// and, in an annotation, since when. The master serves the certificate of the one before until everybody has been seen to
+// trust the new one, and what is provided no more, or lost, is trusted until nobody needs it. Other than in an OwnStore,
+// nothing can be issued from the one before: nodes get their certificates from the new one as soon as the master lets these
+// in.
 //
 // A step changes the fields; it is done when they are written, with the certificate.
 type ServedStore struct {
@@ -29,27 +32,40 @@ type ServedStore struct {
 	Good   bool
 }
 
-// InServedStore reports whether a ServedStore holds the state of a rotation: if a provided authority signs, or signed
-// before the one that replaces it now. served is the Secret, or nil.
-func InServedStore(m *v1alpha1.ClusterMaster, served *corev1.Secret) bool {
+// inServedStore reports whether a ServedStore holds the state of a rotation to authority: if a provided authority signs, or
+// signed before the one that replaces it now, or if the Secret of the one before was deleted. served is the Secret.
+func inServedStore(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, leaf *x509.Certificate, bundle []*x509.Certificate, now time.Time) bool {
 	if m.Issuer() != nil {
 		return false // which rotates its authority, or not
 	}
 	_, provided := m.NamedAuthority()
-	return provided || (served != nil && resource.HasProvidedAuthority(served))
+	return provided || resource.HasProvidedAuthority(served) || isLost(authority, m, leaf, bundle, now)
+}
+
+// isLost reports whether what the master serves was signed by an authority of the operator of which nothing is left but the
+// trust in it.
+func isLost(authority *pki.Authority, m *v1alpha1.ClusterMaster, leaf *x509.Certificate, bundle []*x509.Certificate, now time.Time) bool {
+	signed := func(a *x509.Certificate) bool { return leaf.CheckSignatureFrom(a) == nil }
+	return leaf != nil && !slices.ContainsFunc(authority.Certificates, signed) &&
+		slices.ContainsFunc(plan.Retained(authority, bundle, m, now), signed)
 }
 
 // retain makes an authority keep trusting those before it that are in the trust bundle of served, the Secret of the
 // certificate that the master serves, or nil. A rotation between two authorities that the operator created does not
 // need this: their own Secret holds both.
 func retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, now time.Time) {
-	if served == nil || !InServedStore(m, served) {
+	if served == nil {
+		_, provided := m.NamedAuthority()
+		authority.InServed = provided && m.Issuer() == nil
 		return
 	}
-	authority.Since = resource.PhaseBegan(served)
 	cert, _ := certificates.Parse(served)
-	authority.Rotating = authority.Rotating || !authority.Since.IsZero() || cert.Leaf() == nil || !authority.Signed(cert.Leaf())
 	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, cert.Bundle)
+	if !inServedStore(authority, m, served, cert.Leaf(), bundle, now) {
+		return
+	}
+	authority.InServed, authority.Since = true, resource.PhaseBegan(served)
+	authority.Rotating = authority.Rotating || !authority.Since.IsZero() || cert.Leaf() == nil || !authority.Signed(cert.Leaf())
 	if err != nil {
 		return // it is about to be written anew
 	}
