@@ -54,7 +54,7 @@ var indexes = []struct {
 }{
 	{&v1alpha1.ClusterMaster{}, SecretIndex, SecretsOfMaster},
 	{&v1alpha1.Refinery{}, MasterIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} }},
-	{&v1alpha1.Refinery{}, SecretIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).CertificateSecretName()} }},
+	{&v1alpha1.Refinery{}, SecretIndex, SecretsOfRefinery},
 	{&appsv1.Deployment{}, SecretIndex, func(o client.Object) []string {
 		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
 	}},
@@ -79,6 +79,18 @@ func SecretsOfMaster(o client.Object) []string {
 	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName(), m.PeerName()}
 	if name, ok := m.NamedAuthority(); ok {
 		names = append(names, name)
+	}
+	return names
+}
+
+// SecretsOfRefinery are the names of the Secret that a Refinery asks for, and of those that its listed certificates came from.
+func SecretsOfRefinery(o client.Object) []string {
+	r := o.(*v1alpha1.Refinery)
+	names := []string{r.CertificateSecretName()}
+	for i := range r.Status.Certificates {
+		if name := r.ListedFrom(&r.Status.Certificates[i]); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }

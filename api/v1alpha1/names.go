@@ -36,6 +36,14 @@ const (
 	// RotateCAAnnotation, for the whole rotation, or the reason of condition CertificateAuthorityRotating, for that phase.
 	ForceCARotationAnnotation = "cluster.refinery.dev/force-ca-rotation"
 
+	// ReadmitAnnotation on a Refinery takes back the revocation of certificates. Its value is their fingerprints, separated
+	// by commas.
+	ReadmitAnnotation = "cluster.refinery.dev/readmit"
+
+	// MaxListedCertificates bounds the entries of status.certificates of a Refinery.
+	MaxListedCertificates = 8
+	// MaxRevokedCertificates bounds the entries of status.revoked of a Refinery.
+	MaxRevokedCertificates = 100
 	// MaxNodeStatuses bounds the entries of status.nodes of a Refinery.
 	MaxNodeStatuses = 100
 	// MaxPresentedCertificates bounds the entries of status.authenticated.certificates of a Refinery.
@@ -120,6 +128,43 @@ func (r *Refinery) CertificateSecretName() string {
 		return ref.Name
 	}
 	return r.IssuedSecretName()
+}
+
+// ListedFrom names the Secret that a certificate of status.certificates was read from.
+func (r *Refinery) ListedFrom(c *ListedCertificate) string {
+	if c.Secret != "" {
+		return c.Secret
+	}
+	return r.IssuedSecretName()
+}
+
+// CurrentCertificate is the Current one of those that are listed, or nil.
+func CurrentCertificate(listed []ListedCertificate) *ListedCertificate {
+	for i := range listed {
+		if listed[i].Use == CertificateCurrent {
+			return &listed[i]
+		}
+	}
+	return nil
+}
+
+// RevocationOf returns the revocation of a fingerprint, or nil.
+func RevocationOf(revoked []RevokedCertificate, fingerprint string) *RevokedCertificate {
+	for i := range revoked {
+		if revoked[i].Fingerprint == fingerprint {
+			return &revoked[i]
+		}
+	}
+	return nil
+}
+
+// SecretInUse names the Secret that the nodes read, by the status: the one that the spec asks for, unless the certificate
+// of another is in use until that one holds a good certificate.
+func (r *Refinery) SecretInUse() string {
+	if c := CurrentCertificate(r.Status.Certificates); c != nil {
+		return r.ListedFrom(c)
+	}
+	return r.CertificateSecretName()
 }
 
 // Identity returns the one URI SAN by which a certificate names this Refinery:

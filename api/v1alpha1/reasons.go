@@ -35,6 +35,10 @@ const (
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
 	// policy that it names; the operator tries again after seconds at first, at last every five minutes.
 	ReasonRejected = "Rejected"
+	// ReasonTooManyRevoked: status.revoked is full. What is revoked stays refused, and no other certificate is listed until
+	// there is room again. To do: wait until one of them expires, or take back a revocation with the annotation
+	// cluster.refinery.dev/readmit.
+	ReasonTooManyRevoked = "TooManyRevoked"
 	// ReasonError: something failed. The operator tries again, with backoff. To do: if it stays, see the message and the
 	// operator's log.
 	ReasonError = "Error"
@@ -85,6 +89,9 @@ const (
 	ReasonNotYetValid = "NotYetValid"
 	// ReasonExpired: the certificate, an intermediate or the authority has expired. To do: replace it.
 	ReasonExpired = "Expired"
+	// ReasonRevoked: the certificate was revoked: the Secret that it was listed from was deleted. To do: use another
+	// certificate, or take back the revocation with the annotation cluster.refinery.dev/readmit.
+	ReasonRevoked = "Revoked"
 	// ReasonAuthorityNotReady: the authority is missing or not valid. To do: see the ClusterMaster.
 	ReasonAuthorityNotReady = "AuthorityNotReady"
 	// ReasonAuthorityWithoutKey: the authority was provided without its key, so the operator cannot issue. To do: provide

@@ -261,6 +261,12 @@ type RefineryStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Certificates []ListedCertificate `json:"certificates,omitempty"`
+	// revoked certificates are refused until they expire, whatever Secret holds them: the Secret that each was listed from was
+	// deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Revoked []RevokedCertificate `json:"revoked,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`

@@ -78,10 +78,28 @@ type ListedCertificate struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Secret string `json:"secret,omitempty"`
-	// secretUID is the UID of that Secret. If it changes, the Secret was deleted, which revokes its certificates: they get
-	// no overlap.
+	// secretUID is the UID of that Secret, or of the operator's own. If there is no Secret of this UID any more, it was
+	// deleted, which revokes its certificates.
 	// +optional
 	SecretUID types.UID `json:"secretUID,omitempty"`
+}
+
+// RevokedCertificate is a certificate that is refused until it expires, by fingerprint.
+type RevokedCertificate struct {
+	// fingerprint is the SHA-256 of the certificate's DER form, 64 lower-case hexadecimal digits.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Fingerprint string `json:"fingerprint"`
+	// notAfter is the end of the certificate's validity.
+	// +required
+	NotAfter metav1.Time `json:"notAfter"`
+	// secret is the name of the Secret whose deletion revoked it.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	Secret string `json:"secret"`
+	// since is when the operator saw that the Secret was deleted.
+	// +required
+	Since metav1.Time `json:"since"`
 }
 
 // ServedCertificate is the certificate that a ClusterMaster serves over TLS.

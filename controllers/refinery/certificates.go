@@ -1,6 +1,7 @@
 package refinery
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -26,28 +27,78 @@ import (
 // anew: an issuer that signs by several authorities in turn would otherwise never come to rest.
 const reissueMaster = time.Hour
 
+// authoritiesDiffer is why a Certificate of cert-manager is issued again.
+const authoritiesDiffer = "the certificates of the ClusterMaster and its Refineries come from different authorities"
+
+// reconcileCertificate finds, verifies or issues the certificate that the spec asks for. While that is not good, the one
+// in use is kept, and renewed if the operator issues it: a Secret that is misspelt costs nobody its session.
 func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
-	issuedName := s.refinery.IssuedSecretName()
+	wanted := s.refinery.CertificateSecretName()
+	found, err := r.wantedCertificate(ctx, s)
+	if found != nil {
+		found.Wanted = wanted
+	}
+	current := v1alpha1.CurrentCertificate(s.standing.Listed)
+	if current == nil || s.refinery.ListedFrom(current) == wanted || (found != nil && (found.Good() || found.Unneeded)) {
+		return found, err
+	}
+	kept, keptErr := r.certificateIn(ctx, s, s.refinery.ListedFrom(current))
+	if kept == nil || keptErr != nil {
+		return found, cmp.Or(err, keptErr)
+	}
+	kept.Wanted, kept.Instead = wanted, &metav1.Condition{}
+	if found != nil {
+		kept.Instead = &found.Condition
+		kept.RecheckAt(found.Recheck, s.now)
+	}
+	return kept, err
+}
+
+// wantedCertificate is the certificate that the spec asks for. What the operator issued otherwise is removed as soon as
+// nothing that is listed came from it: deleted earlier, it would be revoked.
+func (r *Reconciler) wantedCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
+	ref, issued := s.refinery.Spec.CertificateSecretRef, s.refinery.IssuedSecretName()
 	plaintext := s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext
-	ref, issuer := s.refinery.Spec.CertificateSecretRef, s.master.Issuer()
-	if !plaintext && ref == nil && issuer != nil {
-		return r.obtainCertificate(ctx, s, *issuer)
-	}
-	if err := r.env.Sources(s.now).RemoveCertificate(ctx, r.apply, s.refinery, issuedName); err != nil {
-		return nil, err
-	}
-	switch {
-	case plaintext:
-		return &certificates.Finding{Condition: certificates.Ready(v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")},
-			r.removeSecret(ctx, s, issuedName)
-	case ref == nil:
-		return r.issueCertificate(ctx, s)
-	case ref.Name != issuedName:
-		if err := r.removeSecret(ctx, s, issuedName); err != nil {
+	if (plaintext || (ref != nil && ref.Name != issued)) && !s.lists(issued) {
+		if err := r.removeIssued(ctx, s); err != nil {
 			return nil, err
 		}
 	}
-	return r.verifyCertificate(ctx, s)
+	if plaintext {
+		return &certificates.Finding{Unneeded: true,
+			Condition: certificates.Ready(v1alpha1.ReasonNotRequired, "transport Plaintext has no certificates")}, nil
+	}
+	if err := r.checkCertificateReference(ctx, s); err != nil {
+		return nil, err
+	}
+	return r.certificateIn(ctx, s, s.refinery.CertificateSecretName())
+}
+
+// certificateIn verifies the certificate in a Secret that a user provides, and keeps the operator's own issued.
+func (r *Reconciler) certificateIn(ctx context.Context, s *scope, name string) (*certificates.Finding, error) {
+	ref, issuer := s.refinery.Spec.CertificateSecretRef, s.master.Issuer()
+	own := name == s.refinery.IssuedSecretName()
+	if own && (ref == nil || ref.Name != name) && issuer != nil {
+		return r.obtainCertificate(ctx, s, *issuer)
+	}
+	if own {
+		if err := r.env.Sources(s.now).RemoveCertificate(ctx, r.apply, s.refinery, name); err != nil {
+			return nil, err
+		}
+		if ref == nil || ref.Name != name {
+			return r.issueCertificate(ctx, s)
+		}
+	}
+	return r.verifyCertificate(ctx, s, name)
+}
+
+// removeIssued removes what the operator, or cert-manager for it, has issued.
+func (r *Reconciler) removeIssued(ctx context.Context, s *scope) error {
+	name := s.refinery.IssuedSecretName()
+	if err := r.env.Sources(s.now).RemoveCertificate(ctx, r.apply, s.refinery, name); err != nil {
+		return err
+	}
+	return r.removeSecret(ctx, s, name)
 }
 
 func (r *Reconciler) removeSecret(ctx context.Context, s *scope, name string) error {
@@ -59,15 +110,16 @@ func (r *Reconciler) removeSecret(ctx context.Context, s *scope, name string) er
 // verifyCertificate judges the certificate of the nodes and writes nothing. Pods run even if a certificate that the
 // user provides is not valid: a node is then shown as denied, or waits for the Secret, and continues without a restart
 // once that is corrected.
-func (r *Reconciler) verifyCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
-	name, provided := s.refinery.CertificateSecretName(), s.refinery.Spec.CertificateSecretRef != nil
-	found := &certificates.Finding{}
+func (r *Reconciler) verifyCertificate(ctx context.Context, s *scope, name string) (*certificates.Finding, error) {
+	ref := s.refinery.Spec.CertificateSecretRef
+	provided := name != s.refinery.IssuedSecretName() || (ref != nil && ref.Name == name)
+	found := &certificates.Finding{Wanted: name}
 	c, err := r.verify(ctx, s, found, name)
 	if err := found.Judge(err, certificates.ReadyIn(name, provided, s.master.Issuer())); err != nil {
 		return nil, err
 	}
-	if provided {
-		found.Secret, found.SecretUID = name, c.UID
+	if found.SecretUID = c.UID; provided {
+		found.Secret = name
 	}
 	if found.Leaf = c.Leaf(); found.Leaf != nil {
 		found.Above = c.Chain[1:]
@@ -86,6 +138,9 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 	if c, err = certificates.Parse(secret); err != nil {
 		return c, certificates.InSecret(name, err)
 	}
+	if err := s.judgeRevoked(found, c.Leaf()); err != nil {
+		return c, certificates.InSecret(name, err)
+	}
 	authority, err := r.masterAuthority(ctx, s)
 	if err != nil {
 		return c, err
@@ -101,13 +156,13 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 }
 
 // inspectCertificate is verifyCertificate for a pass that changes nothing: the Refinery is paused, or something else in
-// its spec ends the pass earlier. Certificates expire in the meantime too. status.certificates stays as it is. It
-// returns nil while there is nothing to verify against.
+// its spec ends the pass earlier. Certificates expire in the meantime too. status.certificates stays as it is, but for
+// what is revoked. It returns nil while there is nothing to verify against.
 func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
 		return nil, nil
 	}
-	found, err := r.verifyCertificate(ctx, s)
+	found, err := r.verifyCertificate(ctx, s, s.refinery.CertificateSecretName())
 	if _, early := errors.AsType[*reconcile.WaitError](err); early {
 		return nil, nil // the ClusterMaster has just been made
 	}
@@ -131,8 +186,7 @@ func (r *Reconciler) masterAuthority(ctx context.Context, s *scope) (*pki.Author
 }
 
 // issueCertificate keeps a certificate in the Refinery's own Secret. If the Secret was deleted, a pass of its own first
-// removes its certificate from status.certificates: deleting the Secret revokes the certificate, wherever the operator
-// stops.
+// revokes in status what was listed from it: a Secret that is made before would look like the one that was deleted.
 func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	authority, err := r.masterAuthority(ctx, s)
 	unready := pki.AsProblem(err)
@@ -141,14 +195,17 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certifica
 	}
 	issued := r.issued(s, authority)
 	exists, current, v, err := r.env.Sources(s.now).Read(ctx, s.secrets, issued)
-	found := &certificates.Finding{Leaf: current.Leaf(), Rotating: authority != nil && authority.Rotating}
+	found := &certificates.Finding{Leaf: current.Leaf(), SecretUID: current.UID, Rotating: authority != nil && authority.Rotating}
 	switch {
 	case err != nil:
 		return nil, err
 	case unready != nil:
 		found.Condition = certificates.NotReady(unready.Reason, unready.Message)
 		return found, nil
-	case !exists && len(s.refinery.Status.Certificates) > 0:
+	case !exists && s.lists(issued.Name):
+		if err := r.revokeListed(ctx, s, issued.Name); err != nil {
+			return nil, err
+		}
 		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", issued.Name)
 		found.Condition = certificates.NotReady(v1alpha1.ReasonSecretNotFound, message)
 		return found, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: message, Recheck: time.Second}
@@ -176,7 +233,12 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certifica
 	if err := s.secrets.Apply(ctx, s.refinery, current.ReplacedBy(desired)); err != nil {
 		return nil, err
 	}
-	found.Leaf, found.Condition = current.Leaf(), certificates.ReadyIn(issued.Name, false, nil)
+	if current.UID == "" { // it has just been made
+		if made, err := s.secrets.Own(ctx, s.refinery, issued.Name); err == nil && made != nil {
+			current.UID = made.UID
+		}
+	}
+	found.Leaf, found.SecretUID, found.Condition = current.Leaf(), current.UID, certificates.ReadyIn(issued.Name, false, nil)
 	found.RecheckAt(v.RecheckAt(found.Leaf), s.now)
 	return found, nil
 }
@@ -211,7 +273,7 @@ func (r *Reconciler) renewListed(s *scope, issued certificates.Issued, current c
 		r.mu.Unlock()
 	}
 	fingerprint := v1alpha1.Fingerprint(next.Leaf())
-	if slices.ContainsFunc(s.refinery.Status.Certificates, func(c v1alpha1.ListedCertificate) bool { return c.Fingerprint == fingerprint }) {
+	if slices.ContainsFunc(s.standing.Listed, func(c v1alpha1.ListedCertificate) bool { return c.Fingerprint == fingerprint }) {
 		return next, certificates.Verdict{Due: issued.Authority.RenewAt(next.Leaf(), issued.RenewBefore)}, nil, nil
 	}
 	v.KeepBundle = true
@@ -227,13 +289,16 @@ func (r *Reconciler) dropIssued(key client.ObjectKey) {
 func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Issued {
 	return certificates.Issued{
 		Owner:             s.refinery,
-		Name:              s.refinery.CertificateSecretName(),
+		Name:              s.refinery.IssuedSecretName(),
 		Authority:         authority,
 		RenewBefore:       certificates.RenewBefore(s.master, s.refinery.UID),
 		ReissueWindow:     certificates.ReissueWindow(s.master),
 		PostponeReissue:   authority != nil && (!rotation.HasLoaded(s.master, authority) || !rotation.IsServed(s.master, authority)),
 		ReissueWithBundle: true,
 		Verify: func(chain []*x509.Certificate) error {
+			if err := s.judgeRevoked(&certificates.Finding{}, chain[0]); err != nil {
+				return err
+			}
 			return authority.VerifyClient(chain, s.refinery.Identity(), s.now)
 		},
 		Issue: func() (pki.PEMPair, error) {
@@ -277,6 +342,9 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 // verifyObtained checks what cert-manager issued against the authority of the master. If the two come from different
 // authorities, because the issuer's authority changed, the older one is reissued.
 func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) error {
+	if err := s.judgeRevoked(found, c.Leaf()); err != nil {
+		return cmp.Or(r.env.Sources(s.now).Reissue(ctx, o.Certificate, "the certificate in the Secret is revoked"), err)
+	}
 	authority, err := r.masterAuthority(ctx, s)
 	if err != nil {
 		return err
@@ -321,7 +389,7 @@ func (r *Reconciler) reissueOlder(ctx context.Context, s *scope, found *certific
 		if now.ResourceVersion != o.Secret.ResourceVersion {
 			return "", nil
 		}
-		return o.Certificate.GetName(), r.env.Sources(s.now).Reissue(ctx, o.Certificate)
+		return o.Certificate.GetName(), r.env.Sources(s.now).Reissue(ctx, o.Certificate, authoritiesDiffer)
 	}
 	if due := served.Leaf().NotBefore.Add(reissueMaster); s.now.Before(due) {
 		found.RecheckAt(due, s.now)
@@ -336,5 +404,5 @@ func (r *Reconciler) reissueOlder(ctx context.Context, s *scope, found *certific
 	if !metav1.IsControlledBy(masters, s.master) {
 		return "", nil
 	}
-	return key.Name, r.env.Sources(s.now).Reissue(ctx, masters)
+	return key.Name, r.env.Sources(s.now).Reissue(ctx, masters, authoritiesDiffer)
 }

@@ -54,6 +54,8 @@ type scope struct {
 	// deployment is the Refinery's own, or nil.
 	deployment *appsv1.Deployment
 	secrets    *certificates.Secrets
+	// standing is what is listed and what is revoked, by what Secrets there are.
+	standing certificates.Standing
 	// beside are the other ClusterMasters of the namespace; nil while they were not read.
 	beside []v1alpha1.ClusterMaster
 	now    time.Time
@@ -71,9 +73,11 @@ type findings struct {
 // Reconcile brings what a Refinery owns to what its spec says:
 //
 //  1. read the Refinery, its ClusterMaster and its Deployment
-//  2. remove pods that read what was not someone else's when they were made, and is now
-//  3. require a name that no ClusterMaster had before it, and the ClusterMaster that the spec names
-//  4. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it
+//  2. revoke listed certificates whose Secrets were deleted; remove pods that read what was not someone else's when they
+//     were made, and is now
+//  3. require a name that no ClusterMaster had before it, the ClusterMaster that the spec names, and room for what is revoked
+//  4. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it; keep the
+//     one in use until that is good
 //  5. refuse a shared certificate that is not for its nodes to read
 //  6. apply the ServiceAccount
 //  7. wait until status lists the certificate, so that no node starts that would be denied
@@ -95,6 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // reconcile runs the steps until one ends the pass. What the certificate is worth it finds out in any case.
 func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, err error) {
 	err = reconcile.RunSteps(
+		func() error { return r.inspectListed(ctx, s) },
 		func() (err error) { found.nobodys, err = r.inspectReporter(ctx, s); return err },
 		func() (err error) { s.deployment, err = r.removeForbiddenPods(ctx, s); return err },
 	)
@@ -102,7 +107,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 		err = reconcile.RunSteps(
 			func() error { return r.env.RequireName(ctx, s.refinery) },
 			func() error { return r.requireMaster(s) },
-			func() error { return r.checkCertificateReference(ctx, s) },
+			func() error { return r.requireRoomToRevoke(s) },
 			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
 			func() error { return r.checkSharedReference(s) },
 			func() error { return r.reconcileServiceAccount(ctx, s) },
@@ -157,6 +162,7 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 		written = func() { r.env.Metrics.Renewed(s.refinery) }
 		changes = append(changes, reconcile.CertificateChanged(is, status.Certificates[0].NotAfter))
 	}
+	changes = append(changes, revocations(s, status)...)
 	return r.passes.Finish(ctx, reconcile.Ending{Object: s.refinery, Outcome: o, Err: err, Desired: desired, Current: current,
 		Masters: mastersPart(s.refinery, status), Changes: changes, Written: written, Agenda: agenda, Now: s.now})
 }

@@ -221,7 +221,7 @@ func (r *Reconciler) neighboursSecret(ctx context.Context, s *scope, name string
 	}
 	for i := range named.Items {
 		other := &named.Items[i]
-		if other.UID == s.refinery.UID || other.Spec.CertificateSecretRef == nil {
+		if other.UID == s.refinery.UID || (other.Spec.CertificateSecretRef == nil && name == other.IssuedSecretName()) {
 			continue
 		}
 		why, err := r.unless(ctx, s, name, forRefinery(other), func(secret *corev1.Secret) bool { return !identifies(secret, other) })

@@ -1,6 +1,7 @@
 package refinery
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -24,13 +25,14 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	status := *r.Status.DeepCopy()
 	conditions := reconcile.Conditions{All: &status.Conditions, Generation: r.Generation, Now: s.now}
 	agenda := reconcile.Agenda{}
+	status.Certificates, status.Revoked = s.standing.Listed, s.standing.Revoked
 	if certificate := found.certificate; certificate != nil {
-		conditions.Set(certificate.Condition)
 		agenda.AtFuture(certificate.Recheck, s.now)
 		if !certificate.ReadOnly {
-			status.Certificates = certificates.List(r.Status.Certificates, certificate, certificates.Overlap{
+			status.Certificates = certificates.List(s.standing.Listed, certificate, certificates.Overlap{
 				Duration: s.master.CertificatePeriods().Overlap, Rotating: certificate.Rotating || s.master.IsRotating()}, s.now)
 		}
+		conditions.Set(certificate.Shown(r, status.Certificates))
 		expiring, warned, recheck := certificates.Expiring(s.now, expiries(s, certificate)...)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
 		agenda.AtFuture(recheck, s.now)
@@ -71,8 +73,9 @@ func expiries(s *scope, found *certificates.Finding) []certificates.Expiry {
 	if found.Leaf == nil {
 		return nil
 	}
-	obtained := s.master.Issuer() != nil && s.refinery.Spec.CertificateSecretRef == nil
-	e := certificates.Expiry{Certificate: found.First(), Provided: found.Secret != "" && !obtained, What: fmt.Sprintf("the certificate in Secret %s", s.refinery.CertificateSecretName())}
+	ref, issued := s.refinery.Spec.CertificateSecretRef, s.refinery.IssuedSecretName()
+	obtained := s.master.Issuer() != nil && found.Secret == issued && (ref == nil || ref.Name != issued)
+	e := certificates.Expiry{Certificate: found.First(), Provided: found.Secret != "" && !obtained, What: fmt.Sprintf("the certificate in Secret %s", cmp.Or(found.Secret, s.refinery.IssuedSecretName()))}
 	if e.Certificate != found.Leaf {
 		e.What = "an intermediate above " + e.What
 	}
@@ -184,11 +187,28 @@ func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *
 			listed.WithUntil(*c.Until)
 		}
 		if c.Secret != "" {
-			listed.WithSecret(c.Secret).WithSecretUID(c.SecretUID)
+			listed.WithSecret(c.Secret)
+		}
+		if c.SecretUID != "" {
+			listed.WithSecretUID(c.SecretUID)
 		}
 		configuration.WithCertificates(listed)
 	}
+	for _, c := range status.Revoked {
+		configuration.WithRevoked(apiac.RevokedCertificate().WithFingerprint(c.Fingerprint).WithNotAfter(c.NotAfter).
+			WithSecret(c.Secret).WithSince(c.Since))
+	}
 	return apiac.Refinery(r.Name, r.Namespace).WithStatus(configuration)
+}
+
+// revocations are the events of what a pass revoked, and of what it let in again.
+func revocations(s *scope, status v1alpha1.RefineryStatus) (events []reconcile.Event) {
+	for _, c := range status.Revoked {
+		if v1alpha1.RevocationOf(s.refinery.Status.Revoked, c.Fingerprint) == nil {
+			events = append(events, reconcile.CertificateRevoked(c))
+		}
+	}
+	return events
 }
 
 // speaksForMaster reports whether the operator writes the master's part of status, because no master can.

@@ -43,6 +43,7 @@ func passOf(change func(*pass)) *pass {
 	if change != nil {
 		change(s)
 	}
+	s.standing = certificates.Revoke(s.refinery, func(v1alpha1.ListedCertificate) bool { return false }, s.now)
 	return s
 }
 

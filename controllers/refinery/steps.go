@@ -33,9 +33,10 @@ func (r *Reconciler) reconcileServiceAccount(ctx context.Context, s *scope) erro
 	return r.apply.Apply(ctx, s.refinery, resource.RefineryServiceAccount(s.refinery))
 }
 
-// awaitListing ends the pass until the status that was read lists the certificate.
+// awaitListing ends the pass until the status that was read lists the certificate, if it is to be listed.
 func (r *Reconciler) awaitListing(s *scope, certificate *certificates.Finding) error {
-	if certificate.Leaf == nil || certificates.CurrentFingerprint(s.refinery.Status.Certificates) == v1alpha1.Fingerprint(certificate.Leaf) {
+	listed := s.standing.Listed
+	if !certificate.Replaces(listed, s.now) || certificates.CurrentFingerprint(listed) == v1alpha1.Fingerprint(certificate.Leaf) {
 		return nil
 	}
 	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: "waiting until status.certificates lists the certificate", Recheck: time.Second}

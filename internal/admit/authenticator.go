@@ -229,15 +229,19 @@ func (a *Authenticator) checkListed(refinery, fingerprint string) *Denial {
 	if !end.IsZero() && !a.Clock.Now().After(end) {
 		return nil
 	}
+	if c := a.revocation(refinery, fingerprint); c != nil {
+		return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonRevoked,
+			Message: fmt.Sprintf("its certificate %s… is revoked: Secret %s, which held it, was deleted; the node must use another one", Truncate(fingerprint, 12), c.Secret)}
+	}
 	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonCertificateNotListed,
 		Message: fmt.Sprintf("its certificate %s… is not, or no longer, in status.certificates; the node must use the certificate in the Refinery's Secret", Truncate(fingerprint, 12))}
 }
 
 // listedUntil is until when a Refinery lets a fingerprint in: the end of the certificate's validity, or that of the overlap in
-// which a replaced one is still let in. It is zero if the Refinery does not list it.
+// which a replaced one is still let in. It is zero if the Refinery does not list it, or says that it is revoked.
 func (a *Authenticator) listedUntil(refinery, fingerprint string) (end time.Time) {
 	r := a.Directory.Refinery(refinery)
-	if r == nil {
+	if r == nil || a.revocation(refinery, fingerprint) != nil {
 		return end
 	}
 	for _, c := range r.Status.Certificates {
@@ -250,6 +254,14 @@ func (a *Authenticator) listedUntil(refinery, fingerprint string) (end time.Time
 		}
 	}
 	return end
+}
+
+func (a *Authenticator) revocation(refinery, fingerprint string) *v1alpha1.RevokedCertificate {
+	r := a.Directory.Refinery(refinery)
+	if r == nil {
+		return nil
+	}
+	return v1alpha1.RevocationOf(r.Status.Revoked, fingerprint)
 }
 
 // Until is when a grant that holds now expires; zero if it does not.

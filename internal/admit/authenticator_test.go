@@ -218,6 +218,12 @@ func TestCheck4TheRefineryAllowsAccessAndListsTheCertificate(t *testing.T) {
 			s.setRefinery("pump", func(*v1alpha1.Refinery) {}, s.pump, stray)
 			return with(stray, "press")
 		}, denied(v1alpha1.ReasonCertificateNotListed, "press"), ""},
+		{"revoked, even if it is listed", func(s *scene) attempt {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) {
+				r.Status.Revoked = []v1alpha1.RevokedCertificate{{Fingerprint: v1alpha1.Fingerprint(s.press.Leaf), Secret: "press-tls"}}
+			}, s.press)
+			return with(s.press, "press")
+		}, denied(v1alpha1.ReasonRevoked, "press"), "Secret press-tls, which held it, was deleted"},
 		{"a previous certificate after its overlap", func(s *scene) attempt {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) {
 				r.Status.Certificates[0].Until = &metav1.Time{Time: s.clock.Now().Add(-time.Second)}

@@ -126,6 +126,11 @@ func TestWhatEndsALiveSession(t *testing.T) {
 		}, v1alpha1.ReasonSuspended},
 		{"deleted", every, func(s *scene) { delete(s.directory.refineries, "press") }, v1alpha1.ReasonDenied},
 		{"its fingerprint is gone", mutual, func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}, s.pump) }, v1alpha1.ReasonCertificateNotListed},
+		{"it is revoked", mutual, func(s *scene) {
+			s.setRefinery("press", func(r *v1alpha1.Refinery) {
+				r.Status.Revoked = []v1alpha1.RevokedCertificate{{Fingerprint: v1alpha1.Fingerprint(s.press.Leaf), Secret: "press-tls"}}
+			}, s.press)
+		}, v1alpha1.ReasonRevoked},
 		{"no fingerprint is needed without TLS", all(sharedPlain), func(s *scene) { s.setRefinery("press", func(*v1alpha1.Refinery) {}) }, ""},
 		{"its certificate expired", mutual, func(s *scene) { s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second)) }, v1alpha1.ReasonExpired},
 		{"its authority is gone", mutual, func(s *scene) { s.retrust(pkitest.NewAuthority("new")) }, v1alpha1.ReasonWrongAuthority},

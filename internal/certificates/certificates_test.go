@@ -29,6 +29,14 @@ func testLeaf(content string) leafCertificate {
 	return leafCertificate{c, v1alpha1.Fingerprint(c)}
 }
 
+// good is what was found with a condition that says so.
+func good(f Finding) *Finding {
+	if f.Leaf != nil && f.Condition.Type == "" {
+		f.Condition = Ready(v1alpha1.ReasonProvided, "")
+	}
+	return &f
+}
+
 func TestFleetRenewsSpreadOverATenthOfTheDuration(t *testing.T) {
 	of := func(spec *v1alpha1.CertificatesSpec) *v1alpha1.ClusterMaster {
 		return &v1alpha1.ClusterMaster{Spec: v1alpha1.ClusterMasterSpec{Certificates: spec}}
@@ -66,8 +74,8 @@ func TestFleetRenewsSpreadOverATenthOfTheDuration(t *testing.T) {
 
 func TestReplacedCertificateIsRevokedAtOnceWithoutOverlap(t *testing.T) {
 	first, second := testLeaf("first"), testLeaf("second")
-	list := List(nil, &Finding{Leaf: first.Certificate}, Overlap{}, statusTime)
-	list = List(list, &Finding{Leaf: second.Certificate}, Overlap{}, statusTime)
+	list := List(nil, good(Finding{Leaf: first.Certificate}), Overlap{}, statusTime)
+	list = List(list, good(Finding{Leaf: second.Certificate}), Overlap{}, statusTime)
 	want := []v1alpha1.ListedCertificate{{Fingerprint: second.fingerprint, NotAfter: metav1.NewTime(second.NotAfter), Use: v1alpha1.CertificateCurrent}}
 	if diff := cmp.Diff(want, list); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -110,14 +118,13 @@ func TestOverlapBeginsWhenTheAuthorityIsReplacedForEverybody(t *testing.T) {
 			list{listed(second, current), until(listed(first, previous), statusTime.Add(time.Hour))}},
 		"over, with no overlap": {list{listed(second, current), listed(first, previous)}, Finding{Leaf: second.Certificate}, Overlap{0, false},
 			list{listed(second, current)}},
-		"its Secret deleted": {list{listed(first, current)}, Finding{}, Overlap{time.Hour, true}, nil},
 		"provided, replaced": {list{provided(listed(first, current))}, theirs, Overlap{time.Hour, true},
 			list{provided(listed(second, current)), provided(listed(first, previous))}},
 		"provided, revoked by having no overlap": {list{provided(listed(first, current))}, theirs, Overlap{0, true},
 			list{provided(listed(second, current))}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, List(test.before, &test.found, test.overlap, statusTime)); diff != "" {
+			if diff := cmp.Diff(test.want, List(test.before, good(test.found), test.overlap, statusTime)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -159,7 +166,7 @@ func TestListedCertificates(t *testing.T) {
 	}
 	type list = []v1alpha1.ListedCertificate
 	many := list{current(first)}
-	for n := range MaxListed + 2 {
+	for n := range v1alpha1.MaxListedCertificates + 2 {
 		p := previous(first, statusTime.Add(time.Minute))
 		p.Fingerprint = fmt.Sprint(n)
 		many = append(many, p)
@@ -177,12 +184,6 @@ func TestListedCertificates(t *testing.T) {
 	}{
 		"replaced in its Secret": {list{provided(current(first), "own", "1")}, Finding{Leaf: second.Certificate, Secret: "own", SecretUID: "1"},
 			list{provided(current(second), "own", "1"), provided(previous(first, hour), "own", "1")}},
-		"another Secret of its name": {list{provided(current(first), "own", "1")}, Finding{Leaf: second.Certificate, Secret: "own", SecretUID: "2"},
-			list{provided(current(second), "own", "2")}},
-		"the same in another Secret of its name": {list{provided(current(first), "own", "1")}, Finding{Leaf: first.Certificate, Secret: "own", SecretUID: "2"},
-			list{provided(current(first), "own", "2")}},
-		"in overlap, another Secret of its name": {list{provided(current(second), "own", "1"), provided(previous(first, hour), "own", "1")},
-			Finding{Leaf: second.Certificate, Secret: "own", SecretUID: "2"}, list{provided(current(second), "own", "2")}},
 		"another Secret is named": {list{provided(current(first), "own", "1")}, Finding{Leaf: second.Certificate, Secret: "other", SecretUID: "2"},
 			list{provided(current(second), "other", "2"), provided(previous(first, hour), "own", "1")}},
 		"issued instead of provided": {list{provided(current(first), "own", "1")}, Finding{Leaf: second.Certificate},
@@ -195,12 +196,49 @@ func TestListedCertificates(t *testing.T) {
 		"overlap goes on":       {list{current(second), previous(first, statusTime.Add(time.Second))}, Finding{Leaf: second.Certificate}, list{current(second), previous(first, statusTime.Add(time.Second))}},
 		"overlap over":          {list{current(second), previous(first, statusTime)}, Finding{Leaf: second.Certificate}, list{current(second)}},
 		"put back":              {list{current(second), previous(first, statusTime.Add(time.Minute))}, Finding{Leaf: first.Certificate}, list{current(first), previous(second, statusTime.Add(time.Hour))}},
-		"gone":                  {list{current(first)}, Finding{}, nil},
-		"not more than allowed": {many, Finding{Leaf: first.Certificate}, many[:MaxListed]},
+		"nothing that parses":   {list{current(first)}, Finding{}, list{current(first)}},
+		"not more than allowed": {many, Finding{Leaf: first.Certificate}, many[:v1alpha1.MaxListedCertificates]},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, List(test.before, &test.found, Overlap{Duration: time.Hour}, statusTime)); diff != "" {
+			if diff := cmp.Diff(test.want, List(test.before, good(test.found), Overlap{Duration: time.Hour}, statusTime)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatIsInUseStaysListedUntilItsReplacementIsGood(t *testing.T) {
+	first, second := testLeaf("first"), testLeaf("second")
+	as := func(c leafCertificate, use v1alpha1.CertificateUse, secret string) v1alpha1.ListedCertificate {
+		listed := v1alpha1.ListedCertificate{Fingerprint: c.fingerprint, NotAfter: metav1.NewTime(c.NotAfter), Use: use, Secret: secret}
+		if secret != "" {
+			listed.SecretUID = "1"
+		}
+		return listed
+	}
+	const current, previous = v1alpha1.CertificateCurrent, v1alpha1.CertificatePrevious
+	expired, overlapping := as(first, current, ""), as(first, previous, "")
+	expired.NotAfter, overlapping.Until = metav1.NewTime(statusTime), ptr.To(metav1.NewTime(statusTime.Add(time.Hour)))
+	bad := NotReady(v1alpha1.ReasonWrongAuthority, "")
+	type list = []v1alpha1.ListedCertificate
+	for name, test := range map[string]struct {
+		before list
+		found  Finding
+		want   list
+	}{
+		"not good in its Secret":                   {list{as(first, current, "own")}, Finding{Leaf: second.Certificate, Secret: "own", SecretUID: "1", Condition: bad}, list{as(first, current, "own")}},
+		"not good elsewhere":                       {list{as(first, current, "")}, Finding{Leaf: second.Certificate, Secret: "own", SecretUID: "1", Condition: bad}, list{as(first, current, "")}},
+		"turned bad":                               {list{as(first, current, "")}, Finding{Leaf: first.Certificate, Condition: bad}, list{as(first, current, "")}},
+		"not good, and the first":                  {nil, Finding{Leaf: first.Certificate, Condition: bad}, list{as(first, current, "")}},
+		"not good, and the one in use has expired": {list{expired}, Finding{Leaf: second.Certificate, Condition: bad}, list{as(second, current, "")}},
+		"revoked":                     {nil, Finding{Leaf: first.Certificate, Revoked: true, Condition: bad}, nil},
+		"revoked, another is in use":  {list{as(second, current, "")}, Finding{Leaf: first.Certificate, Revoked: true, Condition: bad}, list{as(second, current, "")}},
+		"not needed":                  {list{as(first, current, "")}, Finding{Unneeded: true}, nil},
+		"none in use, one in overlap": {list{overlapping}, Finding{}, list{overlapping}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, List(test.before, good(test.found), Overlap{Duration: time.Hour}, statusTime)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -14,13 +14,20 @@ import (
 
 // Finding is what a pass found of the certificate of an object.
 type Finding struct {
+	// Wanted is the name of the Secret that the spec asks for.
+	Wanted string
+	// Unneeded reports whether spec.security needs no certificate here.
+	Unneeded bool
 	// Leaf is in use, good or not; nil if there is none that parses.
 	Leaf *x509.Certificate
+	// Revoked reports whether Leaf is revoked, so that it is never listed.
+	Revoked bool
 	// Above are the intermediates that vouch for a leaf that is provided.
 	Above []*x509.Certificate
 	// Next is about to take its place, or nil.
 	Next *x509.Certificate
-	// Secret is the name of the Secret that is provided, SecretUID its UID. Empty for the operator's own.
+	// Secret is the name of the Secret that holds Leaf, empty for the operator's own. SecretUID is its UID, empty while that
+	// is not known.
 	Secret    string
 	SecretUID types.UID
 	// ReadOnly reports whether nothing was to be changed: what is listed stays as it is.
@@ -29,9 +36,15 @@ type Finding struct {
 	Rotating bool
 	// Condition is CertificateReady; its Type is empty where this pass has nothing to say of it.
 	Condition metav1.Condition
+	// Instead is condition CertificateReady of what the spec asks for, while it is not good and this certificate, of another
+	// Secret, stays in use. Nil otherwise.
+	Instead *metav1.Condition
 	// Recheck is when to look again although nothing was seen to change; zero for never.
 	Recheck time.Time
 }
+
+// Good reports whether the certificate is what it should be.
+func (f *Finding) Good() bool { return f.Condition.Status == metav1.ConditionTrue }
 
 // Judge sets the condition. Without an error it is good. A *pki.Problem makes it False, with the problem's reason and
 // message. Any other error is returned.

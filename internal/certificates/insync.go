@@ -15,8 +15,8 @@ const maxNamedNodes = 10
 // InSync is condition CertificateInSync: it compares what the nodes of a Refinery were seen to present with what they are to
 // present, which listed says. There is none where they present no certificate: they have none, or transport is ServerTLS.
 func InSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, listed []v1alpha1.ListedCertificate) (condition metav1.Condition, presents bool) {
-	current := CurrentFingerprint(listed)
-	if current == "" || m.Spec.Security.Transport == v1alpha1.TransportServerTLS {
+	current := v1alpha1.CurrentCertificate(listed)
+	if current == nil || m.Spec.Security.Transport == v1alpha1.TransportServerTLS {
 		return metav1.Condition{}, false
 	}
 	condition = metav1.Condition{Type: v1alpha1.ConditionCertificateInSync, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonInSync,
@@ -31,7 +31,7 @@ func InSync(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, listed []v1alpha1.L
 	}
 	condition.Status, condition.Reason = metav1.ConditionFalse, v1alpha1.ReasonOutdatedCertificate
 	condition.Message = fmt.Sprintf("%d of %d authenticated nodes present another certificate than the current one (%.12s…, Secret %s): %s; %s",
-		older, max(older, r.Status.Authenticated.Nodes), current, r.CertificateSecretName(), namedNodes(ids, int(older)), advice)
+		older, max(older, r.Status.Authenticated.Nodes), current.Fingerprint, r.ListedFrom(current), namedNodes(ids, int(older)), advice)
 	return condition, true
 }
 

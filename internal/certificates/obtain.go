@@ -271,14 +271,14 @@ func IssuersBundle(secret *corev1.Secret, now time.Time) (*pki.Authority, error)
 	return pki.ParseBundle(v1alpha1.AuthorityKey, bundle, now)
 }
 
-// Reissue asks for a new certificate in the way that cert-manager knows: its condition Issuing.
-func (s *Sources) Reissue(ctx context.Context, certificate *unstructured.Unstructured) error {
+// Reissue asks for a new certificate in the way that cert-manager knows: its condition Issuing. why is for people.
+func (s *Sources) Reissue(ctx context.Context, certificate *unstructured.Unstructured, why string) error {
 	if status, _ := statusCondition(certificate, "Issuing"); status == string(metav1.ConditionTrue) {
 		return nil
 	}
 	want := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"conditions": []any{map[string]any{
-		"type": "Issuing", "status": "True", "reason": "AuthorityChanged",
-		"message":            "the certificates of the ClusterMaster and its Refineries come from different authorities",
+		"type": "Issuing", "status": "True", "reason": "Reissue",
+		"message":            why,
 		"lastTransitionTime": s.Now.UTC().Format(time.RFC3339),
 		"observedGeneration": certificate.GetGeneration(),
 	}}}}}

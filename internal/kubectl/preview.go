@@ -154,7 +154,7 @@ func (v *view) secret(ctx context.Context, name string) (*corev1.Secret, error) 
 func (v *view) chains(ctx context.Context, refineries []v1alpha1.Refinery) (map[string][]*x509.Certificate, error) {
 	chains := map[string][]*x509.Certificate{}
 	for i := range refineries {
-		secret, err := v.secret(ctx, refineries[i].CertificateSecretName())
+		secret, err := v.secret(ctx, refineries[i].SecretInUse())
 		if apierrors.IsNotFound(err) {
 			continue
 		}

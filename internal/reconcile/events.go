@@ -71,6 +71,12 @@ func CertificateChanged(fingerprint string, notAfter metav1.Time) Event {
 		fmt.Sprintf("the current certificate has fingerprint %s and is valid until %s", fingerprint, notAfter.UTC().Format("2006-01-02"))}
 }
 
+// CertificateRevoked is the event of a certificate that is refused from now on.
+func CertificateRevoked(c v1alpha1.RevokedCertificate) Event {
+	return Event{corev1.EventTypeWarning, "CertificateRevoked", "Revoke",
+		fmt.Sprintf("the certificate with fingerprint %s is revoked: Secret %s was deleted", c.Fingerprint, c.Secret)}
+}
+
 // record writes events about object. They follow a status write that succeeded.
 func (p *Passes) record(object runtime.Object, changes []Event) {
 	for _, t := range changes {

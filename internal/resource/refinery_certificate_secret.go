@@ -11,7 +11,7 @@ import (
 // RefineryCertificateSecret holds the certificate that the operator issued to the nodes of a Refinery,
 // and bundle, by which they verify the master.
 func RefineryCertificateSecret(r *v1alpha1.Refinery, certificate pki.PEMPair, bundle []byte) *v1.SecretApplyConfiguration {
-	return v1.Secret(r.CertificateSecretName(), r.Namespace).
+	return v1.Secret(r.IssuedSecretName(), r.Namespace).
 		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).
 		WithType(corev1.SecretTypeTLS).
 		WithData(map[string][]byte{

@@ -60,13 +60,15 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 }
 
 // refineryCertificateVolume is the Secret that the operator issued, or the user's with the trust bundle
-// of the master beside it: kubectl create secret tls makes Secrets without one.
+// of the master beside it: kubectl create secret tls makes Secrets without one. It is the Secret in use, so that pods
+// that start do not wait for one that is missing.
 func refineryCertificateVolume(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1.VolumeApplyConfiguration {
-	if r.Spec.CertificateSecretRef == nil {
-		return secretVolume(certificateVolume, r.CertificateSecretName(), certificateKeys...)
+	name, ref := r.SecretInUse(), r.Spec.CertificateSecretRef
+	if name == r.IssuedSecretName() && (ref == nil || ref.Name != name) {
+		return secretVolume(certificateVolume, name, certificateKeys...)
 	}
 	return v1.Volume().WithName(certificateVolume).WithProjected(v1.ProjectedVolumeSource().WithSources(
-		projected(r.CertificateSecretName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
+		projected(name, corev1.TLSCertKey, corev1.TLSPrivateKeyKey),
 		projected(m.CertificateSecretName(), v1alpha1.AuthorityKey),
 	))
 }

@@ -63,6 +63,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RefineryTotalsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Reporter"):
 		return &apiv1alpha1.ReporterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RevokedCertificate"):
+		return &apiv1alpha1.RevokedCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretSource"):
 		return &apiv1alpha1.SecretSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecuritySpec"):

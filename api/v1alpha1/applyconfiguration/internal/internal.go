@@ -529,6 +529,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reporter
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Reporter
+    - name: revoked
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RevokedCertificate
+          elementRelationship: atomic
     - name: selector
       type:
         scalar: string
@@ -553,6 +559,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pod
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RevokedCertificate
+  map:
+    fields:
+    - name: fingerprint
+      type:
+        scalar: string
+    - name: notAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: secret
+      type:
+        scalar: string
+    - name: since
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecretSource
   map:
     fields:

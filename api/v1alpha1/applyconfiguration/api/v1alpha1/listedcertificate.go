@@ -28,8 +28,8 @@ type ListedCertificateApplyConfiguration struct {
 	Until *v1.Time `json:"until,omitempty"`
 	// secret is the name of the Secret that it was read from, if a user provided it.
 	Secret *string `json:"secret,omitempty"`
-	// secretUID is the UID of that Secret. If it changes, the Secret was deleted, which revokes its certificates: they get
-	// no overlap.
+	// secretUID is the UID of that Secret, or of the operator's own. If there is no Secret of this UID any more, it was
+	// deleted, which revokes its certificates.
 	SecretUID *types.UID `json:"secretUID,omitempty"`
 }
 

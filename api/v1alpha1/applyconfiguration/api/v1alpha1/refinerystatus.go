@@ -29,6 +29,9 @@ type RefineryStatusApplyConfiguration struct {
 	Nodes []NodeStatusApplyConfiguration `json:"nodes,omitempty"`
 	// certificates that the master lets in. A certificate that is not listed is denied, whoever signed it.
 	Certificates []ListedCertificateApplyConfiguration `json:"certificates,omitempty"`
+	// revoked certificates are refused until they expire, whatever Secret holds them: the Secret that each was listed from was
+	// deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
+	Revoked []RevokedCertificateApplyConfiguration `json:"revoked,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// selector of the pods, for kubectl scale and autoscalers.
@@ -100,6 +103,19 @@ func (b *RefineryStatusApplyConfiguration) WithCertificates(values ...*ListedCer
 			panic("nil value passed to WithCertificates")
 		}
 		b.Certificates = append(b.Certificates, *values[i])
+	}
+	return b
+}
+
+// WithRevoked adds the given value to the Revoked field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Revoked field.
+func (b *RefineryStatusApplyConfiguration) WithRevoked(values ...*RevokedCertificateApplyConfiguration) *RefineryStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithRevoked")
+		}
+		b.Revoked = append(b.Revoked, *values[i])
 	}
 	return b
 }

@@ -1,0 +1,77 @@
+package refinery
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
+)
+
+// inspectListed finds out which of the listed certificates are revoked. It is part of every pass, whatever keeps that
+// from its other work.
+func (r *Reconciler) inspectListed(ctx context.Context, s *scope) error {
+	return r.revokeListed(ctx, s, "")
+}
+
+// revokeListed is inspectListed where it is known already that the Secret of one name is gone.
+func (r *Reconciler) revokeListed(ctx context.Context, s *scope, deleted string) (failed error) {
+	s.standing = certificates.Revoke(s.refinery, func(c v1alpha1.ListedCertificate) bool {
+		if s.refinery.ListedFrom(&c) == deleted {
+			return true
+		}
+		gone, err := r.isGone(ctx, s, c)
+		failed = cmp.Or(failed, err)
+		return gone
+	}, s.now)
+	return failed
+}
+
+// isGone reports whether the Secret that a certificate was listed from is deleted. The cache, which has the operator's own
+// Secrets, is enough to see that it is there; a Secret that is deleted meanwhile brings another pass.
+func (r *Reconciler) isGone(ctx context.Context, s *scope, c v1alpha1.ListedCertificate) (bool, error) {
+	name := s.refinery.ListedFrom(&c)
+	is := func(uid string) bool { return c.SecretUID == "" || string(c.SecretUID) == uid }
+	cached, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
+	if err != nil || (cached != nil && is(string(cached.UID))) {
+		return false, err
+	}
+	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
+	if pki.AsProblem(err) != nil {
+		return true, nil
+	}
+	return err == nil && !is(string(secret.UID)), err
+}
+
+// requireRoomToRevoke ends the pass while a certificate is revoked that status.revoked has no room for.
+func (r *Reconciler) requireRoomToRevoke(s *scope) error {
+	if s.standing.Unrecorded == 0 {
+		return nil
+	}
+	return &reconcile.StalledError{Reason: v1alpha1.ReasonTooManyRevoked, Recheck: max(time.Second, s.standing.FirstEnd().Sub(s.now)),
+		Message: fmt.Sprintf("status.revoked is full (%d): no other certificate is listed until one of them expires, at %s, or annotation %s names one that may be let in again",
+			v1alpha1.MaxRevokedCertificates, s.standing.FirstEnd().UTC().Format(time.RFC3339), v1alpha1.ReadmitAnnotation)}
+}
+
+// lists reports whether the status that was read lists a certificate from a Secret of this name.
+func (s *scope) lists(name string) bool {
+	return slices.ContainsFunc(s.refinery.Status.Certificates, func(c v1alpha1.ListedCertificate) bool { return s.refinery.ListedFrom(&c) == name })
+}
+
+// judgeRevoked says that a certificate is revoked, if it is. The error is a *pki.Problem.
+func (s *scope) judgeRevoked(found *certificates.Finding, leaf *x509.Certificate) error {
+	c := s.standing.Revocation(v1alpha1.Fingerprint(leaf))
+	if c == nil {
+		return nil
+	}
+	found.Revoked = true
+	return &pki.Problem{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf(
+		"its certificate is revoked: Secret %s, which held it, was deleted (seen at %s); put in another certificate, or let it in again: kubectl annotate refinery %s %s=%s",
+		c.Secret, c.Since.UTC().Format(time.RFC3339), s.refinery.Name, v1alpha1.ReadmitAnnotation, c.Fingerprint)}
+}
