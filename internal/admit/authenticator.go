@@ -106,7 +106,7 @@ func (a *Authenticator) authenticate(policy *Policy, n Announced, presented stri
 // issued decides under IssuedCertificate, by five checks in this order. The third is of protocol/spec.md: a certificate
 // is public, so only the one whose key TLS has proven counts.
 func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) {
-	if denial := n.Proof.chainDenial(); denial != nil { // 1
+	if denial := a.checkChain(n.Proof); denial != nil { // 1
 		return nil, denial
 	}
 	if n.Proof.identity != nil { // 2
@@ -134,7 +134,7 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
 	grant := &Grant{}
 	if policy.Transport == v1alpha1.TransportMutualTLS {
-		if denial := n.Proof.chainDenial(); denial != nil {
+		if denial := a.checkChain(n.Proof); denial != nil {
 			return nil, denial
 		}
 		grant.Fingerprint, grant.Vouched = n.Proof.Fingerprint, n.Proof.Vouched
@@ -199,13 +199,30 @@ func (a *Authenticator) review(g *Grant) *Denial {
 			return nil
 		}
 	}
-	if a.Clock.Now().After(g.NotAfter) {
-		return g.expired()
-	}
-	if !trust.vouches(g.Authority) {
-		return &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the authority that signed the node's certificate is no longer trusted"}
+	if denial := a.checkVouched(g.Vouched); denial != nil {
+		return denial
 	}
 	return a.checkListed(g.Refinery, g.Fingerprint)
+}
+
+// checkChain is check 1 at the moment of the decision: the chain was verified when the node announced itself, and time and
+// trust have gone on since.
+func (a *Authenticator) checkChain(p Proof) *Denial {
+	if denial := p.chainDenial(); denial != nil {
+		return denial
+	}
+	return a.checkVouched(p.Vouched)
+}
+
+// checkVouched reports that a chain which was verified before has expired, or that its authority is no longer trusted.
+func (a *Authenticator) checkVouched(v Vouched) *Denial {
+	if a.Clock.Now().After(v.NotAfter) {
+		return v.expired()
+	}
+	if !a.Trust().vouches(v.Authority) {
+		return &Denial{Reason: v1alpha1.ReasonWrongAuthority, Message: "the authority that signed the node's certificate is no longer trusted"}
+	}
+	return nil
 }
 
 // checkAccess is check 4 without the fingerprint: the Refinery exists, names this master and is not suspended.

@@ -25,6 +25,8 @@ type attempt struct {
 	peer              []*x509.Certificate
 	presented         string
 	bare              bool // without TLS
+	// meanwhile happens between conn:establish and auth:start; nil for nothing.
+	meanwhile func()
 }
 
 func with(certificate tls.Certificate, id string, intermediates ...*x509.Certificate) attempt {
@@ -44,6 +46,9 @@ func (s *scene) try(at attempt) (*Grant, *Denial) {
 	n := Announced{ID: at.id, Version: at.version, Type: at.kind, TLS: !at.bare, Proof: a.Prove(at.peer)}
 	if denial := a.Establish(n); denial != nil {
 		return nil, denial
+	}
+	if at.meanwhile != nil {
+		at.meanwhile()
 	}
 	return a.Authenticate(n, at.presented)
 }
@@ -105,6 +110,34 @@ func TestWhoPassesTheFiveChecksIsLetIn(t *testing.T) {
 			return with(old, "press")
 		}, granted("press"), ""},
 	})
+}
+
+// A node may take its time between conn:establish, when its chain is verified, and auth:start.
+func TestWhatVouchesForANodeHasToDoSoWhenItIsLetIn(t *testing.T) {
+	for name, test := range map[string]struct {
+		meanwhile func(s *scene)
+		want      verdict
+	}{
+		"nothing happens":        {func(*scene) {}, granted("press")},
+		"another is trusted too": {func(s *scene) { s.retrust(pkitest.NewAuthority("new"), s.authority) }, granted("press")},
+		"another is trusted":     {func(s *scene) { s.retrust(pkitest.NewAuthority("new")) }, denied(v1alpha1.ReasonWrongAuthority, "press")},
+		"it expires":             {func(s *scene) { s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second)) }, denied(v1alpha1.ReasonExpired, "press")},
+	} {
+		for _, security := range []v1alpha1.SecuritySpec{issuedMutualTLS, sharedMutualTLS} {
+			t.Run(fmt.Sprintf("%s/%s", name, security.Authentication), func(t *testing.T) {
+				s := newScene(t)
+				s.share(secret)
+				s.secure(security)
+				at := with(s.press, "press/a")
+				if security == sharedMutualTLS {
+					at.presented = secret
+				}
+				at.meanwhile = func() { test.meanwhile(s) }
+				grant, denial := s.try(at)
+				check(t, grant, denial, test.want, "")
+			})
+		}
+	}
 }
 
 func TestCheck1TheChainIsTrustedValidAndForClients(t *testing.T) {
