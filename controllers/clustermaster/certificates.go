@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -301,21 +300,30 @@ func (r *Reconciler) verifyProvided(ctx context.Context, s *scope, authority *pk
 	case p != nil && p.Reason == v1alpha1.ReasonSecretNotFound:
 		found.Condition = certificates.NotReady(v1alpha1.ReasonAuthorityWithoutKey, fmt.Sprintf(
 			"certificates.authority is provided without its key, so the operator cannot issue: create Secret %s with tls.crt, a certificate that the "+
-				"authority signed for the DNS SANs %s, its key as tls.key, and the authority as ca.crt",
-			name, strings.Join(resource.MasterDNSNames(s.master), ", ")))
+				"authority signed for the DNS SAN %s, its key as tls.key, and the authority as ca.crt",
+			name, resource.MasterServerName(s.master)))
 		return found, nil
-	case err != nil:
-	case !authority.IsIn(c.Bundle):
-		err = &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
-			Message: "ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
-	default:
-		err = authority.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
+	case err == nil:
+		err = judgeProvided(s, authority, c)
 	}
 	err = found.Judge(certificates.InSecret(name, err), certificates.ReadyIn(name, true, nil))
 	if found.Condition.Status == metav1.ConditionTrue {
 		found.RecheckAtEnd(s.now)
 	}
 	return found, err
+}
+
+// judgeProvided says what is wrong with a certificate that a user provides for the master, and with the trust bundle beside
+// it. Nodes verify one name of the master, so no other is asked for.
+func judgeProvided(s *scope, authority *pki.Authority, c certificates.Certificate) error {
+	if _, err := pki.ParseCertificates(v1alpha1.AuthorityKey, c.Bundle); err != nil {
+		return err
+	}
+	if !authority.IsIn(c.Bundle) {
+		return &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing,
+			Message: "ca.crt lacks certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"}
+	}
+	return authority.VerifyServer(c.Chain, []string{resource.MasterServerName(s.master)}, s.now)
 }
 
 // readServed reads the certificate that the master serves. If it is missing or does not parse, the error is a
@@ -341,9 +349,14 @@ func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*authori
 	c, err := readServed(ctx, s)
 	name, good := s.master.CertificateSecretName(), metav1.Condition{}
 	if a := authority.authority; a != nil { // otherwise its problem is shown
-		good = certificates.ReadyIn(name, a.Key == nil && s.master.Issuer() == nil, s.master.Issuer())
-		if err == nil {
-			err = a.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
+		provided := a.Key == nil && s.master.Issuer() == nil
+		good = certificates.ReadyIn(name, provided, s.master.Issuer())
+		switch {
+		case err != nil:
+		case provided:
+			err = judgeProvided(s, a, c)
+		default:
+			err = a.VerifyServer(c.Chain, []string{resource.MasterServerName(s.master)}, s.now)
 		}
 	}
 	found.Leaf = c.Leaf()
@@ -380,7 +393,7 @@ func (r *Reconciler) readObtained(s *scope, secret *corev1.Secret) (leaf *x509.C
 	if err != nil {
 		return c.Leaf(), &authorityFound{end: endOf(v1alpha1.AuthorityKey, c.Bundle)}, err
 	}
-	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, resource.MasterDNSNames(s.master), s.now)
+	return c.Leaf(), goodAuthority(bundle), bundle.VerifyServer(c.Chain, []string{resource.MasterServerName(s.master)}, s.now)
 }
 
 // addIgnoredRequest adds to the message of a valid certificate that annotation rotate-ca has no effect, unless the

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"time"
 
@@ -75,7 +74,11 @@ func selfSigned(template *x509.Certificate) (PEMPair, error) {
 	if err != nil {
 		return PEMPair{}, fmt.Errorf("sign %s: %w", template.Subject.CommonName, err)
 	}
-	return encodePair(der, key)
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return PEMPair{}, fmt.Errorf("parse %s: %w", template.Subject.CommonName, err)
+	}
+	return encodePair([]*x509.Certificate{certificate}, key)
 }
 
 // ParseAuthority reads an authority and checks that it may sign now. keyPEM may be empty. What it issues has
@@ -109,13 +112,7 @@ func ParseAuthority(certificatePEM, keyPEM []byte, now time.Time) (*Authority, e
 }
 
 // BundlePEM is the trust bundle: every certificate of the authority, in order.
-func (a *Authority) BundlePEM() []byte {
-	var bundle []byte
-	for _, c := range a.Certificates {
-		bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw})...)
-	}
-	return bundle
-}
+func (a *Authority) BundlePEM() []byte { return encodeCertificates(a.Certificates) }
 
 // RenewAt returns when to replace a certificate: the given time before it expires, or before its LeafDuration ends, if
 // LeafDuration has become shorter since. It is zero, for never, if the certificate lives as long as the authority: a

@@ -31,21 +31,21 @@ func (a *Authority) VerifyClient(chain []*x509.Certificate, identity *url.URL, n
 		nameOf(chain[0]), identity.String(), listNames(found))
 }
 
-// VerifyServer checks that chain, leaf first, authenticates all the DNS names as a TLS server now.
-// A failure is a *Problem.
+// VerifyServer checks that chain, leaf first, authenticates all the DNS names as a TLS server now. A name with a wildcard
+// counts as it does in TLS (RFC 9525, section 6.3). A failure is a *Problem.
 func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, now time.Time) error {
 	if _, err := NewAnchors(a.Certificates).verify(chain[0], chain[1:], x509.ExtKeyUsageServerAuth, "server", now); err != nil {
 		return err
 	}
 	var missing []string
 	for _, name := range dnsNames {
-		if !slices.Contains(chain[0].DNSNames, name) {
+		if chain[0].VerifyHostname(name) != nil {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
 		return problemf(v1alpha1.ReasonWrongIdentity,
-			"the certificate %s lacks the DNS SANs %s, by which nodes verify the master; it has %s; put in one that has them all",
+			"the certificate %s is not valid for %s, by which nodes verify the master; its DNS SANs are %s; put in one that is",
 			nameOf(chain[0]), strings.Join(missing, ", "), listNames(chain[0].DNSNames))
 	}
 	return nil

@@ -18,8 +18,11 @@ import (
 const (
 	// MaxChainCertificates is the number of its certificates.
 	MaxChainCertificates = 5
-	// MaxChainBytes is the size of all of them together, in DER form.
-	MaxChainBytes = 5 << 10
+	// MaxChainBytes is the size of all of them together, in DER form. Leaf, issuing and policy authority have 6 KiB with keys
+	// of RSA-4096. Seven fit into what a master reads of them in TLS (TLSFlightBytes), with the proof of such a key.
+	MaxChainBytes = 7 << 10
+	// MaxCertificateBytes is the size of each. What a certificate costs to verify grows faster than what is in it.
+	MaxCertificateBytes = 5 << 10
 )
 
 const (
@@ -46,6 +49,10 @@ func CheckClient(chain []*x509.Certificate) error {
 			"use certificates with fewer names and smaller keys, ECDSA P-256 for example", size, MaxChainBytes)
 	}
 	for _, c := range chain {
+		if len(c.Raw) > MaxCertificateBytes {
+			return problemf(v1alpha1.ReasonTooLarge, "the certificate %s has %d bytes in DER form, more than the %d that a master accepts; "+
+				"use one with fewer names", nameOf(c), len(c.Raw), MaxCertificateBytes)
+		}
 		if what := refusedKey(c.PublicKey); what != "" {
 			return problemf(v1alpha1.ReasonUnsupportedKey, "the certificate %s has %s; "+
 				"use ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 bits or more", nameOf(c), what)

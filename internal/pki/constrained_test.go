@@ -37,7 +37,11 @@ func constrainedAuthority(t *testing.T, issuer *Authority, constrain func(*x509.
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := encodePair(der, key)
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := encodePair([]*x509.Certificate{certificate}, key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,10 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"slices"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 const (
@@ -47,8 +50,9 @@ func (a *Authority) IssueClient(commonName string, identity *url.URL, now time.T
 	})
 }
 
-// issue signs template, and verifies the result against the signing certificate alone, because the other trusted
-// certificates may be removed later.
+// issue signs template. The certificate comes with the intermediates above it, so that it is also verified by who trusts
+// the root alone. The result is verified against the signing certificate alone, because the other trusted certificates may
+// be removed later, and against the certificate at the end of the chain alone.
 func (a *Authority) issue(template *x509.Certificate, now time.Time,
 	verify func(signing *Authority, chain []*x509.Certificate) error,
 ) (PEMPair, error) {
@@ -79,10 +83,35 @@ func (a *Authority) issue(template *x509.Certificate, now time.Time,
 	if err != nil {
 		return PEMPair{}, fmt.Errorf("parse the signed certificate: %w", err)
 	}
-	if err := verify(&Authority{Certificates: a.Certificates[:1]}, []*x509.Certificate{leaf}); err != nil {
+	intermediates, top := a.above()
+	chain := append([]*x509.Certificate{leaf}, intermediates...)
+	if err := verify(&Authority{Certificates: []*x509.Certificate{signing}}, chain); err != nil {
 		return PEMPair{}, err
 	}
-	return encodePair(der, key)
+	if p := AsProblem(verify(&Authority{Certificates: []*x509.Certificate{top}}, chain)); p != nil && p.Reason == v1alpha1.ReasonAuthorityConstrained {
+		return PEMPair{}, p // one that expired is no reason: who trusts what is below it goes on
+	}
+	return encodePair(chain, key)
+}
+
+// above returns what is served above a certificate that the authority signs: the signing certificate and those above it,
+// each the issuer of the one before, without a root. Top is the last one, or the root if the authority has it.
+func (a *Authority) above() (intermediates []*x509.Certificate, top *x509.Certificate) {
+	top = a.Certificates[0]
+	for range a.Certificates {
+		if issued(top, top) {
+			return intermediates, top
+		}
+		intermediates = append(intermediates, top)
+		next := slices.IndexFunc(a.Certificates, func(c *x509.Certificate) bool {
+			return !slices.ContainsFunc(intermediates, c.Equal) && issued(c, top) && top.CheckSignatureFrom(c) == nil
+		})
+		if next < 0 {
+			return intermediates, top
+		}
+		top = a.Certificates[next]
+	}
+	return intermediates, top
 }
 
 // newSerial returns 128 random bits, which is more than the 64 that the CA/Browser Forum asks for
@@ -95,13 +124,20 @@ func newSerial() (*big.Int, error) {
 	return serial.Add(serial, big.NewInt(1)), nil // RFC 5280: positive
 }
 
-func encodePair(der []byte, key crypto.Signer) (PEMPair, error) {
+func encodePair(chain []*x509.Certificate, key crypto.Signer) (PEMPair, error) {
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return PEMPair{}, errors.New("encode a key")
 	}
 	return PEMPair{
-		Certificate: pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der}),
+		Certificate: encodeCertificates(chain),
 		Key:         pem.EncodeToMemory(&pem.Block{Type: pemPrivateKey, Bytes: pkcs8}),
 	}, nil
+}
+
+func encodeCertificates(all []*x509.Certificate) (text []byte) {
+	for _, c := range all {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw})...)
+	}
+	return text
 }

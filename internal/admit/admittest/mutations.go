@@ -139,7 +139,16 @@ func otherFields(leaf func(...pkitest.Edit) func(*Mint) tls.Certificate) []Mutat
 	}
 }
 
-// fullOfThings are certificates with as much of one thing as the chain may have bytes, and as TLS reads.
+// policies edits a certificate to have so many.
+func policies(n int) pkitest.Edit {
+	return func(c *x509.Certificate) {
+		for i := range n {
+			c.Policies = append(c.Policies, must(x509.OIDFromInts([]uint64{1, uint64(i / 128), uint64(i % 128)}))) //nolint:gosec // not negative
+		}
+	}
+}
+
+// fullOfThings are certificates with as much of one thing as one may have bytes, and as TLS reads.
 func fullOfThings() (all []Mutation) {
 	for _, thing := range []struct {
 		name     string
@@ -159,11 +168,7 @@ func fullOfThings() (all []Mutation) {
 		{"usages", func(_ *Mint, c *x509.Certificate, n int) {
 			c.UnknownExtKeyUsage = slices.Repeat([]asn1.ObjectIdentifier{{1, 2, 3}}, n)
 		}, harmless},
-		{"policies", func(_ *Mint, c *x509.Certificate, n int) {
-			for i := range n {
-				c.Policies = append(c.Policies, must(x509.OIDFromInts([]uint64{1, uint64(i / 128), uint64(i % 128)}))) //nolint:gosec // not negative
-			}
-		}, harmless},
+		{"policies", func(_ *Mint, c *x509.Certificate, n int) { policies(n)(c) }, harmless},
 		{"words of the subject", func(_ *Mint, c *x509.Certificate, n int) {
 			c.Subject.ExtraNames = slices.Repeat([]pkix.AttributeTypeAndValue{{Type: asn1.ObjectIdentifier{2, 5, 4, 11}, Value: "a"}}, n)
 		}, harmless},
@@ -182,7 +187,7 @@ func fullOfThings() (all []Mutation) {
 		}
 		const besides = 230 // of what TLS reads: the proof that it holds the key, and frames
 		all = append(all,
-			Mutation{"as many " + thing.name + " as are looked at", fill(pki.MaxChainBytes), thing.harmless},
+			Mutation{"as many " + thing.name + " as are looked at", fill(pki.MaxCertificateBytes), thing.harmless},
 			Mutation{"as many " + thing.name + " as TLS reads", fill(protocol.DefaultTLSFlightBytes - besides), wrong})
 	}
 	return all
@@ -248,6 +253,10 @@ func longChains() []Mutation {
 			slices.Reverse(c.Certificate[1:])
 			return c
 		}, wrong},
+		{"a chain as full of policies as is looked at", func(m *Mint) tls.Certificate {
+			const each, besides = 7, 520 // bytes: a policy, and all else in a certificate
+			return m.Leaf(below(m.Trusted, 1, policies((pki.MaxChainBytes-pki.MaxCertificateBytes-besides)/each)), policies((pki.MaxCertificateBytes-besides)/each))
+		}, harmless},
 		{"a chain of 6", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Trusted, 5)) }, wrong},
 		{"a chain of 10", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Trusted, 9)) }, wrong},
 		{"a chain of 10 to a stranger", func(m *Mint) tls.Certificate { return m.Leaf(below(m.Stranger, 9)) }, wrong},
