@@ -28,6 +28,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 const hour = time.Hour
@@ -95,8 +96,10 @@ func sentence() string {
 	return told
 }
 
-// over32KiB is more than is read.
-func over32KiB(value []byte) []byte { return append(bytes.Repeat([]byte("\n"), 32<<10), value...) }
+// overTheBound is more than is read.
+func overTheBound(value []byte) []byte {
+	return append(bytes.Repeat([]byte("\n"), secretfiles.MaxBytes), value...)
+}
 
 // conditionText polls one condition as "status/reason: message".
 func conditionText(f fixture, object client.Object, kind string) func() string {
@@ -162,8 +165,8 @@ var _ = Describe("A certificate that the user provides for a Refinery", func() {
 		Entry("expired", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.NotAfter = operatorClock.Now().Add(-time.Minute) })
 		}, "Expired", true),
-		Entry("a certificate that is too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("\n")) }, "TooLarge", false),
-		Entry("a key that is too large", func(b *provided) { b.pair.Key = over32KiB([]byte("\n")) }, "TooLarge", true),
+		Entry("a certificate that is too large", func(b *provided) { b.pair.Certificate = overTheBound([]byte("\n")) }, "TooLarge", false),
+		Entry("a key that is too large", func(b *provided) { b.pair.Key = overTheBound([]byte("\n")) }, "TooLarge", true),
 		Entry("a long chain", func(b *provided) { b.pair.Certificate = bytes.Repeat(b.pair.Certificate, 6) }, "TooLarge", true),
 		Entry("a server's certificate", func(b *provided) {
 			b.issue(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
@@ -248,7 +251,7 @@ var _ = Describe("A certificate authority that the user provides", func() {
 		Entry("not PEM", func(b *provided) { b.pair.Certificate = []byte("garbage") }, "NotPEM"),
 		Entry("a key that is not PEM", func(b *provided) { b.pair.Key = []byte("garbage") }, "NotPEM"),
 		Entry("another's key", func(b *provided) { b.pair.Key = otherAuthorityPair().Key }, "KeyMismatch"),
-		Entry("too large", func(b *provided) { b.pair.Certificate = over32KiB([]byte("x")) }, "TooLarge"),
+		Entry("too large", func(b *provided) { b.pair.Certificate = overTheBound([]byte("x")) }, "TooLarge"),
 		Entry("no authority", authority(func(c *x509.Certificate) { c.IsCA = false }), "WrongUsage"),
 		Entry("may not sign", authority(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }), "WrongUsage"),
 		Entry("not yet valid", authority(func(c *x509.Certificate) { c.NotBefore = operatorClock.Now().Add(48 * hour) }), "NotYetValid"),
@@ -274,7 +277,7 @@ var _ = Describe("A certificate authority that the user provides", func() {
 		b.create(m, b.refinery, b.tlsSecret("plant-ca", pki.PEMPair{Certificate: b.authority.BundlePEM()}))
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(
 			"False/AuthorityWithoutKey: certificates.authority is provided without its key, so the operator cannot issue: create Secret alpha-tls with tls.crt, " +
-				"a certificate that the authority signed for the DNS SANs " + strings.Join(resource.MasterDNSNames(m), ", ") + ", its key as tls.key, and the authority as ca.crt"))
+				"a certificate that the authority signed for the DNS SAN " + resource.MasterServerName(m) + ", its key as tls.key, and the authority as ca.crt"))
 		Eventually(conditionText(b.fixture, b.refinery, v1alpha1.ConditionCertificateReady)).Should(Equal(
 			"False/AuthorityWithoutKey: the certificate authority of ClusterMaster alpha is provided without its key, so the operator cannot issue: " +
 				"name a Secret with a certificate in spec.certificateSecretRef"))
@@ -284,11 +287,11 @@ var _ = Describe("A certificate authority that the user provides", func() {
 		served := b.tlsSecret("alpha-tls", wrong)
 		b.create(served)
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretKeyMissing: Secret alpha-tls: " +
-			"ca.crt is missing or lacks the certificates of certificates.authority, by which nodes are verified; put in all of its tls.crt"))
+			"key ca.crt is missing or empty; put in the certificates of authorities as PEM text"))
 		change(b.fixture, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = b.authority.BundlePEM() })
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(`False/WrongIdentity: Secret alpha-tls: ` +
-			`the certificate "CN=alpha" lacks the DNS SANs ` + strings.Join(resource.MasterDNSNames(m), ", ") +
-			`, by which nodes verify the master; it has "elsewhere"; put in one that has them all`))
+			`the certificate "CN=alpha" is not valid for ` + resource.MasterServerName(m) +
+			`, by which nodes verify the master; its DNS SANs are "elsewhere"; put in one that is`))
 		stranger, err := otherAuthority().IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		change(b.fixture, served, func(s *corev1.Secret) {

@@ -120,13 +120,13 @@ var _ = Describe("A Secret that the user provides", func() {
 		served := f.tlsSecret("alpha-tls", pair)
 		f.create(served)
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretKeyMissing"))
-		Expect(message(f, m, v1alpha1.ConditionCertificateReady)()).To(HavePrefix("Secret alpha-tls: ca.crt is missing"))
+		Expect(message(f, m, v1alpha1.ConditionCertificateReady)()).To(HavePrefix("Secret alpha-tls: key ca.crt is missing"))
 		change(f, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = authority.BundlePEM() })
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
 		Expect(m.Status.Certificate.Fingerprint).To(Equal(v1alpha1.Fingerprint(leafOf(pair))))
 	})
 
-	It("may be the shared certificate, which has to be there and not empty", func(ctx SpecContext) {
+	It("may be the shared certificate, which has to be there and long enough not to be guessed", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m := f.master("alpha", `{security: {authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: plant-shared}}}}`)
 		f.create(m)
@@ -134,7 +134,10 @@ var _ = Describe("A Secret that the user provides", func() {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "plant-shared"}, Data: map[string][]byte{"certificate": []byte(" \n")}}
 		f.create(secret)
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/SecretKeyMissing"))
-		change(f, secret, func(s *corev1.Secret) { s.Data["certificate"] = []byte("bearer") })
+		change(f, secret, func(s *corev1.Secret) { s.Data["certificate"] = []byte("x\n") })
+		Eventually(conditionText(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/TooShort: certificates.shared: Secret plant-shared: " +
+			"key certificate has fewer than 16 bytes, so it can be guessed; put in a longer one, such as openssl rand -hex 32 writes"))
+		change(f, secret, func(s *corev1.Secret) { s.Data["certificate"] = []byte("the bearer's secret") })
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
 		Expect(f.get(&corev1.Secret{}, "alpha-shared")).NotTo(Succeed())
 	})

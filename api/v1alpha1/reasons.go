@@ -69,7 +69,9 @@ const (
 	// ReasonTooLarge: a value of the Secret is over the bound and was not parsed, or the chain is longer than a master
 	// accepts. To do: leave out what is not needed.
 	ReasonTooLarge = "TooLarge"
-	// ReasonNotPEM: a value of the Secret is not valid PEM of the right kind. To do: correct it.
+	// ReasonTooShort: the shared certificate is so short that it can be guessed. To do: put in a longer one.
+	ReasonTooShort = "TooShort"
+	// ReasonNotPEM: a value of the Secret is not valid PEM text of the right kind; the message says where. To do: correct it.
 	ReasonNotPEM = "NotPEM"
 	// ReasonKeyMismatch: private key and certificate do not belong together. To do: put in the key of the certificate.
 	ReasonKeyMismatch = "KeyMismatch"

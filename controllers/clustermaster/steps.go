@@ -1,10 +1,9 @@
 package clustermaster
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,9 +20,11 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 // validate checks what CEL rules cannot express.
@@ -75,7 +76,7 @@ func (r *Reconciler) keepShared(ctx context.Context, s *scope, name string) erro
 	if secret != nil {
 		certificate, read = secret.Data[v1alpha1.SharedCertificateKey], secret.UID
 	}
-	if len(bytes.TrimSpace(certificate)) == 0 {
+	if _, err := secretfiles.Shared(certificate); err != nil {
 		certificate = []byte(rand.Text() + rand.Text()) // 260 random bits
 	}
 	return s.secrets.Apply(ctx, s.master, certificates.Over(resource.MasterSharedSecret(s.master, certificate), read))
@@ -90,16 +91,19 @@ func (r *Reconciler) verifyShared(ctx context.Context, s *scope) (*pki.Problem, 
 	if err != nil {
 		return nil, err
 	}
-	switch value := secret.Data[v1alpha1.SharedCertificateKey]; {
-	case len(bytes.TrimSpace(value)) == 0:
-		return &pki.Problem{Reason: v1alpha1.ReasonSecretKeyMissing, Message: fmt.Sprintf(
-			"certificates.shared: Secret %s: key %s is missing or empty", secret.Name, v1alpha1.SharedCertificateKey)}, nil
-	case len(value) > pki.MaxPEMBytes:
-		return &pki.Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf(
-			"certificates.shared: Secret %s: %s has %d bytes, more than the %d that a node may send",
-			secret.Name, v1alpha1.SharedCertificateKey, len(value), pki.MaxPEMBytes)}, nil
+	_, err = secretfiles.Shared(secret.Data[v1alpha1.SharedCertificateKey])
+	reason := v1alpha1.ReasonNotPEM
+	switch {
+	case err == nil:
+		return nil, nil
+	case errors.Is(err, secretfiles.ErrSharedEmpty):
+		reason = v1alpha1.ReasonSecretKeyMissing
+	case errors.Is(err, secretfiles.ErrSharedLong):
+		reason = v1alpha1.ReasonTooLarge
+	case errors.Is(err, secretfiles.ErrSharedShort):
+		reason = v1alpha1.ReasonTooShort
 	}
-	return nil, nil
+	return &pki.Problem{Reason: reason, Message: fmt.Sprintf("certificates.shared: Secret %s: key %s %v", secret.Name, v1alpha1.SharedCertificateKey, err)}, nil
 }
 
 // reconcilePeers keeps the key pair by which the masters know each other, and the Service through which they find each other.
@@ -116,7 +120,7 @@ func (r *Reconciler) reconcilePeers(ctx context.Context, s *scope) error {
 	if secret != nil {
 		pair, read = pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}, secret.UID
 	}
-	if _, err := tls.X509KeyPair(pair.Certificate, pair.Key); err != nil { // masters that have different ones have no link for a while
+	if _, err := pemtext.KeyPair(corev1.TLSCertKey, pair.Certificate, corev1.TLSPrivateKeyKey, pair.Key); err != nil { // masters that have different ones have no link for a while
 		if pair, err = pki.NewKeyPair(name, s.now); err != nil {
 			return err
 		}

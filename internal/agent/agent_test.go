@@ -150,7 +150,7 @@ func TestSharedCertificateOverPlaintextIsSentTrimmedAndFollowed(t *testing.T) {
 	config.Transport, config.CertificateDir = Plaintext, ""
 	directory := t.TempDir()
 	config.SharedCertificateFile = filepath.Join(directory, "certificate")
-	put(t, directory, map[string][]byte{"certificate": []byte("another one\n")})
+	put(t, directory, map[string][]byte{"certificate": []byte("another shared secret\n")})
 	n := startNode(t, config)
 	n.awaitReason(t, "denied by the master")
 	put(t, directory, map[string][]byte{"certificate": []byte("\n the shared certificate \n")})
@@ -219,10 +219,10 @@ func (c stuckConn) Write(p []byte) (int, error) {
 func TestStoppingDoesNotWaitForAMasterThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	m := newMaster(t, nil)
-	m.accept([]byte("shared"))
+	m.accept([]byte("the shared certificate"))
 	config := newConfig(t, m.address)
 	config.Transport, config.SharedCertificateFile = Plaintext, filepath.Join(t.TempDir(), "certificate")
-	if err := os.WriteFile(config.SharedCertificateFile, []byte("shared"), 0o600); err != nil {
+	if err := os.WriteFile(config.SharedCertificateFile, []byte("the shared certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	stuck, release := make(chan struct{}), make(chan struct{})

@@ -1,21 +1,17 @@
 package agent
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
-	"unicode/utf8"
 
 	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
-	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 // Names of the files in --certificate-dir: those of a kubernetes.io/tls Secret with a trust bundle.
@@ -98,21 +94,18 @@ func (f credentialFiles) parse(files secretfiles.Files) (*credentials, error) {
 		}
 	}
 	if f.transport == MutualTLS {
-		pair, err := tls.X509KeyPair(files[certificateFile], files[keyFile])
+		pair, err := pemtext.KeyPair(certificateFile, files[certificateFile], keyFile, files[keyFile])
 		if err != nil {
-			return nil, fmt.Errorf("--certificate-dir=%s: %s and %s are not a pair: %w", f.directory, certificateFile, keyFile, err)
+			return nil, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
 		}
 		sum := sha256.Sum256(pair.Leaf.Raw)
-		parsed.certificate, parsed.notAfter, parsed.fingerprint = &pair, pair.Leaf.NotAfter, hex.EncodeToString(sum[:])
+		parsed.certificate, parsed.notAfter, parsed.fingerprint = pair, pair.Leaf.NotAfter, hex.EncodeToString(sum[:])
 		parsed.proof = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}))
 	}
 	if f.shared != "" {
-		shared := bytes.TrimSpace(files[sharedFile])
-		switch {
-		case len(shared) == 0 || !utf8.Valid(shared):
-			return nil, errors.New("--shared-certificate-file: the file is empty or not UTF-8 text")
-		case len(shared) > protocol.DefaultAuthStartBytes:
-			return nil, fmt.Errorf("--shared-certificate-file: the file is larger than %d KiB, the longest that a master reads", protocol.DefaultAuthStartBytes>>10)
+		shared, err := secretfiles.Shared(files[sharedFile])
+		if err != nil {
+			return nil, fmt.Errorf("--shared-certificate-file: the file %w", err)
 		}
 		parsed.proof = string(shared)
 	}

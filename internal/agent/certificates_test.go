@@ -52,11 +52,12 @@ func TestFilesOfAMountedSecretAreReadAsOneVersion(t *testing.T) {
 
 func TestSharedCertificateIsTextOfABoundedLength(t *testing.T) {
 	for _, test := range []struct{ name, content, want string }{
-		{"right", " secret\n", ""},
-		{"empty", "\n", "--shared-certificate-file: the file is empty or not UTF-8 text"},
-		{"not text", "\xff", "--shared-certificate-file: the file is empty or not UTF-8 text"},
-		{"at the bound", strings.Repeat("x", 64<<10) + "\n", ""},
-		{"over the bound", strings.Repeat("x", 64<<10+1), "--shared-certificate-file: the file is larger than 64 KiB, the longest that a master reads"},
+		{"right", " the shared secret\n", ""},
+		{"empty", "\n", "--shared-certificate-file: the file is empty"},
+		{"one byte", "x\n", "--shared-certificate-file: the file has fewer than 16 bytes, so it can be guessed; put in a longer one, such as openssl rand -hex 32 writes"},
+		{"not text", strings.Repeat("\xff", 16), "--shared-certificate-file: the file is not UTF-8 text"},
+		{"at the bound", strings.Repeat("x", 32<<10) + "\n", ""},
+		{"over the bound", strings.Repeat("x", 32<<10+1), "--shared-certificate-file: the file has more than the 32768 bytes that a node may send"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "shared")
@@ -93,10 +94,10 @@ func TestCertificatePutRightAuthenticatesWithoutRestart(t *testing.T) {
 	}{
 		{"no files", nil, "ca.crt does not exist"},
 		{"key missing", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate}, "tls.key does not exist"},
-		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt and tls.key are not a pair"},
-		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.crt and tls.key are not a pair"},
+		{"garbage", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte("garbage"), "tls.key": right.key}, "tls.crt: it holds no certificate"},
+		{"key of another certificate", map[string][]byte{"ca.crt": ca.pem, "tls.crt": right.certificate, "tls.key": wrong.key}, "tls.key: it is not the key of the first certificate in tls.crt"},
 		{"1 MiB of PEM", map[string][]byte{"ca.crt": ca.pem, "tls.crt": []byte(strings.Repeat(string(right.certificate), 2000)), "tls.key": right.key}, "tls.crt is larger than 256 KiB"},
-		{"bundle without a certificate", map[string][]byte{"ca.crt": []byte("none"), "tls.crt": right.certificate, "tls.key": right.key}, "ca.crt holds no certificate"},
+		{"bundle without a certificate", map[string][]byte{"ca.crt": []byte("none"), "tls.crt": right.certificate, "tls.key": right.key}, "ca.crt: it holds no certificate"},
 		{"master not trusted", map[string][]byte{"ca.crt": other.pem, "tls.crt": right.certificate, "tls.key": right.key}, "certificate signed by unknown authority"},
 		{"certificate of another authority", map[string][]byte{"ca.crt": ca.pem, "tls.crt": wrong.certificate, "tls.key": wrong.key}, "denied by the master"},
 	} {
@@ -203,11 +204,11 @@ func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
 		spoil func(files map[string][]byte)
 		says  string
 	}{
-		"half a key": {func(files map[string][]byte) { files[keyFile] = files[keyFile][:40] }, "tls.crt and tls.key are not a pair"},
+		"half a key": {func(files map[string][]byte) { files[keyFile] = files[keyFile][:40] }, "tls.key, block 1 of 1 (PRIVATE KEY, line 1): it has no END line"},
 		"a bundle with one certificate that does not parse": {func(files map[string][]byte) {
 			bad := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("not DER")})
 			files[authorityFile] = slices.Concat(files[authorityFile], bad)
-		}, "ca.crt: certificate 2 does not parse"},
+		}, "ca.crt, block 2 of 2 (CERTIFICATE, line 12): it does not parse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -153,8 +154,11 @@ func isAlert(err error) bool {
 // refused reports whether the master has refused the node itself, and not only could not be reached.
 func refused(err error) bool { return errors.Is(err, protocol.ErrDenied) || isAlert(err) }
 
-// explain is the reason for people: the same text for the same failure, so without the ports of single connections.
-func (c *connector) explain(err error) string {
+// explain is the reason for people. The names of a forged certificate may be in it, so it is escaped and bounded.
+func (c *connector) explain(err error) string { return pemtext.Printable(c.reason(err)) }
+
+// reason is the same text for the same failure, so without the ports of single connections.
+func (c *connector) reason(err error) string {
 	var op *net.OpError
 	switch r := classify(err); {
 	case r == resultDenied:

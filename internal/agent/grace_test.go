@@ -116,7 +116,7 @@ func TestProbeSaysUntilWhenANodeIsReadyWithoutASession(t *testing.T) {
 
 func TestGraceIsTheAliveTimeoutAtMostAMinuteUnlessGiven(t *testing.T) {
 	shared := filepath.Join(t.TempDir(), "certificate")
-	if err := os.WriteFile(shared, []byte("shared"), 0o600); err != nil {
+	if err := os.WriteFile(shared, []byte("the shared certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	given := []string{"--address=localhost:1", "--id=press", "--transport=Plaintext", "--shared-certificate-file=" + shared, "--upstream-file="}

@@ -26,7 +26,7 @@ func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
 	t.Helper()
 	directory := t.TempDir()
 	shared := filepath.Join(directory, "certificate")
-	if err := os.WriteFile(shared, []byte("shared"), 0o600); err != nil {
+	if err := os.WriteFile(shared, []byte("the shared certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	config := Config{Address: "alpha.plant.svc:34308", Transport: Plaintext, ID: "press", Type: "refinery", Version: "0.1.0",

@@ -15,6 +15,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 // Issued is a Secret with a certificate that the operator issues.
@@ -118,7 +119,7 @@ func (i Issued) Renew(current Certificate, now time.Time) (Certificate, Verdict,
 	issued := Certificate{Chain: chain, Pair: pair, Bundle: i.Authority.BundlePEM(), UID: current.UID, FromCertManager: current.FromCertManager}
 	if i.ReissueWithBundle && !i.Authority.IsIn(issued.Bundle) {
 		return Certificate{}, Verdict{}, &pki.Problem{Reason: v1alpha1.ReasonTooLarge, Message: fmt.Sprintf(
-			"the trust bundle of the certificate authority has %d bytes, more than the %d that are read; leave certificates out of it", len(issued.Bundle), pki.MaxPEMBytes)}
+			"the trust bundle of the certificate authority has %d bytes, more than the %d that are read; leave certificates out of it", len(issued.Bundle), secretfiles.MaxBytes)}
 	}
 	due := i.Authority.RenewAt(chain[0], i.RenewBefore)
 	if !due.IsZero() && !now.Before(due) {

@@ -17,10 +17,10 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-)
 
-// maxFileBytes bounds every file that a flag names.
-const maxFileBytes = 1 << 20
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
+)
 
 // credentials are what the files of the flags hold.
 type credentials struct {
@@ -41,9 +41,13 @@ func (o *Options) load() (err error) {
 		if err != nil {
 			return err
 		}
+		authorities, err := pemtext.Certificates("--ca="+o.CAFile, b)
+		if err != nil {
+			return err
+		}
 		o.authorities = x509.NewCertPool()
-		if !o.authorities.AppendCertsFromPEM(b) {
-			return fmt.Errorf("--ca=%s holds no PEM certificate", o.CAFile)
+		for _, authority := range authorities {
+			o.authorities.AddCert(authority)
 		}
 	}
 	if o.AuthCertFile != "" {
@@ -77,8 +81,8 @@ func readFile(flag, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFileBytes {
-		return nil, fmt.Errorf("--%s=%s is not a file of at most %d bytes", flag, path, maxFileBytes)
+	if !info.Mode().IsRegular() || info.Size() > secretfiles.MaxBytes {
+		return nil, fmt.Errorf("--%s=%s is not a file of at most %d bytes", flag, path, secretfiles.MaxBytes)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -108,11 +112,7 @@ func loadPair(certFlag, certPath, keyFlag, keyPath string) (*tls.Certificate, er
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("--%s=%s with --%s=%s: %w", certFlag, certPath, keyFlag, keyPath, err)
-	}
-	return &pair, nil
+	return pemtext.KeyPair("--"+certFlag+"="+certPath, cert, "--"+keyFlag+"="+keyPath, key)
 }
 
 func leafPEM(c *tls.Certificate) string {

@@ -1,7 +1,6 @@
 package master
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -207,25 +206,26 @@ func (i *inForce) readTLS(directory string) ([sha256.Size]byte, error) {
 func (i *inForce) readShared(path string) ([sha256.Size]byte, error) {
 	directory, name := filepath.Split(path)
 	files, err := secretfiles.Read(directory, name)
-	if err == nil && len(bytes.TrimSpace(files[name])) == 0 {
-		err = fmt.Errorf("%s is empty", name)
-	}
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
-	i.trust = i.trust.WithShared(files[name])
+	shared, err := secretfiles.Shared(files[name])
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("%s: %s %w", directory, name, err)
+	}
+	i.trust = i.trust.WithShared(shared)
 	return files.Sum(), nil
 }
 
 func (i *inForce) parse(files secretfiles.Files) error {
-	served, err := tls.X509KeyPair(files[corev1.TLSCertKey], files[corev1.TLSPrivateKeyKey])
+	served, err := pemtext.KeyPair(corev1.TLSCertKey, files[corev1.TLSCertKey], corev1.TLSPrivateKeyKey, files[corev1.TLSPrivateKeyKey])
 	if err != nil {
-		return fmt.Errorf("%s and %s: %w", corev1.TLSCertKey, corev1.TLSPrivateKeyKey, err)
+		return err
 	}
 	anchors, err := pemtext.Certificates(v1alpha1.AuthorityKey, files[v1alpha1.AuthorityKey])
 	if err != nil {
 		return err
 	}
-	i.served, i.trust = &served, i.trust.WithAnchors(anchors)
+	i.served, i.trust = served, i.trust.WithAnchors(anchors)
 	return nil
 }

@@ -88,13 +88,15 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	if got := missing(); got != [2]bool{true, true} {
 		t.Errorf("with nothing: %v", got)
 	}
-	if err := os.WriteFile(shared, []byte("  \n"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, unusable := range []string{"  \n", "x\n"} {
+		if err := os.WriteFile(shared, []byte(unusable), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := missing(); got != [2]bool{true, true} {
+			t.Errorf("with the shared certificate %q: %v", unusable, got)
+		}
 	}
-	if got := missing(); got != [2]bool{true, true} {
-		t.Errorf("with an empty shared certificate: %v", got)
-	}
-	if err := os.WriteFile(shared, []byte("open sesame\n"), 0o600); err != nil {
+	if err := os.WriteFile(shared, []byte("open sesame, please\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := missing(); got != [2]bool{true, false} {

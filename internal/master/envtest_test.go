@@ -292,7 +292,7 @@ func (p *plant) until(what string, is func() bool) {
 func TestAnotherTransportTakesEffectInALivingMaster(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	p.shared = filepath.Join(t.TempDir(), "certificate")
-	p.must(os.WriteFile(p.shared, []byte("open sesame\n"), 0o600))
+	p.must(os.WriteFile(p.shared, []byte("open sesame, please\n"), 0o600))
 	certificate := p.refinery("press", 1)
 	m := p.start("alpha-0")
 	p.node(m, "press/a", certificate)
@@ -306,13 +306,13 @@ func TestAnotherTransportTakesEffectInALivingMaster(t *testing.T) {
 	conn, err := net.Dial("tcp", m.address)
 	p.must(err)
 	o := protocol.DefaultClientOptions()
-	o.ID, o.Version, o.Type, o.Certificate = "press/bare", "0.1.0", "refinery", "open sesame"
+	o.ID, o.Version, o.Type, o.Certificate = "press/bare", "0.1.0", "refinery", "open sesame, please"
 	c, err := protocol.Handshake(p.ctx, conn, o)
 	p.must(err)
 	p.eventually("press", "authenticated by the shared certificate", func(r *v1alpha1.Refinery) bool {
 		return shows("1/1", v1alpha1.ReasonAuthenticated)(r) && r.Status.Nodes[0].ID == "press/bare" && r.Status.Nodes[0].Certificate == ""
 	})
-	p.must(os.WriteFile(p.shared, []byte("close sesame\n"), 0o600))
+	p.must(os.WriteFile(p.shared, []byte("close sesame, please\n"), 0o600))
 	if err := c.Run(p.ctx); !errors.Is(err, protocol.ErrPeerClosed) {
 		t.Errorf("with another shared certificate the session ended by %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 func TestBundleHoldsAuthoritiesOnly(t *testing.T) {
@@ -24,7 +25,7 @@ func TestBundleHoldsAuthoritiesOnly(t *testing.T) {
 		"a leaf":                  {leaf.Certificate, now, v1alpha1.ReasonWrongUsage},
 		"a leaf after an anchor":  {append(one.BundlePEM(), leaf.Certificate...), now, v1alpha1.ReasonWrongUsage},
 		"expired":                 {one.BundlePEM(), one.Certificates[0].NotAfter.Add(time.Second), v1alpha1.ReasonExpired},
-		"more than is ever read":  {bytes.Repeat(one.BundlePEM(), MaxPEMBytes/len(one.BundlePEM())+1), now, v1alpha1.ReasonTooLarge},
+		"more than is ever read":  {bytes.Repeat(one.BundlePEM(), secretfiles.MaxBytes/len(one.BundlePEM())+1), now, v1alpha1.ReasonTooLarge},
 		"not yet valid":           {one.BundlePEM(), one.Certificates[0].NotBefore.Add(-time.Second), v1alpha1.ReasonNotYetValid},
 		"white space around them": {append([]byte("\n\n"), one.BundlePEM()...), now, ""},
 	}
@@ -43,8 +44,9 @@ func TestBundleHoldsAuthoritiesOnly(t *testing.T) {
 
 func TestWhatIsWrongWithTheSizeOfAValueSaysWhatToPutIn(t *testing.T) {
 	for _, field := range []string{"tls.crt", "tls.key", "ca.crt", "next.crt", "previous.crt"} {
-		for _, value := range [][]byte{nil, make([]byte, MaxPEMBytes+1)} {
-			if err := checkSize(field, value); err == nil || !strings.Contains(err.Error(), "; put in ") {
+		for _, value := range [][]byte{nil, make([]byte, secretfiles.MaxBytes+1)} {
+			_, err := ParseCertificates(field, value)
+			if err == nil || !strings.Contains(err.Error(), "; put in ") && !strings.HasSuffix(err.Error(), "; leave out what is not needed") {
 				t.Errorf("%s of %d bytes: %v", field, len(value), err)
 			}
 		}

@@ -14,11 +14,6 @@ import (
 // Backdating lets a certificate be valid on machines whose clock is behind.
 const Backdating = 5 * time.Minute
 
-// MaxPEMBytes bounds each value of a Secret that is parsed, and the shared certificate: as a JSON string it has to fit into
-// auth:start. It is less than what a program reads of a mounted file (secretfiles.MaxBytes), since the operator parses the
-// values of all ClusterMasters and Refineries again in each pass.
-const MaxPEMBytes = 32 << 10
-
 // Problem says why a certificate, key or authority is not valid, in words a person can act on.
 type Problem struct {
 	// Reason is a reason of condition CertificateReady.

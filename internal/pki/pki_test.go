@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 var (
@@ -202,14 +203,14 @@ func TestParseCertificatesAndKeyAreBounded(t *testing.T) {
 		reason string
 		words  string
 	}{
-		"certificate at the bound": {certificates, pad(pair.Certificate, MaxPEMBytes), "", ""},
-		"certificate over it":      {certificates, pad(pair.Certificate, MaxPEMBytes+1), v1alpha1.ReasonTooLarge, "tls.crt has 32769 bytes"},
+		"certificate at the bound": {certificates, pad(pair.Certificate, secretfiles.MaxBytes), "", ""},
+		"certificate over it":      {certificates, pad(pair.Certificate, secretfiles.MaxBytes+1), v1alpha1.ReasonTooLarge, "tls.crt: it has 262145 bytes"},
 		"certificate with prose":   {certificates, append([]byte("Bag Attributes\n"), pair.Certificate...), "", ""},
-		"key where it should be":   {certificates, pair.Key, v1alpha1.ReasonNotPEM, "tls.crt holds no certificate"},
-		"broken DER":               {certificates, pemOf("CERTIFICATE", []byte{1, 2}), v1alpha1.ReasonNotPEM, "certificate 1 does not parse"},
+		"key where it should be":   {certificates, pair.Key, v1alpha1.ReasonNotPEM, "tls.crt, block 1 of 1 (PRIVATE KEY, line 1): it is not a certificate; leave it out"},
+		"broken DER":               {certificates, pemOf("CERTIFICATE", []byte{1, 2}), v1alpha1.ReasonNotPEM, "tls.crt, block 1 of 1 (CERTIFICATE, line 1): it does not parse"},
 		"key":                      {keyFor(chain[0]), pair.Key, "", ""},
-		"key over the bound":       {keyFor(chain[0]), pad(pair.Key, MaxPEMBytes+1), v1alpha1.ReasonTooLarge, "tls.key has 32769 bytes"},
-		"certificate as the key":   {keyFor(chain[0]), pair.Certificate, v1alpha1.ReasonNotPEM, "tls.key holds no private key"},
+		"key over the bound":       {keyFor(chain[0]), pad(pair.Key, secretfiles.MaxBytes+1), v1alpha1.ReasonTooLarge, "tls.key: it has 262145 bytes"},
+		"certificate as the key":   {keyFor(chain[0]), pair.Certificate, v1alpha1.ReasonNotPEM, "tls.key, block 1 of 1 (CERTIFICATE, line 1): it is not a private key"},
 		"broken key":               {keyFor(chain[0]), pemOf("PRIVATE KEY", []byte("secret")), v1alpha1.ReasonNotPEM, "does not parse"},
 		"key of another kind":      {keyFor(chain[0]), pkcs1, v1alpha1.ReasonKeyMismatch, "is not the key of the first certificate"},
 		"no key":                   {keyFor(chain[0]), nil, v1alpha1.ReasonSecretKeyMissing, "tls.key is missing"},

@@ -33,6 +33,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
 	"github.com/refinery-operator/refinery-operator/test/programs"
 )
@@ -162,7 +163,7 @@ func (p *plant) scenario(k *keeper) {
 		"mismatched": {Certificate: good.Certificate, Key: other.Key},
 		"swapped":    {Certificate: other.Key, Key: other.Certificate},
 		"garbage":    {Certificate: good.Certificate, Key: []byte(garbage)},
-		"long":       {Certificate: good.Certificate, Key: append(bytes.Repeat([]byte("\n"), pki.MaxPEMBytes), other.Key...)},
+		"long":       {Certificate: good.Certificate, Key: append(bytes.Repeat([]byte("\n"), secretfiles.MaxBytes), other.Key...)},
 	} {
 		p.must(api.Create(p.Context(), p.tlsSecret(name+"-own", pair)))
 		r := p.refinery(name, "alpha")

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/netutil"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
@@ -124,6 +125,5 @@ func (l *Link) keyPair() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair(files[corev1.TLSCertKey], files[corev1.TLSPrivateKeyKey])
-	return &pair, err
+	return pemtext.KeyPair(corev1.TLSCertKey, files[corev1.TLSCertKey], corev1.TLSPrivateKeyKey, files[corev1.TLSPrivateKeyKey])
 }

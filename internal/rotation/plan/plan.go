@@ -3,7 +3,6 @@
 package plan
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -106,7 +106,7 @@ func (c *Change) replace(served *corev1.Secret, current []*x509.Certificate) (ne
 	case err != nil:
 		return nil, plan, err
 	case authority != nil && authority.Key == nil && written != nil:
-		if _, err := tls.X509KeyPair(written.Data[corev1.TLSCertKey], written.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		if _, err := pemtext.KeyPair(corev1.TLSCertKey, written.Data[corev1.TLSCertKey], corev1.TLSPrivateKeyKey, written.Data[corev1.TLSPrivateKeyKey]); err != nil {
 			return nil, plan, fmt.Errorf("the master would not load Secret %s, and would continue with the certificate that it has loaded: %w", written.Name, err)
 		}
 		next, err = parseBundle(written)
