@@ -177,7 +177,10 @@ var _ = Describe("A certificate that nobody renews", func() {
 		before := r.Status.Certificates
 		change(f, r, func(r *v1alpha1.Refinery) { r.Spec.CertificateSecretRef.Name = "alpha-tls" })
 		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
-		Eventually(condition(f, r, ready)).Should(Equal("False/WrongUsage"))
+		f.later(80*24*time.Hour, r)
+		Eventually(message(f, r, expiring)).Should(HavePrefix("the certificate in Secret press-own expires in "))
+		Expect(condition(f, r, ready)()).To(Equal("True/Provided"))
+		Expect(condition(f, r, v1alpha1.ConditionStalled)()).To(Equal("True/InvalidReference"))
 		Expect(r.Status.Certificates).To(Equal(before))
 	})
 

@@ -38,15 +38,15 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope) (*certi
 	if found != nil {
 		found.Wanted = wanted
 	}
-	current := v1alpha1.CurrentCertificate(s.standing.Listed)
-	if current == nil || s.refinery.ListedFrom(current) == wanted || (found != nil && (found.Good() || found.Unneeded)) {
+	from := s.standing.Kept(s.refinery, wanted, found, s.now)
+	if from == "" {
 		return found, err
 	}
-	kept, keptErr := r.certificateIn(ctx, s, s.refinery.ListedFrom(current))
+	kept, keptErr := r.certificateIn(ctx, s, from)
 	if kept == nil || keptErr != nil {
 		return found, cmp.Or(err, keptErr)
 	}
-	kept.Wanted, kept.Instead = wanted, &metav1.Condition{}
+	kept.Wanted = wanted
 	if found != nil {
 		kept.Instead = &found.Condition
 		kept.RecheckAt(found.Recheck, s.now)

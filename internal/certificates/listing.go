@@ -98,6 +98,16 @@ func (f *Finding) Replaces(listed []v1alpha1.ListedCertificate, now time.Time) b
 	return c == nil || f.Good() || c.Fingerprint == v1alpha1.Fingerprint(f.Leaf)
 }
 
+// Kept names the Secret whose certificate stays in use although the spec asks for that in Secret wanted: found, which is nil
+// if nothing could be found there, is not good. It is "" if there is none.
+func (s Standing) Kept(r *v1alpha1.Refinery, wanted string, found *Finding, now time.Time) string {
+	c := inUse(s.Listed, now)
+	if c == nil || r.ListedFrom(c) == wanted || (found != nil && (found.Good() || found.Unneeded)) {
+		return ""
+	}
+	return r.ListedFrom(c)
+}
+
 // Shown is condition CertificateReady as status shows it: of what the spec asks for, and what stays in use until that is
 // good. listed is what List returned.
 func (f *Finding) Shown(r *v1alpha1.Refinery, listed []v1alpha1.ListedCertificate) metav1.Condition {

@@ -107,7 +107,7 @@ func TestWhatStaysInUseIsShown(t *testing.T) {
 			"False wrong; until then certificate " + first.fingerprint[:12] + "…, which the Secret held before, is let in, and expires at 2026-03-01T13:00:00Z"},
 		"of the same Secret, which is empty": {Finding{Wanted: "own", Condition: bad}, current("own"),
 			"False wrong; until then certificate " + first.fingerprint[:12] + "…, which the Secret held before, is let in, and expires at 2026-03-01T13:00:00Z"},
-		"nothing to say": {Finding{Wanted: "own", Leaf: first.Certificate, Condition: Ready(v1alpha1.ReasonIssued, "fine"), Instead: &metav1.Condition{}}, current(""), " "},
+		"nothing is known of what is asked for": {Finding{Wanted: "own", Leaf: first.Certificate, Condition: Ready(v1alpha1.ReasonIssued, "fine")}, current(""), "True fine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := test.found.Shown(r, test.listed)
