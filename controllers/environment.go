@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
@@ -56,8 +57,29 @@ type Environment struct {
 	Metrics *Metrics
 	// Images of the pods.
 	Images resource.Images
+	// Claims say where this operator may work. Nil: everywhere.
+	Claims Claims
 	// Recheck is how long after an object of someone else was found in the way it is looked for again.
 	Recheck time.Duration
+}
+
+// Claims are to the namespaces that no other release of the operator works in.
+type Claims interface {
+	// Holds returns 0 if this release may work in a namespace, otherwise when to ask again.
+	Holds(ctx context.Context, namespace string) (again time.Duration)
+}
+
+// Guarded returns a reconciler that does nothing where another release of the operator works.
+func (e *Environment) Guarded(r reconcile.Reconciler) reconcile.Reconciler {
+	if e.Claims == nil {
+		return r
+	}
+	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		if again := e.Claims.Holds(ctx, request.Namespace); again > 0 {
+			return reconcile.Result{RequeueAfter: again}, nil
+		}
+		return r.Reconcile(ctx, request)
+	})
 }
 
 // Now has the resolution of the API, so that what is computed equals what is read back.

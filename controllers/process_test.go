@@ -44,7 +44,7 @@ func TestOperatorProcessServesProbesAndGuardsItsMetrics(t *testing.T) {
 	health, metrics := loopback.Reserve(t), loopback.Reserve(t)
 	var stderr bytes.Buffer
 	operator := exec.Command(os.Args[0], "--master-image=m", "--refinery-image=r", "--kubeconfig="+file, //nolint:gosec // this test binary
-		"--leader-elect", "--leader-election-namespace=default", "--health-address="+health, "--metrics-address="+metrics)
+		"--release=default/process", "--health-address="+health, "--metrics-address="+metrics)
 	operator.Env, operator.Stderr = append(os.Environ(), operatorProcess+"=1"), &stderr
 	g.Expect(operator.Start()).To(Succeed())
 	t.Cleanup(func() { _ = operator.Process.Kill() })

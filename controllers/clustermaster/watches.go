@@ -36,7 +36,7 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(ofEndpointSlice)).
 		WatchesRawSource(e.CertManager.Source(controllers.KindMaster, r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: reconcile.NewBackoff()}).
-		Complete(r)
+		Complete(e.Guarded(r))
 }
 
 // ofSecret returns a request for each ClusterMaster that uses a Secret.

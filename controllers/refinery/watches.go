@@ -37,7 +37,7 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source(controllers.KindRefinery, r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: reconcile.NewBackoff()}).
-		Complete(r)
+		Complete(e.Guarded(r))
 }
 
 // ofMaster are the Refineries that name a ClusterMaster, and those whose pods use what is its own.

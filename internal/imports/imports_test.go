@@ -42,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/master":             {"api/v1alpha1", "internal/admit", "internal/cli", "internal/health", "internal/logging", "internal/master/peer", "internal/masterfields", "internal/pemtext", "internal/pki", "internal/secretfiles", "internal/version", "protocol"},
 	"internal/master/peer":        {"internal/pemtext", "internal/secretfiles"},
 	"internal/masterfields":       {"api/v1alpha1"},
-	"internal/operator":           {"api/v1alpha1", "controllers", "controllers/clustermaster", "controllers/refinery", "internal/certificates", "internal/cli", "internal/health", "internal/logging", "internal/resource", "internal/version"},
+	"internal/operator":           {"api/v1alpha1", "controllers", "controllers/clustermaster", "controllers/refinery", "internal/certificates", "internal/cli", "internal/health", "internal/logging", "internal/reconcile", "internal/resource", "internal/version"},
 	"internal/pemtext":            {"internal/secretfiles"},
 	"internal/pki":                {"api/v1alpha1", "internal/pemtext"},
 	"internal/reconcile":          {"api/v1alpha1", "internal/apply", "internal/resource"},

@@ -22,10 +22,8 @@ type Options struct {
 	Images resource.Images
 	// WatchNamespaces are the namespaces whose CRs are reconciled, sorted. None: all.
 	WatchNamespaces []string
-	// LeaderElect holds a Lease, so that one of several operators works.
-	LeaderElect bool
-	// LeaderElectionNamespace of the Lease. Empty: the operator's own.
-	LeaderElectionNamespace string
+	// Release is what this operator is one of. The zero value: of none, so that it works beside any other.
+	Release Release
 	// HealthAddress serves /healthz and /readyz; MetricsAddress serves /metrics over HTTPS to clients that the API server
 	// authorizes. "0" turns one off.
 	HealthAddress, MetricsAddress string
@@ -33,6 +31,18 @@ type Options struct {
 	Kubeconfig string
 	// Log is written to standard error.
 	Log logging.Options
+}
+
+// Release is an installation of the operator: where, and by what name. One of its operators is elected to work, and where
+// another release works it does not.
+type Release struct{ Namespace, Name string }
+
+// String returns NAMESPACE/NAME, "" for the zero value.
+func (r Release) String() string {
+	if r == (Release{}) {
+		return ""
+	}
+	return r.Namespace + "/" + r.Name
 }
 
 const introduction = `operator reconciles ClusterMasters and Refineries (cluster.refinery.dev) into Secrets,
@@ -66,14 +76,26 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "",
 		"`FILE` kubeconfig, for running outside of a cluster; not given: $KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config")
 	f.Group("Several operators")
-	f.BoolVar(&o.LeaderElect, "leader-elect", false, "hold a Lease, so that one operator works and the others stand by")
-	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "`NAMESPACE` namespace of the Lease; not given: the operator's own")
+	f.Func("release", "`NAMESPACE/NAME` the release that this operator is one of: one of them works and the others stand by, and none works where "+
+		"another release does; not given: it works beside any other, for development", o.setRelease)
 	f.Group("Probes, metrics and log")
 	f.StringVar(&o.HealthAddress, "health-address", ":8081", "`HOST:PORT` where /healthz and /readyz are served; 0: nowhere")
 	f.StringVar(&o.MetricsAddress, "metrics-address", ":8443",
 		"`HOST:PORT` where /metrics is served, over HTTPS, to those whom the API server lets get the URL /metrics; 0: nowhere")
 	o.Log.Bind(f)
 	return f
+}
+
+// setRelease takes NAMESPACE/NAME.
+func (o *Options) setRelease(value string) error {
+	namespace, name, _ := strings.Cut(value, "/")
+	for _, part := range []string{namespace, name} {
+		if problems := validation.IsDNS1123Label(part); len(problems) > 0 {
+			return fmt.Errorf("write NAMESPACE/NAME; %q is not a valid name: %s", part, problems[0])
+		}
+	}
+	o.Release = Release{Namespace: namespace, Name: name}
+	return nil
 }
 
 // setNamespaces takes namespaces separated by commas.

@@ -31,14 +31,14 @@ func TestOptionsHaveDefaults(t *testing.T) {
 }
 
 func TestOptionsTakeEveryFlag(t *testing.T) {
-	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--leader-elect", "--leader-election-namespace=n",
+	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--release=n/r",
 		"--health-address=0", "--metrics-address=127.0.0.1:1", "--kubeconfig=k", "--log-level=debug", "--log-format=console"}, required...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Options{
 		Images:          resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever},
-		WatchNamespaces: []string{"a", "b"}, LeaderElect: true, LeaderElectionNamespace: "n",
+		WatchNamespaces: []string{"a", "b"}, Release: Release{Namespace: "n", Name: "r"},
 		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", Log: logging.Options{Level: logging.Debug, Format: logging.Console},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -62,6 +62,7 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		"log format":      {append(required, "--log-format=xml"), "--log-format=xml: write json or console"},
 		"address":         {append(required, "--health-address=8081"), "--health-address=8081: it is not host:port; write host:port, :port or 0"},
 		"namespace":       {append(required, "--watch-namespaces=A"), `--watch-namespaces=A: "A" is not a valid namespace`},
+		"release":         {append(required, "--release=n"), `--release=n: write NAMESPACE/NAME; "" is not a valid name`},
 		"no cluster":      {required, "no cluster: not running in one, and there is no kubeconfig"},
 		"no kubeconfig":   {append(required, "--kubeconfig=/does/not/exist"), "no cluster: stat /does/not/exist"},
 		"help is no line": {[]string{"--help"}, ""},

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/health"
 )
@@ -38,17 +40,28 @@ type process struct {
 	clock    clock.WithTicker
 	interval time.Duration
 	waiting  *health.Wait
+	registry prometheus.Registerer
 
-	mu         sync.Mutex
-	manager    manager.Manager // nil before the first one
 	namespaces *namespaces
+	claims     *claims   // nil without a release
+	election   *election // nil without a release
+
+	mu      sync.Mutex
+	manager manager.Manager // nil before the first one
 }
 
-func newProcess(options Options, config *rest.Config, log logr.Logger) *process {
+func newProcess(options Options, config *rest.Config, log logr.Logger) (*process, error) {
 	real := clock.RealClock{}
-	return &process{options: options, config: config, log: log, clock: real, interval: lookInterval,
-		waiting:    &health.Wait{Host: config.Host, Clock: real, Log: log},
-		namespaces: newNamespaces(options.WatchNamespaces, log)}
+	p := &process{options: options, config: config, log: log, clock: real, interval: lookInterval,
+		waiting:  &health.Wait{Host: config.Host, Clock: real, Log: log},
+		registry: metrics.Registry, namespaces: newNamespaces(options.WatchNamespaces, log)}
+	if options.Release == (Release{}) {
+		return p, nil
+	}
+	p.claims = newClaims(options.Release.String(), real, log)
+	var err error
+	p.election, err = newElection(config, options.Release, log)
+	return p, err
 }
 
 // Run works until ctx is done.
@@ -69,10 +82,16 @@ func (p *process) Run(ctx context.Context) error {
 			}
 		})
 	}
-	if err := metrics.Registry.Register(p.namespaces.watched); err != nil {
-		return &cli.StartError{Err: fmt.Errorf("register metrics: %w", err)}
+	own := []prometheus.Collector{p.namespaces.watched}
+	if p.election != nil {
+		own = append(own, p.claims.held, p.election.failing)
 	}
-	defer metrics.Registry.Unregister(p.namespaces.watched)
+	for _, collector := range own {
+		if err := p.registry.Register(collector); err != nil {
+			return &cli.StartError{Err: fmt.Errorf("register metrics: %w", err)}
+		}
+		defer p.registry.Unregister(collector)
+	}
 	for ctx.Err() == nil {
 		if err := p.work(ctx); err != nil && ctx.Err() == nil {
 			return err
@@ -99,9 +118,7 @@ func (p *process) work(ctx context.Context) error {
 		if with, err = p.namespaces.Look(ctx, look); err != nil {
 			return err
 		}
-		options := p.options
-		options.WatchNamespaces = with
-		if mgr, err = NewManager(ctx, p.config, options); err != nil && !fromAPIServer(err) {
+		if mgr, err = p.newManager(ctx, look, with); err != nil && !fromAPIServer(err) {
 			return health.Final(err)
 		}
 		return err
@@ -122,7 +139,27 @@ func (p *process) work(ctx context.Context) error {
 			p.lookAgain(ctx, look, with)
 		})
 	}
-	return mgr.Start(ctx)
+	err = mgr.Start(ctx)
+	if err != nil && p.election != nil {
+		err = errors.Join(err, p.election.Why())
+	}
+	return err
+}
+
+// newManager makes a manager for namespaces, whose controllers work when this operator is elected, and where no other release
+// does.
+func (p *process) newManager(ctx context.Context, look *look, namespaces []string) (manager.Manager, error) {
+	options := p.options
+	options.WatchNamespaces = namespaces
+	if p.election == nil {
+		return NewManager(ctx, p.config, options)
+	}
+	mgr, err := newManager(ctx, p.config, options, p.election, func(e *controllers.Environment) { e.Claims = p.claims })
+	if err != nil {
+		return nil, err
+	}
+	p.claims.Use(look.client, mgr.GetClient(), namespaces)
+	return mgr, mgr.Add(manager.RunnableFunc(p.claims.Run))
 }
 
 // lookAgain returns when ctx is done, or another manager is needed: a namespace can be watched that is not among with, those
@@ -150,11 +187,16 @@ func (p *process) lookAgain(ctx context.Context, look *look, with []string) {
 	}
 }
 
+// current returns the manager, nil before the first one.
+func (p *process) current() manager.Manager {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.manager
+}
+
 // inSync reports whether the caches of the manager are in sync.
 func (p *process) inSync(ctx context.Context) bool {
-	p.mu.Lock()
-	mgr := p.manager
-	p.mu.Unlock()
+	mgr := p.current()
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	return mgr != nil && mgr.GetCache().WaitForCacheSync(ctx)
@@ -171,7 +213,18 @@ func (p *process) ready() error {
 	if !p.inSync(context.Background()) {
 		return errors.New("the caches are not in sync yet")
 	}
-	return nil
+	if p.election == nil {
+		return nil
+	}
+	if why := p.election.Why(); why != nil {
+		return why
+	}
+	select {
+	case <-p.current().Elected():
+		return p.claims.Why()
+	default:
+		return p.election.StandsBy()
+	}
 }
 
 // fromAPIServer reports whether an error is an answer of the API server, or says that there was none.

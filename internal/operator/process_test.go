@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/testr"
 	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -24,7 +26,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -110,21 +111,32 @@ func (s *site) binding(namespace string) *rbacv1.RoleBinding {
 
 // running is an operator of a test.
 type running struct {
-	health string
-	stop   func()
+	health  string
+	metrics *prometheus.Registry // of the process itself
+	stop    func()
 }
 
 // start runs an operator until the test ends or stop is called.
 func (s *site) start(config *rest.Config, namespaces ...string) *running {
 	s.t.Helper()
-	r := &running{health: loopback.Reserve(s.t)}
+	return s.startWith(config, Options{WatchNamespaces: namespaces})
+}
+
+func (s *site) startWith(config *rest.Config, options Options) *running {
+	s.t.Helper()
+	r := &running{health: loopback.Reserve(s.t), metrics: prometheus.NewRegistry()}
 	log := logr.Discard()
 	if testing.Verbose() {
 		log = testr.New(s.t)
 	}
-	p := newProcess(Options{Images: resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever}, WatchNamespaces: namespaces,
-		HealthAddress: r.health, MetricsAddress: "0"}, config, log)
-	p.interval = 100 * time.Millisecond
+	options.Images = resource.Images{Master: cmp.Or(options.Images.Master, "m"), Refinery: "r", PullPolicy: corev1.PullNever}
+	options.HealthAddress, options.MetricsAddress = r.health, "0"
+	p, err := newProcess(options, config, log)
+	s.Expect(err).NotTo(HaveOccurred())
+	p.interval, p.registry = 100*time.Millisecond, r.metrics
+	if p.claims != nil {
+		p.claims.interval, p.claims.duration = 200*time.Millisecond, 2*time.Second
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
@@ -167,16 +179,16 @@ func (s *site) works(namespace, name string) {
 	}).Should(Succeed())
 }
 
-// watched reads the metric of a namespace; -1 for none.
-func watched(namespace string) func() float64 {
+// gauge reads a metric of a namespace, or of none; -1 if there is no such metric.
+func (r *running) gauge(name, namespace string) func() float64 {
 	return func() float64 {
-		families, err := metrics.Registry.Gather()
+		families, err := r.metrics.Gather()
 		if err != nil {
 			return -1
 		}
 		for _, family := range families {
 			for _, m := range family.GetMetric() {
-				if family.GetName() == "refinery_operator_namespace_watched" && m.GetLabel()[0].GetValue() == namespace {
+				if family.GetName() == name && (len(m.GetLabel()) == 0 || m.GetLabel()[0].GetValue() == namespace) {
 					return m.GetGauge().GetValue()
 				}
 			}
@@ -211,13 +223,13 @@ func TestANamespaceThatCannotBeWatchedTakesNothingFromTheOthers(t *testing.T) {
 	s.Eventually(operator.probe("/readyz")).Should(And(HavePrefix("503"), ContainSubstring("namespace "+s.b+" cannot be watched"),
 		Not(ContainSubstring(s.a+" cannot"))))
 	s.Expect(operator.probe("/healthz")()).To(HavePrefix("200"))
-	s.Eventually(watched(s.b)).Should(BeZero())
-	s.Expect(watched(s.a)()).To(Equal(1.))
+	s.Eventually(operator.gauge("refinery_operator_namespace_watched", s.b)).Should(BeZero())
+	s.Expect(operator.gauge("refinery_operator_namespace_watched", s.a)()).To(Equal(1.))
 
 	s.Expect(s.api.Create(ctx, s.binding(s.b))).To(Succeed())
 	s.works(s.b, "one")
 	s.Eventually(operator.probe("/readyz")).Should(HavePrefix("200"))
-	s.Eventually(watched(s.b)).Should(Equal(1.))
+	s.Eventually(operator.gauge("refinery_operator_namespace_watched", s.b)).Should(Equal(1.))
 
 	s.Expect(s.api.Delete(ctx, s.binding(s.b))).To(Succeed())
 	s.Eventually(operator.probe("/readyz")).Should(ContainSubstring("namespace " + s.b + " cannot be watched"))

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -34,8 +35,6 @@ import (
 )
 
 const (
-	// leaseName is the Lease that the working operator holds.
-	leaseName = "operator.cluster.refinery.dev"
 	// reporter is the component that events name as their source.
 	reporter = "refinery-operator"
 	// conflictRecheck is how soon a name that was taken is looked at again.
@@ -61,9 +60,17 @@ func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int
 	} else {
 		setLogger(options, stderr)
 		ctrl.Log.Info("starting", "version", version.Version, "masterImage", options.Images.Master, "refineryImage", options.Images.Refinery)
-		err = newProcess(options, restConfig, ctrl.Log).Run(ctx)
+		err = run(ctx, options, restConfig)
 	}
 	return cli.ExitCode("operator", err, stderr)
+}
+
+func run(ctx context.Context, options Options, restConfig *rest.Config) error {
+	p, err := newProcess(options, restConfig, ctrl.Log)
+	if err != nil {
+		return &cli.StartError{Err: err}
+	}
+	return p.Run(ctx)
 }
 
 func setLogger(options Options, stderr io.Writer) {
@@ -75,7 +82,14 @@ func setLogger(options Options, stderr io.Writer) {
 // NewManager returns the manager with both controllers. The functions in with can change the Environment of the
 // controllers.
 func NewManager(ctx context.Context, restConfig *rest.Config, options Options, with ...func(*controllers.Environment)) (manager.Manager, error) {
-	mgr, err := newManager(restConfig, options)
+	return newManager(ctx, restConfig, options, nil, with...)
+}
+
+// newManager is NewManager, whose controllers start when lock, if there is one, is got.
+func newManager(ctx context.Context, restConfig *rest.Config, options Options, lock resourcelock.Interface,
+	with ...func(*controllers.Environment),
+) (manager.Manager, error) {
+	mgr, err := newPlainManager(restConfig, options, lock)
 	if err != nil {
 		return nil, err
 	}
@@ -146,20 +160,21 @@ func loadConfig(kubeconfig string) (*rest.Config, error) {
 	return restConfig, nil
 }
 
-func newManager(restConfig *rest.Config, options Options) (manager.Manager, error) {
+// newPlainManager has no controllers.
+func newPlainManager(restConfig *rest.Config, options Options, lock resourcelock.Interface) (manager.Manager, error) {
 	scheme, err := NewScheme()
 	if err != nil {
 		return nil, err
 	}
 	return manager.New(restConfig, manager.Options{
-		Scheme:                        scheme,
-		Logger:                        ctrl.Log,
-		Cache:                         cacheOptions(options.WatchNamespaces),
-		LeaderElection:                options.LeaderElect,
-		LeaderElectionID:              leaseName,
-		LeaderElectionNamespace:       options.LeaderElectionNamespace,
-		LeaderElectionReleaseOnCancel: true, // nothing of the manager runs on when it has stopped
-		HealthProbeBindAddress:        "0",  // the process serves them, also before there is a manager
+		Scheme:                              scheme,
+		Logger:                              ctrl.Log,
+		Cache:                               cacheOptions(options.WatchNamespaces),
+		LeaderElection:                      lock != nil,
+		LeaderElectionID:                    options.Release.String(),
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionReleaseOnCancel:       true, // nothing of the manager runs on when it has stopped
+		HealthProbeBindAddress:              "0",  // the process serves them, also before there is a manager
 		// A process has one manager after the other, and each of them has controllers of the same names.
 		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
 		Metrics: metricsserver.Options{

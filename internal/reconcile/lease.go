@@ -8,6 +8,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,19 +49,30 @@ type Leases struct {
 	live client.Reader
 
 	mu   sync.Mutex
-	seen map[client.ObjectKey]sighting
+	seen map[client.ObjectKey]Sighting
 }
 
-// sighting is of a Lease that has not changed since.
-type sighting struct {
+// Sighting is what was seen of one Lease. The zero value has seen nothing.
+type Sighting struct {
 	holder      string
 	renewed     time.Time // by the clock of its holder: compared with itself only
 	since, last time.Time
 }
 
+// Look notes what a Lease says now, and returns since when it has been seen to say so. Where it was not looked at for longer
+// than gap, it counts as seen for the first time.
+func (s *Sighting) Look(spec coordinationv1.LeaseSpec, now time.Time, gap time.Duration) (since time.Time) {
+	is := Sighting{holder: ptr.Deref(spec.HolderIdentity, ""), renewed: ptr.Deref(spec.RenewTime, metav1.MicroTime{}).Time, since: now, last: now}
+	if !s.last.IsZero() && is.holder == s.holder && is.renewed.Equal(s.renewed) && now.Sub(s.last) <= gap {
+		is.since = s.since
+	}
+	*s = is
+	return is.since
+}
+
 // NewLeases returns Leases that have seen nothing. live is the API server: Leases are not cached.
 func NewLeases(live client.Reader) *Leases {
-	return &Leases{live: live, seen: map[client.ObjectKey]sighting{}}
+	return &Leases{live: live, seen: map[client.ObjectKey]Sighting{}}
 }
 
 // Read looks at the Lease of a ClusterMaster now. Where the API server or this process may have been away since it was
@@ -79,22 +91,16 @@ func (l *Leases) Read(ctx context.Context, m *v1alpha1.ClusterMaster, now time.T
 		found.SetGroupVersionKind(coordinationv1.SchemeGroupVersion.WithKind("Lease"))
 		lease.Object = found
 	}
-	seen := sighting{holder: ptr.Deref(found.Spec.HolderIdentity, ""), since: now, last: now}
-	if found.Spec.RenewTime != nil {
-		seen.renewed = found.Spec.RenewTime.Time
-	}
 	// An alive timeout may be shorter than a Lease is valid for.
 	patience := max(time.Duration(m.Spec.Protocol.AliveTimeoutSeconds)*time.Second,
 		time.Duration(ptr.Deref(found.Spec.LeaseDurationSeconds, 0))*time.Second)
 	lease.Recheck = min(leaseRecheck, max(patience/3, time.Second))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before, ok := l.seen[key]
-	if ok && before.holder == seen.holder && before.renewed.Equal(seen.renewed) && now.Sub(before.last) <= 2*lease.Recheck {
-		seen.since = before.since
-	}
+	seen := l.seen[key]
+	since := seen.Look(found.Spec, now, 2*lease.Recheck)
 	l.seen[key] = seen
-	lease.HasHolder, lease.End = seen.holder != "", seen.since.Add(patience)
+	lease.HasHolder, lease.End = seen.holder != "", since.Add(patience)
 	return lease, nil
 }
 

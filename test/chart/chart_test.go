@@ -138,6 +138,25 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 	}
 }
 
+func TestTwoReleasesInOneNamespaceShareNothing(t *testing.T) {
+	byRelease := map[string]map[string]map[string]any{}
+	for _, release := range []string{"east", "west"} {
+		rendered, err := run(t, "HELM", "template", release, chartPath, "--namespace", "refinery-system", "--set", "crds.enabled=false,watchNamespaces={"+release+"}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lease := "resourceNames: [" + release + "-refinery-operator.operator.cluster.refinery.dev]"; !strings.Contains(rendered, lease) {
+			t.Errorf("%q is not in the output", lease)
+		}
+		byRelease[release] = objects(t, rendered)
+	}
+	for name := range byRelease["east"] {
+		if _, both := byRelease["west"][name]; both {
+			t.Errorf("both have a %s", name)
+		}
+	}
+}
+
 func TestChartRefusesWrongValues(t *testing.T) {
 	for _, value := range []string{
 		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "image.repository=example.com/",
