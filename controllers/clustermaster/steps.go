@@ -197,6 +197,7 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written
 // inspectLease looks at the Lease. It is nil where neither a pod is wanted nor one is active.
 func (r *Reconciler) inspectLease(ctx context.Context, s *scope) (*reconcile.Lease, error) {
 	if s.master.WantedPods() == 0 && s.master.ActivePod() == "" {
+		r.leases.Forget(client.ObjectKeyFromObject(s.master))
 		return nil, nil
 	}
 	return r.leases.Read(ctx, s.master, s.now)

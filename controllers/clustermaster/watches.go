@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -26,6 +27,10 @@ import (
 // Setup adds the controller of ClusterMasters to the manager.
 func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 	r := New(e)
+	lapsed := make(chan event.GenericEvent)
+	if err := mgr.Add(r.watchLeases(lapsed)); err != nil {
+		return err
+	}
 	return controllers.WatchOwned(ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.ClusterMaster{}), controllers.KindMaster).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
@@ -34,9 +39,24 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(ofEndpointSlice)).
+		WatchesRawSource(source.Channel(lapsed, &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(e.CertManager.Source(controllers.KindMaster, r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 2, RateLimiter: reconcile.NewBackoff()}).
 		Complete(e.Guarded(r))
+}
+
+// watchLeases returns what wakes a ClusterMaster whose Lease lapses while its passes fail.
+func (r *Reconciler) watchLeases(lapsed chan<- event.GenericEvent) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		r.leases.Watch(ctx, r.env.Clock, func(key client.ObjectKey) {
+			master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+			select {
+			case lapsed <- event.GenericEvent{Object: master}:
+			case <-ctx.Done():
+			}
+		})
+		return nil
+	}
 }
 
 // ofSecret returns a request for each ClusterMaster that uses a Secret.

@@ -102,3 +102,49 @@ func TestALeaseIsLookedAtMoreOftenWhereTheAliveTimeoutIsShort(t *testing.T) {
 		t.Errorf("looked at again after %v, %v", l.Recheck, err)
 	}
 }
+
+func TestALeaseLapsesWhileThePassesOfItsClusterMasterFailAndBackOff(t *testing.T) {
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}
+	m.Spec.Protocol.AliveTimeoutSeconds = 30
+	begin := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	server := &leaseServer{}
+	server.lease.Spec.HolderIdentity = ptr.To("alpha-0")
+	leases := NewLeases(server)
+	var told []int
+	watch := func(from, to int) {
+		for second := from; second < to; second++ {
+			leases.lookAtOverdue(t.Context(), begin.Add(time.Duration(second)*time.Second), func(key client.ObjectKey) {
+				if key != client.ObjectKeyFromObject(m) {
+					t.Errorf("told of %s", key)
+				}
+				told = append(told, second)
+			})
+		}
+	}
+	pass := func(second int) bool {
+		now := begin.Add(time.Duration(second) * time.Second)
+		l, err := leases.Read(t.Context(), m, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Lapsed(now)
+	}
+	pass(0)
+	watch(1, 90)
+	if !pass(90) || len(told) != 1 || told[0] < 30 || told[0] >= 45 {
+		t.Errorf("not lapsed, or not told once and soon: %v", told)
+	}
+	server.lease.Spec.HolderIdentity = ptr.To("alpha-1")
+	server.err = errors.New("away")
+	watch(91, 110)
+	server.err = nil
+	watch(110, 120)
+	if pass(120) || len(told) != 1 {
+		t.Errorf("lapsed although it was not to be seen for a time; told %v", told)
+	}
+	leases.Forget(client.ObjectKeyFromObject(m))
+	watch(120, 200)
+	if len(told) != 1 {
+		t.Errorf("told %v of one that is gone", told)
+	}
+}
