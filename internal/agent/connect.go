@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -103,7 +104,9 @@ func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, 
 		}
 	}
 	client, err := protocol.Handshake(ctx, conn, options)
-	if err != nil {
+	if errors.Is(err, protocol.ErrDenied) && creds.certificate != nil {
+		return nil, deniedWith{err, creds.certificate.Leaf}
+	} else if err != nil {
 		return nil, err
 	}
 	if err := c.publisher.adopt(number, client.Upstream()); err != nil {
@@ -151,6 +154,20 @@ func isAlert(err error) bool {
 	return errors.As(err, &op) && op.Op == "remote error"
 }
 
+// deniedWith is a denial of a node that presented a certificate.
+type deniedWith struct {
+	error
+	certificate *x509.Certificate
+}
+
+// Unwrap returns the denial.
+func (d deniedWith) Unwrap() error { return d.error }
+
+// validity says when a certificate is valid.
+func validity(c *x509.Certificate) string {
+	return "valid from " + c.NotBefore.UTC().Format(time.RFC3339) + " to " + c.NotAfter.UTC().Format(time.RFC3339)
+}
+
 // refused reports whether the master has refused the node itself, and not only could not be reached.
 func refused(err error) bool { return errors.Is(err, protocol.ErrDenied) || isAlert(err) }
 
@@ -159,10 +176,17 @@ func (c *connector) explain(err error) string { return pemtext.Printable(c.reaso
 
 // reason is the same text for the same failure, so without the ports of single connections.
 func (c *connector) reason(err error) string {
+	const denied = "denied by the master (auth:dec); its log and the status of the Refinery say why"
 	var op *net.OpError
+	with, presented := errors.AsType[deniedWith](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch r := classify(err); {
+	case r == resultDenied && presented:
+		return denied + "; the node's certificate is " + validity(with.certificate)
 	case r == resultDenied:
-		return "denied by the master (auth:dec); its log and the status of the Refinery say why"
+		return denied
+	case isInvalid && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("%v: a certificate of the master is %s, which is not now by the clock of this machine", errTLS, validity(invalid.Cert))
 	case r == resultVersionRefused:
 		return fmt.Sprintf("refused by the master before authentication (conn:close); it does not accept version %q, type %q or id %q",
 			c.config.Version, c.config.Type, c.config.ID)

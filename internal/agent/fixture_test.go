@@ -93,15 +93,17 @@ func newMaster(t *testing.T, ca *authority) *master {
 
 func newMasterAt(t *testing.T, ca *authority, address string) *master {
 	t.Helper()
+	return newMasterWith(t, ca, address)
+}
+
+// newMasterWith serves a certificate with edits.
+func newMasterWith(t *testing.T, ca *authority, address string, edits ...pkitest.Edit) *master {
+	t.Helper()
 	m := &master{accepted: map[string]bool{}, live: map[string]*protocol.Session{}, upstream: "10.0.0.1:34307"}
 	options := protocol.DefaultServerOptions()
 	options.Hold = m.hold
 	if ca != nil {
-		served := ca.issue(t, "alpha.plant.svc")
-		certificate, err := tls.X509KeyPair(served.certificate, served.key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		certificate := ca.Issue(append([]pkitest.Edit{pkitest.Client(), pkitest.Server("alpha.plant.svc")}, edits...)...)
 		hint := pkitest.Pool(ca.Authority) // a node with a certificate of another authority shows it nevertheless
 		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate}, ClientCAs: hint,
 			ClientAuth: tls.RequireAnyClientCert, SessionTicketsDisabled: true}

@@ -49,7 +49,7 @@ func healthHandler(r *readiness, m *metrics) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		ready, detail, since := r.get()
-		body := fmt.Sprintf("%s (since %s)", detail, since.UTC().Format(time.RFC3339))
+		body := fmt.Sprintf("%s (since %s; the clock of this machine shows %s)", detail, since.UTC().Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
 		if !ready {
 			writeText(w, http.StatusServiceUnavailable, body)
 			return

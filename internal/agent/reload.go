@@ -121,8 +121,10 @@ func (s *credentialStore) accept(c *credentials, sum [sha256.Size]byte) {
 	} else {
 		s.metrics.notAfter.Set(float64(c.notAfter.Unix()))
 		s.log.Info("certificate files read", "fingerprint", c.fingerprint, "notAfter", c.notAfter)
-		if time.Now().After(c.notAfter) {
-			s.log.Warn("the certificate has expired; the master will refuse it", "notAfter", c.notAfter)
+		if now := time.Now(); now.After(c.notAfter) {
+			s.log.Warn("the certificate has expired; the master will refuse it", "notAfter", c.notAfter, "clock", now)
+		} else if begin := c.certificate.Leaf.NotBefore; now.Before(begin) {
+			s.log.Warn("the certificate is not valid yet; a master whose clock is right will refuse it", "notBefore", begin, "clock", now)
 		}
 	}
 	select {

@@ -130,8 +130,20 @@ func (s *sessions) Closed(session *protocol.Session, cause error) {
 	}
 }
 
+// byClock adds to a denial that depends on the time what the clock of this machine shows: that of the node may show something
+// else, and nobody compares them.
+func (s *sessions) byClock(d *admit.Denial) *admit.Denial {
+	if d.Reason != v1alpha1.ReasonNotYetValid && d.Reason != v1alpha1.ReasonExpired {
+		return d
+	}
+	with := *d
+	with.Message += "; the clock of the master's machine shows " + s.clock.Now().UTC().Format(time.RFC3339)
+	return &with
+}
+
 // refuse records, counts and logs a denial, and returns it.
 func (s *sessions) refuse(c *connection, d *admit.Denial) error {
+	d = s.byClock(d)
 	s.registry.Refused(c, d)
 	s.metrics.handshakes.WithLabelValues(d.Reason).Inc()
 	limit := s.refusals
@@ -183,6 +195,7 @@ func (s *sessions) review(c *connection) {
 	defer s.reviewing.Unlock()
 	live := s.registry.Live(c)
 	if denial := s.authenticator.Review(live.Grant); denial != nil {
+		denial = s.byClock(denial)
 		s.log.Info("session closed", "id", c.Announced.ID, "reason", denial.Reason, "message", denial.Message)
 		c.session.Close(denial)
 		s.registry.Ended(c, denial) // status does not wait for the peer to hang up
