@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// drainStep is the most that Shutdown waits between two sessions, so that a few sessions are closed soon.
-	drainStep = time.Millisecond
+	// drainStep is the most that Shutdown waits between two sessions, so that a few sessions are closed soon. It is several
+	// times what a handshake costs, so that another master lets one in before the next one comes.
+	drainStep = 10 * time.Millisecond
 	// lastCall bounds the writing of conn:close to the sessions that are left when the context of Shutdown ends.
 	lastCall = 100 * time.Millisecond
 )

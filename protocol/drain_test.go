@@ -72,10 +72,10 @@ func TestShutdownSpreadsItsGoodbyes(t *testing.T) {
 		step     time.Duration
 	}{
 		{"many sessions take the window", 2000, time.Second, 0, time.Second / 2000},
-		{"few sessions do not wait for it", 100, DefaultDrainWindow, 0, time.Millisecond},
-		{"as many as fit the window in full steps", 1000, time.Second, 0, time.Millisecond},
-		{"one more", 1001, time.Second, 0, time.Second / 1001},
-		{"one session is sent away at once", 1, DefaultDrainWindow, 0, time.Millisecond},
+		{"few sessions do not wait for it", 100, DefaultDrainWindow, 0, 10 * time.Millisecond},
+		{"as many as fit the window in full steps", 100, time.Second, 0, 10 * time.Millisecond},
+		{"one more", 101, time.Second, 0, time.Second / 101},
+		{"one session is sent away at once", 1, DefaultDrainWindow, 0, 10 * time.Millisecond},
 		{"no window: at once", 100, 0, 0, 0},
 		{"a deadline shortens the window", 1000, time.Second, 1500 * time.Millisecond, time.Second / 2 / 1000},
 		{"a deadline that is near leaves none", 100, time.Second, closeLinger, 0},
@@ -113,16 +113,16 @@ func TestShutdownThatIsCalledOffSendsTheRestAwayAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 100, DefaultServerOptions())
 		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(50*time.Millisecond+drainStep/2, cancel)
+		time.AfterFunc(50*drainStep+drainStep/2, cancel)
 		closed, took, err := f.shutdown(ctx)
 		// These peers close at once, so that all may be over before it comes to that error.
-		if want := 50*time.Millisecond + drainStep/2; (err != nil && !errors.Is(err, context.Canceled)) || took != want {
+		if want := 50*drainStep + drainStep/2; (err != nil && !errors.Is(err, context.Canceled)) || took != want {
 			t.Errorf("Shutdown returned %v after %v, want %v", err, took, want)
 		}
 		if len(closed) != 100 {
 			t.Fatalf("%d sessions were sent conn:close", len(closed))
 		}
-		if closed[50] != 50*time.Millisecond || closed[51] != took || closed[99] != took {
+		if closed[50] != 50*drainStep || closed[51] != took || closed[99] != took {
 			t.Errorf("sessions 51, 52 and 100 were sent conn:close after %v, %v and %v", closed[50], closed[51], closed[99])
 		}
 	})
@@ -158,7 +158,7 @@ func TestShutdownThatIsCalledOffDoesNotWaitForPeersThatDoNotRead(t *testing.T) {
 func TestSessionsThatEndDuringShutdownKeepNobodyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1000, DefaultServerOptions())
-		time.AfterFunc(100*time.Millisecond+drainStep/2, func() {
+		time.AfterFunc(100*drainStep+drainStep/2, func() {
 			for _, c := range f.conns[:900] {
 				_ = c.Close()
 			}
@@ -176,13 +176,13 @@ func TestSessionsThatEndDuringShutdownKeepNobodyWaiting(t *testing.T) {
 func TestShutdownReturnsWhenEverySessionEndedByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1000, DefaultServerOptions())
-		time.AfterFunc(100*time.Millisecond+drainStep/2, func() {
+		time.AfterFunc(100*drainStep+drainStep/2, func() {
 			for _, c := range f.conns {
 				_ = c.Close()
 			}
 		})
 		closed, took, err := f.shutdown(t.Context())
-		if most := 101 * time.Millisecond; err != nil || took > most || len(closed) != 101 {
+		if most := 101 * drainStep; err != nil || took > most || len(closed) != 101 {
 			t.Errorf("Shutdown returned %v after %v and %d goodbyes", err, took, len(closed))
 		}
 	})
