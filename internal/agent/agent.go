@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 )
 
@@ -45,19 +47,27 @@ type endpoint struct {
 
 // New listens on the addresses of a validated config. Run must follow: it closes them.
 func New(config Config, log *slog.Logger) (*Agent, error) {
-	dialer := &net.Dialer{}
-	return newAgent(config, log, dialer.DialContext)
+	return NewIn(config, log, Process{Dial: (&net.Dialer{}).DialContext, Watch: fsnotify.NewWatcher})
 }
 
-func newAgent(config Config, log *slog.Logger, dial dialFunc) (*Agent, error) {
+// Process is what a node shares with whatever else there is in its process, which may be many more nodes.
+type Process struct {
+	// Dial reaches the master and the upstream.
+	Dial DialFunc
+	// Watch may fail: files are then read at intervals only. Watchers are few on a machine.
+	Watch func() (*fsnotify.Watcher, error)
+}
+
+// NewIn is New in a process that has more to do.
+func NewIn(config Config, log *slog.Logger, in Process) (*Agent, error) {
 	m := newMetrics()
 	r := &readiness{}
 	r.set(false, "the agent is starting")
 	p := newPublisher(config.ID, config.UpstreamFile, log)
 	a := &Agent{config: config, log: log}
-	a.store = newCredentialStore(credentialFiles{config.Transport, config.CertificateDir, config.SharedCertificateFile}, log, m)
+	a.store = newCredentialStore(credentialFiles{config.Transport, config.CertificateDir, config.SharedCertificateFile}, log, m, in.Watch)
 	a.loop = &loop{
-		connector:   &connector{config: config, dial: dial, publisher: p},
+		connector:   &connector{config: config, dial: in.Dial, publisher: p},
 		credentials: a.store, readiness: r, metrics: m, log: log, retry: backoff.New(config.MaxBackoff),
 		failures: failureLog{log: log, message: "not authenticated"},
 	}
@@ -70,6 +80,12 @@ func newAgent(config Config, log *slog.Logger, dial dialFunc) (*Agent, error) {
 	}
 	r.expect(0)
 	return a, nil
+}
+
+// Ready reports what /readyz answers: whether the node is ready, and why.
+func (a *Agent) Ready() (ready bool, why string) {
+	ready, why, _ = a.loop.readiness.get()
+	return ready, why
 }
 
 func (a *Agent) listen(flag, address string, handler http.Handler) error {

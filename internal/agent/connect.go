@@ -44,13 +44,13 @@ var (
 	errTLS  = errors.New("TLS with the master failed")
 )
 
-// dialFunc is net.Dialer's DialContext.
-type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+// DialFunc is net.Dialer's DialContext.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // connector makes one authenticated session: dial, TLS, handshake.
 type connector struct {
 	config    Config
-	dial      dialFunc
+	dial      DialFunc
 	publisher *publisher
 }
 

@@ -19,6 +19,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
@@ -294,13 +296,13 @@ func startNode(t *testing.T, config Config) *node {
 	return startNodeWith(t, config, new(net.Dialer).DialContext)
 }
 
-func startNodeWith(t *testing.T, config Config, dial dialFunc) *node {
+func startNodeWith(t *testing.T, config Config, dial DialFunc) *node {
 	t.Helper()
 	if err := config.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	n := &node{config: config, log: &buffer{}}
-	a, err := newAgent(config, slog.New(slog.NewTextHandler(n.log, nil)), dial)
+	a, err := NewIn(config, slog.New(slog.NewTextHandler(n.log, nil)), Process{Dial: dial, Watch: fsnotify.NewWatcher})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
@@ -22,7 +24,7 @@ import (
 func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // newLoop is a loop without TLS that dials with dial and always waits for the longest time allowed.
-func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
+func newLoop(t *testing.T, dial DialFunc, log *slog.Logger) *loop {
 	t.Helper()
 	directory := t.TempDir()
 	shared := filepath.Join(directory, "certificate")
@@ -32,7 +34,7 @@ func newLoop(t *testing.T, dial dialFunc, log *slog.Logger) *loop {
 	config := Config{Address: "alpha.plant.svc:34308", Transport: Plaintext, ID: "press", Type: "refinery", Version: "0.1.0",
 		AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax}
 	m := newMetrics()
-	store := newCredentialStore(credentialFiles{Plaintext, "", shared}, log, m)
+	store := newCredentialStore(credentialFiles{Plaintext, "", shared}, log, m, fsnotify.NewWatcher)
 	store.look()
 	return &loop{
 		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log)},

@@ -34,9 +34,9 @@ type credentialStore struct {
 	problem string            // what is wrong with the files now; empty: nothing
 }
 
-func newCredentialStore(files credentialFiles, log *slog.Logger, m *metrics) *credentialStore {
+func newCredentialStore(files credentialFiles, log *slog.Logger, m *metrics, watch func() (*fsnotify.Watcher, error)) *credentialStore {
 	return &credentialStore{files: files, log: log, metrics: m, changes: make(chan struct{}, 1), poll: pollInterval,
-		watched: &fileWatch{directories: files.directories(), log: log, open: fsnotify.NewWatcher}}
+		watched: &fileWatch{directories: files.directories(), log: log, open: watch}}
 }
 
 // current returns nil, and why, until the files have been usable once.
