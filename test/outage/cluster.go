@@ -34,6 +34,7 @@ type Cluster struct {
 	environment *envtest.Environment
 	config      *rest.Config
 	etcd        *url.URL
+	etcdData    string // its directory
 }
 
 // StartCluster starts both until the test ends.
@@ -44,7 +45,8 @@ func StartCluster(t testing.TB) *Cluster {
 	}}
 	// Addresses and directories that are given are kept when a process starts again.
 	c.etcd = &url.URL{Scheme: "http", Host: loopback.Reserve(t)}
-	c.environment.ControlPlane.Etcd = &envtest.Etcd{URL: c.etcd, DataDir: t.TempDir()}
+	c.etcdData = filepath.Join(t.TempDir(), "etcd")
+	c.environment.ControlPlane.Etcd = &envtest.Etcd{URL: c.etcd, DataDir: c.etcdData}
 	server := c.environment.ControlPlane.GetAPIServer()
 	server.CertDir = t.TempDir()
 	server.Address, server.Port, _ = net.SplitHostPort(loopback.Reserve(t))

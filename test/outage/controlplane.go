@@ -2,8 +2,14 @@ package outage
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,13 +20,18 @@ import (
 
 // apiServerAway stops the API server for longer than the Lease and every deadline in it, has a node connect meanwhile, and
 // revokes a certificate as the first thing when it is back.
-func apiServerAway(s *Stage) {
+func apiServerAway(during time.Duration) func(s *Stage) {
+	return func(s *Stage) { s.apiServerAway(during) }
+}
+
+func (s *Stage) apiServerAway(during time.Duration) {
+	s.Helper()
 	began, end := s.measure()
 	s.StopAPIServer()
 	stopped := time.Now()
-	wait(leaseIsOver)
+	wait(during - 3*time.Second)
 	connects := time.Now()
-	newcomer := s.fleet.run(late, late+"/n0", s.flags(late)...)
+	newcomer := s.fleet.run(late+"/n0", s.flags(late)...)
 	wait(3 * time.Second)
 
 	started := make(chan error, 1)
@@ -37,6 +48,26 @@ func apiServerAway(s *Stage) {
 	s.note("a new node in after %s", short(took))
 	s.expect(took != never && took < back.Sub(connects), "a node that connected while the API server was away was let in after %s; it came back after %s",
 		short(took), short(back.Sub(connects)))
+	s.expectRevoked(began, back)
+}
+
+// revokedUnseen cuts both masters from the API server, and revokes a certificate that they hear of only when they reach it again.
+func revokedUnseen(s *Stage) {
+	began, end := s.measure()
+	for _, m := range s.masters {
+		m.API.cut()
+	}
+	wait(leaseIsOver)
+	s.must(s.revoke(doomed))
+	wait(3 * time.Second)
+	back := time.Now()
+	for _, m := range s.masters {
+		m.API.mend()
+	}
+	until(s, "the session of the revoked certificate ended", func() bool { return !s.doomed.hasSession() })
+	end(back, time.Time{})
+
+	s.nobodyNotices(began)
 	s.expectRevoked(began, back)
 }
 
@@ -90,4 +121,34 @@ func etcdStopped(s *Stage) {
 	s.must(s.StartEtcd())
 	end(time.Now(), time.Time{})
 	s.nobodyNotices(began)
+}
+
+// etcdRestored takes a snapshot of etcd, lets a node connect, writes much else, and restores the snapshot: resource versions go
+// back, and what was written since is lost.
+func etcdRestored(s *Stage) {
+	began, end := s.measure()
+	snapshot := filepath.Join(s.directory, "snapshot")
+	s.interrupt(func() error { return os.CopyFS(snapshot, os.DirFS(s.etcdData)) })
+	s.fleet.join(late+"/n0", s.flags(late)...)
+	other := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "other"}}
+	s.must(s.API.Create(s.Context(), other))
+	for i := range 2000 { // resource versions must not catch up by what a start writes
+		other.Data = map[string]string{"i": strconv.Itoa(i)}
+		s.must(s.API.Update(s.Context(), other))
+	}
+	s.interrupt(func() error { return errors.Join(os.RemoveAll(s.etcdData), os.CopyFS(s.etcdData, os.DirFS(snapshot))) })
+	restored := time.Now()
+	s.expect(apierrors.IsNotFound(s.API.Get(s.Context(), client.ObjectKeyFromObject(other), other)), "what was written after the snapshot is there")
+	end(restored, time.Time{})
+	s.nobodyNotices(began)
+}
+
+// interrupt stops the control plane, does something, and starts it again.
+func (s *Stage) interrupt(meanwhile func() error) {
+	s.Helper()
+	s.StopAPIServer()
+	s.must(s.StopEtcd())
+	s.must(meanwhile())
+	s.must(s.StartEtcd())
+	s.must(s.StartAPIServer())
 }

@@ -96,3 +96,24 @@ func allCutOff(s *Stage) {
 	s.expect(away <= doubt+allMoved+s.room(), "%s still had nodes %s after it lost the API server and the other master; right are %s and a drain",
 		active.Pod, short(away), short(doubt))
 }
+
+// nodesCutOff cuts the active master from its nodes only. It stays active: it renews its Lease, and no other master is asked.
+func nodesCutOff(s *Stage) {
+	active := s.service.active()
+	began, end := s.measure()
+	active.Nodes.cut()
+	wait(nodesCutFor)
+	mended := time.Now()
+	active.Nodes.mend()
+	end(mended, began)
+
+	back := s.Row.Without.Max - mended.Sub(began)
+	s.note("all nodes were back %s after the link was", short(back))
+	s.expect(back <= allBack+s.handshakes()+s.room(), "all nodes were back %s after the link was; right are %s and the %s of their handshakes",
+		short(back), short(allBack), short(s.handshakes()))
+	s.expectReady()
+	s.expect(s.service.active() == active, "another master took over, from one that had its Lease")
+}
+
+// nodesCutFor is longer than the alive timeout, so that every session ends, and shorter than that and the grace of readiness.
+const nodesCutFor = 60 * time.Second

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,36 +31,82 @@ import (
 
 // masterProcess is a master pod.
 type masterProcess struct {
-	*programs.Process
 	Pod string
-	// Address is where it listens for nodes, peer for the other master, health for probes.
+	// Address is where it listens for nodes, peer for the other masters, health for probes.
 	Address, peer, health string
 	// API is the link from it to the API server, Nodes that from nodes to it.
-	API, Nodes *link
+	API   *carriedLink
+	Nodes *link
 
-	mu    sync.Mutex
-	ready timeline
+	run func() *programs.Process
+
+	mu      sync.Mutex
+	process *programs.Process
+	ready   timeline
 }
 
-// startMasters runs two masters, each with the rights that its Role gives it and links of its own, and one between them.
-func (s *Stage) startMasters(ctx context.Context, following *sync.WaitGroup) {
+// prepareMasters makes room for pods of masters, each with the rights that their Role gives them and links of its own, and one
+// link between all of them.
+func (s *Stage) prepareMasters(count int) {
 	s.Helper()
-	s.between = newLink()
-	for i := range 2 {
-		s.masters = append(s.masters, &masterProcess{Pod: fmt.Sprintf("%s-%d", masterName, i), API: newLink(), Nodes: newLink(),
+	carrier := startCarrier(s)
+	s.between = &carriedLink{carrier, "between"}
+	var all []*masterProcess
+	for i := range count {
+		all = append(all, &masterProcess{Pod: fmt.Sprintf("%s-%d", masterName, i), API: &carriedLink{carrier, fmt.Sprintf("api-%d", i)}, Nodes: newLink(),
 			Address: loopback.Reserve(s), peer: loopback.Reserve(s), health: loopback.Reserve(s)})
 	}
 	account := resource.MasterServiceAccountName(&v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: masterName}})
-	for i, m := range s.masters {
-		api := forward(s, net.IPv4(127, 0, 0, 1), func() (string, *link) { return s.APIAddress(), m.API })
-		other := forward(s, net.IPv4(127, 0, 0, 1), func() (string, *link) { return s.other(m).peer, s.between })
-		m.Process = programs.Start(s, programs.Master, m.Pod, s.directory, "--namespace="+s.namespace, "--name="+masterName, "--pod-name="+m.Pod, fmt.Sprintf("--pod-ips=192.0.2.%d", 1+i),
-			"--kubeconfig="+s.kubeconfig(m.Pod, api.Address, account), "--certificate-dir="+s.mounted(masterName+v1alpha1.CertificateSuffix),
-			"--peers="+other.Address, "--peer-listen="+m.peer, "--peer-certificate-dir="+s.mounted(masterName+v1alpha1.PeerSuffix),
-			"--listen="+m.Address, "--health-address="+m.health)
-		following.Go(func() { m.watchReadiness(ctx) })
-		until(s, m.Pod+" ready", m.isReady)
+	for i, m := range all {
+		api := carrier.forward(s.APIAddress(), m.API)
+		var peers []string
+		for _, other := range all {
+			if other != m {
+				peers = append(peers, carrier.forward(other.peer, s.between))
+			}
+		}
+		kubeconfig := s.kubeconfig(m.Pod, api, account)
+		m.run = func() *programs.Process {
+			return programs.Start(s, programs.Master, m.Pod, s.directory, "--namespace="+s.namespace, "--name="+masterName, "--pod-name="+m.Pod, fmt.Sprintf("--pod-ips=192.0.2.%d", 1+i),
+				"--kubeconfig="+kubeconfig, "--certificate-dir="+s.mounted(masterName+v1alpha1.CertificateSuffix),
+				"--peers="+strings.Join(peers, ","), "--peer-listen="+m.peer, "--peer-certificate-dir="+s.mounted(masterName+v1alpha1.PeerSuffix),
+				"--listen="+m.Address, "--health-address="+m.health)
+		}
 	}
+	s.spare = all
+}
+
+// startMaster runs the next pod of a master, and returns when it is ready.
+func (s *Stage) startMaster() {
+	s.Helper()
+	m := s.spare[0]
+	s.spare = s.spare[1:]
+	s.masters = append(s.masters, m)
+	m.start()
+	s.following.Go(func() { m.watchReadiness(s.follow) })
+	until(s, m.Pod+" ready", m.isReady)
+}
+
+// start runs the process of a pod, which has none: for the first time, or as the kubelet runs a container again.
+func (m *masterProcess) start() {
+	p := m.run()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.process = p
+}
+
+// now is the process that it has, or had last.
+func (m *masterProcess) now() *programs.Process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.process
+}
+
+// end ends the process by a signal, and returns when it has ended.
+func (m *masterProcess) end(signal syscall.Signal) {
+	p := m.now()
+	p.Signal(signal)
+	<-p.Ended()
 }
 
 func (m *masterProcess) isReady() bool {
@@ -78,8 +126,6 @@ func (m *masterProcess) watchReadiness(ctx context.Context) {
 		m.mu.Unlock()
 		select {
 		case <-ctx.Done():
-			return
-		case <-m.Ended():
 			return
 		case <-ticks.C:
 		}
@@ -142,12 +188,17 @@ func (s *Stage) followEndpoint(ctx context.Context) {
 
 // admits reports whether a master lets a node in that connects to it past the Service, and hears no more of it.
 func (s *Stage) admits(m *masterProcess) bool {
-	s.Helper()
 	directory := s.mounted(late + v1alpha1.CertificateSuffix)
 	pair, err := tls.LoadX509KeyPair(filepath.Join(directory, corev1.TLSCertKey), filepath.Join(directory, corev1.TLSPrivateKeyKey))
-	s.must(err)
+	if err != nil {
+		s.Errorf("the certificate of %s: %v", late, err)
+		return false
+	}
 	authorities, err := os.ReadFile(filepath.Join(directory, v1alpha1.AuthorityKey)) //nolint:gosec // of this test
-	s.must(err)
+	if err != nil {
+		s.Errorf("the authorities of %s: %v", late, err)
+		return false
+	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authorities)
 	ctx, cancel := context.WithTimeout(s.Context(), time.Second)

@@ -14,11 +14,16 @@ import (
 )
 
 var (
-	all  = flag.Bool("all", false, "run every scenario, not only the small set")
-	each = flag.Int("each", 10, "nodes of each of three Refineries")
+	table = flag.String("table", "", "file that the table is written to after each scenario, so that a run that is interrupted keeps what it has")
+	all   = flag.Bool("all", false, "run every scenario, not only the small set")
+	nodes = flag.Int("nodes", MinNodes, "how many nodes there are, at least 30; of three Refineries, or as many as have a hundred each")
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(carrying) != "" {
+		carry(os.Stdin, os.Stdout)
+		return
+	}
 	programs.Main()
 	ctrllog.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
@@ -36,16 +41,27 @@ func TestOutage(t *testing.T) {
 			if !scenario.Small && !*all && !named(scenario.Name) {
 				t.Skip("not in the small set: run with -all, or name it with -run")
 			}
-			s := NewStage(t, cluster, scenario.What, *each)
-			defer func() { rows = append(rows, s.Row) }()
+			s := NewStage(t, cluster, scenario, *nodes)
+			defer func() { rows = record(s, rows) }()
 			scenario.Run(s)
 		})
 	}
-	var table strings.Builder
-	if err := Table(&table, rows); err != nil {
-		t.Fatal(err)
+	t.Logf("\n%s", Table(rows))
+}
+
+// record appends the row of a scenario that is over.
+func record(s *Stage, rows []Row) []Row {
+	s.Helper()
+	if s.Failed() && len(s.Row.Missed) == 0 {
+		s.Row.Missed = []string{"it could not be measured: see what the test says"}
 	}
-	t.Logf("\n%s", &table)
+	rows = append(rows, s.Row)
+	if *table != "" {
+		if err := os.WriteFile(*table, []byte(Table(rows)), 0o600); err != nil {
+			s.Error(err)
+		}
+	}
+	return rows
 }
 
 // named reports whether a scenario is asked for by name.

@@ -2,6 +2,8 @@ package outage
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,22 +14,32 @@ type Scenario struct {
 	Name, What string
 	// Small says that it belongs to the set that is run for every change.
 	Small bool
+	// Pods of masters that it has, those included that come later; two if there are none.
+	Pods int
 	// Run makes the outage, measures into s.Row, and fails the test where what it saw is not right.
 	Run func(s *Stage)
 }
 
 // Scenarios are all there are.
 var Scenarios = []Scenario{
-	{"APIServerAway", "API server away for 25 s", true, apiServerAway},
-	{"APIServerRestarts", "API server restarted five times in a minute", false, apiServerRestarts},
-	{"EtcdStopped", "etcd stopped for 20 s", false, etcdStopped},
-	{"MasterDeleted", "active master deleted", true, masterDeleted},
-	{"MasterKilled", "active master killed", false, masterKilled},
-	{"MasterFrozen", "active master frozen", false, masterFrozen},
-	{"MasterCutOff", "active master cut from the API server", false, masterCutOff},
-	{"MasterAlone", "active master cut from the API server and from the standby", false, masterAlone},
-	{"MastersCutApart", "masters cut from each other", false, mastersCutApart},
-	{"AllCutOff", "masters cut from each other and from the API server", false, allCutOff},
+	{Name: "APIServerAway", What: "API server away for 25 s", Small: true, Run: apiServerAway(21 * time.Second)},
+	{Name: "APIServerAwayMinute", What: "API server away for 60 s", Run: apiServerAway(time.Minute)},
+	{Name: "APIServerRestarts", What: "API server restarted five times in a minute", Run: apiServerRestarts},
+	{Name: "EtcdStopped", What: "etcd stopped for 20 s", Run: etcdStopped},
+	{Name: "EtcdRestored", What: "etcd restored from a snapshot", Run: etcdRestored},
+	{Name: "RevokedUnseen", What: "certificate revoked while masters are cut from the API server", Run: revokedUnseen},
+	{Name: "MasterDeleted", What: "active master deleted", Small: true, Run: masterDeleted},
+	{Name: "Rollout", What: "masters rolled while nodes connect", Pods: 4, Run: rollout},
+	{Name: "MasterKilled", What: "active master killed, and not run again", Run: masterKilled},
+	{Name: "MasterRestarted", What: "active master killed, and run again", Run: masterRestarted},
+	{Name: "MastersRestarted", What: "both masters killed, and run again", Run: mastersRestarted},
+	{Name: "MasterFrozen", What: "active master frozen", Run: masterFrozen},
+	{Name: "MasterCutOff", What: "active master cut from the API server", Run: masterCutOff},
+	{Name: "MasterAlone", What: "active master cut from the API server and from the standby", Run: masterAlone},
+	{Name: "MastersCutApart", What: "masters cut from each other", Run: mastersCutApart},
+	{Name: "AllCutOff", What: "masters cut from each other and from the API server", Run: allCutOff},
+	{Name: "NodesCutOff", What: "active master cut from its nodes for 60 s", Run: nodesCutOff},
+	{Name: "APIServerAwayLong", What: "API server away for 10 min", Run: apiServerAway(10 * time.Minute)},
 }
 
 // measure begins a measurement, and returns what ends it: it fills the Row with what was noticed since. The outage ended at
@@ -45,7 +57,7 @@ func (s *Stage) measure() (began time.Time, end func(over, severed time.Time)) {
 		s.Row.Without, s.Row.NotReady, s.Row.Lost = s.fleet.noticed(s.measured, began, time.Now(), severed)
 		after, err := s.Writes(s.Context(), s.namespace)
 		s.must(err)
-		for _, mill := range mills {
+		for _, mill := range s.mills {
 			key := "refineries/" + mill
 			s.Row.Writes = max(s.Row.Writes, after[key]-before[key])
 		}
@@ -63,6 +75,7 @@ func (s *Stage) note(format string, args ...any) {
 func (s *Stage) expect(right bool, format string, args ...any) {
 	s.Helper()
 	if !right {
+		s.Row.Missed = append(s.Row.Missed, fmt.Sprintf(format, args...))
 		s.Errorf("%s: "+format, append([]any{s.Row.Scenario}, args...)...)
 	}
 }
@@ -76,12 +89,17 @@ func (s *Stage) expectReady() {
 	answers := map[string]int{}
 	for _, n := range s.measured {
 		n.mu.Lock()
-		if what, _, _ := strings.Cut(n.unready, " (since"); what != "" {
-			answers[what]++
+		if n.unready != "" {
+			answers[strings.ReplaceAll(n.unready, n.id, "its id")]++
 		}
 		n.mu.Unlock()
 	}
-	s.expect(false, "nodes were not ready, for up to %s; what they answered, how often: %v", short(s.Row.NotReady.Max), answers)
+	most := slices.SortedFunc(maps.Keys(answers), func(a, b string) int { return answers[b] - answers[a] })
+	var why []string
+	for _, answer := range most[:min(3, len(most))] {
+		why = append(why, fmt.Sprintf("%d times %q", answers[answer], answer))
+	}
+	s.expect(false, "nodes were not ready, for up to %s; most said then: %s", short(s.Row.NotReady.Max), strings.Join(why, ", "))
 }
 
 // nobodyNotices expects that no node lost its session or its readiness, and no master its readiness since a time.

@@ -28,8 +28,19 @@ const (
 	late   = "late"
 )
 
-// mills are the Refineries whose nodes are measured. No scenario writes to them.
-var mills = []string{"mill-a", "mill-b", "mill-c"}
+// MinNodes are the fewest that say anything.
+const MinNodes = 3 * alone
+
+// alone are how many nodes connect one after the other, to see how long that takes with nothing else to do.
+const alone = 10
+
+// millsOf returns the names of so many Refineries as a number of nodes has: three, or one for every hundred.
+func millsOf(nodes int) (names []string) {
+	for i := range max(3, nodes/100) {
+		names = append(names, fmt.Sprintf("mill-%d", i))
+	}
+	return names
+}
 
 // Stage is where a scenario happens: a namespace with a ClusterMaster, two masters and their nodes, all of them as they are
 // when nothing has happened for a while. The operator has made what they need, and is gone.
@@ -39,32 +50,42 @@ type Stage struct {
 	Row Row
 
 	namespace, directory string
-	masters              []*masterProcess
-	between              *link // of the masters
+	masters, spare       []*masterProcess // those that were started, and those that were not yet
+	between              *carriedLink     // of the masters
 	service              *service
-	fleet                *fleet
-	measured             []*node // the nodes of mills
-	doomed               *node
+	// follow ends what watches in the background, following.
+	follow    context.Context
+	following sync.WaitGroup
+
+	fleet    *fleet
+	mills    []string // the Refineries whose nodes are measured; no scenario writes to them
+	measured []*node
+	doomed   *node
+	// rate is how many nodes a second are let in when all of them connect.
+	rate float64
 	// handshake is how long a node takes to be let in with nothing else to do.
 	handshake time.Duration
 }
 
-// NewStage sets everything up, with a number of nodes for each of the mills. It ends with the test.
-func NewStage(t testing.TB, c *Cluster, scenario string, each int) *Stage {
+// NewStage sets everything up for a scenario, with a number of nodes in all. It ends with the test.
+func NewStage(t testing.TB, c *Cluster, scenario Scenario, nodes int) *Stage {
 	t.Helper()
-	s := &Stage{TB: t, Cluster: c, directory: t.TempDir(), Row: Row{Scenario: scenario, Nodes: each * len(mills)}}
+	s := &Stage{TB: t, Cluster: c, directory: t.TempDir(), mills: millsOf(nodes), Row: Row{Scenario: scenario.What, Nodes: nodes}}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "outage-"}}
 	s.must(c.API.Create(t.Context(), namespace))
 	s.namespace = namespace.Name
-	s.createObjects(each)
-	s.service = &service{}
+	s.createObjects(nodes)
+	s.service = &service{address: s.serverName() + ":34308"}
 	ctx, stop := context.WithCancel(context.Background())
-	var following sync.WaitGroup
-	t.Cleanup(func() { stop(); following.Wait() })
-	s.startMasters(ctx, &following)
-	following.Go(func() { s.followEndpoint(ctx) })
+	s.follow = ctx
+	t.Cleanup(func() { stop(); s.following.Wait() })
+	s.prepareMasters(max(2, scenario.Pods))
+	for range 2 {
+		s.startMaster()
+	}
+	s.following.Go(func() { s.followEndpoint(ctx) })
 	until(t, "a master behind the Service", func() bool { return s.service.active() != nil })
-	s.startNodes(each)
+	s.startNodes(nodes)
 	joined := time.Now()
 	s.settle()
 	if t.Failed() {
@@ -86,18 +107,18 @@ func (s *Stage) key(name string) client.ObjectKey {
 }
 
 // createObjects has an operator make what a ClusterMaster and its Refineries need.
-func (s *Stage) createObjects(each int) {
+func (s *Stage) createObjects(nodes int) {
 	s.Helper()
 	s.must(s.API.Create(s.Context(), &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: masterName},
-		Spec: v1alpha1.ClusterMasterSpec{Upstreams: []v1alpha1.Upstream{{Name: "target", Address: accepting(s)}}}}))
+		Spec: v1alpha1.ClusterMasterSpec{Upstreams: upstreams(s)}}))
 	replicas := map[string]int{doomed: 1, late: 1}
-	for _, name := range mills {
-		replicas[name] = each
+	for i := range nodes {
+		replicas[s.mills[i%len(s.mills)]]++
 	}
 	for name, count := range replicas {
 		s.must(s.API.Create(s.Context(), &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name},
 			Spec: v1alpha1.RefinerySpec{MasterRef: v1alpha1.LocalReference{Name: masterName}, Placement: v1alpha1.PlacementExternal,
-				Replicas: ptr.To(int32(count))}})) //nolint:gosec // a few
+				Replicas: ptr.To(int32(count))}})) //nolint:gosec // some hundreds
 	}
 	operator := programs.Start(s, programs.Operator, "operator", s.directory, "--master-image=m", "--refinery-image=r",
 		"--kubeconfig="+s.kubeconfig("operator", s.APIAddress(), ""), "--watch-namespaces="+s.namespace, "--health-address=0", "--metrics-address=0")
@@ -138,22 +159,28 @@ func (s *Stage) mount(secret string) {
 
 func (s *Stage) mounted(secret string) string { return filepath.Join(s.directory, secret) }
 
-func (s *Stage) startNodes(each int) {
+// startNodes lets some connect one after the other, and then all the others at once.
+func (s *Stage) startNodes(nodes int) {
 	s.Helper()
-	s.fleet = &fleet{TB: s, directory: s.directory}
-	for _, mill := range mills {
-		for i := range each {
-			s.measured = append(s.measured, s.join(mill, i))
-		}
+	s.fleet = newFleet(s, s.service)
+	s.doomed = s.fleet.join(doomed+"/n0", s.flags(doomed)...)
+	node := func(i int) (id string, flags []string) {
+		mill := s.mills[i%len(s.mills)]
+		return fmt.Sprintf("%s/n%d", mill, i/len(s.mills)), s.flags(mill)
 	}
-	s.doomed = s.join(doomed, 0)
-	s.handshake = spread(s.fleet.joined).P99
-}
-
-// join runs a node of a Refinery, and returns when it is let in.
-func (s *Stage) join(refinery string, i int) *node {
-	s.Helper()
-	return s.fleet.join(refinery, fmt.Sprintf("%s/n%d", refinery, i), s.flags(refinery)...)
+	for i := range alone {
+		id, flags := node(i)
+		s.measured = append(s.measured, s.fleet.join(id, flags...))
+	}
+	s.handshake = spread(s.fleet.joined).Max
+	began := time.Now()
+	for i := alone; i < nodes; i++ {
+		id, flags := node(i)
+		s.measured = append(s.measured, s.fleet.run(id, flags...))
+	}
+	untilWithin(s, s.patience(), 20*time.Millisecond, "all nodes in session", func() bool { total, _ := s.fleet.inSession(); return total == nodes+1 })
+	s.rate = s.fleet.rate(began)
+	s.note("%.0f nodes a second were let in when all connected at first, all %d within %s", s.rate, nodes-alone, short(time.Since(began)))
 }
 
 // serverName is what nodes verify the master's certificate against.
@@ -161,8 +188,7 @@ func (s *Stage) serverName() string { return masterName + "." + s.namespace + ".
 
 // flags of the nodes of a Refinery.
 func (s *Stage) flags(refinery string) []string {
-	return []string{"--address=" + s.service.enter(s),
-		"--server-name=" + s.serverName(), "--certificate-dir=" + s.mounted(refinery+v1alpha1.CertificateSuffix)}
+	return []string{"--certificate-dir=" + s.mounted(refinery+v1alpha1.CertificateSuffix)}
 }
 
 // untrue says in what status differs from what is so, "" if in nothing.
@@ -196,6 +222,11 @@ func (s *Stage) untrue(ctx context.Context) string {
 	return ""
 }
 
+// patience is for all nodes, also on a machine that lets in few in a second.
+func (s *Stage) patience() time.Duration {
+	return patience + time.Duration(s.Row.Nodes)*50*time.Millisecond
+}
+
 // settled is for how long nothing may change until an outage counts as over.
 const settled = 5 * time.Second
 
@@ -205,7 +236,7 @@ func (s *Stage) settle() (lastUntrue time.Time) {
 	s.Helper()
 	var why string
 	quiet := time.Now()
-	done := until(s, "everything at rest", func() bool {
+	done := untilWithin(s, s.patience(), 20*time.Millisecond, "everything at rest", func() bool {
 		now := time.Now()
 		if w := s.untrue(s.Context()); w != "" {
 			why, lastUntrue, quiet = w, now, now

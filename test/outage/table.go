@@ -2,7 +2,6 @@ package outage
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -21,6 +20,8 @@ type Row struct {
 	Writes int
 	// True is how long after the end of the outage status was true, and stayed so.
 	True time.Duration
+	// Missed are the goals that were not reached, and by how much.
+	Missed []string
 	// Notes are what the scenario measured besides.
 	Notes []string
 }
@@ -51,19 +52,28 @@ func short(d time.Duration) string {
 	return d.Round(100 * time.Millisecond).String()
 }
 
-// Table writes rows for people, and below them their notes.
-func Table(w io.Writer, rows []Row) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "scenario\tnodes\twithout a session\tnot ready\tsessions lost\twrites\tstatus true after")
-	_, _ = fmt.Fprintln(t, "\t\tp50 / p99 / max\tp50 / p99 / max\t\tof one object\t")
-	for _, r := range rows {
-		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%d\t%d\t%s\n", r.Scenario, r.Nodes, r.Without, r.NotReady, r.Lost, r.Writes, short(r.True))
+func (r Row) goals() string {
+	if len(r.Missed) > 0 {
+		return "missed"
 	}
-	_ = t.Flush() // the next write has the same error
+	return "reached"
+}
+
+// Table shows rows to people, and below them their notes and what was missed.
+func Table(rows []Row) string {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "scenario\tnodes\twithout a session\tnot ready\tsessions lost\twrites\tstatus true after\tgoals")
+	_, _ = fmt.Fprintln(t, "\t\tp50 / p99 / max\tp50 / p99 / max\t\tof one object\t\t")
 	for _, r := range rows {
-		if _, err := fmt.Fprintf(w, "%s: %s\n", r.Scenario, strings.Join(r.Notes, "; ")); err != nil {
-			return err
+		_, _ = fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%d\t%d\t%s\t%s\n", r.Scenario, r.Nodes, r.Without, r.NotReady, r.Lost, r.Writes, short(r.True), r.goals())
+	}
+	_ = t.Flush() // memory takes it
+	for _, r := range rows {
+		fmt.Fprintf(&b, "%s: %s\n", r.Scenario, strings.Join(r.Notes, "; "))
+		for _, missed := range r.Missed {
+			fmt.Fprintf(&b, "  missed: %s\n", missed)
 		}
 	}
-	return nil
+	return b.String()
 }
