@@ -110,7 +110,7 @@ var _ = Describe("A certificate that comes with its chain", func() {
 
 		change(f, secret, func(s *corev1.Secret) { s.Data[corev1.TLSCertKey] = damaged })
 		Eventually(conditionText(f, r, v1alpha1.ConditionCertificateReady)).Should(MatchRegexp(
-			`^False/NotPEM: Secret press-own: tls\.crt, block 1 of 3 \(CERTIFICATE, line 1\): line \d+ has to be its END line; put in the whole block again$`))
+			`^False/NotPEM: Secret press-own: tls\.crt, block 1 of 3 \(CERTIFICATE, line 1\): line \d+ has to be its END line; put in the whole block again; until then certificate .* is let in`))
 	})
 
 	DescribeTable("is that of a master, and needs no name but the one that nodes verify", func(ctx SpecContext, want string, names ...string) {
