@@ -31,6 +31,9 @@ const (
 	claimDuration = time.Minute
 	// claimInterval is how often a claim is renewed, or tried again.
 	claimInterval = claimDuration / 4
+	// ofMany is how much longer the claims on single namespaces last of a release that watches all, of which there may be
+	// thousands: so few writes at rest, and five minutes until another one may have such a namespace.
+	ofMany = 5
 	// claimRetry bounds how often passes try a claim that failed.
 	claimRetry = time.Second
 )
@@ -142,8 +145,20 @@ func (c *claims) round(ctx context.Context) {
 			c.drop(cl.key)
 			continue
 		}
-		c.try(ctx, cl, 0)
+		within := time.Duration(0)
+		if c.current(cl.state.Load()) {
+			within = c.lasts(cl.key) / 4
+		}
+		c.try(ctx, cl, within)
 	}
+}
+
+// lasts is how long a claim of this release is good for others.
+func (c *claims) lasts(key client.ObjectKey) time.Duration {
+	if key != clusterClaim && len(c.watched()) == 0 {
+		return ofMany * c.duration
+	}
+	return c.duration
 }
 
 // used reports whether there are objects to work on in a namespace.
@@ -182,7 +197,7 @@ func (c *claims) try(ctx context.Context, cl *claim, within time.Duration) {
 	case other != "":
 		is.other = other
 	default: // others look for a whole duration before they take it
-		is.until = now.Add(c.duration * 2 / 3)
+		is.until = now.Add(c.lasts(cl.key) * 2 / 3)
 	}
 	cl.state.Store(&is)
 	c.tell(cl.key, before, &is)
@@ -215,7 +230,7 @@ func (c *claims) write(ctx context.Context, cl *claim, now time.Time) (other str
 		lease.Spec.HolderIdentity, lease.Spec.AcquireTime = ptr.To(c.release), ptr.To(metav1.NewMicroTime(now))
 		lease.Spec.LeaseTransitions = ptr.To(ptr.Deref(lease.Spec.LeaseTransitions, 0) + 1)
 	}
-	lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To(int32(c.duration.Seconds())), ptr.To(metav1.NewMicroTime(now))
+	lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To(int32(c.lasts(cl.key).Seconds())), ptr.To(metav1.NewMicroTime(now))
 	if missing {
 		lease.Namespace, lease.Name = cl.key.Namespace, cl.key.Name
 		lease.Labels = map[string]string{resource.LabelManagedBy: resource.ManagedBy}
@@ -229,10 +244,14 @@ func (c *claims) write(ctx context.Context, cl *claim, now time.Time) (other str
 	return "", err
 }
 
-// patience is how long the Lease of another release may stay unchanged. What it says of that is bounded.
+// patience is how long the Lease of another release may stay unchanged. What it says of that is bounded. A claim that lasts
+// longer is of a release that watches all namespaces, and works nowhere once this one has the claim on the cluster.
 func (c *claims) patience(lease *coordinationv1.Lease) time.Duration {
 	says := time.Duration(ptr.Deref(lease.Spec.LeaseDurationSeconds, 0)) * time.Second
-	return max(c.duration, min(says, 5*c.duration))
+	if says > c.duration && lease.Name == namespaceClaim && len(c.watched()) == 0 {
+		return 0
+	}
+	return max(c.duration, min(says, ofMany*c.duration))
 }
 
 // tell logs and counts what has changed.

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -172,10 +173,10 @@ func TestAReleaseThatIsRefusedTheClusterTakesNoNamespaceBeforeTheOther(t *testin
 func TestAReleaseForAllNamespacesThatWorksInNoneIsNotReady(t *testing.T) {
 	s := newSite(t)
 	s.everywhere()
-	s.release(s.home("first"), "first", s.a)
+	first := s.release(s.home("first"), "first", s.a)
+	s.Eventually(first.gauge(claimed, s.a)).Should(BeEquivalentTo(1))
 	s.works(s.a, "alpha")
 	second := s.release(s.home("second"), "second")
-	s.Eventually(second.gauge(claimed, s.a)).Should(BeZero())
 	s.Eventually(second.probe("/readyz")).Should(ContainSubstring("first of the operator works in namespace " + s.a))
 	s.works(s.b, "alpha")
 	s.Eventually(second.probe("/readyz")).Should(HavePrefix("200"))
@@ -236,6 +237,29 @@ func TestAClaimIsTakenOnlyWhenItWasWatchedForLongEnough(t *testing.T) {
 	s.Expect(holds(second)).To(BeTrue())
 	s.Expect(holds(first)).To(BeFalse())
 	s.Expect(first.Why()).To(MatchError(ContainSubstring("release x/second of the operator works in namespace " + s.a)))
+}
+
+func TestAReleaseForAllNamespacesRenewsTheirClaimsSeldom(t *testing.T) {
+	s := newSite(t)
+	s.everywhere()
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.a, Name: "alpha"}}
+	s.Expect(s.api.Create(t.Context(), m)).To(Succeed())
+	t.Cleanup(func() { _ = s.api.Delete(context.Background(), m) })
+	clk := clocktesting.NewFakeClock(time.Now())
+	c := s.claims("x/first", clk)
+	s.Expect(c.Holds(t.Context(), s.a)).To(BeZero())
+	writes, before := 0, ""
+	for range 20 { // five minutes
+		clk.Step(claimInterval)
+		c.round(t.Context())
+		lease := &coordinationv1.Lease{}
+		s.Expect(s.api.Get(t.Context(), client.ObjectKey{Namespace: s.a, Name: namespaceClaim}, lease)).To(Succeed())
+		if lease.ResourceVersion != before {
+			writes, before = writes+1, lease.ResourceVersion
+		}
+		s.Expect(c.Holds(t.Context(), s.a)).To(BeZero())
+	}
+	s.Expect(writes).To(BeNumerically("<=", 5))
 }
 
 func TestAnOperatorIsNoStandbyOfOneThatIsGone(t *testing.T) {

@@ -135,7 +135,7 @@ func (s *site) startWith(config *rest.Config, options Options) *running {
 	s.Expect(err).NotTo(HaveOccurred())
 	p.interval, p.registry = 100*time.Millisecond, r.metrics
 	if p.claims != nil {
-		p.claims.interval, p.claims.duration = 200*time.Millisecond, 2*time.Second
+		p.claims.interval, p.claims.duration = 200*time.Millisecond, 5*time.Second
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -173,6 +173,7 @@ func (s *site) works(namespace, name string) {
 	s.t.Helper()
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	s.Expect(s.api.Create(s.t.Context(), m)).To(Succeed())
+	s.t.Cleanup(func() { _ = s.api.Delete(context.Background(), m) }) // a release that watches all namespaces would work there in other tests
 	s.Eventually(func(g Gomega) {
 		g.Expect(s.api.Get(s.t.Context(), client.ObjectKeyFromObject(m), m)).To(Succeed())
 		g.Expect(m.Status.ObservedGeneration).To(Equal(m.Generation))
