@@ -69,7 +69,7 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0AsSoonAsTheMasterCloses(t *tes
 	}
 	defer listener.Close()
 	shared := filepath.Join(t.TempDir(), "certificate")
-	if err := os.WriteFile(shared, []byte("shared\n"), 0o600); err != nil {
+	if err := os.WriteFile(shared, []byte("the shared certificate\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c := refinery(t.Context(), "--address="+listener.Addr().String(), "--transport=Plaintext", "--shared-certificate-file="+shared,
@@ -79,9 +79,12 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0AsSoonAsTheMasterCloses(t *tes
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	conn, err := listener.Accept()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the node does not connect: %v\n%s", err, &stderr)
 	}
 	defer conn.Close()
 	expect := func(want string) {
@@ -99,7 +102,7 @@ func TestSIGTERMSendsConnCloseAndEndsWithExitCode0AsSoonAsTheMasterCloses(t *tes
 	}
 	expect(`conn:establish;;{"id":"press/a","version":"1.2.3","type":"refinery"}<EOF>`)
 	answer("conn:startAuth;;<EOF>")
-	expect(`auth:start;;{"cert":"shared"}<EOF>`)
+	expect(`auth:start;;{"cert":"the shared certificate"}<EOF>`)
 	answer(`auth:ack;;{"upstream":"10.0.0.1:34307"}<EOF>`)
 	expect("auth:ack;;<EOF>")
 	expect("conn:alive;;<EOF>") // From here on it has a session to end.
