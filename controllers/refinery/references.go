@@ -1,6 +1,7 @@
 package refinery
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -236,19 +237,17 @@ func forRefinery(r *v1alpha1.Refinery) string {
 	return fmt.Sprintf("it is for the certificate of Refinery %s", r.Name)
 }
 
-// isAuthority reports whether a Secret holds a certificate authority.
+// isAuthority reports whether a Secret may hold a certificate authority.
 func isAuthority(secret *corev1.Secret) bool {
-	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
-	return err == nil && chain[0].IsCA
+	return mayHold(secret, func(leaf *x509.Certificate) bool { return leaf.IsCA })
 }
 
-// identifies reports whether the certificate in a Secret has the identity of a Refinery.
+// identifies reports whether the certificate in a Secret may have the identity of a Refinery.
 func identifies(secret *corev1.Secret, r *v1alpha1.Refinery) bool {
-	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
-	return err == nil && slices.Contains(pki.Names(chain[0]), r.Identity().String())
+	return mayHold(secret, func(leaf *x509.Certificate) bool { return slices.Contains(pki.Names(leaf), r.Identity().String()) })
 }
 
-// isServed reports whether the provided authority of a ClusterMaster signed the certificate in a Secret that a user
+// isServed reports whether the provided authority of a ClusterMaster may have signed the certificate in a Secret that a user
 // created: then the user provides the certificate that the master serves.
 func (r *Reconciler) isServed(ctx context.Context, s *scope, m *v1alpha1.ClusterMaster, secret *corev1.Secret) bool {
 	name, provided := m.NamedAuthority()
@@ -260,11 +259,19 @@ func (r *Reconciler) isServed(ctx context.Context, s *scope, m *v1alpha1.Cluster
 		return false
 	}
 	signers, err := pki.ParseCertificates(corev1.TLSCertKey, authority.Data[corev1.TLSCertKey])
-	if err != nil {
-		return false
-	}
+	return mayHold(secret, func(leaf *x509.Certificate) bool {
+		return err != nil || slices.ContainsFunc(signers, func(c *x509.Certificate) bool { return leaf.CheckSignatureFrom(c) == nil })
+	})
+}
+
+// mayHold reports whether the certificate in a Secret is what is asked for, or cannot be read: its key is then kept from others
+// too. A Secret without a certificate holds nothing of the kind.
+func mayHold(secret *corev1.Secret, is func(leaf *x509.Certificate) bool) bool {
 	chain, err := pki.ParseCertificates(corev1.TLSCertKey, secret.Data[corev1.TLSCertKey])
-	return err == nil && slices.ContainsFunc(signers, func(c *x509.Certificate) bool { return chain[0].CheckSignatureFrom(c) == nil })
+	if err != nil {
+		return len(bytes.TrimSpace(secret.Data[corev1.TLSCertKey])) > 0
+	}
+	return is(chain[0])
 }
 
 // mastersBeside returns the other ClusterMasters of the Refinery's namespace. A pass lists them once.

@@ -47,6 +47,7 @@ func setAside(ctx context.Context) *release {
 	r.values = filepath.Join(suiteFolder, "values.yaml")
 	Expect(os.WriteFile(r.values, []byte(helm(ctx, "get", "values", r.Name, "--namespace="+r.Namespace, "--output=yaml")), 0o600)).To(Succeed())
 	helm(ctx, "uninstall", r.Name, "--namespace="+r.Namespace, "--wait", "--timeout=1m")
+	handOver(ctx)
 	return &r
 }
 
@@ -68,6 +69,14 @@ func installChart(ctx context.Context, namespace string, args ...string) {
 func uninstallChart(ctx context.Context, namespace string) {
 	GinkgoHelper()
 	helm(ctx, "uninstall", chartRelease, "--namespace="+namespace, "--wait", "--timeout=1m")
+	handOver(ctx)
+}
+
+// handOver deletes what a release that was uninstalled still holds, so that the next one does not wait until it is taken for gone.
+func handOver(ctx context.Context) {
+	GinkgoHelper()
+	kubectl(ctx, "delete", "leases", "--all-namespaces", "--field-selector=metadata.name=operator.cluster.refinery.dev")
+	kubectl(ctx, "delete", "lease", "cluster.refinery.dev", "--namespace=default", "--ignore-not-found")
 }
 
 // managerManifest is what config/default installs: CRDs, roles and the operator.
@@ -100,6 +109,7 @@ func removeManager(ctx context.Context) bool {
 	Eventually(ctx, func(ctx context.Context) bool {
 		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: manager.Namespace}, &corev1.Namespace{}))
 	}).WithTimeout(removalTimeout).WithPolling(time.Second).Should(BeTrue())
+	handOver(ctx)
 	return all
 }
 
