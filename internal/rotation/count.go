@@ -122,7 +122,7 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	if r.Spec.Access == v1alpha1.AccessSuspended {
 		total = 0
 	}
-	presents, provided := c.master.Spec.Security.Transport != v1alpha1.TransportServerTLS, r.Spec.CertificateSecretRef != nil
+	presents, provided := c.master.Spec.Security.Transport != v1alpha1.TransportServerTLS, r.IsProvided(r.SecretInUse())
 	switch {
 	case total == 0 && provided && presents:
 		return c.ofAbsent(ctx, r)
@@ -134,7 +134,7 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	case provided:
 		return c.ofProvided(ctx, r, external, live, total)
 	}
-	wanted := c.current(r.CertificateSecretName())
+	wanted := c.current(r.SecretInUse())
 	if wanted == "" && r.Spec.Paused {
 		c.causes = append(c.causes, fmt.Sprintf("Refinery %s, which is paused: its certificate is not reissued", r.Name))
 	} else if wanted == "" {
@@ -167,7 +167,7 @@ func (c *count) ofProvided(ctx context.Context, r *v1alpha1.Refinery, external b
 		c.unobservable = true
 		return nil
 	}
-	secret, err := c.provided(ctx, r.Namespace, r.CertificateSecretName())
+	secret, err := c.provided(ctx, r.Namespace, r.SecretInUse())
 	if p := pki.AsProblem(err); p != nil {
 		c.total += total
 		c.causes = append(c.causes, fmt.Sprintf("Refinery %s: %s", r.Name, p.Message))
@@ -202,7 +202,7 @@ func (c *count) ofAbsent(ctx context.Context, r *v1alpha1.Refinery) error {
 	if c.phase != pki.RotationActivating {
 		return nil
 	}
-	secret, err := c.provided(ctx, r.Namespace, r.CertificateSecretName())
+	secret, err := c.provided(ctx, r.Namespace, r.SecretInUse())
 	if pki.AsProblem(err) != nil {
 		return nil
 	}
@@ -210,6 +210,12 @@ func (c *count) ofAbsent(ctx context.Context, r *v1alpha1.Refinery) error {
 		return err
 	}
 	cert, err := certificates.Parse(secret)
+	if inUse := v1alpha1.CurrentCertificate(r.Status.Certificates); inUse != nil && c.now.Before(inUse.NotAfter.Time) &&
+		(cert.Leaf() == nil || v1alpha1.Fingerprint(cert.Leaf()) != inUse.Fingerprint) {
+		c.causes = append(c.causes, fmt.Sprintf("Refinery %s: Secret %s does not hold the certificate that is in use, %.12s…, so that nobody can tell which authority its nodes need: put in a good one",
+			r.Name, secret.Name, inUse.Fingerprint))
+		return nil
+	}
 	if err == nil && c.authority.VerifyClient(cert.Chain, r.Identity(), c.now) == nil &&
 		c.authority.Staying().VerifyClient(cert.Chain, r.Identity(), c.now) != nil {
 		c.causes = append(c.causes, signAnew(r, secret)+": its nodes, of which none is connected, could not connect again")

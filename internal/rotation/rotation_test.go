@@ -222,6 +222,37 @@ func TestWhoHasFollowedAPhaseWithAProvidedCertificate(t *testing.T) {
 	}
 }
 
+// using has a Refinery use the certificate in its status, from a Secret that is named, or the operator's own.
+func using(r *v1alpha1.Refinery, fingerprint, secret string) *v1alpha1.Refinery {
+	r.Status.Certificates = []v1alpha1.ListedCertificate{{Fingerprint: fingerprint, Secret: secret, Use: v1alpha1.CertificateCurrent,
+		NotAfter: metav1.NewTime(statusTime.Add(time.Hour))}}
+	return r
+}
+
+func TestACertificateThatStaysInUseCountsAndNotTheOneThatIsAskedFor(t *testing.T) {
+	r := newRotating(t, pki.RotationActivating)
+	former := secret("press-tls", r.former, r.signing())
+	own := secret("own", r.former, nil)
+	spoilt := []string{"Refinery press: Secret own does not hold the certificate that is in use, " + r.formerID[:12] +
+		"…, so that nobody can tell which authority its nodes need: put in a good one"}
+	for name, test := range map[string]struct {
+		refinery      *v1alpha1.Refinery
+		issued, named *corev1.Secret
+		want          Progress
+	}{
+		"issued, and a Secret is named that is missing": {provided(using(refinery(in, 1, nodes{"press/a": r.formerID}), r.formerID, "")), former, nil,
+			Progress{total: 1, behind: []string{"press/a"}, causes: []string{"the certificate of Refinery press to be reissued"}}},
+		"provided, and it is to be issued": {using(refinery(in, 1, nodes{"press/a": r.formerID}), r.formerID, "own"), nil, own,
+			Progress{total: 1, behind: []string{"press/a"}, causes: []string{"Refinery press: put a certificate into Secret own that the new authority signed"}}},
+		"spoilt, and nobody is there":  {provided(using(refinery(in, 2, nil), r.formerID, "own")), nil, secret("own", pki.PEMPair{}, nil), Progress{causes: spoilt}},
+		"another, and nobody is there": {provided(using(refinery(in, 2, nil), r.formerID, "own")), nil, secret("own", r.anew, nil), Progress{causes: spoilt}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			follow(t, r, pki.RotationActivating, test.refinery, test.issued, test.named, test.want)
+		})
+	}
+}
+
 func follow(t *testing.T, r rotating, phase pki.RotationPhase, refinery *v1alpha1.Refinery, issued, named *corev1.Secret, want Progress) {
 	t.Helper()
 	f := &count{master: &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}, phase: phase,
