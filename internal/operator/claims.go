@@ -26,7 +26,7 @@ import (
 
 const (
 	// namespaceClaim is the Lease by which a release holds a namespace that it works in.
-	namespaceClaim = "operator.cluster.refinery.dev"
+	namespaceClaim = "release.cluster.refinery.dev"
 	// claimDuration is how long a Lease stays unchanged until its release is taken for gone.
 	claimDuration = time.Minute
 	// claimInterval is how often a claim is renewed, or tried again.
@@ -38,8 +38,9 @@ const (
 	claimRetry = time.Second
 )
 
-// clusterClaim is the Lease by which a release holds all namespaces that no other holds. Every cluster has this namespace.
-var clusterClaim = client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: "cluster.refinery.dev"}
+// clusterClaim is the Lease by which a release holds all namespaces that no other holds. Every cluster has this namespace, and
+// few may write there.
+var clusterClaim = client.ObjectKey{Namespace: metav1.NamespaceSystem, Name: "cluster.refinery.dev"}
 
 // claims keep two releases of the operator from working on the same objects. A release that watches all namespaces
 // holds the claim on the cluster, and then the claim on each namespace where there are objects; one that watches some holds

@@ -121,7 +121,7 @@ func TestAReleaseIsRefusedTheNamespacesOfAnotherUntilThatEnds(t *testing.T) {
 	s.Expect(second.gauge(claimed, s.b)()).To(Equal(1.))
 	s.works(s.a, "beta")
 	s.Eventually(s.worksOn(s.a, "beta")).Should(Equal("first"))
-	s.Consistently(s.worksOn(s.a, "alpha"), "3s").Should(Equal("first"), "for longer than a claim lasts that is not renewed")
+	s.Consistently(s.worksOn(s.a, "alpha"), "6s").Should(Equal("first"), "for longer than a claim lasts that is not renewed")
 	s.Expect(first.probe("/readyz")()).To(HavePrefix("200"))
 
 	first.stop()

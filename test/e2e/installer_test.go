@@ -75,8 +75,8 @@ func uninstallChart(ctx context.Context, namespace string) {
 // handOver deletes what a release that was uninstalled still holds, so that the next one does not wait until it is taken for gone.
 func handOver(ctx context.Context) {
 	GinkgoHelper()
-	kubectl(ctx, "delete", "leases", "--all-namespaces", "--field-selector=metadata.name=operator.cluster.refinery.dev")
-	kubectl(ctx, "delete", "lease", "cluster.refinery.dev", "--namespace=default", "--ignore-not-found")
+	kubectl(ctx, "delete", "leases", "--all-namespaces", "--field-selector=metadata.name=release.cluster.refinery.dev")
+	kubectl(ctx, "delete", "lease", "cluster.refinery.dev", "--namespace=kube-system", "--ignore-not-found")
 }
 
 // managerManifest is what config/default installs: CRDs, roles and the operator.
