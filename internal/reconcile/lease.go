@@ -98,9 +98,15 @@ func (l *Leases) Read(ctx context.Context, m *v1alpha1.ClusterMaster, now time.T
 		k = &known{}
 		l.known[key] = k
 	}
-	k.alive, k.told = time.Duration(m.Spec.Protocol.AliveTimeoutSeconds)*time.Second, false
+	k.alive = time.Duration(m.Spec.Protocol.AliveTimeoutSeconds) * time.Second
 	l.mu.Unlock()
-	return l.look(ctx, key, k, now)
+	lease, err := l.look(ctx, key, k, now)
+	if err == nil && !lease.Lapsed(now) {
+		l.mu.Lock()
+		k.told = false
+		l.mu.Unlock()
+	}
+	return lease, err
 }
 
 // look reads a Lease and judges it.
@@ -137,10 +143,11 @@ func recheck(patience time.Duration) time.Duration {
 // Watch looks, until ctx is done, at the Leases that no pass looks at in time, since a pass that fails is tried again later
 // and later: what happens to a Lease does not depend on it. lapsed is called when a Lease lapses so, once between two passes.
 func (l *Leases) Watch(ctx context.Context, clk clock.PassiveClock, lapsed func(master client.ObjectKey)) {
-	wait.UntilWithContext(ctx, func(ctx context.Context) { l.lookAtOverdue(ctx, clk.Now(), lapsed) }, overdue)
+	wait.UntilWithContext(ctx, func(ctx context.Context) { l.lookAtOverdue(ctx, clk, lapsed) }, overdue)
 }
 
-func (l *Leases) lookAtOverdue(ctx context.Context, now time.Time, lapsed func(master client.ObjectKey)) {
+func (l *Leases) lookAtOverdue(ctx context.Context, clk clock.PassiveClock, lapsed func(master client.ObjectKey)) {
+	now := clk.Now()
 	l.mu.Lock()
 	late := map[client.ObjectKey]*known{}
 	for key, k := range l.known {
@@ -150,6 +157,7 @@ func (l *Leases) lookAtOverdue(ctx context.Context, now time.Time, lapsed func(m
 	}
 	l.mu.Unlock()
 	for key, k := range late {
+		now = clk.Now() // reading another may have taken long
 		lease, err := l.look(ctx, key, k, now)
 		if err != nil || !lease.Lapsed(now) {
 			continue // a pass shows what is wrong

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -113,7 +114,7 @@ func TestALeaseLapsesWhileThePassesOfItsClusterMasterFailAndBackOff(t *testing.T
 	var told []int
 	watch := func(from, to int) {
 		for second := from; second < to; second++ {
-			leases.lookAtOverdue(t.Context(), begin.Add(time.Duration(second)*time.Second), func(key client.ObjectKey) {
+			leases.lookAtOverdue(t.Context(), clocktesting.NewFakePassiveClock(begin.Add(time.Duration(second)*time.Second)), func(key client.ObjectKey) {
 				if key != client.ObjectKeyFromObject(m) {
 					t.Errorf("told of %s", key)
 				}
