@@ -39,6 +39,7 @@ var _ = Describe("An authority that is taken out of the spec", func() {
 		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
 		Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
 		Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))
+		Expect(f.events(m)()).NotTo(ContainElement(ContainSubstring("CertificateAuthorityLost")))
 
 		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
 		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))

@@ -13,7 +13,8 @@ const (
 	// ConditionAvailable is True when enough pods are available: one of a ClusterMaster, all wanted ones of a Refinery.
 	// Both kinds.
 	ConditionAvailable = "Available"
-	// ConditionCertificateReady is True when the certificate in use exists and is valid. Both kinds.
+	// ConditionCertificateReady is True when the certificate that the spec asks for exists and is valid. While it is False,
+	// a certificate that was in use before stays so; the message says which. Both kinds.
 	ConditionCertificateReady = "CertificateReady"
 	// ConditionCertificateInSync is True when every authenticated node presents the Current certificate of
 	// status.certificates. Absent where nodes have no certificates of their own. Refinery.

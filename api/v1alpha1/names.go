@@ -130,6 +130,12 @@ func (r *Refinery) CertificateSecretName() string {
 	return r.IssuedSecretName()
 }
 
+// IsProvided reports whether a user provides the certificate in a Secret that this Refinery uses, or has used.
+func (r *Refinery) IsProvided(secret string) bool {
+	ref := r.Spec.CertificateSecretRef
+	return secret != r.IssuedSecretName() || (ref != nil && ref.Name == secret)
+}
+
 // ListedFrom names the Secret that a certificate of status.certificates was read from.
 func (r *Refinery) ListedFrom(c *ListedCertificate) string {
 	if c.Secret != "" {

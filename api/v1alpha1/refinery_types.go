@@ -261,8 +261,8 @@ type RefineryStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Certificates []ListedCertificate `json:"certificates,omitempty"`
-	// revoked certificates are refused until they expire, whatever Secret holds them: the Secret that each was listed from was
-	// deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
+	// revoked certificates are refused until they expire, whatever Secret of this Refinery holds them: the Secret that each
+	// was listed from was deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100

@@ -48,7 +48,8 @@ type IssuerReference struct {
 type CertificateUse string
 
 const (
-	// CertificateCurrent is the certificate in the Secret: new sessions should present it.
+	// CertificateCurrent is the certificate in use: new sessions should present it. It is in its Secret, unless that was
+	// overwritten by something that is not good.
 	CertificateCurrent CertificateUse = "Current"
 	// CertificateNext is about to become Current. It is listed before it is in any Secret, so that no node presents a
 	// certificate that the master does not know yet.

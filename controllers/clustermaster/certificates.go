@@ -156,7 +156,11 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, s.now); err != nil {
 		return found, err
 	}
-	found.lost = replaced == nil && authority.InServed
+	served, err := rotation.Served(ctx, s.secrets, s.master)
+	if err != nil {
+		return found, err
+	}
+	found.lost = replaced == nil && authority.InServed && !resource.HasProvidedAuthority(served)
 	record := resource.AuthorityRecord{Asked: s.master.Annotations[v1alpha1.RotateCAAnnotation]} // it is as new as can be
 	desired := resource.MasterAuthoritySecret(s.master, pki.AuthorityFiles{Current: pair}, record)
 	if replaced != nil {

@@ -57,9 +57,9 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope) (*certi
 // wantedCertificate is the certificate that the spec asks for. What the operator issued otherwise is removed as soon as
 // nothing that is listed came from it: deleted earlier, it would be revoked.
 func (r *Reconciler) wantedCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
-	ref, issued := s.refinery.Spec.CertificateSecretRef, s.refinery.IssuedSecretName()
+	issued := s.refinery.IssuedSecretName()
 	plaintext := s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext
-	if (plaintext || (ref != nil && ref.Name != issued)) && !s.lists(issued) {
+	if (plaintext || s.refinery.CertificateSecretName() != issued) && !s.lists(issued) {
 		if err := r.removeIssued(ctx, s); err != nil {
 			return nil, err
 		}
@@ -76,16 +76,15 @@ func (r *Reconciler) wantedCertificate(ctx context.Context, s *scope) (*certific
 
 // certificateIn verifies the certificate in a Secret that a user provides, and keeps the operator's own issued.
 func (r *Reconciler) certificateIn(ctx context.Context, s *scope, name string) (*certificates.Finding, error) {
-	ref, issuer := s.refinery.Spec.CertificateSecretRef, s.master.Issuer()
-	own := name == s.refinery.IssuedSecretName()
-	if own && (ref == nil || ref.Name != name) && issuer != nil {
+	provided, issuer := s.refinery.IsProvided(name), s.master.Issuer()
+	if !provided && issuer != nil {
 		return r.obtainCertificate(ctx, s, *issuer)
 	}
-	if own {
+	if name == s.refinery.IssuedSecretName() {
 		if err := r.env.Sources(s.now).RemoveCertificate(ctx, r.apply, s.refinery, name); err != nil {
 			return nil, err
 		}
-		if ref == nil || ref.Name != name {
+		if !provided {
 			return r.issueCertificate(ctx, s)
 		}
 	}
@@ -111,9 +110,7 @@ func (r *Reconciler) removeSecret(ctx context.Context, s *scope, name string) er
 // user provides is not valid: a node is then shown as denied, or waits for the Secret, and continues without a restart
 // once that is corrected.
 func (r *Reconciler) verifyCertificate(ctx context.Context, s *scope, name string) (*certificates.Finding, error) {
-	ref := s.refinery.Spec.CertificateSecretRef
-	provided := name != s.refinery.IssuedSecretName() || (ref != nil && ref.Name == name)
-	found := &certificates.Finding{Wanted: name}
+	provided, found := s.refinery.IsProvided(name), &certificates.Finding{Wanted: name}
 	c, err := r.verify(ctx, s, found, name)
 	if err := found.Judge(err, certificates.ReadyIn(name, provided, s.master.Issuer())); err != nil {
 		return nil, err
@@ -149,6 +146,7 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 	if err := authority.VerifyClient(c.Chain, s.refinery.Identity(), s.now); err != nil {
 		return c, certificates.InSecret(name, err)
 	}
+	found.Vouched = true
 	if above, err := pki.Intermediates(c.Chain, authority.Certificates); err == nil { // what does not lead to the authority may end when it likes
 		c.Chain = append(c.Chain[:1:1], above...)
 	}
@@ -203,7 +201,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certifica
 		found.Condition = certificates.NotReady(unready.Reason, unready.Message)
 		return found, nil
 	case !exists && s.lists(issued.Name):
-		if err := r.revokeListed(ctx, s, issued.Name); err != nil {
+		if err := cmp.Or(r.revokeListed(ctx, s, issued.Name), r.requireRoomToRevoke(s)); err != nil {
 			return nil, err
 		}
 		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", issued.Name)
@@ -350,10 +348,11 @@ func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certif
 		return err
 	}
 	found.Rotating = authority.Rotating
+	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), s.now)
+	found.Vouched = err == nil
 	if _, err := certificates.IssuersBundle(o.Secret, s.now); err != nil {
 		return err
 	}
-	err = authority.VerifyClient(c.Chain, s.refinery.Identity(), s.now)
 	if err == nil && !authority.IsIn(c.Bundle) {
 		err = &pki.Problem{Reason: v1alpha1.ReasonWrongAuthority, Message: fmt.Sprintf(
 			"ca.crt lacks authorities that are in ca.crt of Secret %s, so nodes may not trust the master", s.master.CertificateSecretName())}

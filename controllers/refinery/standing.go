@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -22,31 +24,39 @@ func (r *Reconciler) inspectListed(ctx context.Context, s *scope) error {
 
 // revokeListed is inspectListed where it is known already that the Secret of one name is gone.
 func (r *Reconciler) revokeListed(ctx context.Context, s *scope, deleted string) (failed error) {
-	s.standing = certificates.Revoke(s.refinery, func(c v1alpha1.ListedCertificate) bool {
+	s.standing = certificates.Revoke(s.refinery, func(c v1alpha1.ListedCertificate) types.UID {
 		if s.refinery.ListedFrom(&c) == deleted {
-			return true
+			return ""
 		}
-		gone, err := r.isGone(ctx, s, c)
+		uid, err := r.uidOf(ctx, s, c)
 		failed = cmp.Or(failed, err)
-		return gone
+		return uid
 	}, s.now)
+	if failed != nil { // what is not known revokes nothing
+		s.standing = certificates.Standing{Listed: s.refinery.Status.Certificates, Revoked: s.refinery.Status.Revoked}
+	}
 	return failed
 }
 
-// isGone reports whether the Secret that a certificate was listed from is deleted. The cache, which has the operator's own
-// Secrets, is enough to see that it is there; a Secret that is deleted meanwhile brings another pass.
-func (r *Reconciler) isGone(ctx context.Context, s *scope, c v1alpha1.ListedCertificate) (bool, error) {
+// uidOf is the UID of the Secret that has the name of the one that a certificate was listed from, or "". The cache, which has
+// the operator's own Secrets, is enough to see that it is there; a Secret that is deleted meanwhile brings another pass.
+func (r *Reconciler) uidOf(ctx context.Context, s *scope, c v1alpha1.ListedCertificate) (types.UID, error) {
 	name := s.refinery.ListedFrom(&c)
-	is := func(uid string) bool { return c.SecretUID == "" || string(c.SecretUID) == uid }
 	cached, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
-	if err != nil || (cached != nil && is(string(cached.UID))) {
-		return false, err
+	if err != nil {
+		return "", err
+	}
+	if cached != nil && (c.SecretUID == "" || c.SecretUID == cached.UID) {
+		return cached.UID, nil
 	}
 	secret, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
-	if pki.AsProblem(err) != nil {
-		return true, nil
+	switch {
+	case pki.AsProblem(err) != nil:
+		return "", nil
+	case err != nil:
+		return "", err
 	}
-	return err == nil && !is(string(secret.UID)), err
+	return secret.UID, nil
 }
 
 // requireRoomToRevoke ends the pass while a certificate is revoked that status.revoked has no room for.
@@ -72,6 +82,6 @@ func (s *scope) judgeRevoked(found *certificates.Finding, leaf *x509.Certificate
 	}
 	found.Revoked = true
 	return &pki.Problem{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf(
-		"its certificate is revoked: Secret %s, which held it, was deleted (seen at %s); put in another certificate, or let it in again: kubectl annotate refinery %s %s=%s",
-		c.Secret, c.Since.UTC().Format(time.RFC3339), s.refinery.Name, v1alpha1.ReadmitAnnotation, c.Fingerprint)}
+		"its certificate is revoked: Secret %s, which held it, was deleted (seen at %s); put in another certificate, or let it in again: kubectl annotate refinery %s -n %s --overwrite %s=%s",
+		c.Secret, c.Since.UTC().Format(time.RFC3339), s.refinery.Name, s.refinery.Namespace, v1alpha1.ReadmitAnnotation, c.Fingerprint)}
 }

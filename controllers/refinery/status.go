@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -36,9 +37,12 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		expiring, warned, recheck := certificates.Expiring(s.now, expiries(s, certificate)...)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateExpiring, expiring, warned)
 		agenda.AtFuture(recheck, s.now)
-		for _, c := range status.Certificates[min(1, len(status.Certificates)):] {
+		for _, c := range status.Certificates {
 			if c.Until != nil {
 				agenda.AtFuture(c.Until.Time, s.now)
+			}
+			if c.Use == v1alpha1.CertificateCurrent { // it may be in no Secret any more
+				agenda.AtFuture(c.NotAfter.Add(time.Second), s.now)
 			}
 		}
 	}
@@ -73,8 +77,7 @@ func expiries(s *scope, found *certificates.Finding) []certificates.Expiry {
 	if found.Leaf == nil {
 		return nil
 	}
-	ref, issued := s.refinery.Spec.CertificateSecretRef, s.refinery.IssuedSecretName()
-	obtained := s.master.Issuer() != nil && found.Secret == issued && (ref == nil || ref.Name != issued)
+	obtained := s.master.Issuer() != nil && found.Secret != "" && !s.refinery.IsProvided(found.Secret)
 	e := certificates.Expiry{Certificate: found.First(), Provided: found.Secret != "" && !obtained, What: fmt.Sprintf("the certificate in Secret %s", cmp.Or(found.Secret, s.refinery.IssuedSecretName()))}
 	if e.Certificate != found.Leaf {
 		e.What = "an intermediate above " + e.What
@@ -206,6 +209,11 @@ func revocations(s *scope, status v1alpha1.RefineryStatus) (events []reconcile.E
 	for _, c := range status.Revoked {
 		if v1alpha1.RevocationOf(s.refinery.Status.Revoked, c.Fingerprint) == nil {
 			events = append(events, reconcile.CertificateRevoked(c))
+		}
+	}
+	for _, c := range s.refinery.Status.Revoked {
+		if v1alpha1.RevocationOf(status.Revoked, c.Fingerprint) == nil && s.now.Before(c.NotAfter.Time) {
+			events = append(events, reconcile.CertificateReadmitted(c))
 		}
 	}
 	return events

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -43,7 +44,7 @@ func passOf(change func(*pass)) *pass {
 	if change != nil {
 		change(s)
 	}
-	s.standing = certificates.Revoke(s.refinery, func(v1alpha1.ListedCertificate) bool { return false }, s.now)
+	s.standing = certificates.Revoke(s.refinery, func(v1alpha1.ListedCertificate) types.UID { return "1" }, s.now)
 	return s
 }
 

@@ -20,6 +20,8 @@ type Finding struct {
 	Unneeded bool
 	// Leaf is in use, good or not; nil if there is none that parses.
 	Leaf *x509.Certificate
+	// Vouched reports whether the master would let Leaf in, were it listed, whatever else is wrong in its Secret.
+	Vouched bool
 	// Revoked reports whether Leaf is revoked, so that it is never listed.
 	Revoked bool
 	// Above are the intermediates that vouch for a leaf that is provided.

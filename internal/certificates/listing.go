@@ -59,8 +59,8 @@ func List(listed []v1alpha1.ListedCertificate, found *Finding, o Overlap, now ti
 		if over || c.Fingerprint == current || len(list) == v1alpha1.MaxListedCertificates {
 			continue
 		}
-		if c.Use == v1alpha1.CertificateNext {
-			continue // it was never in use
+		if c.Use == v1alpha1.CertificateNext && (found.Leaf == nil || c.Fingerprint != v1alpha1.Fingerprint(found.Leaf)) {
+			continue // it was never in its Secret
 		}
 		c.Use, c.Until = v1alpha1.CertificatePrevious, o.until(c, now)
 		if (c.Until == nil || now.Before(c.Until.Time)) && now.Before(c.NotAfter.Time) {
@@ -88,14 +88,15 @@ func inUse(listed []v1alpha1.ListedCertificate, now time.Time) *v1alpha1.ListedC
 	return nil
 }
 
-// Replaces reports whether what was found is to be listed as Current: it is good, or it is the Current one already, or
+// Replaces reports whether what was found is to be listed as Current: it is good, or good for the master, to which nodes may
+// present it by now, or it is the Current one already, or
 // nothing else is in use. Then the master says what is wrong with it to each node that presents it.
 func (f *Finding) Replaces(listed []v1alpha1.ListedCertificate, now time.Time) bool {
 	if f.Leaf == nil || f.Revoked {
 		return false
 	}
 	c := inUse(listed, now)
-	return c == nil || f.Good() || c.Fingerprint == v1alpha1.Fingerprint(f.Leaf)
+	return c == nil || f.Good() || f.Vouched || c.Fingerprint == v1alpha1.Fingerprint(f.Leaf)
 }
 
 // Kept names the Secret whose certificate stays in use although the spec asks for that in Secret wanted: found, which is nil

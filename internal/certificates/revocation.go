@@ -4,8 +4,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -21,8 +23,9 @@ type Standing struct {
 }
 
 // Revoke moves the certificates whose Secret is gone from status.certificates to status.revoked, where each stays until it
-// expires or is readmitted.
-func Revoke(r *v1alpha1.Refinery, gone func(v1alpha1.ListedCertificate) bool, now time.Time) Standing {
+// expires or is readmitted. uidOf returns the UID of the Secret that has the name of the one that a certificate was listed
+// from, or "" if there is none. An entry that has no UID, as the release before wrote it for what the operator issued, gets it.
+func Revoke(r *v1alpha1.Refinery, uidOf func(v1alpha1.ListedCertificate) types.UID, now time.Time) Standing {
 	var s Standing
 	readmitted := readmittedBy(r)
 	for _, c := range r.Status.Revoked {
@@ -31,9 +34,11 @@ func Revoke(r *v1alpha1.Refinery, gone func(v1alpha1.ListedCertificate) bool, no
 		}
 	}
 	for _, c := range r.Status.Certificates {
+		uid := uidOf(c)
 		switch {
 		case s.Revocation(c.Fingerprint) != nil:
-		case !gone(c):
+		case uid != "" && (c.SecretUID == "" || c.SecretUID == uid):
+			c.SecretUID = uid
 			s.Listed = append(s.Listed, c)
 		case !now.Before(c.NotAfter.Time), slices.Contains(readmitted, c.Fingerprint): // nothing has to remember it
 		case len(s.Revoked) == v1alpha1.MaxRevokedCertificates:
@@ -67,5 +72,5 @@ func (s Standing) FirstEnd() (end time.Time) {
 
 // readmittedBy are the fingerprints whose revocation a person takes back.
 func readmittedBy(r *v1alpha1.Refinery) []string {
-	return strings.FieldsFunc(strings.ToLower(r.Annotations[v1alpha1.ReadmitAnnotation]), func(c rune) bool { return c == ',' || c == ' ' })
+	return strings.FieldsFunc(strings.ToLower(r.Annotations[v1alpha1.ReadmitAnnotation]), func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
 }

@@ -29,6 +29,8 @@ func TestWhatADeletedSecretRevokes(t *testing.T) {
 	a, b, issued := listedFrom("a", "own", "1", current), listedFrom("b", "own", "1", previous), listedFrom("c", "", "9", previous)
 	dead := a
 	dead.NotAfter = metav1.NewTime(statusTime)
+	old := issued
+	old.SecretUID = ""
 	for name, test := range map[string]struct {
 		listed  listed
 		revoked revoked
@@ -43,8 +45,10 @@ func TestWhatADeletedSecretRevokes(t *testing.T) {
 		"is listed no more":        {listed{a}, revoked{revokedFrom("a", "own", time.Hour)}, "", "", Standing{Revoked: revoked{revokedFrom("a", "own", time.Hour)}}},
 		"expires":                  {nil, revoked{revokedFrom("x", "own", 0)}, "", "", Standing{}},
 		"had expired":              {listed{dead}, nil, "own", "", Standing{}},
+		"listed without a UID":     {listed{old}, nil, "", "", Standing{Listed: listed{issued}}},
+		"another has its name":     {listed{listedFrom("a", "own", "0", current)}, nil, "", "", Standing{Revoked: revoked{revokedFrom("a", "own", time.Hour)}}},
 		"is let in again":          {nil, revoked{revokedFrom("x", "own", time.Hour), revokedFrom("y", "own", time.Hour)}, "", "x", Standing{Revoked: revoked{revokedFrom("y", "own", time.Hour)}}},
-		"several are":              {nil, revoked{revokedFrom("x", "own", time.Hour), revokedFrom("y", "own", time.Hour)}, "", "X, y", Standing{}},
+		"several are":              {nil, revoked{revokedFrom("x", "own", time.Hour), revokedFrom("y", "own", time.Hour)}, "", "X,\n y", Standing{}},
 		"and goes with its Secret": {listed{a, issued}, nil, "own", "a", Standing{Listed: listed{issued}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,7 +56,16 @@ func TestWhatADeletedSecretRevokes(t *testing.T) {
 			if test.readmit != "" {
 				r.Annotations = map[string]string{v1alpha1.ReadmitAnnotation: test.readmit}
 			}
-			got := Revoke(r, func(c v1alpha1.ListedCertificate) bool { return r.ListedFrom(&c) == test.gone }, statusTime)
+			uidOf := func(c v1alpha1.ListedCertificate) types.UID {
+				switch r.ListedFrom(&c) {
+				case test.gone:
+					return ""
+				case "press-tls":
+					return "9"
+				}
+				return "1"
+			}
+			got := Revoke(r, uidOf, statusTime)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -66,7 +79,7 @@ func TestWithoutRoomWhatIsRevokedStaysRefusedUntilThereIsSome(t *testing.T) {
 		r.Status.Revoked = append(r.Status.Revoked, revokedFrom(fmt.Sprint(n), "own", time.Minute+time.Duration(n)*time.Second))
 	}
 	r.Status.Certificates = []v1alpha1.ListedCertificate{listedFrom("a", "own", "1", v1alpha1.CertificateCurrent), listedFrom("b", "own", "1", v1alpha1.CertificatePrevious)}
-	gone := func(v1alpha1.ListedCertificate) bool { return true }
+	gone := func(v1alpha1.ListedCertificate) types.UID { return "" }
 
 	s := Revoke(r, gone, statusTime)
 	refused := listedFrom("b", "own", "1", v1alpha1.CertificatePrevious)

@@ -34,11 +34,13 @@ type heldSecret struct {
 
 // pass is what a pass of the operator does with status.certificates and status.revoked.
 func (w *world) pass() {
-	gone := func(c v1alpha1.ListedCertificate) bool {
-		s := w.secrets[w.refinery.ListedFrom(&c)]
-		return s == nil || s.uid != c.SecretUID
+	uidOf := func(c v1alpha1.ListedCertificate) types.UID {
+		if s := w.secrets[w.refinery.ListedFrom(&c)]; s != nil {
+			return s.uid
+		}
+		return ""
 	}
-	s := Revoke(w.refinery, gone, w.now)
+	s := Revoke(w.refinery, uidOf, w.now)
 	listed := s.Listed
 	if s.Unrecorded == 0 && !w.refinery.Spec.Paused {
 		listed = List(s.Listed, w.found(s), Overlap{Duration: time.Hour}, w.now)

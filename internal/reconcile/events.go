@@ -77,6 +77,12 @@ func CertificateRevoked(c v1alpha1.RevokedCertificate) Event {
 		fmt.Sprintf("the certificate with fingerprint %s is revoked: Secret %s was deleted", c.Fingerprint, c.Secret)}
 }
 
+// CertificateReadmitted is the event of a certificate whose revocation was taken back.
+func CertificateReadmitted(c v1alpha1.RevokedCertificate) Event {
+	return Event{corev1.EventTypeNormal, "CertificateReadmitted", "Revoke",
+		fmt.Sprintf("the certificate with fingerprint %s is revoked no more: annotation %s names it", c.Fingerprint, v1alpha1.ReadmitAnnotation)}
+}
+
 // record writes events about object. They follow a status write that succeeded.
 func (p *Passes) record(object runtime.Object, changes []Event) {
 	for _, t := range changes {

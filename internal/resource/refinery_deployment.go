@@ -63,8 +63,8 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 // of the master beside it: kubectl create secret tls makes Secrets without one. It is the Secret in use, so that pods
 // that start do not wait for one that is missing.
 func refineryCertificateVolume(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1.VolumeApplyConfiguration {
-	name, ref := r.SecretInUse(), r.Spec.CertificateSecretRef
-	if name == r.IssuedSecretName() && (ref == nil || ref.Name != name) {
+	name := r.SecretInUse()
+	if !r.IsProvided(name) {
 		return secretVolume(certificateVolume, name, certificateKeys...)
 	}
 	return v1.Volume().WithName(certificateVolume).WithProjected(v1.ProjectedVolumeSource().WithSources(

@@ -29,8 +29,8 @@ type RefineryStatusApplyConfiguration struct {
 	Nodes []NodeStatusApplyConfiguration `json:"nodes,omitempty"`
 	// certificates that the master lets in. A certificate that is not listed is denied, whoever signed it.
 	Certificates []ListedCertificateApplyConfiguration `json:"certificates,omitempty"`
-	// revoked certificates are refused until they expire, whatever Secret holds them: the Secret that each was listed from was
-	// deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
+	// revoked certificates are refused until they expire, whatever Secret of this Refinery holds them: the Secret that each
+	// was listed from was deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
 	Revoked []RevokedCertificateApplyConfiguration `json:"revoked,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
