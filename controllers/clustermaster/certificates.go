@@ -225,9 +225,8 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope, authori
 }
 
 // issueCertificate issues and renews the certificate that the master serves. If the old or the new authority is provided, or
-// the old one lost, it
-// also continues the rotation: the master serves its current certificate until everybody trusts the new authority, and then
-// a reissued one.
+// the old one lost, it also continues the rotation: the master serves its current certificate until everybody trusts the new
+// authority, and then a reissued one.
 func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *pki.Authority) (found servedFound, err error) {
 	issued := r.issued(s, authority)
 	exists, current, v, err := r.env.Sources(s.now).Read(ctx, s.secrets, issued)
