@@ -204,7 +204,7 @@ func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
 		spoil func(files map[string][]byte)
 		says  string
 	}{
-		"half a key": {func(files map[string][]byte) { files[keyFile] = files[keyFile][:40] }, "tls.key, block 1 of 1 (PRIVATE KEY, line 1): it has no END line"},
+		"half a key": {func(files map[string][]byte) { files[keyFile] = files[keyFile][:40] }, "tls.key, block 1 of 1 (private key, line 1): it has no END line"},
 		"a bundle with one certificate that does not parse": {func(files map[string][]byte) {
 			bad := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("not DER")})
 			files[authorityFile] = slices.Concat(files[authorityFile], bad)

@@ -47,7 +47,7 @@ func TestWrongFlagsAreOneLineAndTheUsage(t *testing.T) {
 		{append(plain, "--auth-cert="+f.path("missing")), "--auth-cert: stat " + f.path("missing") + ": no such file or directory"},
 		{append(plain, "--auth-cert="+f.directory), "--auth-cert=" + f.directory + " is not a file of at most 262144 bytes"},
 		{append(plain[:2:2], "--transport=ServerTLS", "--auth-cert="+f.path("shared"), "--ca="+f.path("client.key")),
-			"--ca=" + f.path("client.key") + ", block 1 of 1 (PRIVATE KEY, line 1): it is not a certificate; leave it out"},
+			"--ca=" + f.path("client.key") + ", block 1 of 1 (private key, line 1): it is not a certificate; leave it out"},
 		{[]string{"refinery", "--listen=:0", "--transport=ServerTLS", "--cert=" + f.path("server.crt"), "--key=" + f.path("client.key")},
 			"--key=" + f.path("client.key") + ": it is not the key of the first certificate in --cert=" + f.path("server.crt") + "; put in the key that belongs to it"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"regexp"
+	"strings"
 )
 
 const (
@@ -82,7 +83,11 @@ func (s *scanner) block() error {
 		return damaged("its BEGIN line is damaged")
 	}
 	b.label = string(name)
-	b.place = fmt.Sprintf("block %d of %d (%.40s, line %d)", len(s.found)+1, s.of, b.label, s.lines+1)
+	shown := b.label
+	if strings.HasSuffix(shown, "PRIVATE KEY") { // who searches logs for the begin of a key finds none
+		shown = strings.ToLower(shown)
+	}
+	b.place = fmt.Sprintf("block %d of %d (%.40s, line %d)", len(s.found)+1, s.of, shown, s.lines+1)
 	if len(bytes.Trim(after, blanks)) > 0 {
 		return damaged("there is text after its BEGIN line, which has to be a line of its own")
 	}

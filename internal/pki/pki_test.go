@@ -206,7 +206,7 @@ func TestParseCertificatesAndKeyAreBounded(t *testing.T) {
 		"certificate at the bound": {certificates, pad(pair.Certificate, secretfiles.MaxBytes), "", ""},
 		"certificate over it":      {certificates, pad(pair.Certificate, secretfiles.MaxBytes+1), v1alpha1.ReasonTooLarge, "tls.crt: it has 262145 bytes"},
 		"certificate with prose":   {certificates, append([]byte("Bag Attributes\n"), pair.Certificate...), "", ""},
-		"key where it should be":   {certificates, pair.Key, v1alpha1.ReasonNotPEM, "tls.crt, block 1 of 1 (PRIVATE KEY, line 1): it is not a certificate; leave it out"},
+		"key where it should be":   {certificates, pair.Key, v1alpha1.ReasonNotPEM, "tls.crt, block 1 of 1 (private key, line 1): it is not a certificate; leave it out"},
 		"broken DER":               {certificates, pemOf("CERTIFICATE", []byte{1, 2}), v1alpha1.ReasonNotPEM, "tls.crt, block 1 of 1 (CERTIFICATE, line 1): it does not parse"},
 		"key":                      {keyFor(chain[0]), pair.Key, "", ""},
 		"key over the bound":       {keyFor(chain[0]), pad(pair.Key, secretfiles.MaxBytes+1), v1alpha1.ReasonTooLarge, "tls.key: it has 262145 bytes"},
