@@ -17,22 +17,29 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// collect does what the garbage collector does for an owner that is gone.
+// collect does what the garbage collector does for an owner that is gone: also for what a pass makes that began before.
 func (f fixture) collect(owner client.Object) {
 	GinkgoHelper()
-	uid := owner.GetUID()
 	Expect(api.Delete(f.ctx, owner)).To(Succeed())
+	Eventually(func() int { settled(); return f.sweep(owner) }).Should(BeZero())
+}
+
+// sweep deletes what there is of an owner, and returns how much that was.
+func (f fixture) sweep(owner client.Object) (swept int) {
+	GinkgoHelper()
 	for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &corev1.SecretList{}, &corev1.ServiceList{},
 		&corev1.ServiceAccountList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}} {
 		Expect(api.List(f.ctx, list, client.InNamespace(f.namespace))).To(Succeed())
 		Expect(meta.EachListItem(list, func(o runtime.Object) error {
 			object := o.(client.Object)
-			if controller := metav1.GetControllerOf(object); controller == nil || controller.UID != uid {
+			if controller := metav1.GetControllerOf(object); controller == nil || controller.UID != owner.GetUID() {
 				return nil
 			}
+			swept++
 			return client.IgnoreNotFound(api.Delete(f.ctx, object))
 		})).To(Succeed())
 	}
+	return swept
 }
 
 var _ = Describe("A name that a ClusterMaster and a Refinery have", func() {
