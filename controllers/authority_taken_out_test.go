@@ -5,6 +5,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -14,79 +15,58 @@ import (
 var _ = Describe("An authority that is taken out of the spec", func() {
 	const rotating = v1alpha1.ConditionCertificateAuthorityRotating
 
-	It("is trusted until everybody has followed to one of the operator's making", func(ctx SpecContext) {
-		f := newFixture(ctx)
-		m, r := f.master("alpha", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`), f.refinery("press", `{replicas: 2}`)
-		f.create(f.tlsSecret("plant-ca", otherAuthorityPair()), m, r)
-		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
-		f.becomeActive(m)
-		f.loads(m)
-		served, former := f.secret("alpha-tls").Data[corev1.TLSCertKey], leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
-		f.presents(r, map[string]string{"press/a": former, "press/b": former})
-		settled()
+	// end is how an authority ends, and told what an event says of that.
+	DescribeTable("is trusted until everybody has followed to one of the operator's making",
+		func(ctx SpecContext, spec string, end func(fixture, *v1alpha1.ClusterMaster), told types.GomegaMatcher) {
+			f := newFixture(ctx)
+			m, r := f.master("alpha", spec), f.refinery("press", `{replicas: 2}`)
+			f.create(f.tlsSecret("plant-ca", otherAuthorityPair()), m, r)
+			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
+			f.becomeActive(m)
+			f.loads(m)
+			served, before := f.secret("alpha-tls").Data[corev1.TLSCertKey], f.secret("press-tls")
+			former := leafFingerprint(before.Data[corev1.TLSCertKey])
+			f.presents(r, map[string]string{"press/a": former, "press/b": former})
+			settled()
 
-		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates.Authority = nil })
-		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
-		Eventually(f.anchors("alpha-tls")).Should(Equal(2))
-		f.loads(m)
-		operatorClock.Step(time.Minute)
-		wake(f, r)
-		Eventually(f.anchors("press-tls")).Should(Equal(2))
-		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
-		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
-		annotate(f, m, v1alpha1.RotateCAAnnotation, "meanwhile")
-		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to continue without"))
-		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
-		Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
-		Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))
-		Expect(f.events(m)()).NotTo(ContainElement(ContainSubstring("CertificateAuthorityLost")))
+			end(f, m)
+			Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
+			Eventually(f.anchors("alpha-tls")).Should(Equal(2))
+			Eventually(f.events(m)).Should(told)
+			f.loads(m)
+			operatorClock.Step(time.Minute)
+			wake(f, r)
+			Eventually(f.anchors("press-tls")).Should(Equal(2))
+			anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
+			operatorClock.Step(3 * v1alpha1.DefaultOverlap)
+			annotate(f, m, v1alpha1.RotateCAAnnotation, "meanwhile")
+			Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to continue without"))
+			Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
+			Expect(f.secret("press-tls").UID).To(Equal(before.UID))
+			Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
+			Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))
 
-		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
-		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
-		f.loads(m)
-		operatorClock.Step(3 * time.Minute)
-		annotate(f, m, "wake", time.Now().String())
-		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
-		// What was asked for meanwhile is carried out after it.
-		Eventually(func() map[string][]byte { return f.secret("alpha-ca").Data }).Should(HaveKey("next.crt"))
-	})
-
-	It("is trusted until everybody has followed when it was the operator's and its Secret was deleted", func(ctx SpecContext) {
-		f := newFixture(ctx)
-		m, r := f.master("alpha", `{}`), f.refinery("press", `{replicas: 2}`)
-		f.create(m, r)
-		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
-		f.becomeActive(m)
-		f.loads(m)
-		served, former, uid := f.secret("alpha-tls").Data[corev1.TLSCertKey], leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey]), f.secret("press-tls").UID
-		f.presents(r, map[string]string{"press/a": former, "press/b": former})
-		settled()
-
-		Expect(api.Delete(f.ctx, f.secret("alpha-ca"))).To(Succeed())
-		Eventually(condition(f, m, rotating)).Should(Equal("True/Preparing"))
-		Eventually(f.anchors("alpha-tls")).Should(Equal(2))
-		Eventually(f.events(m)).Should(ContainElement(HavePrefix("Warning/CertificateAuthorityLost: Secret alpha-ca was deleted")))
-		f.loads(m)
-		operatorClock.Step(time.Minute)
-		wake(f, r)
-		Eventually(f.anchors("press-tls")).Should(Equal(2))
-		anew := leafFingerprint(f.secret("press-tls").Data[corev1.TLSCertKey])
-		operatorClock.Step(3 * v1alpha1.DefaultOverlap)
-		annotate(f, m, v1alpha1.RotateCAAnnotation, "meanwhile")
-		Eventually(message(f, m, rotating)).Should(ContainSubstring("waiting for press/a, press/b; to continue without"))
-		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).To(Equal(served))
-		Expect(f.secret("press-tls").UID).To(Equal(uid))
-		Expect(f.listed(r)()).To(ContainElement(And(HaveField("Fingerprint", former), HaveField("Until", BeNil()))))
-		Expect(f.secret("alpha-ca").Data).NotTo(HaveKey("next.crt"))
-
-		f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
-		Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
-		f.loads(m)
-		operatorClock.Step(3 * time.Minute)
-		annotate(f, m, "wake", time.Now().String())
-		Eventually(f.anchors("alpha-tls")).Should(Equal(1))
-		Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).NotTo(Equal(served))
-	})
+			f.presents(r, map[string]string{"press/a": anew, "press/b": anew})
+			Eventually(condition(f, m, rotating)).Should(Equal("True/Activating"))
+			f.loads(m)
+			operatorClock.Step(3 * time.Minute)
+			annotate(f, m, "wake", time.Now().String())
+			Eventually(f.anchors("alpha-tls")).Should(Equal(1))
+			Expect(f.secret("alpha-tls").Data[corev1.TLSCertKey]).NotTo(Equal(served))
+			Expect(f.events(m)()).To(told)
+			// What was asked for meanwhile is carried out after it.
+			Eventually(func() map[string][]byte { return f.secret("alpha-ca").Data }).Should(HaveKey("next.crt"))
+		},
+		Entry("when it was provided", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`,
+			func(f fixture, m *v1alpha1.ClusterMaster) {
+				change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates.Authority = nil })
+			}, Not(ContainElement(ContainSubstring("CertificateAuthorityLost")))),
+		Entry("when it was the operator's, and its Secret is deleted", `{}`,
+			func(f fixture, _ *v1alpha1.ClusterMaster) {
+				Expect(api.Delete(f.ctx, f.secret("alpha-ca"))).To(Succeed())
+			},
+			ContainElement(HavePrefix("Warning/CertificateAuthorityLost: Secret alpha-ca was deleted"))),
+	)
 
 	It("stays in the middle of taking over while its Secret is missing", func(ctx SpecContext) {
 		f := newFixture(ctx)
