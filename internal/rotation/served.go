@@ -32,44 +32,39 @@ type ServedStore struct {
 	Good   bool
 }
 
-// inServedStore reports whether a ServedStore holds the state of a rotation to authority: if a provided authority signs, or
-// signed before the one that replaces it now, or if the Secret of the one before was deleted. served is the Secret.
-func inServedStore(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, leaf *x509.Certificate, bundle []*x509.Certificate, now time.Time) bool {
-	if m.Issuer() != nil {
-		return false // which rotates its authority, or not
-	}
-	_, provided := m.NamedAuthority()
-	return provided || resource.HasProvidedAuthority(served) || isLost(authority, m, leaf, bundle, now)
-}
-
-// isLost reports whether what the master serves was signed by an authority of the operator of which nothing is left but the
-// trust in it.
-func isLost(authority *pki.Authority, m *v1alpha1.ClusterMaster, leaf *x509.Certificate, bundle []*x509.Certificate, now time.Time) bool {
-	signed := func(a *x509.Certificate) bool { return leaf.CheckSignatureFrom(a) == nil }
-	return leaf != nil && !slices.ContainsFunc(authority.Certificates, signed) &&
-		slices.ContainsFunc(plan.Retained(authority, bundle, m, now), signed)
-}
-
 // retain makes an authority keep trusting those before it that are in the trust bundle of served, the Secret of the
-// certificate that the master serves, or nil. A rotation between two authorities that the operator created does not
-// need this: their own Secret holds both.
+// certificate that the master serves, or nil, where a ServedStore holds the state of the rotation: if a provided authority
+// signs, or signed before the one that replaces it now, or if the Secret of the one before was deleted. A rotation between
+// two authorities that the operator has does not need this: their own Secret holds both. An issuer rotates its authority
+// itself, or not.
 func retain(authority *pki.Authority, m *v1alpha1.ClusterMaster, served *corev1.Secret, now time.Time) {
-	if served == nil {
-		_, provided := m.NamedAuthority()
-		authority.InServed = provided && m.Issuer() == nil
+	_, provided := m.NamedAuthority()
+	if m.Issuer() != nil {
 		return
 	}
+	if served == nil {
+		authority.InServed = provided
+		return
+	}
+	bundle, _ := pki.ParseCertificates(v1alpha1.AuthorityKey, served.Data[v1alpha1.AuthorityKey]) // if not, it is about to be written anew
+	former, marked := plan.Retained(authority, bundle, m, now), provided || resource.HasProvidedAuthority(served)
+	if !marked && len(former) == 0 {
+		return // nothing to be parsed for: so it is in nearly every pass
+	}
 	cert, _ := certificates.Parse(served)
-	bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, cert.Bundle)
-	if !inServedStore(authority, m, served, cert.Leaf(), bundle, now) {
+	if !marked && !isLost(authority, former, cert.Leaf()) {
 		return
 	}
 	authority.InServed, authority.Since = true, resource.PhaseBegan(served)
 	authority.Rotating = authority.Rotating || !authority.Since.IsZero() || cert.Leaf() == nil || !authority.Signed(cert.Leaf())
-	if err != nil {
-		return // it is about to be written anew
-	}
-	authority.Retain(plan.Retained(authority, bundle, m, now)...)
+	authority.Retain(former...)
+}
+
+// isLost reports whether one of those before an authority signed what the master serves, and the authority's own Secret does
+// not hold it any more.
+func isLost(authority *pki.Authority, former []*x509.Certificate, leaf *x509.Certificate) bool {
+	signed := func(a *x509.Certificate) bool { return leaf.CheckSignatureFrom(a) == nil }
+	return leaf != nil && !slices.ContainsFunc(authority.Certificates, signed) && slices.ContainsFunc(former, signed)
 }
 
 //nolint:unparam // a Store may fail
