@@ -110,7 +110,7 @@ func (r *Reconciler) removeSecret(ctx context.Context, s *scope, name string) er
 // user provides is not valid: a node is then shown as denied, or waits for the Secret, and continues without a restart
 // once that is corrected.
 func (r *Reconciler) verifyCertificate(ctx context.Context, s *scope, name string) (*certificates.Finding, error) {
-	provided, found := s.refinery.IsProvided(name), &certificates.Finding{Wanted: name}
+	provided, found := s.refinery.IsProvided(name), &certificates.Finding{}
 	c, err := r.verify(ctx, s, found, name)
 	if err := found.Judge(err, certificates.ReadyIn(name, provided, s.master.Issuer())); err != nil {
 		return nil, err
@@ -135,7 +135,8 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 	if c, err = certificates.Parse(secret); err != nil {
 		return c, certificates.InSecret(name, err)
 	}
-	if err := s.judgeRevoked(found, c.Leaf()); err != nil {
+	if err := s.revoked(c.Leaf()); err != nil {
+		found.Revoked = true
 		return c, certificates.InSecret(name, err)
 	}
 	authority, err := r.masterAuthority(ctx, s)
@@ -165,7 +166,7 @@ func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certifi
 		return nil, nil // the ClusterMaster has just been made
 	}
 	if found != nil {
-		found.ReadOnly = true
+		found.ReadOnly, found.Wanted = true, s.refinery.CertificateSecretName()
 	}
 	return found, err
 }
@@ -201,7 +202,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certifica
 		found.Condition = certificates.NotReady(unready.Reason, unready.Message)
 		return found, nil
 	case !exists && s.lists(issued.Name):
-		if err := cmp.Or(r.revokeListed(ctx, s, issued.Name), r.requireRoomToRevoke(s)); err != nil {
+		if err := cmp.Or(r.revokeListed(ctx, s, issued.Name), s.requireRoomToRevoke()); err != nil {
 			return nil, err
 		}
 		message := fmt.Sprintf("Secret %s is gone: its certificate is revoked, and a new one is being issued", issued.Name)
@@ -294,7 +295,7 @@ func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Iss
 		PostponeReissue:   authority != nil && (!rotation.HasLoaded(s.master, authority) || !rotation.IsServed(s.master, authority)),
 		ReissueWithBundle: true,
 		Verify: func(chain []*x509.Certificate) error {
-			if err := s.judgeRevoked(&certificates.Finding{}, chain[0]); err != nil {
+			if err := s.revoked(chain[0]); err != nil {
 				return err
 			}
 			return authority.VerifyClient(chain, s.refinery.Identity(), s.now)
@@ -340,7 +341,8 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 // verifyObtained checks what cert-manager issued against the authority of the master. If the two come from different
 // authorities, because the issuer's authority changed, the older one is reissued.
 func (r *Reconciler) verifyObtained(ctx context.Context, s *scope, found *certificates.Finding, o certificates.Obtained, c certificates.Certificate) error {
-	if err := s.judgeRevoked(found, c.Leaf()); err != nil {
+	if err := s.revoked(c.Leaf()); err != nil {
+		found.Revoked = true
 		return cmp.Or(r.env.Sources(s.now).Reissue(ctx, o.Certificate, "the certificate in the Secret is revoked"), err)
 	}
 	authority, err := r.masterAuthority(ctx, s)

@@ -107,7 +107,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 		err = reconcile.RunSteps(
 			func() error { return r.env.RequireName(ctx, s.refinery) },
 			func() error { return r.requireMaster(s) },
-			func() error { return r.requireRoomToRevoke(s) },
+			func() error { return s.requireRoomToRevoke() },
 			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
 			func() error { return r.checkSharedReference(s) },
 			func() error { return r.reconcileServiceAccount(ctx, s) },

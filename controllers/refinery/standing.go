@@ -60,7 +60,7 @@ func (r *Reconciler) uidOf(ctx context.Context, s *scope, c v1alpha1.ListedCerti
 }
 
 // requireRoomToRevoke ends the pass while a certificate is revoked that status.revoked has no room for.
-func (r *Reconciler) requireRoomToRevoke(s *scope) error {
+func (s *scope) requireRoomToRevoke() error {
 	if s.standing.Unrecorded == 0 {
 		return nil
 	}
@@ -74,13 +74,12 @@ func (s *scope) lists(name string) bool {
 	return slices.ContainsFunc(s.refinery.Status.Certificates, func(c v1alpha1.ListedCertificate) bool { return s.refinery.ListedFrom(&c) == name })
 }
 
-// judgeRevoked says that a certificate is revoked, if it is. The error is a *pki.Problem.
-func (s *scope) judgeRevoked(found *certificates.Finding, leaf *x509.Certificate) error {
+// revoked says that a certificate is revoked, if it is. The error is a *pki.Problem.
+func (s *scope) revoked(leaf *x509.Certificate) error {
 	c := s.standing.Revocation(v1alpha1.Fingerprint(leaf))
 	if c == nil {
 		return nil
 	}
-	found.Revoked = true
 	return &pki.Problem{Reason: v1alpha1.ReasonRevoked, Message: fmt.Sprintf(
 		"its certificate is revoked: Secret %s, which held it, was deleted (seen at %s); put in another certificate, or let it in again: kubectl annotate refinery %s -n %s --overwrite %s=%s",
 		c.Secret, c.Since.UTC().Format(time.RFC3339), s.refinery.Name, s.refinery.Namespace, v1alpha1.ReadmitAnnotation, c.Fingerprint)}
