@@ -83,7 +83,8 @@ type findings struct {
 //  3. go on with a rotation of the certificate authority, or begin one
 //  4. find or make the certificate authority
 //  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
-//     rotation there if either authority is provided or the former one is lost, and say so where another is asked for that is not the operator's to make
+//     rotation there if either authority is provided or the former one is lost, and say so where another is asked for
+//     that is not the operator's to make
 //  6. check what the CRD cannot
 //  7. find, make or remove the shared certificate
 //  8. find or make the key pair of the link between masters, and apply its Service

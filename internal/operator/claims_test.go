@@ -68,7 +68,7 @@ func (s *site) release(namespace, name string, watched ...string) *running {
 	return s.startWith(s.user, Options{Release: Release{Namespace: namespace, Name: name}, Images: resource.Images{Master: name}, WatchNamespaces: watched})
 }
 
-// claims are those of a release, of which nothing else runs.
+// claims makes only the claims of a release: no operator runs.
 func (s *site) claims(release string, clk clock.WithTicker, watched ...string) *claims {
 	c := newClaims(release, clk, logr.Discard())
 	c.Use(s.api, s.api, watched)

@@ -72,7 +72,7 @@ func TestCertificatesAreReadInEveryForgivenForm(t *testing.T) {
 	}
 }
 
-// damages are all of which nothing may be read, with what is said of it.
+// damages are texts that must be refused as a whole, each with the error that it is to give.
 func damages() map[string]struct{ text, says string } {
 	const again = "; put in the whole block again"
 	one, two, three := text(authorities[0]), text(authorities[1]), text(authorities[2])

@@ -14,9 +14,9 @@ import (
 	"syscall"
 )
 
-// MaxBytes bounds each file, and each value of a Secret that the operator parses. A trust bundle is the largest: 256 KiB hold 350 ECDSA P-256 authorities, 130 of RSA-4096, or
-// all public ones (Mozilla's list has about 220 KiB). It is a quarter of what a Secret holds (1 MiB), so that the bundle,
-// the certificate and its key fit beside each other.
+// MaxBytes bounds each file, and each value of a Secret that the operator parses. A trust bundle is the largest: 256 KiB hold
+// 350 ECDSA P-256 authorities, 130 of RSA-4096, or all public ones (Mozilla's list has about 220 KiB). It is a quarter of what
+// a Secret holds (1 MiB), so that the bundle, the certificate and its key fit beside each other.
 const MaxBytes = 256 << 10
 
 // Files are the contents of files by name.
