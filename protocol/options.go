@@ -48,6 +48,9 @@ type ServerOptions struct {
 	// TLSConfig is used for every connection; nil means plaintext. Certificates that change while the server runs go
 	// into its GetConfigForClient or GetCertificate.
 	TLSConfig *tls.Config
+	// Plaintext takes connections without TLS too where TLSConfig is set, for a time in which a fleet changes from one to the
+	// other. The first byte of a connection tells them apart.
+	Plaintext bool
 
 	// HandshakeTimeout bounds everything from accepting a connection to the refinery's auth:ack: waiting for a turn,
 	// TLS, the protocol's handshake and the Handler's decisions. It is absolute, not per read.

@@ -74,17 +74,25 @@ func TestEachSecurityOfTheTransport(t *testing.T) {
 	mutualServer, mutualClient := mutual(t)
 	server, client := mutualServer.Clone(), mutualClient.Clone()
 	server.ClientAuth, client.Certificates = tls.NoClientCert, nil
-	for name, config := range map[string][2]*tls.Config{
-		"mutual TLS": {mutualServer, mutualClient}, "TLS": {server, client}, "plaintext": {},
+	for name, sides := range map[string]struct {
+		server, client *tls.Config
+		plaintext      bool
+	}{
+		"mutual TLS":                           {mutualServer, mutualClient, false},
+		"TLS":                                  {server, client, false},
+		"plaintext":                            {nil, nil, false},
+		"TLS, where plaintext is taken too":    {mutualServer, mutualClient, true},
+		"plaintext, where TLS is taken too":    {mutualServer, nil, true},
+		"plaintext, where there is no TLS yet": {nil, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t)
 			o := DefaultServerOptions()
-			o.TLSConfig = config[0]
+			o.TLSConfig, o.Plaintext = sides.server, sides.plaintext
 			roundTrip(t, l, o, func() (net.Conn, error) {
 				conn, err := net.Dial("tcp", l.Addr().String())
-				if err == nil && config[1] != nil {
-					conn = tls.Client(conn, config[1])
+				if err == nil && sides.client != nil {
+					conn = tls.Client(conn, sides.client)
 				}
 				return conn, err
 			})

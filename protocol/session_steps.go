@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -28,11 +29,29 @@ func (s *Session) open(ctx context.Context, o *ServerOptions) error {
 	return nil
 }
 
+// recordTypeHandshake is the first byte of every TLS connection. No message of the protocol begins with it.
+const recordTypeHandshake = 22
+
+// beginsWithTLS reads the first byte of a connection, and keeps it for who reads next.
+func (s *Session) beginsWithTLS() (bool, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(&s.socket, first); err != nil {
+		return false, openingFailure(err, StateNew)
+	}
+	s.socket.ahead = first
+	return first[0] == recordTypeHandshake, nil
+}
+
 // secure puts TLS over the socket, if that is configured: nothing later adds or removes it. TLS parses a client's
 // certificates before it has verified anything about them, so their size is bounded.
 func (s *Session) secure(ctx context.Context, o *ServerOptions) error {
 	if o.TLSConfig == nil {
 		return nil
+	}
+	if o.Plaintext {
+		if over, err := s.beginsWithTLS(); err != nil || !over {
+			return err
+		}
 	}
 	conn := tls.Server(&s.socket, o.TLSConfig)
 	s.socket.flight = int32(o.TLSFlightBytes) //nolint:gosec // Validate bounds it
