@@ -211,7 +211,7 @@ var _ = Describe("A ClusterMaster", func() {
 		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
 		Expect(f.get(&corev1.Secret{}, "press-tls")).NotTo(Succeed())
 
-		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Security = v1alpha1.SecuritySpec{} })
+		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Security = v1alpha1.SecuritySpec{Overlap: "0s"} })
 		Eventually(gone(f, &corev1.Secret{}, "alpha-shared")).Should(BeTrue())
 		Eventually(condition(f, m, v1alpha1.ConditionTransportSecure)).Should(Equal("True/MutualTLS"))
 		Eventually(exists(f, &corev1.Secret{}, "press-tls")).Should(Succeed())

@@ -48,16 +48,19 @@ type plant struct {
 	authority string
 	// takenAway is the name of one that is provided, and taken out of the spec again, to have it replaced.
 	takenAway string
-	// directory is what the master mounts, masterHealth where its metrics are.
-	directory, masterHealth string
-	stopMaster              func()
-	nodes                   []*plantNode
-	kubelet                 *kubelet
+	// directory is what the master mounts, masterHealth where its metrics are. shared is where master and nodes mount the shared
+	// certificate; "" for nowhere.
+	directory, masterHealth, shared string
+	stopMaster                      func()
+	nodes                           []*plantNode
+	forgotten                       []string // refusals that undisturbed does not count
+	kubelet                         *kubelet
 }
 
 type plantNode struct {
 	// directory is what it mounts, stop ends it.
 	id, health, directory string
+	transport             agent.Transport
 	stop                  func()
 	// down reports whether it is not expected to answer.
 	down atomic.Bool
@@ -101,7 +104,7 @@ func newPlant(t *testing.T, provided ...pki.PEMPair) *plant {
 	s.kubelet = &kubelet{namespace: namespace, mounts: map[string][]string{}}
 	s.directory = s.kubelet.mount(t, "alpha-tls")
 	for id, secret := range map[string]string{"press/a": "press-tls", "press/b": "press-tls", "edge": "edge-tls"} {
-		node := &plantNode{id: id, directory: s.kubelet.mount(t, secret)}
+		node := &plantNode{id: id, transport: agent.MutualTLS, directory: s.kubelet.mount(t, secret)}
 		s.nodes = append(s.nodes, node)
 	}
 	s.start(func(ctx context.Context) error { return s.kubelet.run(ctx) })
@@ -168,7 +171,7 @@ func (s *plant) startMaster(pod string) {
 	s.Helper()
 	s.masterHealth = loopback.Reserve(s.T)
 	m, err := master.NewMaster(master.Options{Namespace: s.namespace, Name: "alpha", PodName: pod, CertificateDirectory: s.directory,
-		Listen: s.address, HealthAddress: s.masterHealth}, restConfig, logr.Discard())
+		SharedCertificateFile: s.sharedFile(), Listen: s.address, HealthAddress: s.masterHealth}, restConfig, logr.Discard())
 	s.must(err)
 	s.stopMaster = s.start(m.Run)
 }
@@ -180,17 +183,29 @@ func (s *plant) startNode(node *plantNode) {
 	}
 	node.down.Store(false)
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "alpha"}}
-	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: agent.MutualTLS, ID: node.id,
+	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: node.transport, ID: node.id,
 		Type: "refinery", Version: "0.1.0", CertificateDir: node.directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax,
 		HealthAddress: node.health}
+	if node.transport != agent.MutualTLS {
+		config.SharedCertificateFile = s.sharedFile()
+	}
 	s.must(config.Validate())
 	node.stop = s.start(func(ctx context.Context) error { return agent.Run(ctx, config, slog.New(slog.DiscardHandler)) })
+}
+
+// sharedFile is the file of the shared certificate, "" where there is none.
+func (s *plant) sharedFile() string {
+	if s.shared == "" {
+		return ""
+	}
+	return filepath.Join(s.shared, v1alpha1.SharedCertificateKey)
 }
 
 func (s *plant) stopNode(node *plantNode) {
 	s.Helper()
 	node.down.Store(true)
 	node.stop()
+	node.ready.Store(false) // though it may be started again before it is asked
 }
 
 // node is the one with an id.

@@ -105,13 +105,22 @@ func (s *plant) rotate(at stop) (writes []string, stopped bool) {
 // undisturbed reports whether no node was refused, nor found not ready.
 func (s *plant) undisturbed() {
 	s.Helper()
-	if diff := cmp.Diff([]string(nil), s.refusals()); diff != "" {
+	if diff := cmp.Diff(s.forgotten, s.refusals()); diff != "" {
 		s.Errorf("refused (-want +got):\n%s", diff)
 	}
 	for _, n := range s.nodes {
 		if count := n.unready.Swap(0); count > 0 {
 			s.Errorf("node %s was not ready %d times", n.id, count)
 		}
+	}
+}
+
+// forget has undisturbed look at what comes from now on.
+func (s *plant) forget() {
+	s.Helper()
+	s.forgotten = s.refusals()
+	for _, n := range s.nodes {
+		n.unready.Store(0)
 	}
 }
 

@@ -58,7 +58,7 @@ type ClusterMasterSpec struct {
 	APIServerOutageSeconds *int32 `json:"apiServerOutageSeconds,omitempty"`
 	// security says how nodes are authenticated.
 	// +optional
-	// +kubebuilder:default={transport: MutualTLS, authentication: IssuedCertificate}
+	// +kubebuilder:default={transport: MutualTLS, authentication: IssuedCertificate, overlap: "1h"}
 	Security SecuritySpec `json:"security,omitzero"`
 	// certificates says where certificates come from and how long they are valid. Default: issued by the operator.
 	// +optional
@@ -154,6 +154,13 @@ type SecuritySpec struct {
 	// +optional
 	// +kubebuilder:default=IssuedCertificate
 	Authentication Authentication `json:"authentication,omitempty"`
+	// overlap is how long, after transport or authentication has changed, the nodes of a Refinery may still connect as before:
+	// until all of them have connected as it is now, and for that long at most. With 0s they are refused at once. Default: an hour.
+	// +optional
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:MaxLength=23
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self != ''",message="must be hours, minutes and seconds, for example '1h', '90m' or '0s'"
+	Overlap string `json:"overlap,omitempty"`
 }
 
 // CertificatesSpec says where certificates come from, and how long those that the operator issues are valid.
@@ -254,7 +261,7 @@ type ClusterMasterStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
-	// CertificateAuthorityRotating, Stalled. See docs/conditions.md for when each is True.
+	// CertificateAuthorityRotating, SecurityChanging, Stalled. See docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -263,6 +270,9 @@ type ClusterMasterStatus struct {
 	// of the last one that did.
 	// +optional
 	Active *ActiveMaster `json:"active,omitempty"`
+	// security is how nodes are authenticated and, while spec.security changes, how they were before.
+	// +optional
+	Security *SecurityStatus `json:"security,omitempty"`
 	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
@@ -297,6 +307,42 @@ type ClusterMasterStatus struct {
 	Selector string `json:"selector,omitempty"`
 }
 
+// SecurityStatus is what the operator has seen of spec.security last.
+type SecurityStatus struct {
+	// transport that carries the connection.
+	// +required
+	Transport Transport `json:"transport"`
+	// authentication by which a node proves that it may take part.
+	// +required
+	Authentication Authentication `json:"authentication"`
+	// sharedSecret names the Secret of the shared certificate. Empty where there is none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SharedSecret string `json:"sharedSecret,omitempty"`
+	// former is what spec.security said before, the latest first: nodes may still connect that way.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=3
+	Former []FormerSecurity `json:"former,omitempty"`
+}
+
+// FormerSecurity is what spec.security said before.
+type FormerSecurity struct {
+	// transport that carried the connection.
+	// +required
+	Transport Transport `json:"transport"`
+	// authentication by which a node proved that it may take part.
+	// +required
+	Authentication Authentication `json:"authentication"`
+	// sharedSecret names the Secret of the shared certificate. Empty where there was none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	SharedSecret string `json:"sharedSecret,omitempty"`
+	// until when nodes that have not moved are let in that way.
+	// +required
+	Until metav1.Time `json:"until"`
+}
+
 // ActiveMaster is the master pod that is active for a ClusterMaster.
 type ActiveMaster struct {
 	// pod that is active. Empty while none is.
@@ -321,6 +367,9 @@ type ActiveMaster struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=64
 	Authorities []string `json:"authorities,omitempty"`
+	// sharedCertificate is true if it has loaded the shared certificate.
+	// +optional
+	SharedCertificate bool `json:"sharedCertificate,omitempty"`
 }
 
 // RefineryTotals counts Refineries.

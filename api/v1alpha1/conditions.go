@@ -4,8 +4,8 @@ package v1alpha1
 // table for a block and one row for a constant. The comment of a condition type ends with the kinds that have it; the
 // operator writes the conditions of these kinds.
 
-// Condition types. True is good, except for Stalled, CertificateExpiring and CertificateAuthorityRotating: these are
-// present only while they are True.
+// Condition types. True is good, except for Stalled, CertificateExpiring, CertificateAuthorityRotating and
+// SecurityChanging: these are present only while they are True.
 const (
 	// ConditionReady is True when the object does its whole job: a ClusterMaster has an active master with a valid
 	// certificate, and every wanted node of a Refinery is authenticated. Both kinds.
@@ -30,6 +30,9 @@ const (
 	// ConditionCertificateAuthorityRotating is True while the authority is being replaced. Its reason is the phase. Its
 	// message says how many nodes have completed it, and what it waits for. ClusterMaster.
 	ConditionCertificateAuthorityRotating = "CertificateAuthorityRotating"
+	// ConditionSecurityChanging is True while nodes may still connect as spec.security said before. Its message says which
+	// Refineries have yet to move, and until when they can. ClusterMaster.
+	ConditionSecurityChanging = "SecurityChanging"
 	// ConditionStalled is True when nothing gets better until a person changes something. Its reason is that of Ready. Both
 	// kinds.
 	ConditionStalled = "Stalled"

@@ -137,6 +137,13 @@ const (
 	ReasonActivating = "Activating"
 )
 
+// Reasons of condition SecurityChanging.
+const (
+	// ReasonMoving: nodes move from what spec.security said before to what it says now. To do: wait, and configure External
+	// nodes anew; nodes that have not moved in time are refused.
+	ReasonMoving = "Moving"
+)
+
 // Reasons of condition TransportSecure. Every one but the first is a choice in spec.security, and a warning.
 const (
 	// ReasonMutualTLS: the default. Each node proves that it holds its own certificate's key.
@@ -208,6 +215,9 @@ const (
 	ReasonConnectionBroken = "ConnectionBroken"
 	// ReasonSilent: nothing came from the node within the alive timeout. To do: look at the node and at the network.
 	ReasonSilent = "Silent"
+	// ReasonSecurityChanged: the node connected as spec.security of the ClusterMaster said before, and that is over: the time
+	// for moving has ended, or all nodes of its Refinery had moved. To do: connect as spec.security says.
+	ReasonSecurityChanged = "SecurityChanged"
 	// ReasonUnknownUpstream: spec.upstream pins an upstream that the ClusterMaster does not have, or no upstream takes the
 	// node's type. To do: correct spec.upstream, or add the upstream.
 	ReasonUnknownUpstream = "UnknownUpstream"

@@ -205,6 +205,20 @@ type AuthenticatedNodes struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Certificates []PresentedCertificate `json:"certificates,omitempty"`
+	// security is how the authenticated nodes connected, and how many in each way, while spec.security of the ClusterMaster
+	// changes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=4
+	Security []NodesOfMode `json:"security,omitempty"`
+}
+
+// NodesOfMode counts the authenticated nodes that connected in one way.
+type NodesOfMode struct {
+	SecurityMode `json:",inline"`
+	// nodes is the number of authenticated nodes.
+	// +required
+	Nodes int32 `json:"nodes"`
 }
 
 // PresentedCertificate is a certificate that authenticated nodes presented to the active master.
@@ -267,6 +281,10 @@ type RefineryStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	Revoked []RevokedCertificate `json:"revoked,omitempty"`
+	// security is how all nodes of this Refinery have connected since spec.security of the ClusterMaster changed last: they are
+	// not let in as before any more.
+	// +optional
+	Security *SecurityMode `json:"security,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`

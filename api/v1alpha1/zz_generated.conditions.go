@@ -10,6 +10,7 @@ var ClusterMasterConditions = []string{
 	"CertificateExpiring",
 	"TransportSecure",
 	"CertificateAuthorityRotating",
+	"SecurityChanging",
 	"Stalled",
 }
 

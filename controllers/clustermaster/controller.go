@@ -74,11 +74,13 @@ type findings struct {
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
 	lease   *reconcile.Lease
+	// security is nil only if it could not be looked at.
+	security *security
 }
 
 // Reconcile brings what a ClusterMaster owns to what its spec says:
 //
-//  1. read the ClusterMaster, its Deployment and its Lease
+//  1. read the ClusterMaster, its Deployment and its Lease; go on with a change of spec.security, or begin one
 //  2. require a name that no Refinery had before it
 //  3. go on with a rotation of the certificate authority, or begin one
 //  4. find or make the certificate authority
@@ -101,6 +103,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	found := findings{}
 	found.lease, err = r.inspectLease(ctx, s)
+	if err == nil {
+		found.security, err = r.inspectSecurity(ctx, s)
+	}
 	switch {
 	case err != nil:
 	case s.master.Spec.Paused:
@@ -162,7 +167,7 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 	o := r.passes.Outcome(key, err, s.now)
 	status, agenda := statusOf(s, found, o)
 	changes := slices.Concat(reconcile.Changes(s.master.Status.Conditions, status.Conditions),
-		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation))
+		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation), securityEvents(s.master, status.Conditions, found.security))
 	if found.lost {
 		changes = append(changes, lostEvent(s.master))
 	}

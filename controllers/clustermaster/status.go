@@ -48,7 +48,12 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
 	}
 	conditions.Set(availableCondition(m, s.deployment))
-	conditions.Set(transportSecure(m))
+	if found.security != nil {
+		status.Security = &found.security.status
+		changing, under := found.security.changing()
+		conditions.SetOrRemove(v1alpha1.ConditionSecurityChanging, changing, under)
+		conditions.Set(found.security.transportSecure())
+	}
 	if hasLostMaster(s, found.lease) {
 		withoutMaster(&status)
 	}
@@ -73,6 +78,9 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 func agendaOf(s *scope, found findings) (a reconcile.Agenda) {
 	if found.rotation != nil {
 		a.AtFuture(found.rotation.RecheckAt(s.now), s.now)
+	}
+	if found.security != nil {
+		a.AtFuture(found.security.recheck(), s.now)
 	}
 	if found.authority != nil && found.authority.authority != nil {
 		a.AtFuture(found.authority.end.Add(time.Second), s.now)
@@ -183,24 +191,6 @@ func availableCondition(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment
 	}
 }
 
-// transportSecure is True for the default only.
-func transportSecure(m *v1alpha1.ClusterMaster) metav1.Condition {
-	not := func(reason, message string) metav1.Condition {
-		return reconcile.NewCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionFalse, reason, message)
-	}
-	switch security := m.Spec.Security; {
-	case security.Transport == v1alpha1.TransportPlaintext:
-		return not(v1alpha1.ReasonPlaintext, "spec.security.transport is Plaintext: anyone on the network path can read and change everything, including the shared certificate; use MutualTLS if the nodes can")
-	case security.Transport == v1alpha1.TransportServerTLS:
-		return not(v1alpha1.ReasonServerTLS, "spec.security.transport is ServerTLS: all nodes share one secret, and whoever has it can act as any node; use MutualTLS if the nodes can")
-	case security.Authentication == v1alpha1.AuthenticationSharedCertificate:
-		return not(v1alpha1.ReasonSharedCertificate, "spec.security.authentication is SharedCertificate: all nodes share one secret, and whoever has it can act as any node; use IssuedCertificate if the nodes can")
-	default:
-		return reconcile.NewCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionTrue, v1alpha1.ReasonMutualTLS,
-			"mutual TLS, and each node proves the key of its own certificate")
-	}
-}
-
 // expiries are the authority and the certificate that the master serves, as far as they are there.
 func expiries(m *v1alpha1.ClusterMaster, authority *pki.Authority, served *certificates.Finding) []certificates.Expiry {
 	var all []certificates.Expiry
@@ -278,6 +268,9 @@ func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMaste
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)
 	}
+	if m := status.Security; m != nil {
+		configuration.WithSecurity(securityConfiguration(m))
+	}
 	if status.Endpoint != "" {
 		configuration.WithEndpoint(status.Endpoint)
 	}
@@ -294,6 +287,21 @@ func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMaste
 		configuration.WithCertificate(apiac.ServedCertificate().WithFingerprint(c.Fingerprint).WithNotAfter(c.NotAfter))
 	}
 	return apiac.ClusterMaster(m.Name, m.Namespace).WithStatus(configuration)
+}
+
+func securityConfiguration(s *v1alpha1.SecurityStatus) *apiac.SecurityStatusApplyConfiguration {
+	configuration := apiac.SecurityStatus().WithTransport(s.Transport).WithAuthentication(s.Authentication)
+	if s.SharedSecret != "" {
+		configuration.WithSharedSecret(s.SharedSecret)
+	}
+	for _, f := range s.Former {
+		former := apiac.FormerSecurity().WithTransport(f.Transport).WithAuthentication(f.Authentication).WithUntil(f.Until)
+		if f.SharedSecret != "" {
+			former.WithSharedSecret(f.SharedSecret)
+		}
+		configuration.WithFormer(former)
+	}
+	return configuration
 }
 
 // mastersPart is the part of status that a master writes, if the operator has to: the master that wrote it is gone.

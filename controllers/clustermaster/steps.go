@@ -48,16 +48,16 @@ func (r *Reconciler) validate(s *scope) error {
 func (r *Reconciler) reconcileShared(ctx context.Context, s *scope) (*pki.Problem, error) {
 	own := &corev1.Secret{}
 	own.Namespace, own.Name = s.master.Namespace, s.master.OwnSharedSecretName()
-	shared := s.master.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate
+	name, used := s.master.SharedSecretInUse()
 	provided := s.master.Spec.Certificates != nil && s.master.Spec.Certificates.Shared != nil
 	switch {
-	case shared && provided:
+	case used && provided:
 		problem, err := r.verifyShared(ctx, s)
-		if err != nil || s.master.SharedSecretName() == own.Name {
+		if err != nil || name == own.Name {
 			return problem, err
 		}
 		return problem, r.apply.Delete(ctx, s.master, own)
-	case shared:
+	case used && name == own.Name:
 		return nil, r.keepShared(ctx, s, own.Name)
 	default:
 		return nil, r.apply.Delete(ctx, s.master, own)

@@ -77,16 +77,16 @@ func requestsFor(masters []v1alpha1.ClusterMaster) []ctrl.Request {
 	return requests
 }
 
-// followingPause gathers what the nodes of many Refineries do while an authority is being replaced.
+// followingPause gathers what the nodes of many Refineries do while an authority is being replaced, or spec.security changes.
 const followingPause = time.Second
 
-// ofRefinery wakes the ClusterMaster of a Refinery while its authority is being replaced, at most once in a pause.
+// ofRefinery wakes the ClusterMaster of a Refinery while it waits for nodes, at most once in a pause.
 func (r *Reconciler) ofRefinery() handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 	wake := func(ctx context.Context, o client.Object, q queue) {
 		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.(*v1alpha1.Refinery).Spec.MasterRef.Name}
 		master := &v1alpha1.ClusterMaster{}
-		if err := r.env.Client.Get(ctx, key, master); err == nil && master.IsRotating() {
+		if err := r.env.Client.Get(ctx, key, master); err == nil && (master.IsRotating() || master.IsChangingSecurity()) {
 			q.AddAfter(ctrl.Request{NamespacedName: key}, followingPause)
 		}
 	}

@@ -58,7 +58,7 @@ func (r *Reconciler) reconcileCertificate(ctx context.Context, s *scope) (*certi
 // nothing that is listed came from it: deleted earlier, it would be revoked.
 func (r *Reconciler) wantedCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
 	issued := s.refinery.IssuedSecretName()
-	plaintext := s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext
+	plaintext := !s.master.UsesTLS()
 	if (plaintext || s.refinery.CertificateSecretName() != issued) && !s.lists(issued) {
 		if err := r.removeIssued(ctx, s); err != nil {
 			return nil, err
@@ -158,7 +158,7 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 // its spec ends the pass earlier. Certificates expire in the meantime too. status.certificates stays as it is, but for
 // what is revoked. It returns nil while there is nothing to verify against.
 func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
-	if s.master == nil || s.master.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+	if s.master == nil || !s.master.UsesTLS() {
 		return nil, nil
 	}
 	found, err := r.verifyCertificate(ctx, s, s.refinery.CertificateSecretName())

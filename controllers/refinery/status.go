@@ -61,6 +61,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		wanted := r.WantedNodes()
 		status.Nodes, status.Authenticated = nil, &v1alpha1.AuthenticatedNodes{Wanted: wanted, Summary: fmt.Sprintf("0/%d", wanted)}
 	}
+	status.Security = movedTo(r, s.master)
 	status.Replicas, status.Selector = scaleOf(r, s.deployment)
 	if !o.Silent() {
 		conditions.Set(readyCondition(s, found.written, conditions, o))
@@ -137,6 +138,23 @@ func availableCondition(r *v1alpha1.Refinery, deployment *appsv1.Deployment) met
 	return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 }
 
+// movedTo is status.security: how all nodes have connected since spec.security of the ClusterMaster changed last. The active
+// master counts by what it knows of the spec, so a count of before the change says nothing of the new mode.
+func movedTo(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1alpha1.SecurityMode {
+	if m == nil {
+		return r.Status.Security
+	}
+	mode, is := m.Spec.Security.Mode(), r.Status.Security
+	if is != nil && *is == mode {
+		return is
+	}
+	nodes := r.Status.Authenticated
+	if len(m.FormerModes()) == 0 || nodes == nil || nodes.Nodes == 0 || nodes.Nodes < r.WantedNodes() || nodes.NodesBy(mode) < nodes.Nodes {
+		return nil
+	}
+	return &mode
+}
+
 // scaleOf is what the scale subresource shows.
 func scaleOf(r *v1alpha1.Refinery, deployment *appsv1.Deployment) (replicas int32, selector string) {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
@@ -196,6 +214,9 @@ func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *
 			listed.WithSecretUID(c.SecretUID)
 		}
 		configuration.WithCertificates(listed)
+	}
+	if mode := status.Security; mode != nil {
+		configuration.WithSecurity(apiac.SecurityMode().WithTransport(mode.Transport).WithAuthentication(mode.Authentication))
 	}
 	for _, c := range status.Revoked {
 		configuration.WithRevoked(apiac.RevokedCertificate().WithFingerprint(c.Fingerprint).WithNotAfter(c.NotAfter).

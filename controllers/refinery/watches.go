@@ -129,6 +129,7 @@ func masterMatters() predicate.Predicate {
 			!reconcile.Same(conditionsThatMatter(before), conditionsThatMatter(after)) ||
 			before.IsRotating() != after.IsRotating() ||
 			!reconcile.Same(before.Status.Certificate, after.Status.Certificate) ||
+			!reconcile.Same(before.Status.Security, after.Status.Security) || before.NodeMode() != after.NodeMode() ||
 			!reconcile.Same(before.Status.Authorities, after.Status.Authorities) ||
 			(before.ActivePod() == "") != (after.ActivePod() == "") ||
 			(after.Status.Active != nil && !reconcile.Same(before.Status.Active.Authorities, after.Status.Active.Authorities))

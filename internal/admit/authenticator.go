@@ -24,6 +24,8 @@ type Grant struct {
 	Shared [sha256.Size]byte
 	// Policy it was decided under.
 	Policy *Policy
+	// Mode is how the node connected.
+	Mode v1alpha1.SecurityMode
 }
 
 // Directory is what the API server says of a ClusterMaster and the Refineries that name it.
@@ -75,10 +77,6 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 	if policy == nil {
 		return nil, masterGone()
 	}
-	if policy.Transport != v1alpha1.TransportPlaintext && !n.TLS {
-		return nil, &Denial{State: v1alpha1.NodeDenied, Reason: v1alpha1.ReasonDenied,
-			Message: fmt.Sprintf("connected without TLS before spec.security.transport became %s; the node must connect again with TLS", policy.Transport)}
-	}
 	grant, denial := a.authenticate(policy, n, presented)
 	if denial != nil {
 		denial.State = v1alpha1.NodeDenied
@@ -87,19 +85,41 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 		}
 		return nil, denial
 	}
-	grant.Policy = policy
 	return grant, nil
 }
 
+// authenticate tries the modes that the connection allows. If none lets the node in, the denial is that of the first, unless the
+// node would have been let in by a former one before.
 func (a *Authenticator) authenticate(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
-	switch policy.Authentication {
+	var first *Denial
+	for _, mode := range policy.modesFor(n) {
+		grant, denial := a.by(mode.SecurityMode, n, presented)
+		if denial == nil {
+			grant.Policy, grant.Mode = policy, mode.SecurityMode
+			denial = a.checkMode(grant)
+		}
+		if denial == nil {
+			return grant, nil
+		}
+		if first == nil || denial.Reason == v1alpha1.ReasonSecurityChanged {
+			first = denial
+		}
+	}
+	if first == nil {
+		first = withoutTLS(policy)
+	}
+	return nil, first
+}
+
+func (a *Authenticator) by(mode v1alpha1.SecurityMode, n Announced, presented string) (*Grant, *Denial) {
+	switch mode.Authentication {
 	case v1alpha1.AuthenticationIssuedCertificate:
 		return a.issued(n, presented)
 	case v1alpha1.AuthenticationSharedCertificate:
-		return a.shared(policy, n, presented)
+		return a.shared(mode, n, presented)
 	default:
 		return nil, &Denial{Reason: v1alpha1.ReasonDenied,
-			Message: fmt.Sprintf("this master does not know spec.security.authentication %q", policy.Authentication)}
+			Message: fmt.Sprintf("this master does not know spec.security.authentication %q", mode.Authentication)}
 	}
 }
 
@@ -131,9 +151,9 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 
 // shared decides under SharedCertificate: everyone who has the shared certificate is let in under the Refinery that its id
 // names. Under mutual TLS that Refinery must list the node's own certificate too, so that revoking it ends access.
-func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*Grant, *Denial) {
+func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presented string) (*Grant, *Denial) {
 	grant := &Grant{}
-	if policy.Transport == v1alpha1.TransportMutualTLS {
+	if mode.ChecksCertificates() {
 		if denial := a.checkChain(n.Proof); denial != nil {
 			return nil, denial
 		}
@@ -157,7 +177,7 @@ func (a *Authenticator) shared(policy *Policy, n Announced, presented string) (*
 	if denial := a.checkAccess(name); denial != nil {
 		return nil, denial
 	}
-	if policy.Transport == v1alpha1.TransportMutualTLS {
+	if mode.ChecksCertificates() {
 		if denial := a.checkListed(name, grant.Fingerprint); denial != nil {
 			return nil, denial
 		}
@@ -180,24 +200,19 @@ func (a *Authenticator) Review(g *Grant) *Denial {
 }
 
 func (a *Authenticator) review(g *Grant) *Denial {
-	policy := a.Directory.Policy()
-	if policy == nil {
-		return masterGone()
-	}
-	if !policy.SameSecurity(g.Policy) {
-		return &Denial{Reason: v1alpha1.ReasonDenied, Message: "spec.security of the ClusterMaster changed; the node must authenticate again"}
+	if denial := a.checkMode(g); denial != nil {
+		return denial
 	}
 	if denial := a.checkAccess(g.Refinery); denial != nil {
 		return denial
 	}
-	trust := a.Trust()
-	if policy.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		if !trust.HasShared() || trust.shared != g.Shared {
+	if g.Mode.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		if trust := a.Trust(); !trust.HasShared() || trust.shared != g.Shared {
 			return &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: "the shared certificate of the master changed"}
 		}
-		if policy.Transport != v1alpha1.TransportMutualTLS {
-			return nil
-		}
+	}
+	if !g.Mode.ChecksCertificates() {
+		return nil
 	}
 	if denial := a.checkVouched(g.Vouched); denial != nil {
 		return denial
@@ -286,6 +301,15 @@ func (a *Authenticator) Until(g *Grant) time.Time {
 	end := g.NotAfter
 	if listed := a.listedUntil(g.Refinery, g.Fingerprint); !end.IsZero() && listed.Before(end) {
 		end = listed
+	}
+	policy := a.Directory.Policy()
+	if policy == nil {
+		return end
+	}
+	for _, mode := range policy.Modes {
+		if mode.SecurityMode == g.Mode && !mode.Until.IsZero() && (end.IsZero() || mode.Until.Before(end)) {
+			end = mode.Until
+		}
 	}
 	return end
 }

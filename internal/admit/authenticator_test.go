@@ -385,7 +385,7 @@ func TestAConnectionFromBeforeTLSWasAskedForIsDenied(t *testing.T) {
 	check(t, grant, denial, granted("press"), "")
 	s.secure(sharedServerTLS)
 	grant, denial = s.try(at)
-	check(t, grant, denial, denied(v1alpha1.ReasonDenied, ""), "connected without TLS")
+	check(t, grant, denial, denied(v1alpha1.ReasonSecurityChanged, ""), "connected without TLS")
 }
 
 func TestOnlyANodeThatWouldPassAllOtherChecksIsTheRefinerysOwn(t *testing.T) {

@@ -17,9 +17,8 @@ import (
 type Policy struct {
 	// Namespace and Name are those of the ClusterMaster.
 	Namespace, Name string
-	// Transport and Authentication are spec.security.
-	Transport      v1alpha1.Transport
-	Authentication v1alpha1.Authentication
+	// Modes are the ways in which nodes are let in: what spec.security says and, while it changes, what it said before.
+	Modes []Mode
 	// Placement gives each node its upstream.
 	Placement *Placement
 	// HandshakeTimeout, AliveInterval and AliveTimeout are those of spec.protocol.
@@ -44,8 +43,7 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 	p := &Policy{
 		Namespace:        m.Namespace,
 		Name:             m.Name,
-		Transport:        m.Spec.Security.Transport,
-		Authentication:   m.Spec.Security.Authentication,
+		Modes:            modes(m),
 		HandshakeTimeout: seconds(protocol.HandshakeTimeoutSeconds, 10),
 		AliveInterval:    seconds(protocol.AliveIntervalSeconds, 10),
 		AliveTimeout:     seconds(protocol.AliveTimeoutSeconds, 35),
@@ -53,12 +51,6 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 		versionsText:     strings.TrimSpace(protocol.AcceptedVersions),
 		versionsFrom:     "spec.protocol.acceptedVersions",
 		types:            slices.Clone(protocol.AcceptedTypes),
-	}
-	if p.Transport == "" {
-		p.Transport = v1alpha1.TransportMutualTLS
-	}
-	if p.Authentication == "" {
-		p.Authentication = v1alpha1.AuthenticationIssuedCertificate
 	}
 	if p.MaxSessions <= 0 {
 		p.MaxSessions = 20000
@@ -103,11 +95,6 @@ func (p *Policy) CheckType(announced string) string {
 	}
 	return fmt.Sprintf("announces type %q; this master accepts %s (spec.protocol.acceptedTypes)",
 		announced, strings.Join(quoted(p.types), ", "))
-}
-
-// SameSecurity reports whether sessions let in under q stay as they are under p.
-func (p *Policy) SameSecurity(q *Policy) bool {
-	return p.Transport == q.Transport && p.Authentication == q.Authentication
 }
 
 func seconds(value, fallback int32) time.Duration {

@@ -18,6 +18,8 @@ const (
 	AtOnce When = "AtOnce"
 	// OnReturn leaves the session alone, and refuses the node when it connects again.
 	OnReturn When = "OnReturn"
+	// Later leaves the node as it is for a time in which it has to change.
+	Later When = "Later"
 	// Unknown means that what is known does not decide it.
 	Unknown When = "Unknown"
 )
@@ -96,7 +98,7 @@ func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
 	for _, c := range certificates {
 		counted += int(c.Nodes)
 	}
-	if p.Anchors != nil && judge.Directory.Policy().Transport == v1alpha1.TransportMutualTLS && counted < int(r.Status.Authenticated.Nodes) {
+	if p.Anchors != nil && judge.Directory.Policy().Mode().ChecksCertificates() && counted < int(r.Status.Authenticated.Nodes) {
 		return false
 	}
 	if len(certificates) == 0 {
@@ -116,11 +118,10 @@ func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
 // certain goes before what is not known.
 func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version, kind, fingerprint string) *Refusal {
 	after := judge.Directory.Policy()
-	if !after.SameSecurity(NewPolicy(p.Before)) {
-		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonDenied, Message: fmt.Sprintf(
-			"spec.security changes: every node must authenticate again, with transport %s and authentication %s", after.Transport, after.Authentication)}
+	if changed := p.securityChanged(after); changed != nil {
+		return changed
 	}
-	if p.Shared && after.Authentication == v1alpha1.AuthenticationSharedCertificate {
+	if p.Shared && after.Mode().Authentication == v1alpha1.AuthenticationSharedCertificate {
 		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSharedCertificateMismatch,
 			Message: "the shared certificate of the master changes: every node must authenticate again, with the new one"}
 	}
@@ -135,6 +136,20 @@ func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version,
 		return &Refusal{When: OnReturn, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()}
 	}
 	return distrusted
+}
+
+// securityChanged judges a change of spec.security; nil: there is none.
+func (p *Proposal) securityChanged(after *Policy) *Refusal {
+	mode := after.Mode()
+	if mode == NewPolicy(p.Before).Mode() {
+		return nil
+	}
+	if overlap := p.After.Spec.Security.OverlapDuration(); overlap > 0 {
+		return &Refusal{When: Later, Reason: v1alpha1.ReasonSecurityChanged, Message: fmt.Sprintf(
+			"spec.security changes: the node is let in as before until it has connected by %s, for %s at most", mode, overlap)}
+	}
+	return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSecurityChanged, Message: fmt.Sprintf(
+		"spec.security changes, and its overlap is 0s: the node must connect again, by %s", mode)}
 }
 
 // distrusted judges a certificate by its fingerprint; nil: the master would trust it.

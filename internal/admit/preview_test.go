@@ -106,10 +106,15 @@ func TestAPreviewTellsWhoseCertificateIsNoLongerTrusted(t *testing.T) {
 	})
 }
 
-func TestAPreviewTellsThatOtherSecurityRefusesEveryNodeAtOnce(t *testing.T) {
+func TestAPreviewTellsWhatOtherSecurityDoesToEveryNode(t *testing.T) {
 	f := newFleet()
 	f.preview(t, map[string]proposal{
-		"other security": {func(p *Proposal) { p.After.Spec.Security, p.Refineries = sharedServerTLS, f.onlyPump() }, []string{"pump pump/a AtOnce Denied: spec.security changes: every node must authenticate again, with transport ServerTLS and authentication SharedCertificate"}},
+		"other security": {func(p *Proposal) { p.After.Spec.Security, p.Refineries = sharedServerTLS, f.onlyPump() },
+			[]string{"pump pump/a Later SecurityChanged: spec.security changes: the node is let in as before until it has connected by ServerTLS, for 1h0m0s at most"}},
+		"other security without an overlap": {func(p *Proposal) {
+			p.After.Spec.Security, p.Refineries = sharedServerTLS, f.onlyPump()
+			p.After.Spec.Security.Overlap = "0s"
+		}, []string{"pump pump/a AtOnce SecurityChanged: spec.security changes, and its overlap is 0s: the node must connect again, by ServerTLS"}},
 		"another shared certificate": {func(p *Proposal) {
 			p.Before.Spec.Security = sharedServerTLS
 			p.After, p.Shared, p.Refineries = p.Before.DeepCopy(), true, f.onlyPump()

@@ -117,7 +117,7 @@ func TestWhatEndsALiveSession(t *testing.T) {
 		{"narrower versions do not", every, func(s *scene) {
 			was := s.directory.policy
 			s.setMaster(func(m *v1alpha1.ClusterMaster) {
-				m.Spec.Security = v1alpha1.SecuritySpec{Transport: was.Transport, Authentication: was.Authentication}
+				m.Spec.Security = v1alpha1.SecuritySpec{Transport: was.Mode().Transport, Authentication: was.Mode().Authentication}
 				m.Spec.Protocol.AcceptedVersions = ">=5.0.0"
 			})
 		}, ""},
@@ -135,7 +135,7 @@ func TestWhatEndsALiveSession(t *testing.T) {
 		{"its certificate expired", mutual, func(s *scene) { s.clock.SetTime(s.press.Leaf.NotAfter.Add(time.Second)) }, v1alpha1.ReasonExpired},
 		{"its authority is gone", mutual, func(s *scene) { s.retrust(pkitest.NewAuthority("new")) }, v1alpha1.ReasonWrongAuthority},
 		{"its authority stays beside a new one", mutual, func(s *scene) { s.retrust(pkitest.NewAuthority("new"), s.authority) }, ""},
-		{"the transport changed", every, func(s *scene) { s.secure(sharedServerTLS) }, v1alpha1.ReasonDenied},
+		{"the transport changed", every, func(s *scene) { s.secure(sharedServerTLS) }, v1alpha1.ReasonSecurityChanged},
 		{"another shared certificate", all(sharedMutualTLS, sharedPlain), func(s *scene) { s.share("two") }, v1alpha1.ReasonSharedCertificateMismatch},
 		{"the ClusterMaster is gone", every, func(s *scene) { s.directory.policy = nil }, v1alpha1.ReasonDenied},
 	}

@@ -18,7 +18,8 @@ import (
 const description = `Say which live nodes a change of a ClusterMaster would refuse, before it is made. Nothing is written.
 
 A node is judged by what it announced and presented last, by the code of the master itself. WHEN is AtOnce (its session
-ends), OnReturn (its session goes on, and it is refused when it connects again) or Unknown (MESSAGE says why nobody can tell).
+ends), OnReturn (its session goes on, and it is refused when it connects again), Later (it has the time that MESSAGE says to
+change) or Unknown (MESSAGE says why nobody can tell).
 
 The exit code is 0 when nobody would be refused, 1 when somebody would be or may be, and 2 when it cannot be told.`
 

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -68,6 +69,7 @@ func (c *certificates) Trust() *admit.Trust { return c.inForce().trust }
 // Loaded is what the ClusterMaster's status shows of the certificates in force; empty if there are none.
 func (c *certificates) Loaded() (l reportedCertificates) {
 	now := c.inForce()
+	l.Shared = now.trust.HasShared()
 	if now.served == nil {
 		return l
 	}
@@ -76,32 +78,50 @@ func (c *certificates) Loaded() (l reportedCertificates) {
 	return l
 }
 
-// Missing says what a policy needs that is not loaded, or "".
+// Missing says what is not loaded and a policy needs to let in any nodes, or "".
 func (c *certificates) Missing(p *admit.Policy) string {
+	first := ""
+	for _, mode := range p.Modes {
+		missing := c.missingFor(mode.SecurityMode)
+		if missing == "" {
+			return ""
+		}
+		first = cmp.Or(first, missing)
+	}
+	return first
+}
+
+func (c *certificates) missingFor(mode v1alpha1.SecurityMode) string {
 	now := c.inForce()
-	if p.Transport != v1alpha1.TransportPlaintext && now.served == nil {
+	if mode.Transport != v1alpha1.TransportPlaintext && now.served == nil {
 		return fmt.Sprintf("no certificate in %q: it needs tls.crt, tls.key and ca.crt", c.directory)
 	}
-	if p.Authentication == v1alpha1.AuthenticationSharedCertificate && !now.trust.HasShared() {
+	if mode.Authentication == v1alpha1.AuthenticationSharedCertificate && !now.trust.HasShared() {
 		return fmt.Sprintf("no shared certificate in %q", c.sharedFile)
 	}
 	return ""
 }
 
-// ServerConfig is the TLS configuration for a transport; nil for Plaintext. It presents the certificate that is in force.
+// ServerConfig is the TLS configuration under a policy; nil if nodes use none. It presents the certificate that is in force.
 //
-// It requires a certificate from nodes and does not verify it. The Authenticator does, so that a refused node gets auth:dec
+// It requires a certificate from nodes, or asks for one while some need none, and does not verify it. The Authenticator does, so that a refused node gets auth:dec
 // and status shows the reason. Keys that are made to be expensive to verify are refused here, as TLS verifies them first.
 // Resumed sessions would skip all of this, so there are none.
-func (c *certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
-	if transport == v1alpha1.TransportPlaintext {
+func (c *certificates) ServerConfig(p *admit.Policy) *tls.Config {
+	mutual, oneSided := p.Uses(v1alpha1.TransportMutualTLS), p.Uses(v1alpha1.TransportServerTLS)
+	if !mutual && !oneSided {
 		return nil
 	}
 	config := &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		SessionTicketsDisabled: true,
 		ClientAuth:             tls.RequireAnyClientCert,
-		VerifyPeerCertificate:  func(peer [][]byte, _ [][]*x509.Certificate) error { return pki.CheckExponent(peer[0]) },
+		VerifyPeerCertificate: func(peer [][]byte, _ [][]*x509.Certificate) error {
+			if len(peer) == 0 {
+				return nil
+			}
+			return pki.CheckExponent(peer[0])
+		},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if served := c.inForce().served; served != nil {
 				return served, nil
@@ -109,8 +129,11 @@ func (c *certificates) ServerConfig(transport v1alpha1.Transport) *tls.Config {
 			return nil, errors.New("no certificate is loaded")
 		},
 	}
-	if transport == v1alpha1.TransportServerTLS {
+	switch {
+	case !mutual:
 		config.ClientAuth = tls.NoClientCert
+	case oneSided:
+		config.ClientAuth = tls.RequestClientCert
 	}
 	return config
 }

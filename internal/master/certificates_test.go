@@ -78,12 +78,18 @@ func TestWhatCannotBeLoadedLeavesInForceWhatWas(t *testing.T) {
 	}
 }
 
+func policyOf(transport v1alpha1.Transport, authentication v1alpha1.Authentication) *admit.Policy {
+	return admit.NewPolicy(&v1alpha1.ClusterMaster{Spec: v1alpha1.ClusterMasterSpec{
+		Security: v1alpha1.SecuritySpec{Transport: transport, Authentication: authentication}}})
+}
+
 func TestWhatIsMissingIsSaid(t *testing.T) {
 	a := pkitest.NewAuthority("plant")
 	shared := filepath.Join(t.TempDir(), "certificate")
 	c := &certificates{directory: t.TempDir(), sharedFile: shared, log: logr.Discard()}
-	mutual := &admit.Policy{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}
-	bare := &admit.Policy{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate}
+	mutual := policyOf(v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationIssuedCertificate)
+	bare := policyOf(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate)
+	either := &admit.Policy{Modes: append(mutual.Modes, bare.Modes...)}
 	missing := func() [2]bool { c.Load(); return [2]bool{c.Missing(mutual) != "", c.Missing(bare) != ""} }
 	if got := missing(); got != [2]bool{true, true} {
 		t.Errorf("with nothing: %v", got)
@@ -101,6 +107,9 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}
 	if got := missing(); got != [2]bool{true, false} {
 		t.Errorf("with the shared certificate: %v", got)
+	}
+	if missing := c.Missing(either); missing != "" {
+		t.Errorf("%q is missing where the nodes that have not moved can be served", missing)
 	}
 	mount(c.directory, a)
 	if got := missing(); got != [2]bool{false, false} {

@@ -71,7 +71,7 @@ func TestAMasterServesTheWholeChain(t *testing.T) {
 	}
 	c := &certificates{directory: directory, log: logr.Discard()}
 	c.Load()
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", c.ServerConfig(v1alpha1.TransportServerTLS))
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", c.ServerConfig(policyOf(v1alpha1.TransportServerTLS, v1alpha1.AuthenticationSharedCertificate)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,8 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	case m == nil:
 		d.policy = nil
 	// Not by generation: when etcd is restored from a snapshot, another spec comes to have one that was seen before.
-	case d.master == nil || d.master.UID != m.UID || !apiequality.Semantic.DeepEqual(d.master.Spec, m.Spec):
+	case d.master == nil || d.master.UID != m.UID || !apiequality.Semantic.DeepEqual(d.master.Spec, m.Spec) ||
+		!apiequality.Semantic.DeepEqual(d.master.Status.Security, m.Status.Security):
 		d.policy = admit.NewPolicy(m)
 	}
 	d.master = m
@@ -118,7 +119,7 @@ func (d *directory) Master() *v1alpha1.ClusterMaster {
 	return d.master
 }
 
-// Policy is the ClusterMaster's policy, the same pointer while its spec is the same; nil when it does not exist.
+// Policy is the ClusterMaster's policy, the same pointer while what it follows is the same; nil when it does not exist.
 func (d *directory) Policy() *admit.Policy {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

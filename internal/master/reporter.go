@@ -153,6 +153,9 @@ func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	}
 	before := r.reported(refinery)
 	report := newReport(refinery, snapshot, before, metav1.NewTime(r.clock.Now()))
+	if policy := r.directory.Policy(); policy != nil && policy.Changing() {
+		report.Authenticated.Security = byMode(r.registry.Modes(name))
+	}
 	if report.Equal(before) {
 		return nil
 	}

@@ -96,7 +96,7 @@ func newFloor(t *testing.T) *floor {
 	certificates := &certificates{log: logr.Discard()}
 	certificates.current.Store(&inForce{served: &served})
 	o := protocol.DefaultServerOptions()
-	o.TLSConfig = certificates.ServerConfig(v1alpha1.TransportMutualTLS)
+	o.TLSConfig = certificates.ServerConfig(policyOf(v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationIssuedCertificate))
 	server, err := protocol.NewServer(door{f.sessions, f.entered}, o)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestWhatChangesUnderALiveSession(t *testing.T) {
 			f.setMaster(func(m *v1alpha1.ClusterMaster) {
 				m.Spec.Security = v1alpha1.SecuritySpec{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationSharedCertificate}
 			})
-		}, "Closed/Denied"},
+		}, "Closed/SecurityChanged"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -61,6 +61,22 @@ func (r *registry) Snapshot(refinery string) snapshot {
 	return s
 }
 
+// Modes counts the nodes of a Refinery with an authenticated session by how they connected. Those that are presumed to come
+// back are not counted.
+func (r *registry) Modes(refinery string) map[v1alpha1.SecurityMode]int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	count := map[v1alpha1.SecurityMode]int32{}
+	if g := r.groups[refinery]; g != nil {
+		for _, n := range g.nodes {
+			if n.live != nil && n.live.grant != nil {
+				count[n.live.grant.Mode]++
+			}
+		}
+	}
+	return count
+}
+
 // addHandshakes adds the handshakes that take long, unless their node shows already.
 func (g *group) addHandshakes(s *snapshot, refinery string, now time.Time) {
 	shown := map[string]bool{}

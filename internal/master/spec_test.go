@@ -42,7 +42,7 @@ func TestEveryRuleOfTheProgramIsCitedByCodeAndTest(t *testing.T) {
 // resumption would let a node in without a look at its certificate.
 func TestNoSessionOfTLSIsResumed(t *testing.T) {
 	for _, transport := range []v1alpha1.Transport{v1alpha1.TransportServerTLS, v1alpha1.TransportMutualTLS} {
-		if !new(certificates).ServerConfig(transport).SessionTicketsDisabled {
+		if !new(certificates).ServerConfig(policyOf(transport, v1alpha1.AuthenticationSharedCertificate)).SessionTicketsDisabled {
 			t.Errorf("%s hands out session tickets", transport)
 		}
 	}

@@ -152,6 +152,15 @@ func presented(nodes map[string]int32) []v1alpha1.PresentedCertificate {
 	return all[:min(len(all), v1alpha1.MaxPresentedCertificates)]
 }
 
+// byMode are the counts of nodes in a fixed order.
+func byMode(nodes map[v1alpha1.SecurityMode]int32) (all []v1alpha1.NodesOfMode) {
+	for mode, count := range nodes {
+		all = append(all, v1alpha1.NodesOfMode{SecurityMode: mode, Nodes: count})
+	}
+	slices.SortFunc(all, func(a, b v1alpha1.NodesOfMode) int { return cmp.Compare(a.String(), b.String()) })
+	return all[:min(len(all), v1alpha1.MaxFormerSecurity+1)]
+}
+
 // joined sorts the words and joins as many as fit into 256 bytes.
 func joined(words map[string]bool) string {
 	delete(words, "")

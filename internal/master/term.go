@@ -215,7 +215,7 @@ func (t *activeTerm) MasterChanged() {
 // serverOptions are the options of the protocol's server under a policy.
 func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o := protocol.DefaultServerOptions()
-	o.TLSConfig = t.master.certificates.ServerConfig(p.Transport)
+	o.TLSConfig, o.Plaintext = t.master.certificates.ServerConfig(p), p.Uses(v1alpha1.TransportPlaintext)
 	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
 	o.DrainWindow = drainWindow(p.AliveTimeout)
 	// The registry counts nodes against maxSessions, so that a refusal has a reason in status.

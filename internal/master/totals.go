@@ -15,17 +15,19 @@ type reportedCertificates struct {
 	Certificate string
 	// Authorities of its trust bundle by fingerprint, sorted.
 	Authorities []string
+	// Shared reports whether it has the shared certificate.
+	Shared bool
 }
 
 // Equal reports whether there is nothing to write.
 func (l reportedCertificates) Equal(other reportedCertificates) bool {
-	return l.Certificate == other.Certificate && slices.Equal(l.Authorities, other.Authorities)
+	return l.Certificate == other.Certificate && l.Shared == other.Shared && slices.Equal(l.Authorities, other.Authorities)
 }
 
 // certificatesIn reads them from a ClusterMaster's status.
 func certificatesIn(status *v1alpha1.ClusterMasterStatus) (l reportedCertificates) {
 	if status.Active != nil {
-		l.Certificate, l.Authorities = status.Active.Certificate, status.Active.Authorities
+		l.Certificate, l.Authorities, l.Shared = status.Active.Certificate, status.Active.Authorities, status.Active.SharedCertificate
 	}
 	return l
 }

@@ -32,6 +32,9 @@ func OfRefinery(namespace, name string, from *v1alpha1.RefineryStatus) *ac.Refin
 		for _, c := range a.Certificates {
 			authenticated.WithCertificates(ac.PresentedCertificate().WithFingerprint(c.Fingerprint).WithNodes(c.Nodes))
 		}
+		for _, n := range a.Security {
+			authenticated.WithSecurity(ac.NodesOfMode().WithTransport(n.Transport).WithAuthentication(n.Authentication).WithNodes(n.Nodes))
+		}
 		status.WithAuthenticated(authenticated)
 	}
 	for i := range from.Nodes {
@@ -63,6 +66,9 @@ func OfClusterMaster(namespace, name string, from *v1alpha1.ClusterMasterStatus)
 		active := ac.ActiveMaster().WithPod(a.Pod).WithEpoch(a.Epoch).WithSince(a.Since).WithAuthorities(a.Authorities...)
 		if a.Certificate != "" {
 			active.WithCertificate(a.Certificate)
+		}
+		if a.SharedCertificate {
+			active.WithSharedCertificate(true)
 		}
 		status.WithActive(active)
 	}

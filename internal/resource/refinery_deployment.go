@@ -44,10 +44,10 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
 		WithVolumes(v1.Volume().WithName(runVolume).WithEmptyDir(v1.EmptyDirVolumeSource()))
-	if m.Spec.Security.Transport != v1alpha1.TransportPlaintext {
+	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {
 		spec.WithVolumes(refineryCertificateVolume(r, m))
 	}
-	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+	if m.NodeMode().Authentication == v1alpha1.AuthenticationSharedCertificate {
 		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName(), v1alpha1.SharedCertificateKey))
 	}
 	agent := agentContainer(r, m, images)
@@ -96,10 +96,10 @@ func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Imag
 		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).WithRunAsUser(user).
 			WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithVolumeMounts(v1.VolumeMount().WithName(runVolume).WithMountPath(runDirectory))
-	if m.Spec.Security.Transport != v1alpha1.TransportPlaintext {
+	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {
 		container.WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory))
 	}
-	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+	if m.NodeMode().Authentication == v1alpha1.AuthenticationSharedCertificate {
 		container.WithVolumeMounts(readOnlyMount(sharedVolume, sharedDirectory))
 	}
 	return container
@@ -109,7 +109,7 @@ func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 	args := []string{
 		"--address=" + MasterEndpoint(m),
 		"--server-name=" + MasterServerName(m),
-		"--transport=" + string(m.Spec.Security.Transport),
+		"--transport=" + string(m.NodeMode().Transport),
 		"--id=" + r.Name + "/$(POD_NAME)",
 		"--type=" + r.Spec.Type,
 		"--certificate-dir=" + certificateDirectory,
@@ -125,7 +125,7 @@ func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 	if r.Spec.Version != "" {
 		args = append(args, "--version="+r.Spec.Version)
 	}
-	if m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+	if m.NodeMode().Authentication == v1alpha1.AuthenticationSharedCertificate {
 		args = append(args, "--shared-certificate-file="+sharedDirectory+"/"+v1alpha1.SharedCertificateKey)
 	}
 	return args

@@ -36,7 +36,7 @@ type count struct {
 func (r *Rotator) count(ctx context.Context, reader client.Reader, m *v1alpha1.ClusterMaster, phase pki.RotationPhase,
 	authority *pki.Authority, now time.Time,
 ) (Progress, error) {
-	if m.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+	if !m.UsesTLS() {
 		return Progress{}, nil
 	}
 	c := &count{master: m, phase: phase, authority: authority, now: now, issued: map[string]*corev1.Secret{}, provided: r.Secrets.Provided}
@@ -122,7 +122,7 @@ func (c *count) of(ctx context.Context, r *v1alpha1.Refinery) error {
 	if r.Spec.Access == v1alpha1.AccessSuspended {
 		total = 0
 	}
-	presents, provided := c.master.Spec.Security.Transport != v1alpha1.TransportServerTLS, r.IsProvided(r.SecretInUse())
+	presents, provided := !c.master.UsesServerTLS(), r.IsProvided(r.SecretInUse())
 	switch {
 	case total == 0 && provided && presents:
 		return c.ofAbsent(ctx, r)

@@ -19,6 +19,7 @@ func TestTheCommandsOfThePagesWork(t *testing.T) {
 		"agent.md":                {"refinery.cluster.refinery.dev/yard condition met"},
 		"certificates/README.md":  {"press", "holds a certificate issued by the operator", `secret "press-tls" deleted`, "refinery.cluster.refinery.dev/press patched"},
 		"certificates/provide.md": {"refinery.cluster.refinery.dev/press condition met", "secret/press-own configured", "clustermaster.cluster.refinery.dev/alpha condition met"},
+		"security.md":             {"clustermaster.cluster.refinery.dev/alpha patched"},
 		"certificates/rotate.md":  {"clustermaster.cluster.refinery.dev/alpha condition met", "nodes have been seen to trust the new authority"},
 	} {
 		t.Run(page, func(t *testing.T) {

@@ -31,6 +31,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClusterMasterSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClusterMasterStatus"):
 		return &apiv1alpha1.ClusterMasterStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FormerSecurity"):
+		return &apiv1alpha1.FormerSecurityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IssuerReference"):
 		return &apiv1alpha1.IssuerReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ListedCertificate"):
@@ -41,6 +43,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MasterPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasterService"):
 		return &apiv1alpha1.MasterServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodesOfMode"):
+		return &apiv1alpha1.NodesOfModeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeStatus"):
 		return &apiv1alpha1.NodeStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeTotals"):
@@ -67,8 +71,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RevokedCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretSource"):
 		return &apiv1alpha1.SecretSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecurityMode"):
+		return &apiv1alpha1.SecurityModeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecuritySpec"):
 		return &apiv1alpha1.SecuritySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecurityStatus"):
+		return &apiv1alpha1.SecurityStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServedCertificate"):
 		return &apiv1alpha1.ServedCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Upstream"):

@@ -53,7 +53,7 @@ const (
 // trusting an authority until nobody needs it. Only a bundle that a user or an issuer keeps can lose an authority at
 // once.
 func (c *Change) Plan() (Plan, error) {
-	if c.After.Spec.Security.Transport == v1alpha1.TransportPlaintext {
+	if !c.After.UsesTLS() {
 		return Plan{}, nil // nobody presents anything
 	}
 	if was, is := c.Before.Issuer(), c.After.Issuer(); !equality.Semantic.DeepEqual(was, is) {

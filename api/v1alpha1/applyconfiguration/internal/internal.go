@@ -46,6 +46,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pod
       type:
         scalar: string
+    - name: sharedCertificate
+      type:
+        scalar: boolean
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -61,6 +64,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: nodes
       type:
         scalar: numeric
+    - name: security
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodesOfMode
+          elementRelationship: atomic
     - name: summary
       type:
         scalar: string
@@ -152,6 +161,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecuritySpec
       default:
         authentication: IssuedCertificate
+        overlap: 1h
         transport: MutualTLS
     - name: service
       type:
@@ -206,6 +216,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: replicas
       type:
         scalar: numeric
+    - name: security
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecurityStatus
     - name: selector
       type:
         scalar: string
@@ -218,6 +231,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.FormerSecurity
+  map:
+    fields:
+    - name: authentication
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
+    - name: sharedSecret
+      type:
+        scalar: string
+    - name: transport
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
+    - name: until
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.IssuerReference
   map:
     fields:
@@ -351,6 +379,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: wanted
       type:
         scalar: numeric
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodesOfMode
+  map:
+    fields:
+    - name: authentication
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
+    - name: nodes
+      type:
+        scalar: numeric
+    - name: transport
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Placement
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.PodMetadata
@@ -535,6 +575,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RevokedCertificate
           elementRelationship: atomic
+    - name: security
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecurityMode
     - name: selector
       type:
         scalar: string
@@ -580,6 +623,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecurityMode
+  map:
+    fields:
+    - name: authentication
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
+    - name: transport
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecuritySpec
   map:
     fields:
@@ -587,10 +639,32 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
       default: IssuedCertificate
+    - name: overlap
+      type:
+        scalar: string
+      default: 1h
     - name: transport
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
       default: MutualTLS
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecurityStatus
+  map:
+    fields:
+    - name: authentication
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
+    - name: former
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.FormerSecurity
+          elementRelationship: atomic
+    - name: sharedSecret
+      type:
+        scalar: string
+    - name: transport
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ServedCertificate
   map:
     fields:

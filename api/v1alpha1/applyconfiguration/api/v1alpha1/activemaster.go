@@ -25,6 +25,8 @@ type ActiveMasterApplyConfiguration struct {
 	// authorities of the trust bundle that it has loaded: fingerprints, sorted, at most 64. A node's certificate must be
 	// signed by one of them.
 	Authorities []string `json:"authorities,omitempty"`
+	// sharedCertificate is true if it has loaded the shared certificate.
+	SharedCertificate *bool `json:"sharedCertificate,omitempty"`
 }
 
 // ActiveMasterApplyConfiguration constructs a declarative configuration of the ActiveMaster type for use with
@@ -72,5 +74,13 @@ func (b *ActiveMasterApplyConfiguration) WithAuthorities(values ...string) *Acti
 	for i := range values {
 		b.Authorities = append(b.Authorities, values[i])
 	}
+	return b
+}
+
+// WithSharedCertificate sets the SharedCertificate field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SharedCertificate field is set to the value of the last call.
+func (b *ActiveMasterApplyConfiguration) WithSharedCertificate(value bool) *ActiveMasterApplyConfiguration {
+	b.SharedCertificate = &value
 	return b
 }

@@ -23,6 +23,9 @@ type AuthenticatedNodesApplyConfiguration struct {
 	// certificates that the authenticated nodes presented, and how many nodes presented each: the eight with the most
 	// nodes, in descending order. Every node is counted, also those that status.nodes does not list.
 	Certificates []PresentedCertificateApplyConfiguration `json:"certificates,omitempty"`
+	// security is how the authenticated nodes connected, and how many in each way, while spec.security of the ClusterMaster
+	// changes.
+	Security []NodesOfModeApplyConfiguration `json:"security,omitempty"`
 }
 
 // AuthenticatedNodesApplyConfiguration constructs a declarative configuration of the AuthenticatedNodes type for use with
@@ -80,6 +83,19 @@ func (b *AuthenticatedNodesApplyConfiguration) WithCertificates(values ...*Prese
 			panic("nil value passed to WithCertificates")
 		}
 		b.Certificates = append(b.Certificates, *values[i])
+	}
+	return b
+}
+
+// WithSecurity adds the given value to the Security field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Security field.
+func (b *AuthenticatedNodesApplyConfiguration) WithSecurity(values ...*NodesOfModeApplyConfiguration) *AuthenticatedNodesApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithSecurity")
+		}
+		b.Security = append(b.Security, *values[i])
 	}
 	return b
 }

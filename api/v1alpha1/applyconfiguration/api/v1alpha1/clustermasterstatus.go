@@ -18,11 +18,13 @@ type ClusterMasterStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
-	// CertificateAuthorityRotating, Stalled. See docs/conditions.md for when each is True.
+	// CertificateAuthorityRotating, SecurityChanging, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// active is the master pod that holds the Lease, and its epoch. While none does, active.pod is empty, and the rest is
 	// of the last one that did.
 	Active *ActiveMasterApplyConfiguration `json:"active,omitempty"`
+	// security is how nodes are authenticated and, while spec.security changes, how they were before.
+	Security *SecurityStatusApplyConfiguration `json:"security,omitempty"`
 	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	Endpoint *string `json:"endpoint,omitempty"`
 	// version of the master that the operator runs.
@@ -76,6 +78,14 @@ func (b *ClusterMasterStatusApplyConfiguration) WithConditions(values ...*v1.Con
 // If called multiple times, the Active field is set to the value of the last call.
 func (b *ClusterMasterStatusApplyConfiguration) WithActive(value *ActiveMasterApplyConfiguration) *ClusterMasterStatusApplyConfiguration {
 	b.Active = value
+	return b
+}
+
+// WithSecurity sets the Security field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Security field is set to the value of the last call.
+func (b *ClusterMasterStatusApplyConfiguration) WithSecurity(value *SecurityStatusApplyConfiguration) *ClusterMasterStatusApplyConfiguration {
+	b.Security = value
 	return b
 }
 

@@ -32,6 +32,9 @@ type RefineryStatusApplyConfiguration struct {
 	// revoked certificates are refused until they expire, whatever Secret of this Refinery holds them: the Secret that each
 	// was listed from was deleted. The annotation cluster.refinery.dev/readmit takes back the revocation of the fingerprints that it names.
 	Revoked []RevokedCertificateApplyConfiguration `json:"revoked,omitempty"`
+	// security is how all nodes of this Refinery have connected since spec.security of the ClusterMaster changed last: they are
+	// not let in as before any more.
+	Security *SecurityModeApplyConfiguration `json:"security,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// selector of the pods, for kubectl scale and autoscalers.
@@ -117,6 +120,14 @@ func (b *RefineryStatusApplyConfiguration) WithRevoked(values ...*RevokedCertifi
 		}
 		b.Revoked = append(b.Revoked, *values[i])
 	}
+	return b
+}
+
+// WithSecurity sets the Security field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Security field is set to the value of the last call.
+func (b *RefineryStatusApplyConfiguration) WithSecurity(value *SecurityModeApplyConfiguration) *RefineryStatusApplyConfiguration {
+	b.Security = value
 	return b
 }
 

@@ -19,6 +19,9 @@ type SecuritySpecApplyConfiguration struct {
 	Transport *apiv1alpha1.Transport `json:"transport,omitempty"`
 	// authentication is IssuedCertificate. For nodes that do not support it: SharedCertificate.
 	Authentication *apiv1alpha1.Authentication `json:"authentication,omitempty"`
+	// overlap is how long, after transport or authentication has changed, the nodes of a Refinery may still connect as before:
+	// until all of them have connected as it is now, and for that long at most. With 0s they are refused at once. Default: an hour.
+	Overlap *string `json:"overlap,omitempty"`
 }
 
 // SecuritySpecApplyConfiguration constructs a declarative configuration of the SecuritySpec type for use with
@@ -40,5 +43,13 @@ func (b *SecuritySpecApplyConfiguration) WithTransport(value apiv1alpha1.Transpo
 // If called multiple times, the Authentication field is set to the value of the last call.
 func (b *SecuritySpecApplyConfiguration) WithAuthentication(value apiv1alpha1.Authentication) *SecuritySpecApplyConfiguration {
 	b.Authentication = &value
+	return b
+}
+
+// WithOverlap sets the Overlap field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Overlap field is set to the value of the last call.
+func (b *SecuritySpecApplyConfiguration) WithOverlap(value string) *SecuritySpecApplyConfiguration {
+	b.Overlap = &value
 	return b
 }
