@@ -122,7 +122,7 @@ func (e *Environment) RequireUnused(ctx context.Context, owner client.Object, in
 func (e *Environment) sharesWith(ctx context.Context, owner client.Object, secret string, d *appsv1.Deployment) (bool, error) {
 	master, ok := owner.(*v1alpha1.ClusterMaster)
 	controller := metav1.GetControllerOf(d)
-	if !ok || secret != master.OwnSharedSecretName() || controller == nil || controller.Kind != KindRefinery {
+	if !ok || secret != master.SharedSecretName() || controller == nil || controller.Kind != KindRefinery {
 		return false, nil
 	}
 	refinery := &v1alpha1.Refinery{}
@@ -161,10 +161,11 @@ func ForPeers(m *v1alpha1.ClusterMaster) string {
 
 // RefusedShared says why the Secret that certificates.shared names may not be mounted by every node, or "" if it may.
 func RefusedShared(m *v1alpha1.ClusterMaster) string {
-	why := KeptBy(m, m.SharedSecretName())
-	if why == "" {
+	shared, named := m.ProvidedSharedSecretName()
+	why := KeptBy(m, shared)
+	if !named || why == "" {
 		return ""
 	}
 	return fmt.Sprintf("spec.certificates.shared.secretRef names Secret %s: %s; name one that holds key %s and nothing else",
-		m.SharedSecretName(), why, v1alpha1.SharedCertificateKey)
+		shared, why, v1alpha1.SharedCertificateKey)
 }

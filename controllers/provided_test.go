@@ -139,6 +139,6 @@ var _ = Describe("A Secret that the user provides", func() {
 			"key certificate has fewer than 16 bytes, so it can be guessed; put in a longer one, such as openssl rand -hex 32 writes"))
 		change(f, secret, func(s *corev1.Secret) { s.Data["certificate"] = []byte("the bearer's secret") })
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
-		Expect(f.get(&corev1.Secret{}, "alpha-shared")).NotTo(Succeed())
+		Expect(string(f.secret("alpha-shared").Data["certificate"])).To(Equal("the bearer's secret"), "what master and nodes mount is a copy")
 	})
 })

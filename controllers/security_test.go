@@ -72,9 +72,32 @@ func (s *securing) loaded() {
 	GinkgoHelper()
 	must(s.get(s.master, "alpha"))
 	status := s.master.Status.DeepCopy()
-	status.Active.SharedCertificate = true
+	status.Active.SharedGeneration = v1alpha1.SharedGeneration(s.secret("alpha-shared").Data)
 	Expect(api.Status().Apply(s.ctx, masterfields.OfClusterMaster(s.master.Namespace, "alpha", status),
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
+}
+
+// shared is what the Secret of the shared certificate holds.
+func (s *securing) shared() string {
+	data := s.secret("alpha-shared").Data
+	text := string(data["certificate"])
+	for _, key := range []string{"next", "former"} {
+		if value, exists := data[key]; exists {
+			text += ", " + key + " " + string(value)
+		}
+	}
+	return text
+}
+
+func (s *securing) opaque(name, shared string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}, Data: map[string][]byte{"certificate": []byte(shared)}}
+}
+
+func (s *securing) provideShared(name string) {
+	GinkgoHelper()
+	change(s.fixture, s.master, func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Certificates.Shared = &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: name}}
+	})
 }
 
 // transport is the one that the pods of the Refinery are started with, "" while there is no Deployment.
@@ -142,7 +165,7 @@ var _ = Describe("A change of spec.security", func() {
 		Expect(s.movedTo()).To(Equal(&byMutualTLS))
 		Expect(s.former()).To(BeEmpty())
 		Expect(condition(s.fixture, s.master, v1alpha1.ConditionTransportSecure)()).To(Equal("True/MutualTLS"))
-		Eventually(s.events(s.master)).Should(ContainElement("Normal/SecurityChanged: all nodes connect by MutualTLS with IssuedCertificate"))
+		Eventually(s.events(s.master)).Should(ContainElement("Normal/SecurityChanged: nodes are let in by MutualTLS with IssuedCertificate alone, and with no former shared certificate"))
 		Eventually(s.masterMounts).ShouldNot(ContainElement("alpha-shared"))
 		Eventually(gone(s.fixture, &corev1.Secret{}, "alpha-shared")).Should(BeTrue())
 	})
@@ -218,6 +241,59 @@ var _ = Describe("A change of spec.security", func() {
 		s.secure(byPlaintext, "1h")
 		Eventually(s.movedTo).Should(BeNil())
 		Expect(s.former()).To(Equal([]v1alpha1.SecurityMode{byServerTLS}))
+	})
+
+	It("of the shared certificate gives masters the new one first, then nodes, and lets the former one in for the overlap", func(ctx SpecContext) {
+		s := securedBy(ctx, byPlaintext)
+		s.loaded()
+		own := s.shared()
+		s.create(s.opaque("plant-shared", "one that is long enough"))
+		s.provideShared("plant-shared")
+		Eventually(s.shared).Should(Equal(own + ", next one that is long enough"))
+		Eventually(message(s.fixture, s.master, v1alpha1.ConditionSecurityChanging)).Should(ContainSubstring("nodes get the new one when the active master has loaded it"))
+		settled()
+		Expect(s.shared()).To(Equal(own + ", next one that is long enough"))
+		s.loaded()
+		Eventually(s.shared).Should(Equal("one that is long enough, former " + own))
+		Eventually(message(s.fixture, s.master, v1alpha1.ConditionSecurityChanging)).Should(ContainSubstring("the former shared certificate is let in until "))
+		operatorClock.Step(61 * time.Minute)
+		wake(s.fixture, s.master)
+		Eventually(s.shared).Should(Equal("one that is long enough"))
+		Eventually(condition(s.fixture, s.master, v1alpha1.ConditionSecurityChanging)).Should(BeEmpty())
+	})
+
+	DescribeTable("of the shared certificate keeps the one in use while what is provided is not good",
+		func(ctx SpecContext, slip func(*securing), reason string) {
+			s := securedBy(ctx, byPlaintext)
+			s.loaded()
+			s.create(s.opaque("plant-shared", "one that is long enough"))
+			s.provideShared("plant-shared")
+			Eventually(s.shared).Should(ContainSubstring(", next one"))
+			s.loaded()
+			Eventually(s.shared).Should(HavePrefix("one that is long enough, former "))
+			mounts := s.masterMounts()
+			slip(s)
+			Eventually(condition(s.fixture, s.master, v1alpha1.ConditionCertificateReady)).Should(Equal("False/" + reason))
+			settled()
+			Expect(s.shared()).To(HavePrefix("one that is long enough, former "))
+			Expect(s.masterMounts()).To(Equal(mounts))
+		},
+		Entry("as its Secret is deleted", func(s *securing) { Expect(api.Delete(s.ctx, s.secret("plant-shared"))).To(Succeed()) }, "SecretNotFound"),
+		Entry("as its Secret is misspelt", func(s *securing) { s.provideShared("plant-shraed") }, "SecretNotFound"),
+		Entry("as its Secret is emptied", func(s *securing) {
+			change(s.fixture, s.secret("plant-shared"), func(c *corev1.Secret) { c.Data = nil })
+		}, "SecretKeyMissing"),
+		Entry("as it is too short", func(s *securing) {
+			change(s.fixture, s.secret("plant-shared"), func(c *corev1.Secret) { c.Data["certificate"] = []byte("guess me") })
+		}, "TooShort"),
+	)
+
+	It("of the shared certificate takes effect at once with an overlap of 0s", func(ctx SpecContext) {
+		s := securedBy(ctx, byPlaintext)
+		s.secure(byPlaintext, "0s")
+		s.create(s.opaque("plant-shared", "one that is long enough"))
+		s.provideShared("plant-shared")
+		Eventually(s.shared).Should(Equal("one that is long enough"))
 	})
 
 	It("waits for no Refinery that wants no nodes", func(ctx SpecContext) {

@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -93,5 +96,35 @@ func TestNobodyIsCutOffWhileSecurityChanges(t *testing.T) {
 			}
 		}
 		s.undisturbed()
+		if mode == byServerTLS {
+			s.exchangeShared(p)
+		}
 	}
+}
+
+// exchangeShared has the nodes of a fleet get another shared certificate, each when its kubelet brings it, and ends the overlap.
+func (s *plant) exchangeShared(p *process) {
+	s.Helper()
+	former := string(s.secret("alpha-shared").Data[v1alpha1.SharedCertificateKey])
+	s.must(api.Create(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "plant-shared"},
+		Data: map[string][]byte{v1alpha1.SharedCertificateKey: []byte("another shared certificate")}}))
+	s.spec(func(spec *v1alpha1.ClusterMasterSpec) {
+		spec.Security.Overlap = "10s"
+		spec.Certificates.Shared = &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-shared"}}
+	})
+	s.must(s.drive(p, func() bool {
+		return string(s.secret("alpha-shared").Data[v1alpha1.SharedFormerKey]) == former
+	}))
+	for _, n := range s.nodes {
+		s.move(n, agent.ServerTLS) // with whichever its directory has by now
+	}
+	s.ahead += 11 * time.Second
+	s.clock.SetTime(s.clock.Now().Add(11 * time.Second))
+	s.must(s.drive(p, func() bool { return !s.changesSecurity() }))
+	s.until("loaded", func() bool {
+		return s.master().Status.Active.SharedGeneration == v1alpha1.SharedGeneration(s.secret("alpha-shared").Data)
+	})
+	s.undisturbed()
+	s.spec(func(spec *v1alpha1.ClusterMasterSpec) { spec.Security.Overlap, spec.Certificates.Shared = "1h", nil })
+	s.must(s.drive(p, func() bool { return true }))
 }

@@ -77,8 +77,10 @@ func AddIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 func SecretsOfMaster(o client.Object) []string {
 	m := o.(*v1alpha1.ClusterMaster)
 	names := []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName(), m.PeerName()}
-	if name, ok := m.NamedAuthority(); ok {
-		names = append(names, name)
+	for _, named := range []func() (string, bool){m.NamedAuthority, m.ProvidedSharedSecretName} {
+		if name, ok := named(); ok {
+			names = append(names, name)
+		}
 	}
 	return names
 }

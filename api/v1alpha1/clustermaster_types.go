@@ -208,7 +208,8 @@ type CertificatesSpec struct {
 	// +optional
 	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
 	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
-	// "certificate". Default: created by the operator.
+	// "certificate". Master and nodes read a copy, Secret <master>-shared. When it changes, the former one is let in for
+	// security.overlap. Default: created by the operator.
 	// +optional
 	Shared *SecretSource `json:"shared,omitempty"`
 }
@@ -315,10 +316,6 @@ type SecurityStatus struct {
 	// authentication by which a node proves that it may take part.
 	// +required
 	Authentication Authentication `json:"authentication"`
-	// sharedSecret names the Secret of the shared certificate. Empty where there is none.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	SharedSecret string `json:"sharedSecret,omitempty"`
 	// former is what spec.security said before, the latest first: nodes may still connect that way.
 	// +optional
 	// +listType=atomic
@@ -334,10 +331,6 @@ type FormerSecurity struct {
 	// authentication by which a node proved that it may take part.
 	// +required
 	Authentication Authentication `json:"authentication"`
-	// sharedSecret names the Secret of the shared certificate. Empty where there was none.
-	// +optional
-	// +kubebuilder:validation:MaxLength=253
-	SharedSecret string `json:"sharedSecret,omitempty"`
 	// until when nodes that have not moved are let in that way.
 	// +required
 	Until metav1.Time `json:"until"`
@@ -367,9 +360,10 @@ type ActiveMaster struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=64
 	Authorities []string `json:"authorities,omitempty"`
-	// sharedCertificate is true if it has loaded the shared certificate.
+	// sharedGeneration is the generation of Secret <master>-shared that it has loaded. 0 if it has none.
 	// +optional
-	SharedCertificate bool `json:"sharedCertificate,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	SharedGeneration int64 `json:"sharedGeneration,omitempty"`
 }
 
 // RefineryTotals counts Refineries.

@@ -20,6 +20,11 @@ const (
 
 	// SharedCertificateKey is the key of the bearer secret in the Secret of SharedCertificate authentication.
 	SharedCertificateKey = "certificate"
+	// SharedNextKey and SharedFormerKey are the keys of the one that follows and of the one before, which a master lets in too
+	// while the shared certificate changes. SharedGenerationKey is that of a number that grows with every change of these keys.
+	SharedNextKey       = "next"
+	SharedFormerKey     = "former"
+	SharedGenerationKey = "generation"
 	// AuthoritySuffix, CertificateSuffix, SharedSuffix and PeerSuffix follow the name of a ClusterMaster, and CertificateSuffix
 	// that of a Refinery, in the names of the Secrets that the operator creates for it.
 	AuthoritySuffix   = "-ca"
@@ -61,16 +66,16 @@ func (m *ClusterMaster) AuthoritySecretName() string { return m.Name + Authority
 // CertificateSecretName names the Secret of the certificate that the master serves, and of its trust bundle.
 func (m *ClusterMaster) CertificateSecretName() string { return m.Name + CertificateSuffix }
 
-// SharedSecretName names the Secret of the shared certificate: the one that the spec names, or the operator's.
-func (m *ClusterMaster) SharedSecretName() string {
-	if c := m.Spec.Certificates; c != nil && c.Shared != nil {
-		return c.Shared.SecretRef.Name
-	}
-	return m.OwnSharedSecretName()
-}
+// SharedSecretName names the Secret of the shared certificate that master and nodes read.
+func (m *ClusterMaster) SharedSecretName() string { return m.Name + SharedSuffix }
 
-// OwnSharedSecretName names the Secret of the shared certificate that the operator creates if the spec names none.
-func (m *ClusterMaster) OwnSharedSecretName() string { return m.Name + SharedSuffix }
+// ProvidedSharedSecretName names the Secret from which a person provides the shared certificate; false if the spec names none.
+func (m *ClusterMaster) ProvidedSharedSecretName() (string, bool) {
+	if c := m.Spec.Certificates; c != nil && c.Shared != nil {
+		return c.Shared.SecretRef.Name, true
+	}
+	return "", false
+}
 
 // PeerName names the Secret with the key pair by which the masters of a ClusterMaster know each other, and the Service through
 // which they find each other.

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -57,7 +58,7 @@ func (m *ClusterMaster) FormerModes() []FormerSecurity {
 			former = append(former, f)
 		}
 	}
-	add(FormerSecurity{Transport: now.Transport, Authentication: now.Authentication, SharedSecret: now.SharedSecret})
+	add(FormerSecurity{Transport: now.Transport, Authentication: now.Authentication})
 	for _, f := range now.Former {
 		add(f)
 	}
@@ -107,17 +108,18 @@ func (m *ClusterMaster) UsesTLS() bool {
 	return m.anyMode(func(s SecurityMode) bool { return s.Transport != TransportPlaintext })
 }
 
-// SharedSecretInUse names the Secret of the shared certificate that the master loads; false if it needs none.
-func (m *ClusterMaster) SharedSecretInUse() (string, bool) {
-	if m.Spec.Security.Mode().Authentication == AuthenticationSharedCertificate {
-		return m.SharedSecretName(), true
+// SharedGeneration reads the generation of what Secret <master>-shared holds: the first, where none is written.
+func SharedGeneration(data map[string][]byte) int64 {
+	generation, err := strconv.ParseInt(string(data[SharedGenerationKey]), 10, 64)
+	if err != nil || generation < 1 {
+		return 1
 	}
-	for _, f := range m.FormerModes() {
-		if f.SharedSecret != "" {
-			return f.SharedSecret, true
-		}
-	}
-	return "", false
+	return generation
+}
+
+// UsesShared reports whether some nodes may authenticate with the shared certificate.
+func (m *ClusterMaster) UsesShared() bool {
+	return m.anyMode(func(s SecurityMode) bool { return s.Authentication == AuthenticationSharedCertificate })
 }
 
 // UsesServerTLS reports whether some nodes may connect over TLS without a certificate of their own.
@@ -129,7 +131,7 @@ func (m *ClusterMaster) UsesServerTLS() bool {
 // has not loaded the shared certificate that it needs for that.
 func (m *ClusterMaster) NodeMode() SecurityMode {
 	mode, former, active := m.Spec.Security.Mode(), m.FormerModes(), m.Status.Active
-	if mode.Authentication == AuthenticationSharedCertificate && len(former) > 0 && active != nil && active.Pod != "" && !active.SharedCertificate {
+	if mode.Authentication == AuthenticationSharedCertificate && len(former) > 0 && active != nil && active.Pod != "" && active.SharedGeneration == 0 {
 		return former[0].Mode()
 	}
 	return mode

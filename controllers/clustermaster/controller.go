@@ -134,7 +134,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 			return err
 		},
 		func() error { return r.validate(s) },
-		func() (err error) { found.shared, err = r.reconcileShared(ctx, s); return err },
+		func() (err error) { found.shared, err = r.reconcileShared(ctx, s, found.security); return err },
 		func() error { return r.reconcilePeers(ctx, s) },
 		func() error { return r.reconcileAccess(ctx, s) },
 		func() error { return r.reconcileLease(ctx, s, found.lease) },

@@ -2,6 +2,7 @@ package clustermaster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,9 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // maxNamedRefineries is the number of Refineries that condition SecurityChanging names.
@@ -26,6 +29,8 @@ type security struct {
 	// moved of all Refineries have. behind are the others, in words.
 	moved, all int
 	behind     []string
+	// shared is what the Secret of the shared certificate holds.
+	shared resource.Shared
 }
 
 // inspectSecurity goes on with a change of spec.security, or begins one. It is over when all nodes of every Refinery have
@@ -34,8 +39,8 @@ func (r *Reconciler) inspectSecurity(ctx context.Context, s *scope) (*security, 
 	m := s.master
 	mode := m.Spec.Security.Mode()
 	found := &security{status: v1alpha1.SecurityStatus{Transport: mode.Transport, Authentication: mode.Authentication}}
-	if mode.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		found.status.SharedSecret = m.SharedSecretName()
+	if err := found.inspectShared(ctx, s); err != nil {
+		return nil, err
 	}
 	former := m.FormerModes()
 	if len(former) == 0 {
@@ -62,6 +67,21 @@ func (r *Reconciler) inspectSecurity(ctx context.Context, s *scope) (*security, 
 	return found, nil
 }
 
+// inspectShared reads the Secret of the shared certificate, if it is the operator's.
+func (f *security) inspectShared(ctx context.Context, s *scope) error {
+	if !s.master.UsesShared() {
+		return nil
+	}
+	secret, err := s.secrets.Own(ctx, s.master, s.master.SharedSecretName())
+	if _, taken := errors.AsType[*apply.ConflictError](err); taken {
+		return nil
+	}
+	if secret != nil {
+		f.shared = resource.ReadMasterShared(secret)
+	}
+	return err
+}
+
 // count looks whether a Refinery has moved to a mode, or has nobody that could.
 func (f *security) count(r *v1alpha1.Refinery, mode v1alpha1.SecurityMode) {
 	if !r.DeletionTimestamp.IsZero() {
@@ -83,6 +103,7 @@ func (f *security) count(r *v1alpha1.Refinery, mode v1alpha1.SecurityMode) {
 
 // recheck is when the next time ends; zero if there is none.
 func (f *security) recheck() (at time.Time) {
+	at = f.shared.Until
 	for _, former := range f.status.Former {
 		if at.IsZero() || former.Until.Time.Before(at) {
 			at = former.Until.Time
@@ -102,13 +123,20 @@ func (f *security) waiting() string {
 
 // changing is condition SecurityChanging.
 func (f *security) changing() (metav1.Condition, bool) {
-	if len(f.status.Former) == 0 {
-		return metav1.Condition{}, false
+	var parts []string
+	if len(f.status.Former) > 0 {
+		former := f.status.Former[0]
+		parts = append(parts, fmt.Sprintf(
+			"spec.security changes from %s to %s: %d of %d Refineries have moved; waiting for %s; nodes that connect as before are refused from %s on",
+			former.Mode(), f.status.Mode(), f.moved, f.all, f.waiting(), former.Until.UTC().Format(time.RFC3339)))
 	}
-	former := f.status.Former[0]
-	return reconcile.NewCondition(v1alpha1.ConditionSecurityChanging, metav1.ConditionTrue, v1alpha1.ReasonMoving, fmt.Sprintf(
-		"spec.security changes from %s to %s: %d of %d Refineries have moved; waiting for %s; nodes that connect as before are refused from %s on",
-		former.Mode(), f.status.Mode(), f.moved, f.all, f.waiting(), former.Until.UTC().Format(time.RFC3339))), true
+	if len(f.shared.Next) > 0 {
+		parts = append(parts, "the shared certificate changes: nodes get the new one when the active master has loaded it")
+	}
+	if len(f.shared.Former) > 0 {
+		parts = append(parts, fmt.Sprintf("the former shared certificate is let in until %s", f.shared.Until.UTC().Format(time.RFC3339)))
+	}
+	return reconcile.NewCondition(v1alpha1.ConditionSecurityChanging, metav1.ConditionTrue, v1alpha1.ReasonMoving, strings.Join(parts, "; ")), len(parts) > 0
 }
 
 // transportSecure is True for the default only, and not while nodes may still connect in another way.
@@ -157,7 +185,7 @@ func securityEvents(m *v1alpha1.ClusterMaster, after []metav1.Condition, found *
 			"the time for moving to %s is over: nodes that connect as before are refused; these Refineries have not moved: %s", found.status.Mode(), found.waiting())}}
 	case was != nil && is == nil:
 		return []reconcile.Event{{Type: corev1.EventTypeNormal, Reason: "SecurityChanged", Action: action, Note: fmt.Sprintf(
-			"all nodes connect by %s", found.status.Mode())}}
+			"nodes are let in by %s alone, and with no former shared certificate", found.status.Mode())}}
 	}
 	return nil
 }

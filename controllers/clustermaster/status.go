@@ -291,15 +291,8 @@ func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMaste
 
 func securityConfiguration(s *v1alpha1.SecurityStatus) *apiac.SecurityStatusApplyConfiguration {
 	configuration := apiac.SecurityStatus().WithTransport(s.Transport).WithAuthentication(s.Authentication)
-	if s.SharedSecret != "" {
-		configuration.WithSharedSecret(s.SharedSecret)
-	}
 	for _, f := range s.Former {
-		former := apiac.FormerSecurity().WithTransport(f.Transport).WithAuthentication(f.Authentication).WithUntil(f.Until)
-		if f.SharedSecret != "" {
-			former.WithSharedSecret(f.SharedSecret)
-		}
-		configuration.WithFormer(former)
+		configuration.WithFormer(apiac.FormerSecurity().WithTransport(f.Transport).WithAuthentication(f.Authentication).WithUntil(f.Until))
 	}
 	return configuration
 }

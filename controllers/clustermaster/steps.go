@@ -2,8 +2,6 @@ package clustermaster
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -24,7 +22,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
-	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 // validate checks what CEL rules cannot express.
@@ -41,69 +38,6 @@ func (r *Reconciler) validate(s *scope) error {
 			Message: fmt.Sprintf("spec.protocol.acceptedVersions %q is not a valid semver constraint: %v", versions, err)}
 	}
 	return nil
-}
-
-// reconcileShared keeps the bearer secret of SharedCertificate authentication, and removes the operator's
-// own where it is not used.
-func (r *Reconciler) reconcileShared(ctx context.Context, s *scope) (*pki.Problem, error) {
-	own := &corev1.Secret{}
-	own.Namespace, own.Name = s.master.Namespace, s.master.OwnSharedSecretName()
-	name, used := s.master.SharedSecretInUse()
-	provided := s.master.Spec.Certificates != nil && s.master.Spec.Certificates.Shared != nil
-	switch {
-	case used && provided:
-		problem, err := r.verifyShared(ctx, s)
-		if err != nil || name == own.Name {
-			return problem, err
-		}
-		return problem, r.apply.Delete(ctx, s.master, own)
-	case used && name == own.Name:
-		return nil, r.keepShared(ctx, s, own.Name)
-	default:
-		return nil, r.apply.Delete(ctx, s.master, own)
-	}
-}
-
-func (r *Reconciler) keepShared(ctx context.Context, s *scope, name string) error {
-	secret, err := s.secrets.Own(ctx, s.master, name)
-	if err == nil && secret == nil {
-		err = r.env.RequireUnmounted(ctx, s.master, name)
-	}
-	if err != nil {
-		return err
-	}
-	certificate, read := []byte(nil), types.UID("")
-	if secret != nil {
-		certificate, read = secret.Data[v1alpha1.SharedCertificateKey], secret.UID
-	}
-	if _, err := secretfiles.Shared(certificate); err != nil {
-		certificate = []byte(rand.Text() + rand.Text()) // 260 random bits
-	}
-	return s.secrets.Apply(ctx, s.master, certificates.Over(resource.MasterSharedSecret(s.master, certificate), read))
-}
-
-// verifyShared returns what is wrong with a shared certificate that is provided, or nil.
-func (r *Reconciler) verifyShared(ctx context.Context, s *scope) (*pki.Problem, error) {
-	secret, err := s.secrets.Provided(ctx, s.master.Namespace, s.master.SharedSecretName())
-	if p := pki.AsProblem(err); p != nil {
-		return &pki.Problem{Reason: p.Reason, Message: "certificates.shared: " + p.Message}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	_, err = secretfiles.Shared(secret.Data[v1alpha1.SharedCertificateKey])
-	reason := v1alpha1.ReasonNotPEM
-	switch {
-	case err == nil:
-		return nil, nil
-	case errors.Is(err, secretfiles.ErrSharedEmpty):
-		reason = v1alpha1.ReasonSecretKeyMissing
-	case errors.Is(err, secretfiles.ErrSharedLong):
-		reason = v1alpha1.ReasonTooLarge
-	case errors.Is(err, secretfiles.ErrSharedShort):
-		reason = v1alpha1.ReasonTooShort
-	}
-	return &pki.Problem{Reason: reason, Message: fmt.Sprintf("certificates.shared: Secret %s: key %s %v", secret.Name, v1alpha1.SharedCertificateKey, err)}, nil
 }
 
 // reconcilePeers keeps the key pair by which the masters know each other, and the Service through which they find each other.

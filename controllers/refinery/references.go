@@ -192,7 +192,7 @@ func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (
 			why, err = r.unless(ctx, s, name, controllers.ForServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
 		case name == m.PeerName():
 			why, err = r.unless(ctx, s, name, controllers.ForPeers(m), usersOwn)
-		case name == m.OwnSharedSecretName():
+		case name == m.SharedSecretName():
 			why, err = r.unless(ctx, s, name, fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name), usersOwn)
 		}
 		if err != nil || why != "" {

@@ -2,7 +2,6 @@ package admit
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"strings"
 	"time"
@@ -165,7 +164,7 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 			Message: "the master has no shared certificate loaded, so it lets nobody in"}
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(presented)))
-	if subtle.ConstantTimeCompare(sum[:], trust.shared[:]) != 1 {
+	if !trust.accepts(sum) {
 		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
 			Message: "auth:start does not carry the shared certificate of this master"}
 	}
@@ -207,7 +206,7 @@ func (a *Authenticator) review(g *Grant) *Denial {
 		return denial
 	}
 	if g.Mode.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		if trust := a.Trust(); !trust.HasShared() || trust.shared != g.Shared {
+		if !a.Trust().accepts(g.Shared) {
 			return &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: "the shared certificate of the master changed"}
 		}
 	}

@@ -122,8 +122,7 @@ func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version,
 		return changed
 	}
 	if p.Shared && after.Mode().Authentication == v1alpha1.AuthenticationSharedCertificate {
-		return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSharedCertificateMismatch,
-			Message: "the shared certificate of the master changes: every node must authenticate again, with the new one"}
+		return p.sharedChanged()
 	}
 	distrusted := p.distrusted(judge, fingerprint)
 	if distrusted != nil && distrusted.When == AtOnce {
@@ -150,6 +149,17 @@ func (p *Proposal) securityChanged(after *Policy) *Refusal {
 	}
 	return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSecurityChanged, Message: fmt.Sprintf(
 		"spec.security changes, and its overlap is 0s: the node must connect again, by %s", mode)}
+}
+
+// sharedChanged judges another shared certificate: what is provided elsewhere takes the place of the one in use step by step.
+func (p *Proposal) sharedChanged() *Refusal {
+	from, provided := p.After.ProvidedSharedSecretName()
+	if overlap := p.After.Spec.Security.OverlapDuration(); provided && from != p.After.SharedSecretName() && overlap > 0 {
+		return &Refusal{When: Later, Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: fmt.Sprintf(
+			"the shared certificate of the master changes: the node is let in with the former one for %s more", overlap)}
+	}
+	return &Refusal{When: AtOnce, Reason: v1alpha1.ReasonSharedCertificateMismatch,
+		Message: "the shared certificate of the master changes: every node must authenticate again, with the new one"}
 }
 
 // distrusted judges a certificate by its fingerprint; nil: the master would trust it.

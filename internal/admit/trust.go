@@ -3,6 +3,7 @@ package admit
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/subtle"
 	"crypto/x509"
 	"encoding/hex"
 	"slices"
@@ -10,13 +11,12 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
 
-// Trust is what a master checks nodes against: its trust bundle and its shared certificate. It is never changed.
+// Trust is what a master checks nodes against: its trust bundle and its shared certificates. It is never changed.
 // A nil *Trust, and a new one, trust nobody.
 type Trust struct {
 	anchors     *pki.Anchors                   // nil without a trust bundle
 	authorities map[[sha256.Size]byte]struct{} // of the SHA-256 of each anchor
-	shared      [sha256.Size]byte              // of the shared certificate
-	hasShared   bool
+	shared      [][sha256.Size]byte            // of the shared certificates: several while one takes the place of another
 }
 
 // WithAnchors returns the same with another trust bundle.
@@ -29,10 +29,13 @@ func (t *Trust) WithAnchors(anchors []*x509.Certificate) *Trust {
 	return with
 }
 
-// WithShared returns the same with another shared certificate; white space around it does not count.
-func (t *Trust) WithShared(certificate []byte) *Trust {
+// WithShared returns the same with other shared certificates; white space around one does not count.
+func (t *Trust) WithShared(certificates ...[]byte) *Trust {
 	with := t.copy()
-	with.shared, with.hasShared = sha256.Sum256(bytes.TrimSpace(certificate)), true
+	with.shared = nil
+	for _, c := range certificates {
+		with.shared = append(with.shared, sha256.Sum256(bytes.TrimSpace(c)))
+	}
 	return with
 }
 
@@ -45,7 +48,19 @@ func (t *Trust) copy() *Trust {
 }
 
 // HasShared reports whether there is a shared certificate.
-func (t *Trust) HasShared() bool { return t != nil && t.hasShared }
+func (t *Trust) HasShared() bool { return t != nil && len(t.shared) > 0 }
+
+// accepts reports whether one of the shared certificates has this SHA-256. How long it takes depends on how many there are alone.
+func (t *Trust) accepts(sum [sha256.Size]byte) bool {
+	if t == nil {
+		return false
+	}
+	equal := 0
+	for _, shared := range t.shared {
+		equal |= subtle.ConstantTimeCompare(sum[:], shared[:])
+	}
+	return equal == 1
+}
 
 // Authorities are the fingerprints of the trust bundle's, sorted.
 func (t *Trust) Authorities() []string {

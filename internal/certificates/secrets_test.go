@@ -29,7 +29,7 @@ func TestASecretThatSomeoneMakesDuringAPassIsLeftAsItIs(t *testing.T) {
 			return apierrors.NewNotFound(corev1.Resource("secrets"), key.Name)
 		}})
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: "uid-of-alpha"}}
-	desired := resource.MasterSharedSecret(m, []byte("the operator's"))
+	desired := resource.MasterSharedSecret(m, resource.Shared{Certificate: []byte("the operator's")})
 	pass := NewSecrets(apply.New(cache, live, clock.RealClock{}), cache, live)
 	if found, err := pass.Own(ctx, m, *desired.Name); found != nil || err != nil {
 		t.Fatalf("at the start of the pass: %v, %v", found, err)

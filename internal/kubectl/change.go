@@ -27,7 +27,7 @@ func (c *change) checkSecrets() error {
 			return fmt.Errorf("the file holds Secret %s/%s, and ClusterMaster %s is in namespace %s", s.Namespace, name, c.before.Name, c.before.Namespace)
 		}
 		switch {
-		case name == authority, name == c.after.CertificateSecretName(), name == c.after.SharedSecretName() && usesShared(c.after):
+		case name == authority, name == c.after.CertificateSecretName(), name == sharedFrom(c.after) && usesShared(c.after):
 		default:
 			return fmt.Errorf("ClusterMaster %s does not use Secret %s: not as its authority (spec.certificates.authority.secretRef), not for what it serves, and not as the shared certificate", c.after.Name, name)
 		}
@@ -35,28 +35,33 @@ func (c *change) checkSecrets() error {
 	return nil
 }
 
-// shared reports whether the shared certificate becomes another one.
+// shared reports whether the shared certificate becomes another one than that in use.
 func (c *change) shared(ctx context.Context, v *view) (bool, error) {
-	was, is := c.before.SharedSecretName(), c.after.SharedSecretName()
-	next := c.secrets[is]
-	if !usesShared(c.after) || !usesShared(c.before) || (was == is && next == nil) {
+	from := sharedFrom(c.after)
+	next := c.secrets[from]
+	if !usesShared(c.after) || !usesShared(c.before) || (from == sharedFrom(c.before) && next == nil) || (from == c.after.SharedSecretName() && next == nil) {
 		return false, nil
 	}
-	current, err := v.secret(ctx, was)
+	current, err := v.secret(ctx, c.before.SharedSecretName())
 	if apierrors.IsNotFound(err) {
 		return true, nil
 	}
 	if err == nil && next == nil {
-		next, err = v.secret(ctx, is)
-	}
-	if apierrors.IsNotFound(err) && is == c.after.OwnSharedSecretName() {
-		return true, nil // the operator makes one
+		next, err = v.secret(ctx, from)
 	}
 	if err != nil {
 		return false, err
 	}
 	const key = v1alpha1.SharedCertificateKey
 	return !bytes.Equal(bytes.TrimSpace(current.Data[key]), bytes.TrimSpace(next.Data[key])), nil
+}
+
+// sharedFrom names the Secret that the shared certificate comes from.
+func sharedFrom(m *v1alpha1.ClusterMaster) string {
+	if provided, named := m.ProvidedSharedSecretName(); named {
+		return provided
+	}
+	return m.SharedSecretName()
 }
 
 func usesShared(m *v1alpha1.ClusterMaster) bool {

@@ -30,7 +30,7 @@ func refineryStatus(namespace, name string, report *report, term tenure) *ac.Ref
 // masterStatus is what the master writes of its ClusterMaster's status.
 func masterStatus(namespace, name string, term tenure, loaded reportedCertificates, totals *masterTotals) *ac.ClusterMasterApplyConfiguration {
 	status := &v1alpha1.ClusterMasterStatus{Active: &v1alpha1.ActiveMaster{Pod: term.Pod, Epoch: term.Epoch, Since: term.Since,
-		Certificate: loaded.Certificate, Authorities: loaded.Authorities, SharedCertificate: loaded.Shared}}
+		Certificate: loaded.Certificate, Authorities: loaded.Authorities, SharedGeneration: loaded.Shared}}
 	if totals != nil {
 		status.Refineries, status.Nodes, status.Upstreams = &totals.Refineries, &totals.Nodes, totals.Upstreams
 	}

@@ -28,6 +28,7 @@ import (
 type inForce struct {
 	served *tls.Certificate // what the master presents to nodes; nil if none was found
 	trust  *admit.Trust
+	shared int64 // the generation of the Secret of the shared certificate; 0 if none was found
 }
 
 // certificatePoll is how often the files are read again, since not every volume sends notifications of changes.
@@ -69,7 +70,7 @@ func (c *certificates) Trust() *admit.Trust { return c.inForce().trust }
 // Loaded is what the ClusterMaster's status shows of the certificates in force; empty if there are none.
 func (c *certificates) Loaded() (l reportedCertificates) {
 	now := c.inForce()
-	l.Shared = now.trust.HasShared()
+	l.Shared = now.shared
 	if now.served == nil {
 		return l
 	}
@@ -228,15 +229,22 @@ func (i *inForce) readTLS(directory string) ([sha256.Size]byte, error) {
 
 func (i *inForce) readShared(path string) ([sha256.Size]byte, error) {
 	directory, name := filepath.Split(path)
-	files, err := secretfiles.Read(directory, name)
+	files, err := secretfiles.ReadWith(directory, []string{v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey, v1alpha1.SharedGenerationKey}, name)
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
-	shared, err := secretfiles.Shared(files[name])
-	if err != nil {
-		return [sha256.Size]byte{}, fmt.Errorf("%s: %s %w", directory, name, err)
+	var accepted [][]byte
+	for _, name := range []string{name, v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey} {
+		if _, exists := files[name]; !exists {
+			continue
+		}
+		shared, err := secretfiles.Shared(files[name])
+		if err != nil {
+			return [sha256.Size]byte{}, fmt.Errorf("%s: %s %w", directory, name, err)
+		}
+		accepted = append(accepted, shared)
 	}
-	i.trust = i.trust.WithShared(shared)
+	i.trust, i.shared = i.trust.WithShared(accepted...), v1alpha1.SharedGeneration(files)
 	return files.Sum(), nil
 }
 

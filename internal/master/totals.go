@@ -15,8 +15,8 @@ type reportedCertificates struct {
 	Certificate string
 	// Authorities of its trust bundle by fingerprint, sorted.
 	Authorities []string
-	// Shared reports whether it has the shared certificate.
-	Shared bool
+	// Shared is the generation of the Secret of the shared certificate; 0 for none.
+	Shared int64
 }
 
 // Equal reports whether there is nothing to write.
@@ -27,7 +27,7 @@ func (l reportedCertificates) Equal(other reportedCertificates) bool {
 // certificatesIn reads them from a ClusterMaster's status.
 func certificatesIn(status *v1alpha1.ClusterMasterStatus) (l reportedCertificates) {
 	if status.Active != nil {
-		l.Certificate, l.Authorities, l.Shared = status.Active.Certificate, status.Active.Authorities, status.Active.SharedCertificate
+		l.Certificate, l.Authorities, l.Shared = status.Active.Certificate, status.Active.Authorities, status.Active.SharedGeneration
 	}
 	return l
 }

@@ -67,8 +67,8 @@ func OfClusterMaster(namespace, name string, from *v1alpha1.ClusterMasterStatus)
 		if a.Certificate != "" {
 			active.WithCertificate(a.Certificate)
 		}
-		if a.SharedCertificate {
-			active.WithSharedCertificate(true)
+		if a.SharedGeneration != 0 {
+			active.WithSharedGeneration(a.SharedGeneration)
 		}
 		status.WithActive(active)
 	}

@@ -105,7 +105,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_certificate_secret":  MasterCertificateSecret(master, testPair, testBundle),
 		"master_peer_secret":         MasterPeerSecret(master, pki.PEMPair{Certificate: []byte("certificate"), Key: []byte("key")}),
 		"master_peer_service":        MasterPeerService(master),
-		"master_shared_secret":       MasterSharedSecret(master, []byte("bearer")),
+		"master_shared_secret":       MasterSharedSecret(master, Shared{Certificate: []byte("bearer")}),
 		"master_certificate":         MasterCertificate(master, testIssuer, 800*time.Hour),
 		"refinery_certificate":       RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),
 		"master_service_account":     MasterServiceAccount(master),

@@ -84,8 +84,8 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		WithContainers(container).
 		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...),
 			secretVolume(peerVolume, m.PeerName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey))
-	if shared, used := m.SharedSecretInUse(); used {
-		spec.WithVolumes(secretVolume(sharedVolume, shared, v1alpha1.SharedCertificateKey))
+	if m.UsesShared() {
+		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName())) // all keys, as they come and go
 	}
 	return spec, nil
 }
@@ -120,7 +120,7 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 		WithResources(v1.ResourceRequirements().WithRequests(requests("50m", "64Mi"))).
 		WithSecurityContext(containerSecurity()).
 		WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory), readOnlyMount(peerVolume, peerDirectory))
-	if _, used := m.SharedSecretInUse(); used {
+	if m.UsesShared() {
 		container.WithArgs("--shared-certificate-file=" + sharedDirectory + "/" + v1alpha1.SharedCertificateKey).
 			WithVolumeMounts(readOnlyMount(sharedVolume, sharedDirectory))
 	}

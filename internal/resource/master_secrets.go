@@ -118,13 +118,6 @@ func PhaseBegan(secret *corev1.Secret) time.Time {
 	return began
 }
 
-// MasterSharedSecret holds the shared certificate that the operator made for SharedCertificate authentication.
-func MasterSharedSecret(m *v1alpha1.ClusterMaster, certificate []byte) *v1.SecretApplyConfiguration {
-	return masterSecret(m, m.SharedSecretName()).WithType(corev1.SecretTypeOpaque).WithData(map[string][]byte{
-		v1alpha1.SharedCertificateKey: certificate,
-	})
-}
-
 // MasterPeerSecret holds the key pair by which the masters of a ClusterMaster know each other.
 func MasterPeerSecret(m *v1alpha1.ClusterMaster, pair pki.PEMPair) *v1.SecretApplyConfiguration {
 	return masterSecret(m, m.PeerName()).WithType(corev1.SecretTypeTLS).WithData(map[string][]byte{

@@ -34,10 +34,13 @@ func (f Files) Sum() [sha256.Size]byte {
 // Read returns the named files of a directory. If a Secret is mounted there, all of them are of one version: the kubelet
 // writes each version into a directory of its own and switches to it by renaming the link ..data, so that link is followed
 // once and not for each file. An error names the file and never shows what is in it.
-func Read(directory string, names ...string) (Files, error) {
+func Read(directory string, names ...string) (Files, error) { return ReadWith(directory, nil, names...) }
+
+// ReadWith is Read with files that need not exist.
+func ReadWith(directory string, optional []string, names ...string) (Files, error) {
 	version := versionOf(directory)
 	for {
-		files, err := readVersion(version, names)
+		files, err := readVersion(version, names, optional)
 		if err == nil {
 			return files, nil
 		}
@@ -62,10 +65,13 @@ func versionOf(directory string) string {
 	return filepath.Join(directory, target)
 }
 
-func readVersion(directory string, names []string) (Files, error) {
-	files := make(Files, len(names))
-	for _, name := range names {
+func readVersion(directory string, names, optional []string) (Files, error) {
+	files := make(Files, len(names)+len(optional))
+	for _, name := range slices.Concat(names, optional) {
 		content, err := readFile(filepath.Join(directory, name))
+		if errors.Is(err, errMissing) && slices.Contains(optional, name) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", name, err)
 		}

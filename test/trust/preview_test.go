@@ -127,7 +127,7 @@ func (p *plant) questions(before *v1alpha1.ClusterMaster, first, second, third p
 	}
 }
 
-// TestAPreviewShowsThatAnotherSharedCertificateEndsEverySession needs no master: it goes by what one wrote.
+// TestAPreviewShowsWhatAnotherSharedCertificateDoesToEverySession needs no master: it goes by what one wrote.
 func TestAPreviewShowsThatAnotherSharedCertificateEndsEverySession(t *testing.T) {
 	p := newPlant(t)
 	p.createMaster("alpha", v1alpha1.ClusterMasterSpec{Security: v1alpha1.SecuritySpec{
@@ -149,7 +149,7 @@ func TestAPreviewShowsThatAnotherSharedCertificateEndsEverySession(t *testing.T)
 		want map[string]admit.When
 	}{
 		"another name, the same content": {[]string{"-f", named("same")}, nil},
-		"another name and content":       {[]string{"-f", named("other"), "-f", p.manifest(shared("other", []byte("x")))}, ended},
+		"another name and content":       {[]string{"-f", named("other"), "-f", p.manifest(shared("other", []byte("x")))}, map[string]admit.When{"press/a": admit.Later}},
 		"another content":                {[]string{"-f", p.manifest(shared("alpha-shared", []byte("x")))}, ended},
 		"the same content":               {[]string{"-f", p.manifest(shared("alpha-shared", own))}, nil},
 		"something else":                 {[]string{"--accepted-versions=>=0.1.0"}, nil},

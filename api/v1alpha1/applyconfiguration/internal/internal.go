@@ -46,9 +46,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pod
       type:
         scalar: string
-    - name: sharedCertificate
+    - name: sharedGeneration
       type:
-        scalar: boolean
+        scalar: numeric
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -237,9 +237,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: authentication
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
-    - name: sharedSecret
-      type:
-        scalar: string
     - name: transport
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
@@ -659,9 +656,6 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.FormerSecurity
           elementRelationship: atomic
-    - name: sharedSecret
-      type:
-        scalar: string
     - name: transport
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport

@@ -25,8 +25,8 @@ type ActiveMasterApplyConfiguration struct {
 	// authorities of the trust bundle that it has loaded: fingerprints, sorted, at most 64. A node's certificate must be
 	// signed by one of them.
 	Authorities []string `json:"authorities,omitempty"`
-	// sharedCertificate is true if it has loaded the shared certificate.
-	SharedCertificate *bool `json:"sharedCertificate,omitempty"`
+	// sharedGeneration is the generation of Secret <master>-shared that it has loaded. 0 if it has none.
+	SharedGeneration *int64 `json:"sharedGeneration,omitempty"`
 }
 
 // ActiveMasterApplyConfiguration constructs a declarative configuration of the ActiveMaster type for use with
@@ -77,10 +77,10 @@ func (b *ActiveMasterApplyConfiguration) WithAuthorities(values ...string) *Acti
 	return b
 }
 
-// WithSharedCertificate sets the SharedCertificate field in the declarative configuration to the given value
+// WithSharedGeneration sets the SharedGeneration field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the SharedCertificate field is set to the value of the last call.
-func (b *ActiveMasterApplyConfiguration) WithSharedCertificate(value bool) *ActiveMasterApplyConfiguration {
-	b.SharedCertificate = &value
+// If called multiple times, the SharedGeneration field is set to the value of the last call.
+func (b *ActiveMasterApplyConfiguration) WithSharedGeneration(value int64) *ActiveMasterApplyConfiguration {
+	b.SharedGeneration = &value
 	return b
 }

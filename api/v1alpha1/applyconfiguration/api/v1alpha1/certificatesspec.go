@@ -31,7 +31,8 @@ type CertificatesSpecApplyConfiguration struct {
 	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	IssuerRef *IssuerReferenceApplyConfiguration `json:"issuerRef,omitempty"`
 	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
-	// "certificate". Default: created by the operator.
+	// "certificate". Master and nodes read a copy, Secret <master>-shared. When it changes, the former one is let in for
+	// security.overlap. Default: created by the operator.
 	Shared *SecretSourceApplyConfiguration `json:"shared,omitempty"`
 }
 

@@ -19,8 +19,6 @@ type FormerSecurityApplyConfiguration struct {
 	Transport *apiv1alpha1.Transport `json:"transport,omitempty"`
 	// authentication by which a node proved that it may take part.
 	Authentication *apiv1alpha1.Authentication `json:"authentication,omitempty"`
-	// sharedSecret names the Secret of the shared certificate. Empty where there was none.
-	SharedSecret *string `json:"sharedSecret,omitempty"`
 	// until when nodes that have not moved are let in that way.
 	Until *v1.Time `json:"until,omitempty"`
 }
@@ -44,14 +42,6 @@ func (b *FormerSecurityApplyConfiguration) WithTransport(value apiv1alpha1.Trans
 // If called multiple times, the Authentication field is set to the value of the last call.
 func (b *FormerSecurityApplyConfiguration) WithAuthentication(value apiv1alpha1.Authentication) *FormerSecurityApplyConfiguration {
 	b.Authentication = &value
-	return b
-}
-
-// WithSharedSecret sets the SharedSecret field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the SharedSecret field is set to the value of the last call.
-func (b *FormerSecurityApplyConfiguration) WithSharedSecret(value string) *FormerSecurityApplyConfiguration {
-	b.SharedSecret = &value
 	return b
 }
 

@@ -18,8 +18,6 @@ type SecurityStatusApplyConfiguration struct {
 	Transport *apiv1alpha1.Transport `json:"transport,omitempty"`
 	// authentication by which a node proves that it may take part.
 	Authentication *apiv1alpha1.Authentication `json:"authentication,omitempty"`
-	// sharedSecret names the Secret of the shared certificate. Empty where there is none.
-	SharedSecret *string `json:"sharedSecret,omitempty"`
 	// former is what spec.security said before, the latest first: nodes may still connect that way.
 	Former []FormerSecurityApplyConfiguration `json:"former,omitempty"`
 }
@@ -43,14 +41,6 @@ func (b *SecurityStatusApplyConfiguration) WithTransport(value apiv1alpha1.Trans
 // If called multiple times, the Authentication field is set to the value of the last call.
 func (b *SecurityStatusApplyConfiguration) WithAuthentication(value apiv1alpha1.Authentication) *SecurityStatusApplyConfiguration {
 	b.Authentication = &value
-	return b
-}
-
-// WithSharedSecret sets the SharedSecret field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the SharedSecret field is set to the value of the last call.
-func (b *SecurityStatusApplyConfiguration) WithSharedSecret(value string) *SecurityStatusApplyConfiguration {
-	b.SharedSecret = &value
 	return b
 }
 

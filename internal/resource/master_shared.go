@@ -1,0 +1,57 @@
+package resource
+
+import (
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// formerUntil is the annotation that says until when the former shared certificate is let in.
+const formerUntil = "cluster.refinery.dev/former-until"
+
+// Shared is what Secret <master>-shared holds. Nodes mount Certificate alone, masters all of it.
+type Shared struct {
+	// Certificate is what nodes send.
+	Certificate []byte
+	// Next is let in already, and takes the place of Certificate when the active master has loaded it; nil for none.
+	Next []byte
+	// Former is let in until Until; nil for none.
+	Former []byte
+	Until  time.Time
+	// Generation grows with every change of the above. It is 0 where there is no Secret.
+	Generation int64
+}
+
+// ReadMasterShared reads what the Secret holds.
+func ReadMasterShared(secret *corev1.Secret) Shared {
+	until, _ := time.Parse(time.RFC3339, secret.Annotations[formerUntil])
+	return Shared{
+		Certificate: secret.Data[v1alpha1.SharedCertificateKey],
+		Next:        secret.Data[v1alpha1.SharedNextKey],
+		Former:      secret.Data[v1alpha1.SharedFormerKey],
+		Until:       until,
+		Generation:  v1alpha1.SharedGeneration(secret.Data),
+	}
+}
+
+// MasterSharedSecret holds the shared certificate of SharedCertificate authentication, and those before and after it while it
+// changes.
+func MasterSharedSecret(m *v1alpha1.ClusterMaster, s Shared) *v1.SecretApplyConfiguration {
+	values := map[string][]byte{v1alpha1.SharedCertificateKey: s.Certificate}
+	if len(s.Next) > 0 {
+		values[v1alpha1.SharedNextKey] = s.Next
+	}
+	if s.Generation > 1 {
+		values[v1alpha1.SharedGenerationKey] = strconv.AppendInt(nil, s.Generation, 10)
+	}
+	secret := masterSecret(m, m.SharedSecretName()).WithType(corev1.SecretTypeOpaque)
+	if len(s.Former) > 0 {
+		values[v1alpha1.SharedFormerKey] = s.Former
+		secret.WithAnnotations(map[string]string{formerUntil: s.Until.UTC().Format(time.RFC3339)})
+	}
+	return secret.WithData(values)
+}
