@@ -68,7 +68,7 @@ var _ = Describe("A provided authority with a constraint that its certificates w
 			Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal(issued))
 			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal(issued))
 		},
-		Entry("DNS names", permitCorp, refused, issued, `DNS name "alpha" is not permitted by any constraint`),
+		Entry("DNS names", permitCorp, refused, issued, `.svc" is not permitted by any constraint`),
 		Entry("URI domains", permitURIs, issued, refused, "is not permitted by any constraint"),
 		Entry("servers only", serversOnly, issued, refused, `"CN=corp" does not allow TLS client authentication`),
 		Entry("clients only", clientsOnly, refused, issued, `"CN=corp" does not allow TLS server authentication`),

@@ -291,7 +291,7 @@ var _ = Describe("A certificate authority that the user provides", func() {
 		change(b.fixture, served, func(s *corev1.Secret) { s.Data[v1alpha1.AuthorityKey] = b.authority.BundlePEM() })
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(`False/WrongIdentity: Secret alpha-tls: ` +
 			`the certificate "CN=alpha" is not valid for ` + resource.MasterServerName(m) +
-			`, by which nodes verify the master; its DNS SANs are "elsewhere"; put in one that is`))
+			`, by which nodes verify the master; its names are "elsewhere"; put in one that is`))
 		stranger, err := otherAuthority().IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		change(b.fixture, served, func(s *corev1.Secret) {

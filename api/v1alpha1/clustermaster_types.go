@@ -207,6 +207,24 @@ type CertificatesSpec struct {
 	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	// +optional
 	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+	// dnsNames are further DNS names in the certificate that the master serves, for nodes that reach it by another name than
+	// that of its Service; the first label may be '*'. The operator issues it anew when they change, or has cert-manager
+	// do so. A server certificate that a user provides need not have them. Default: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^([*][.])?[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$')",message="must be a DNS name in lower case, for example 'alpha.example.com' or '*.example.com'"
+	// +kubebuilder:validation:items:XValidation:rule="!isIP(self)",message="is an IP address; write it into ipAddresses"
+	DNSNames []string `json:"dnsNames,omitempty"`
+	// ipAddresses are IP addresses in the certificate that the master serves, for nodes that reach it by one of them. The
+	// same holds for them as for dnsNames. Default: none.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="must be an IP address in its shortest form, for example '192.0.2.10' or '2001:db8::10'"
+	IPAddresses []string `json:"ipAddresses,omitempty"`
 	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
 	// "certificate". Master and nodes read a copy, Secret <master>-shared. When it changes, the former one is let in for
 	// security.overlap. Default: created by the operator.

@@ -87,6 +87,16 @@ func (in *CertificatesSpec) DeepCopyInto(out *CertificatesSpec) {
 		*out = new(IssuerReference)
 		**out = **in
 	}
+	if in.DNSNames != nil {
+		in, out := &in.DNSNames, &out.DNSNames
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
+	if in.IPAddresses != nil {
+		in, out := &in.IPAddresses, &out.IPAddresses
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Shared != nil {
 		in, out := &in.Shared, &out.Shared
 		*out = new(SecretSource)

@@ -279,15 +279,16 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 }
 
 func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Issued {
-	names := resource.MasterDNSNames(s.master)
+	names := resource.MasterNames(s.master)
 	return certificates.Issued{
 		Owner:       s.master,
 		Name:        s.master.CertificateSecretName(),
 		Authority:   authority,
 		RenewBefore: certificates.RenewBefore(s.master, s.master.UID),
 		Verify: func(chain []*x509.Certificate) error {
-			return authority.VerifyServer(chain, names, s.now)
+			return authority.VerifyServer(chain, []string{resource.MasterServerName(s.master)}, s.now)
 		},
+		Complete: func(leaf *x509.Certificate) bool { return pki.IsFor(leaf, names) },
 		Issue: func() (pki.PEMPair, error) {
 			return authority.IssueServer(s.master.Name, names, s.now)
 		},

@@ -35,6 +35,9 @@ type Issued struct {
 	ReissueWithBundle bool
 	// Verify reports whether a chain may stay in use; what is wrong is a *pki.Problem.
 	Verify func(chain []*x509.Certificate) error
+	// Complete reports whether a certificate has all that the spec asks for. One that is not complete stays in use until it
+	// is replaced, which is at once. Nil: all are.
+	Complete func(leaf *x509.Certificate) bool
 	// Issue makes a new certificate.
 	Issue func() (pki.PEMPair, error)
 }
@@ -88,7 +91,8 @@ func (i Issued) judge(secret *corev1.Secret, now time.Time) (Certificate, Verdic
 		}
 		v.KeepBundle = i.ReissueWithBundle
 	}
-	v.Renew = !v.Due.IsZero() && !now.Before(v.Due)
+	v.Renew = !v.Due.IsZero() && !now.Before(v.Due) ||
+		i.Authority.Key != nil && i.Complete != nil && !i.Complete(c.Leaf())
 	return c, v
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
@@ -31,24 +33,38 @@ func (a *Authority) VerifyClient(chain []*x509.Certificate, identity *url.URL, n
 		nameOf(chain[0]), identity.String(), listNames(found))
 }
 
-// VerifyServer checks that chain, leaf first, authenticates all the DNS names as a TLS server now. A name with a wildcard
-// counts as it does in TLS (RFC 9525, section 6.3). A failure is a *Problem.
-func (a *Authority) VerifyServer(chain []*x509.Certificate, dnsNames []string, now time.Time) error {
+// VerifyServer checks that chain, leaf first, authenticates all the DNS names and IP addresses as a TLS server now. A name
+// with a wildcard counts as it does in TLS (RFC 9525, section 6.3). A failure is a *Problem.
+func (a *Authority) VerifyServer(chain []*x509.Certificate, names []string, now time.Time) error {
 	if _, err := NewAnchors(a.Certificates).verify(chain[0], chain[1:], x509.ExtKeyUsageServerAuth, "server", now); err != nil {
 		return err
 	}
 	var missing []string
-	for _, name := range dnsNames {
+	for _, name := range names {
 		if chain[0].VerifyHostname(name) != nil {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
 		return problemf(v1alpha1.ReasonWrongIdentity,
-			"the certificate %s is not valid for %s, by which nodes verify the master; its DNS SANs are %s; put in one that is",
-			nameOf(chain[0]), strings.Join(missing, ", "), listNames(chain[0].DNSNames))
+			"the certificate %s is not valid for %s, by which nodes verify the master; its names are %s; put in one that is",
+			nameOf(chain[0]), strings.Join(missing, ", "), listNames(serverNames(chain[0])))
 	}
 	return nil
+}
+
+// IsFor reports whether the DNS names and IP addresses of a certificate are these, in any order.
+func IsFor(c *x509.Certificate, names []string) bool {
+	return sets.New(serverNames(c)...).Equal(sets.New(names...))
+}
+
+// serverNames are the DNS names and IP addresses of a certificate.
+func serverNames(c *x509.Certificate) []string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
 }
 
 // verify returns every chain from leaf over certificates above it to an anchor. role is usage in words.

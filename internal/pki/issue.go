@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"net/url"
 	"slices"
 	"time"
@@ -26,15 +27,22 @@ const (
 // ErrWithoutKey is returned when an authority that came without its key is asked to issue.
 var ErrWithoutKey = errors.New("the certificate authority has no key to issue with")
 
-// IssueServer issues a certificate for TLS server authentication under the given DNS names. One that VerifyServer
-// would refuse, since a constraint of the authority forbids it, is not returned: the error is its *Problem.
-func (a *Authority) IssueServer(commonName string, dnsNames []string, now time.Time) (PEMPair, error) {
-	return a.issue(&x509.Certificate{
+// IssueServer issues a certificate for TLS server authentication under the given DNS names and IP addresses. One that
+// VerifyServer would refuse, since a constraint of the authority forbids it, is not returned: the error is its *Problem.
+func (a *Authority) IssueServer(commonName string, names []string, now time.Time) (PEMPair, error) {
+	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: commonName},
-		DNSNames:    dnsNames,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, now, func(signing *Authority, chain []*x509.Certificate) error {
-		return signing.VerifyServer(chain, dnsNames, now)
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	return a.issue(template, now, func(signing *Authority, chain []*x509.Certificate) error {
+		return signing.VerifyServer(chain, names, now)
 	})
 }
 

@@ -315,7 +315,7 @@ func TestVerifyServerNamesTheMissingDNSNames(t *testing.T) {
 	if err := a.VerifyServer(parse(t, pair), names[:1], now); err != nil {
 		t.Error(err)
 	}
-	want := &Problem{Reason: v1alpha1.ReasonWrongIdentity, Message: `the certificate "CN=alpha" is not valid for alpha.plant.svc, by which nodes verify the master; its DNS SANs are "alpha"; put in one that is`}
+	want := &Problem{Reason: v1alpha1.ReasonWrongIdentity, Message: `the certificate "CN=alpha" is not valid for alpha.plant.svc, by which nodes verify the master; its names are "alpha"; put in one that is`}
 	if diff := cmp.Diff(want, AsProblem(a.VerifyServer(parse(t, pair), names, now))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

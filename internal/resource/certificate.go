@@ -17,6 +17,9 @@ var (
 	CertificateRequestKind = CertificateKind.GroupVersion().WithKind("CertificateRequest")
 )
 
+// maxCommonName is the length of a common name at most (RFC 5280, appendix A.1: ub-common-name).
+const maxCommonName = 64
+
 // CertificateApplyConfiguration has what the operator sets of a Certificate of cert-manager, whose own types would
 // bring all its dependencies along.
 type CertificateApplyConfiguration struct {
@@ -30,10 +33,11 @@ type CertificateSpec struct {
 	SecretName     string                   `json:"secretName"`
 	SecretTemplate CertificateTemplate      `json:"secretTemplate"`
 	IssuerRef      v1alpha1.IssuerReference `json:"issuerRef"`
-	CommonName     string                   `json:"commonName"`
+	CommonName     string                   `json:"commonName,omitempty"`
 	Duration       metav1.Duration          `json:"duration"`
 	RenewBefore    metav1.Duration          `json:"renewBefore"`
 	DNSNames       []string                 `json:"dnsNames,omitempty"`
+	IPAddresses    []string                 `json:"ipAddresses,omitempty"`
 	URIs           []string                 `json:"uris,omitempty"`
 	Usages         []string                 `json:"usages"`
 	PrivateKey     CertificatePrivateKey    `json:"privateKey"`
@@ -56,7 +60,10 @@ type CertificatePrivateKey struct {
 // MasterCertificate has cert-manager fill the Secret of what a ClusterMaster serves, and again renewBefore the end.
 func MasterCertificate(m *v1alpha1.ClusterMaster, issuer v1alpha1.IssuerReference, renewBefore time.Duration) *CertificateApplyConfiguration {
 	c := certificate(m.CertificateSecretName(), m, renewBefore, issuer, MasterLabels(m), masterOwner(m))
-	c.Spec.CommonName, c.Spec.DNSNames = m.Name, MasterDNSNames(m)
+	if name := MasterServerName(m); len(name) <= maxCommonName { // some issuers take it for a DNS name, and judge it as one
+		c.Spec.CommonName = name
+	}
+	c.Spec.DNSNames, c.Spec.IPAddresses = MasterDNSNames(m), MasterIPAddresses(m)
 	c.Spec.Usages = []string{"digital signature", "server auth"}
 	return c
 }

@@ -107,6 +107,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_peer_service":        MasterPeerService(master),
 		"master_shared_secret":       MasterSharedSecret(master, Shared{Certificate: []byte("bearer")}),
 		"master_certificate":         MasterCertificate(master, testIssuer, 800*time.Hour),
+		"master_certificate_named":   MasterCertificate(testMaster(nameMore), testIssuer, 800*time.Hour),
 		"refinery_certificate":       RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),
 		"master_service_account":     MasterServiceAccount(master),
 		"master_role":                MasterRole(master),
@@ -178,6 +179,12 @@ priorityClassName: high
 	if err := yaml.UnmarshalStrict([]byte(template), m.Spec.Template); err != nil {
 		panic(err)
 	}
+}
+
+// nameMore leaves no room for a common name.
+func nameMore(m *v1alpha1.ClusterMaster) {
+	m.Namespace, m.Name = strings.Repeat("p", 20), strings.Repeat("a", 48)
+	m.Spec.Certificates = &v1alpha1.CertificatesSpec{DNSNames: []string{"*.example.com"}, IPAddresses: []string{"192.0.2.10"}, IssuerRef: &testIssuer}
 }
 
 func choosePorts(r *v1alpha1.Refinery) {

@@ -126,12 +126,6 @@ func MasterPeerSecret(m *v1alpha1.ClusterMaster, pair pki.PEMPair) *v1.SecretApp
 	})
 }
 
-// MasterDNSNames are the names under which a master is reached: as a Service, and through kubectl port-forward.
-func MasterDNSNames(m *v1alpha1.ClusterMaster) []string {
-	service := m.Name + "." + m.Namespace
-	return []string{m.Name, service, service + ".svc", service + ".svc.cluster.local", "localhost"}
-}
-
 func masterSecret(m *v1alpha1.ClusterMaster, name string) *v1.SecretApplyConfiguration {
 	return v1.Secret(name, m.Namespace).WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m))
 }

@@ -28,11 +28,6 @@ func MasterService(m *v1alpha1.ClusterMaster) *v1.ServiceApplyConfiguration {
 	return service
 }
 
-// MasterServerName is the DNS name of a master inside the cluster, one of MasterDNSNames.
-func MasterServerName(m *v1alpha1.ClusterMaster) string {
-	return m.Name + "." + m.Namespace + ".svc"
-}
-
 // MasterEndpoint is the address of a master inside the cluster, as host:port.
 func MasterEndpoint(m *v1alpha1.ClusterMaster) string {
 	return fmt.Sprintf("%s:%d", MasterServerName(m), m.Spec.Service.Port)

@@ -93,6 +93,15 @@ type refusal struct{ rule, manifest, message string }
 
 var long = strings.Repeat("a", 64)
 
+// numbered are so many words with a number behind each.
+func numbered(word string, count int) string {
+	words := make([]string, count)
+	for i := range words {
+		words[i] = fmt.Sprintf("%s%d", word, i)
+	}
+	return strings.Join(words, ", ")
+}
+
 func masterRefusals() []refusal {
 	return []refusal{
 		{"master name is a service name", "kind: ClusterMaster\nmetadata: {name: 0alpha}\nspec: {}", "beginning with a letter"},
@@ -126,6 +135,17 @@ func masterRefusals() []refusal {
 		{"authority duration against certificates'", master("{certificates: {caDuration: 4319h59m59s}}"), "caDuration must be at least twice duration"},
 		{"one issuer at a time", master("{certificates: {issuerRef: {name: plant}, authority: {secretRef: {name: plant-ca}}}}"), "issuerRef has cert-manager issue from its issuer, authority has the operator issue from a Secret; remove one of them"},
 		{"an issuer has a name", master("{certificates: {issuerRef: {kind: ClusterIssuer}}}"), "spec.certificates.issuerRef.name: Required value"},
+		{"DNS names are names", master("{certificates: {dnsNames: [alpha.example.com, Alpha.example.com]}}"), "spec.certificates.dnsNames[1]: Invalid value: \"Alpha.example.com\": must be a DNS name in lower case, for example 'alpha.example.com' or '*.example.com'"},
+		{"DNS names have their wildcard first", master("{certificates: {dnsNames: [alpha.*.com]}}"), "must be a DNS name in lower case"},
+		{"DNS names are no wildcard for everything", master("{certificates: {dnsNames: ['*']}}"), "must be a DNS name in lower case"},
+		{"DNS names have labels of 63", master("{certificates: {dnsNames: [" + long + ".example.com]}}"), "must be a DNS name in lower case"},
+		{"DNS names are no addresses", master("{certificates: {dnsNames: [192.0.2.10]}}"), "is an IP address; write it into ipAddresses"},
+		{"DNS names are a set", master("{certificates: {dnsNames: [a, a]}}"), "Duplicate value"},
+		{"DNS names are bounded", master("{certificates: {dnsNames: [" + numbered("a", 33) + "]}}"), "must have at most 32 items"},
+		{"IP addresses are addresses", master("{certificates: {ipAddresses: [alpha]}}"), "must be an IP address in its shortest form, for example '192.0.2.10' or '2001:db8::10'"},
+		{"IP addresses are short", master("{certificates: {ipAddresses: ['2001:0db8::10']}}"), "must be an IP address in its shortest form"},
+		{"IP addresses have no mask", master("{certificates: {ipAddresses: [192.0.2.10/24]}}"), "must be an IP address in its shortest form"},
+		{"IP addresses are bounded", master("{certificates: {ipAddresses: [" + numbered("192.0.2.", 17) + "]}}"), "must have at most 16 items"},
 		{"secret names", master("{certificates: {authority: {secretRef: {name: Not_A_Name}}}}"), "must be the name of an object in this namespace"},
 		{"upstream names", master("{upstreams: [{name: East, address: 'a:1'}]}"), "must be a lower-case label such as 'east'"},
 		{"upstream names are unique", master("{upstreams: [{name: e, address: 'a:1'}, {name: e, address: 'b:1'}]}"), "Duplicate value"},
@@ -190,6 +210,7 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"short certificates":                 master("{certificates: {duration: 1m, overlap: 0s, caDuration: 2m}}"),
 		"long certificates":                  master("{certificates: {duration: 499999h59m59s, renewBefore: 499999h59m, caDuration: 999999h59m59s}}"),
 		"certificates of an hour and a half": master("{certificates: {duration: 1h30m0s, renewBefore: 30m}}"),
+		"names and addresses":                master("{certificates: {dnsNames: [localhost, '*.example.com', xn--bcher-kva.example], ipAddresses: [192.0.2.10, '2001:db8::10']}}"),
 		"no replicas":                        refinery("{masterRef: {name: alpha}, replicas: 0}"),
 		"no grace":                           refinery("{masterRef: {name: alpha}, readinessGraceSeconds: 0}"),
 		"prerelease version":                 refinery("{masterRef: {name: alpha}, version: 1.2.3-rc.1+build.5}"),

@@ -38,17 +38,17 @@ func TestMastersPassTheConformanceKit(t *testing.T) {
 	open := filepath.Join(p.mount("open-shared"), v1alpha1.SharedCertificateKey)
 	bare := filepath.Join(p.mount("bare-shared"), v1alpha1.SharedCertificateKey)
 	another := "--denied-cert=" + filepath.Join(p.directory, "another")
-	for _, tc := range []struct{ id, address, transport, flags string }{
-		{"press/kit", p.master("alpha"), "MutualTLS", "--cert=" + node + "/tls.crt --key=" + node + "/tls.key --ca=" + node + "/ca.crt " +
+	for _, tc := range []struct{ id, master, address, transport, flags string }{
+		{"press/kit", "alpha", p.master("alpha"), "MutualTLS", "--cert=" + node + "/tls.crt --key=" + node + "/tls.key --ca=" + node + "/ca.crt " +
 			"--denied-cert=" + p.directory + "/unlisted.crt --denied-key=" + p.directory + "/unlisted.key"},
-		{"mill/kit", p.master("open", "--shared-certificate-file="+open), "ServerTLS",
+		{"mill/kit", "open", p.master("open", "--shared-certificate-file="+open), "ServerTLS",
 			"--ca=" + p.mount("open-tls") + "/ca.crt --auth-cert=" + open + " " + another},
-		{"kiln/kit", p.master("bare", "--shared-certificate-file="+bare), "Plaintext",
+		{"kiln/kit", "bare", p.master("bare", "--shared-certificate-file="+bare), "Plaintext",
 			"--auth-cert=" + bare + " " + another},
 	} {
 		t.Run(tc.transport, func(t *testing.T) {
 			t.Parallel()
-			args := append(strings.Fields(tc.flags), "--address="+tc.address, "--transport="+tc.transport, "--server-name=localhost", "--id="+tc.id,
+			args := append(strings.Fields(tc.flags), "--address="+tc.address, "--transport="+tc.transport, "--server-name="+p.serverName(tc.master), "--id="+tc.id,
 				"--refused-version=0.0.1", "--alive-timeout=3s", "--handshake-timeout=3s", "--write-timeout=5s")
 			if skipped := kit.Run(t.Context(), t, nil, append([]string{"master"}, args...)...); len(skipped) > 0 {
 				t.Errorf("skipped: %q", skipped)

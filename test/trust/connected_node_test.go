@@ -37,8 +37,8 @@ func (p *plant) live(refinery, id, version, address string) *live {
 	content := p.secret(refinery + "-tls").Data
 	pair := pki.PEMPair{Certificate: content[corev1.TLSCertKey], Key: content[corev1.TLSPrivateKeyKey]}
 	n := &live{plant: p, refinery: refinery, id: id, version: version, certificate: string(pair.Certificate), address: address}
-	trusted := p.secret(p.masterOf(refinery) + "-tls").Data[v1alpha1.AuthorityKey]
-	n.config = clientConfig(p.T, pair, trusted)
+	master := p.masterOf(refinery)
+	n.config = clientConfig(p.T, pair, p.secret(master + "-tls").Data[v1alpha1.AuthorityKey], p.serverName(master))
 	p.until(id+" let in", func() bool { return n.connect() == nil }) // its listing may be on its way to the master
 	return n
 }

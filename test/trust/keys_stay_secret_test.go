@@ -228,7 +228,7 @@ func (p *plant) node(refinery, address string, more ...string) {
 		more = []string{p.mountAs(refinery, refinery+"-tls", refinery+"-tls")}
 	}
 	health := loopback.Reserve(p.T)
-	p.start(programs.Node, "node-"+refinery, health, append([]string{"--address=" + address, "--server-name=localhost", "--id=" + refinery + "/a",
+	p.start(programs.Node, "node-"+refinery, health, append([]string{"--address=" + address, "--server-name=" + p.serverName(p.masterOf(refinery)), "--id=" + refinery + "/a",
 		"--upstream-file=" + filepath.Join(p.directory, refinery+".json"), "--http-address=" + loopback.Reserve(p.T), "--health-address=" + health}, more...)...)
 }
 

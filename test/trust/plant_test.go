@@ -181,6 +181,9 @@ func (p *plant) secret(name string) *corev1.Secret {
 	return secret
 }
 
+// serverName is what nodes verify a master by.
+func (p *plant) serverName(master string) string { return master + "." + p.namespace + ".svc" }
+
 func (p *plant) key(name string) client.ObjectKey {
 	return client.ObjectKey{Namespace: p.namespace, Name: name}
 }
@@ -256,7 +259,7 @@ func leafOf(t *testing.T, pair pki.PEMPair) *x509.Certificate {
 	return chain[0]
 }
 
-func clientConfig(t *testing.T, pair pki.PEMPair, trusted []byte) *tls.Config {
+func clientConfig(t *testing.T, pair pki.PEMPair, trusted []byte, serverName string) *tls.Config {
 	t.Helper()
 	certificate, err := tls.X509KeyPair(pair.Certificate, pair.Key)
 	if err != nil {
@@ -264,5 +267,5 @@ func clientConfig(t *testing.T, pair pki.PEMPair, trusted []byte) *tls.Config {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(trusted)
-	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost", Certificates: []tls.Certificate{certificate}}
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: serverName, Certificates: []tls.Certificate{certificate}}
 }

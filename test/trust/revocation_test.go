@@ -117,7 +117,7 @@ func (f *site) newTry(name string, w way) *try {
 	f.must(api.Create(f.Context(), t.tlsSecret(name, t.first)))
 	f.must(api.Create(f.Context(), r))
 	f.listed(name, t.first)
-	t.config = clientConfig(f.T, t.first, authority.BundlePEM())
+	t.config = clientConfig(f.T, t.first, authority.BundlePEM(), f.serverName(w.master))
 	return t
 }
 

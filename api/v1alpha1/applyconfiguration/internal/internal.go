@@ -96,10 +96,22 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 87600h
+    - name: dnsNames
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: duration
       type:
         scalar: string
       default: 2160h
+    - name: ipAddresses
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: issuerRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.IssuerReference

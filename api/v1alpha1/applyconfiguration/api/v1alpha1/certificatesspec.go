@@ -30,6 +30,13 @@ type CertificatesSpecApplyConfiguration struct {
 	// issuerRef names an issuer of cert-manager that issues all certificates. The operator creates the Certificate
 	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	IssuerRef *IssuerReferenceApplyConfiguration `json:"issuerRef,omitempty"`
+	// dnsNames are further DNS names in the certificate that the master serves, for nodes that reach it by another name than
+	// that of its Service; the first label may be '*'. The operator issues it anew when they change, or has cert-manager
+	// do so. A server certificate that a user provides need not have them. Default: none.
+	DNSNames []string `json:"dnsNames,omitempty"`
+	// ipAddresses are IP addresses in the certificate that the master serves, for nodes that reach it by one of them. The
+	// same holds for them as for dnsNames. Default: none.
+	IPAddresses []string `json:"ipAddresses,omitempty"`
 	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
 	// "certificate". Master and nodes read a copy, Secret <master>-shared. When it changes, the former one is let in for
 	// security.overlap. Default: created by the operator.
@@ -87,6 +94,26 @@ func (b *CertificatesSpecApplyConfiguration) WithAuthority(value *SecretSourceAp
 // If called multiple times, the IssuerRef field is set to the value of the last call.
 func (b *CertificatesSpecApplyConfiguration) WithIssuerRef(value *IssuerReferenceApplyConfiguration) *CertificatesSpecApplyConfiguration {
 	b.IssuerRef = value
+	return b
+}
+
+// WithDNSNames adds the given value to the DNSNames field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the DNSNames field.
+func (b *CertificatesSpecApplyConfiguration) WithDNSNames(values ...string) *CertificatesSpecApplyConfiguration {
+	for i := range values {
+		b.DNSNames = append(b.DNSNames, values[i])
+	}
+	return b
+}
+
+// WithIPAddresses adds the given value to the IPAddresses field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the IPAddresses field.
+func (b *CertificatesSpecApplyConfiguration) WithIPAddresses(values ...string) *CertificatesSpecApplyConfiguration {
+	for i := range values {
+		b.IPAddresses = append(b.IPAddresses, values[i])
+	}
 	return b
 }
 
