@@ -207,6 +207,11 @@ type CertificatesSpec struct {
 	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	// +optional
 	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
+	// privateKey is the kind of the keys that the operator makes: of its authority, the master's certificate and those of
+	// the nodes. A change takes effect with the next certificate: the authority's with its next rotation, the others' with
+	// their next renewal, and those of cert-manager at once. Default: ECDSA P-256.
+	// +optional
+	PrivateKey PrivateKeySpec `json:"privateKey,omitzero"`
 	// dnsNames are further DNS names in the certificate that the master serves, for nodes that reach it by another name than
 	// that of its Service; the first label may be '*'. The operator issues it anew when they change, or has cert-manager
 	// do so. A server certificate that a user provides need not have them. Default: none.
@@ -230,6 +235,31 @@ type CertificatesSpec struct {
 	// security.overlap. Default: created by the operator.
 	// +optional
 	Shared *SecretSource `json:"shared,omitempty"`
+}
+
+// KeyAlgorithm is a kind of private key.
+// +kubebuilder:validation:Enum=ECDSA;RSA;Ed25519
+type KeyAlgorithm string
+
+// Kinds of private keys.
+const (
+	KeyECDSA   KeyAlgorithm = "ECDSA"
+	KeyRSA     KeyAlgorithm = "RSA"
+	KeyEd25519 KeyAlgorithm = "Ed25519"
+)
+
+// PrivateKeySpec is the kind of a private key.
+// +kubebuilder:validation:XValidation:rule="self.algorithm != 'ECDSA' || !has(self.size) || self.size in [256, 384]",message="a key with algorithm ECDSA has size 256 or 384; leave size out for 256"
+// +kubebuilder:validation:XValidation:rule="self.algorithm != 'RSA' || !has(self.size) || self.size in [2048, 3072, 4096]",message="a key with algorithm RSA has size 2048, 3072 or 4096; leave size out for 3072"
+// +kubebuilder:validation:XValidation:rule="self.algorithm != 'Ed25519' || !has(self.size)",message="keys with algorithm Ed25519 have one size; leave size out"
+type PrivateKeySpec struct {
+	// algorithm is ECDSA, RSA or Ed25519.
+	// +optional
+	// +kubebuilder:default=ECDSA
+	Algorithm KeyAlgorithm `json:"algorithm,omitempty"`
+	// size is 256 or 384 bits with ECDSA, and 2048, 3072 or 4096 with RSA. Default: 256 with ECDSA, 3072 with RSA.
+	// +optional
+	Size int32 `json:"size,omitempty"`
 }
 
 // PodMetadata is added to the pods' own metadata.

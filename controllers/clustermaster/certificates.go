@@ -143,7 +143,7 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	if err != nil {
 		return &authorityFound{}, err
 	}
-	pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, s.now)
+	pair, err := pki.NewAuthorityWithKey(s.master.Namespace+"/"+s.master.Name, s.master.PrivateKey(), s.master.CertificatePeriods().CADuration, s.now)
 	if err != nil {
 		return &authorityFound{}, err
 	}
@@ -151,7 +151,7 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	if err != nil {
 		return &authorityFound{}, err
 	}
-	authority.LeafDuration = s.master.CertificatePeriods().Duration
+	authority.LeafDuration, authority.LeafKey = s.master.CertificatePeriods().Duration, s.master.PrivateKey()
 	found := goodAuthority(authority)
 	if err := rotation.RetainServed(ctx, s.secrets, s.master, authority, s.now); err != nil {
 		return found, err
@@ -236,10 +236,10 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 	if err != nil {
 		return nameTaken(err)
 	}
-	var fresh certificates.Certificate
-	var anew certificates.Verdict
 	if v.Renew || !authority.Signed(current.Leaf()) { // before another takes its place: it has to be able to
-		if fresh, anew, err = issued.Renew(current, s.now); pki.AsProblem(err) != nil {
+		trial := *authority
+		trial.LeafKey = v1alpha1.PrivateKeySpec{} // which takes no time to make
+		if _, _, err = r.issued(s, &trial).Renew(current, s.now); pki.AsProblem(err) != nil {
 			found.certificate = &certificates.Finding{Leaf: current.Leaf()}
 			found.certificate.CannotIssue("the certificate authority", pki.AsProblem(err), s.now)
 			return found, nil
@@ -260,7 +260,9 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 		v.Renew = v.Renew || !store.Good
 	}
 	if v.Renew {
-		current, v = fresh, anew
+		if current, v, err = issued.Renew(current, s.now); err != nil {
+			return found, err
+		}
 	}
 	desired := resource.MasterCertificateSecret(s.master, current.Pair, issued.Bundle(current, v))
 	if name, provided := s.master.NamedAuthority(); provided {

@@ -3,8 +3,6 @@ package pki
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -22,6 +20,8 @@ type Authority struct {
 	Key crypto.Signer
 	// LeafDuration is the validity of server and client certificates, unless the authority ends sooner.
 	LeafDuration time.Duration
+	// LeafKey is the kind of their keys. The zero value is the default.
+	LeafKey v1alpha1.PrivateKeySpec
 	// Outgoing is the number of the last of Certificates that sign no more, and are trusted until nobody needs them.
 	Outgoing int
 	// Since is when Certificates became what they are, or zero if that is not known.
@@ -37,9 +37,15 @@ type PEMPair struct {
 	Certificate, Key []byte
 }
 
-// NewAuthority makes an authority with a new key, valid for duration. Its common name is for people; nothing reads it.
+// NewAuthority makes an authority with a new key of the default kind, valid for duration. Its common name is for people;
+// nothing reads it.
 func NewAuthority(commonName string, duration time.Duration, now time.Time) (PEMPair, error) {
-	return selfSigned(&x509.Certificate{
+	return NewAuthorityWithKey(commonName, v1alpha1.PrivateKeySpec{}, duration, now)
+}
+
+// NewAuthorityWithKey is NewAuthority with the kind of its key.
+func NewAuthorityWithKey(commonName string, kind v1alpha1.PrivateKeySpec, duration time.Duration, now time.Time) (PEMPair, error) {
+	return selfSigned(kind, &x509.Certificate{
 		Subject:               pkix.Name{CommonName: commonName},
 		NotBefore:             now.Add(-Backdating),
 		NotAfter:              now.Add(duration),
@@ -52,7 +58,7 @@ func NewAuthority(commonName string, duration time.Duration, now time.Time) (PEM
 
 // NewKeyPair makes a key with a certificate for it that says nothing and never ends: those who use it know the certificate.
 func NewKeyPair(commonName string, now time.Time) (PEMPair, error) {
-	return selfSigned(&x509.Certificate{
+	return selfSigned(v1alpha1.PrivateKeySpec{}, &x509.Certificate{
 		Subject:   pkix.Name{CommonName: commonName},
 		NotBefore: now.Add(-Backdating),
 		NotAfter:  time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), // RFC 5280, section 4.1.2.5: there is no end
@@ -60,15 +66,15 @@ func NewKeyPair(commonName string, now time.Time) (PEMPair, error) {
 	})
 }
 
-func selfSigned(template *x509.Certificate) (PEMPair, error) {
+func selfSigned(kind v1alpha1.PrivateKeySpec, template *x509.Certificate) (PEMPair, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return PEMPair{}, err
 	}
 	template.SerialNumber = serial
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := newKey(kind)
 	if err != nil {
-		return PEMPair{}, fmt.Errorf("generate the key of %s: %w", template.Subject.CommonName, err)
+		return PEMPair{}, fmt.Errorf("certificate %s: %w", template.Subject.CommonName, err)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -2,8 +2,6 @@ package pki
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -58,22 +56,52 @@ func (a *Authority) IssueClient(commonName string, identity *url.URL, now time.T
 	})
 }
 
-// issue signs template. The certificate comes with the intermediates above it, so that it is also verified by who trusts
-// the root alone. The result is verified against the signing certificate alone, because the other trusted certificates may
-// be removed later, and against the certificate at the end of the chain alone.
+// issue signs template for a new key. A key of RSA takes seconds to make, so what is refused is found out before, with one
+// that takes none.
 func (a *Authority) issue(template *x509.Certificate, now time.Time,
 	verify func(signing *Authority, chain []*x509.Certificate) error,
 ) (PEMPair, error) {
 	if a.Key == nil {
 		return PEMPair{}, ErrWithoutKey
 	}
-	serial, err := newSerial()
+	if a.LeafKey.Algorithm == v1alpha1.KeyRSA {
+		if _, err := a.issueWith(v1alpha1.PrivateKeySpec{}, template, now, verify); err != nil {
+			return PEMPair{}, err
+		}
+	}
+	return a.issueWith(a.LeafKey, template, now, verify)
+}
+
+// issueWith signs template for a new key of a kind. The certificate comes with the intermediates above it, so that it is also
+// verified by who trusts the root alone. The result is verified against the signing certificate alone, because the other
+// trusted certificates may be removed later, and against the certificate at the end of the chain alone.
+func (a *Authority) issueWith(kind v1alpha1.PrivateKeySpec, template *x509.Certificate, now time.Time,
+	verify func(signing *Authority, chain []*x509.Certificate) error,
+) (PEMPair, error) {
+	key, err := newKey(kind)
 	if err != nil {
 		return PEMPair{}, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	leaf, err := a.sign(template, key.Public(), now)
 	if err != nil {
-		return PEMPair{}, fmt.Errorf("generate a key: %w", err)
+		return PEMPair{}, err
+	}
+	intermediates, top := a.above()
+	chain := append([]*x509.Certificate{leaf}, intermediates...)
+	if err := verify(&Authority{Certificates: a.Certificates[:1]}, chain); err != nil {
+		return PEMPair{}, err
+	}
+	if p := AsProblem(verify(&Authority{Certificates: []*x509.Certificate{top}}, chain)); p != nil && p.Reason == v1alpha1.ReasonAuthorityConstrained {
+		return PEMPair{}, p // one that expired is no reason: who trusts what is below it goes on
+	}
+	return encodePair(chain, key)
+}
+
+// sign makes a certificate for a key that is valid from now on, for as long as the authority lets it be.
+func (a *Authority) sign(template *x509.Certificate, key crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
 	}
 	signing := a.Certificates[0]
 	template.SerialNumber = serial
@@ -83,23 +111,15 @@ func (a *Authority) issue(template *x509.Certificate, now time.Time,
 	if template.NotAfter = now.Add(a.LeafDuration); template.NotAfter.After(signing.NotAfter) {
 		template.NotAfter = signing.NotAfter
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, signing, key.Public(), a.Key)
+	der, err := x509.CreateCertificate(rand.Reader, template, signing, key, a.Key)
 	if err != nil {
-		return PEMPair{}, fmt.Errorf("sign a certificate: %w", err)
+		return nil, fmt.Errorf("sign a certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return PEMPair{}, fmt.Errorf("parse the signed certificate: %w", err)
+		return nil, fmt.Errorf("parse the signed certificate: %w", err)
 	}
-	intermediates, top := a.above()
-	chain := append([]*x509.Certificate{leaf}, intermediates...)
-	if err := verify(&Authority{Certificates: []*x509.Certificate{signing}}, chain); err != nil {
-		return PEMPair{}, err
-	}
-	if p := AsProblem(verify(&Authority{Certificates: []*x509.Certificate{top}}, chain)); p != nil && p.Reason == v1alpha1.ReasonAuthorityConstrained {
-		return PEMPair{}, p // one that expired is no reason: who trusts what is below it goes on
-	}
-	return encodePair(chain, key)
+	return leaf, nil
 }
 
 // above returns what is served above a certificate that the authority signs: the signing certificate and those above it,

@@ -1,4 +1,4 @@
-// Package pki issues, parses and verifies certificates of authorities, masters and nodes. What it issues is ECDSA P-256.
+// Package pki issues, parses and verifies certificates of authorities, masters and nodes.
 // It does not talk to Kubernetes; the caller passes PEM and the time.
 //
 // Whatever is wrong with a certificate comes back as a *Problem, whose reason is one of those of

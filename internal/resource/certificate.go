@@ -52,9 +52,8 @@ type CertificateTemplate struct {
 
 // CertificatePrivateKey says how keys are made.
 type CertificatePrivateKey struct {
-	Algorithm      string `json:"algorithm"`
-	Size           int    `json:"size"`
-	RotationPolicy string `json:"rotationPolicy"`
+	v1alpha1.PrivateKeySpec `json:",inline"`
+	RotationPolicy          string `json:"rotationPolicy"`
 }
 
 // MasterCertificate has cert-manager fill the Secret of what a ClusterMaster serves, and again renewBefore the end.
@@ -89,7 +88,7 @@ func certificate(name string, m *v1alpha1.ClusterMaster, renewBefore time.Durati
 			IssuerRef:            issuer,
 			Duration:             metav1.Duration{Duration: m.CertificatePeriods().Duration},
 			RenewBefore:          metav1.Duration{Duration: renewBefore.Truncate(time.Second)},
-			PrivateKey:           CertificatePrivateKey{Algorithm: "ECDSA", Size: 256, RotationPolicy: "Always"},
+			PrivateKey:           CertificatePrivateKey{PrivateKeySpec: m.PrivateKey(), RotationPolicy: "Always"},
 			RevisionHistoryLimit: 1,
 		},
 	}

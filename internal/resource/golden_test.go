@@ -184,7 +184,8 @@ priorityClassName: high
 // nameMore leaves no room for a common name.
 func nameMore(m *v1alpha1.ClusterMaster) {
 	m.Namespace, m.Name = strings.Repeat("p", 20), strings.Repeat("a", 48)
-	m.Spec.Certificates = &v1alpha1.CertificatesSpec{DNSNames: []string{"*.example.com"}, IPAddresses: []string{"192.0.2.10"}, IssuerRef: &testIssuer}
+	m.Spec.Certificates = &v1alpha1.CertificatesSpec{DNSNames: []string{"*.example.com"}, IPAddresses: []string{"192.0.2.10"}, IssuerRef: &testIssuer,
+		PrivateKey: v1alpha1.PrivateKeySpec{Algorithm: v1alpha1.KeyEd25519}}
 }
 
 func choosePorts(r *v1alpha1.Refinery) {

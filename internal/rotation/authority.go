@@ -48,7 +48,7 @@ func Authority(ctx context.Context, secrets *certificates.Secrets, m *v1alpha1.C
 		}
 		authority.Since = record.Began
 	}
-	authority.LeafDuration = m.CertificatePeriods().Duration
+	authority.LeafDuration, authority.LeafKey = m.CertificatePeriods().Duration, m.PrivateKey()
 	return authority, RetainServed(ctx, secrets, m, authority, now)
 }
 

@@ -79,7 +79,7 @@ func (s *OwnStore) take(ctx context.Context, step Step, now time.Time) error {
 	files, record := resource.ReadMasterAuthority(s.Secret)
 	switch step {
 	case Prepare:
-		pair, err := pki.NewAuthority(s.master.Namespace+"/"+s.master.Name, s.master.CertificatePeriods().CADuration, now)
+		pair, err := pki.NewAuthorityWithKey(s.master.Namespace+"/"+s.master.Name, s.master.PrivateKey(), s.master.CertificatePeriods().CADuration, now)
 		if err != nil {
 			return err
 		}

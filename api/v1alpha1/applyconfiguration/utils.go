@@ -55,6 +55,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PortApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PresentedCertificate"):
 		return &apiv1alpha1.PresentedCertificateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PrivateKeySpec"):
+		return &apiv1alpha1.PrivateKeySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProtocolSpec"):
 		return &apiv1alpha1.ProtocolSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Refinery"):

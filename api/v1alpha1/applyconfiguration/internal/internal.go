@@ -119,6 +119,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 1h
+    - name: privateKey
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.PrivateKeySpec
     - name: renewBefore
       type:
         scalar: string
@@ -269,6 +272,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.KeyAlgorithm
+  scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ListedCertificate
   map:
     fields:
@@ -435,6 +440,16 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
     - name: nodes
+      type:
+        scalar: numeric
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.PrivateKeySpec
+  map:
+    fields:
+    - name: algorithm
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.KeyAlgorithm
+      default: ECDSA
+    - name: size
       type:
         scalar: numeric
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProtocolSpec

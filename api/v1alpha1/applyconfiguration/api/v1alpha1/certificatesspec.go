@@ -30,6 +30,10 @@ type CertificatesSpecApplyConfiguration struct {
 	// issuerRef names an issuer of cert-manager that issues all certificates. The operator creates the Certificate
 	// objects. The issuer must fill in ca.crt, as issuers of kind CA do. Default: none, the operator issues.
 	IssuerRef *IssuerReferenceApplyConfiguration `json:"issuerRef,omitempty"`
+	// privateKey is the kind of the keys that the operator makes: of its authority, the master's certificate and those of
+	// the nodes. A change takes effect with the next certificate: the authority's with its next rotation, the others' with
+	// their next renewal, and those of cert-manager at once. Default: ECDSA P-256.
+	PrivateKey *PrivateKeySpecApplyConfiguration `json:"privateKey,omitempty"`
 	// dnsNames are further DNS names in the certificate that the master serves, for nodes that reach it by another name than
 	// that of its Service; the first label may be '*'. The operator issues it anew when they change, or has cert-manager
 	// do so. A server certificate that a user provides need not have them. Default: none.
@@ -94,6 +98,14 @@ func (b *CertificatesSpecApplyConfiguration) WithAuthority(value *SecretSourceAp
 // If called multiple times, the IssuerRef field is set to the value of the last call.
 func (b *CertificatesSpecApplyConfiguration) WithIssuerRef(value *IssuerReferenceApplyConfiguration) *CertificatesSpecApplyConfiguration {
 	b.IssuerRef = value
+	return b
+}
+
+// WithPrivateKey sets the PrivateKey field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PrivateKey field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithPrivateKey(value *PrivateKeySpecApplyConfiguration) *CertificatesSpecApplyConfiguration {
+	b.PrivateKey = value
 	return b
 }
 
