@@ -49,6 +49,8 @@ type Environment struct {
 	Secrets cache.Cache
 	// CertManager reports whether the cluster has it. Nil: it has not.
 	CertManager *certificates.CertManager
+	// Issuers are those of cert-manager that a ClusterMaster may name.
+	Issuers certificates.AllowedIssuers
 	// Events records events on the CRs.
 	Events events.EventRecorder
 	// Clock tells the time.
@@ -87,7 +89,7 @@ func (e *Environment) Now() time.Time { return e.Clock.Now().UTC().Truncate(time
 
 // Sources are what a pass gets certificates with.
 func (e *Environment) Sources(now time.Time) *certificates.Sources {
-	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Now: now, Recheck: e.Recheck, MayMake: e.RequireUnmounted}
+	return &certificates.Sources{Client: e.Client, Live: e.Live, CertManager: e.CertManager, Issuers: e.Issuers, Now: now, Recheck: e.Recheck, MayMake: e.RequireUnmounted}
 }
 
 // NewSecrets are those of a pass that begins.

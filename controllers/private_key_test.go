@@ -19,7 +19,9 @@ var _ = Describe("The kind of the keys that the operator makes", func() {
 		f.create(m, r)
 		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
 		key := func(secret string) func() any {
-			return func() any { return leafOf(pki.PEMPair{Certificate: f.secret(secret).Data[corev1.TLSCertKey]}).PublicKey }
+			return func() any {
+				return leafOf(pki.PEMPair{Certificate: f.secret(secret).Data[corev1.TLSCertKey]}).PublicKey
+			}
 		}
 		for _, secret := range []string{"alpha-ca", "alpha-tls", "press-tls"} {
 			Expect(key(secret)()).To(BeAssignableToTypeOf(&rsa.PublicKey{}))

@@ -106,6 +106,9 @@ const (
 	// ReasonIssuerNotInstalled: certificates.issuerRef is set, and the cluster has no cert-manager. To do: install it;
 	// reconciliation then resumes.
 	ReasonIssuerNotInstalled = "IssuerNotInstalled"
+	// ReasonIssuerNotAllowed: certificates.issuerRef names an issuer of cert-manager that the operator is not set up to use. What
+	// was issued before stays in use. To do: name another one, or have whoever installed the operator allow it.
+	ReasonIssuerNotAllowed = "IssuerNotAllowed"
 	// ReasonIssuerNotReady: the issuer of cert-manager has not issued the certificate yet. The message quotes cert-manager.
 	// To do: look at the issuer.
 	ReasonIssuerNotReady = "IssuerNotReady"

@@ -37,6 +37,8 @@ type Sources struct {
 	Live client.Reader
 	// CertManager reports whether the cluster has it. Nil: it has not.
 	CertManager *CertManager
+	// Issuers are those that may be asked.
+	Issuers AllowedIssuers
 	// Now is the time of the pass.
 	Now time.Time
 	// MayMake says why a Secret that does not exist may not be made yet, or nil.
@@ -87,12 +89,16 @@ type OwnSecret func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfig
 // Obtain has cert-manager issue the certificate that want describes for owner, and reads the Secret of that name. The
 // operator never changes what cert-manager put into the Secret. It only adds owner as the owner, so that both are
 // deleted together. If a Certificate or Secret of that name belongs to someone else, the error is an
-// *apply.ConflictError, and nothing is written.
+// *apply.ConflictError, and nothing is written. Nothing is written either if the issuer is not allowed: a Certificate that was
+// made before stays as it is, so that what is in use is renewed.
 func (s *Sources) Obtain(ctx context.Context, a *apply.Applier, owner client.Object, want *resource.CertificateApplyConfiguration, own OwnSecret) (Obtained, error) {
 	var o Obtained
 	var err error
 	if o.Secret, err = s.issuedFor(ctx, owner, *want.Name); err != nil {
 		return o, err
+	}
+	if o.Problem = s.Issuers.check(want.Spec.IssuerRef); o.Problem != nil {
+		return o, nil
 	}
 	if installed, err := s.CertManager.Installed(); err != nil {
 		return o, err

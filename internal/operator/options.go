@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
@@ -22,6 +23,8 @@ type Options struct {
 	Images resource.Images
 	// WatchNamespaces are the namespaces whose CRs are reconciled, sorted. None: all.
 	WatchNamespaces []string
+	// Issuers are those of cert-manager that a ClusterMaster may name.
+	Issuers certificates.AllowedIssuers
 	// Release is what this operator is one of. The zero value: of none, so that it works beside any other.
 	Release Release
 	// HealthAddress serves /healthz and /readyz; MetricsAddress serves /metrics over HTTPS to clients that the API server
@@ -66,6 +69,7 @@ func usage() string { return introduction + newFlags(&Options{}).Help() }
 
 func newFlags(o *Options) *cli.Flags {
 	f := cli.New("operator")
+	o.Issuers, _ = certificates.ParseAllowedIssuers(certificates.DefaultAllowedIssuers) // a constant, which is read in a test
 	f.Group("The images")
 	f.StringVar(&o.Images.Master, "master-image", "", "`IMAGE` container image of the masters; required")
 	f.StringVar(&o.Images.Refinery, "refinery-image", "", "`IMAGE` container image of the refinery agent; required")
@@ -75,6 +79,8 @@ func newFlags(o *Options) *cli.Flags {
 	f.Func("watch-namespaces", "`NAMESPACES` namespaces to work in, separated by commas; not given: all", o.setNamespaces)
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "",
 		"`FILE` kubeconfig, for running outside of a cluster; not given: $KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config")
+	f.Func("allowed-issuers", "`PATTERNS` issuers of cert-manager that a ClusterMaster may name, as KIND/NAME or KIND.GROUP/NAME, separated by commas, "+
+		"with '*' for any part of a name; not given: "+certificates.DefaultAllowedIssuers, o.setIssuers)
 	f.Group("Several operators")
 	f.Func("release", "`NAMESPACE/NAME` the release that this operator is one of: one of them works and the others stand by, and none works where "+
 		"another release does; not given: it works beside any other, for development", o.setRelease)
@@ -96,6 +102,12 @@ func (o *Options) setRelease(value string) error {
 	}
 	o.Release = Release{Namespace: namespace, Name: name}
 	return nil
+}
+
+// setIssuers takes patterns separated by commas.
+func (o *Options) setIssuers(value string) (err error) {
+	o.Issuers, err = certificates.ParseAllowedIssuers(value)
+	return err
 }
 
 // setNamespaces takes namespaces separated by commas.

@@ -10,11 +10,23 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 var required = []string{"--master-image=m", "--refinery-image=r"}
+
+var compareIssuers = cmp.Transformer("issuers", certificates.AllowedIssuers.String)
+
+func issuers(t *testing.T, patterns string) certificates.AllowedIssuers {
+	t.Helper()
+	allowed, err := certificates.ParseAllowedIssuers(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return allowed
+}
 
 func TestOptionsHaveDefaults(t *testing.T) {
 	got, err := ParseOptions(required)
@@ -22,26 +34,27 @@ func TestOptionsHaveDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Options{
-		Images:        resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullIfNotPresent},
+		Images: resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullIfNotPresent}, Issuers: issuers(t, "Issuer/*"),
 		HealthAddress: ":8081", MetricsAddress: ":8443", Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, compareIssuers); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestOptionsTakeEveryFlag(t *testing.T) {
-	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--release=n/r",
+	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--allowed-issuers=ClusterIssuer/plant-*, StepIssuer.certmanager.step.sm/a", "--release=n/r",
 		"--health-address=0", "--metrics-address=127.0.0.1:1", "--kubeconfig=k", "--log-level=debug", "--log-format=console"}, required...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Options{
 		Images:          resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever},
+		Issuers:         issuers(t, "ClusterIssuer/plant-*,StepIssuer.certmanager.step.sm/a"),
 		WatchNamespaces: []string{"a", "b"}, Release: Release{Namespace: "n", Name: "r"},
 		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", Log: logging.Options{Level: logging.Debug, Format: logging.Console},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, compareIssuers); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -62,6 +75,7 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		"log format":      {append(required, "--log-format=xml"), "--log-format=xml: write json or console"},
 		"address":         {append(required, "--health-address=8081"), "--health-address=8081: it is not host:port; write host:port, :port or 0"},
 		"namespace":       {append(required, "--watch-namespaces=A"), `--watch-namespaces=A: "A" is not a valid namespace`},
+		"issuers":         {append(required, "--allowed-issuers=plant"), `--allowed-issuers=plant: "plant" is not a valid pattern: write KIND/NAME or KIND.GROUP/NAME, for example Issuer/*`},
 		"release":         {append(required, "--release=n"), `--release=n: write NAMESPACE/NAME; "" is not a valid name`},
 		"no cluster":      {required, "no cluster: not running in one, and there is no kubeconfig"},
 		"no kubeconfig":   {append(required, "--kubeconfig=/does/not/exist"), "no cluster: stat /does/not/exist"},

@@ -3,7 +3,9 @@ package certmanager
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
+	"net"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -116,6 +118,43 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		p.renew("alpha-tls")
 		Eventually(func() string { must(p.get(p.master, "alpha")); return p.master.Status.Certificate.Fingerprint }).ShouldNot(Equal(served))
 		Consistently(p.ready(p.refinery)).Should(Equal("True/Issued"))
+	})
+
+	It("is refused if the operator is not set up to use that issuer, before a Certificate is written, and what was issued stays in use", func(ctx SpecContext) {
+		other := newPlant(ctx, `{issuerRef: {kind: ClusterIssuer, name: corp}}`).start()
+		Eventually(other.ready(other.refinery)).Should(Equal("False/IssuerNotAllowed"))
+		Eventually(other.words(other.master)).Should(Equal("spec.certificates.issuerRef of the ClusterMaster names ClusterIssuer/corp, and this operator is set up to use " +
+			"none but Issuer/*: name one of these, or have whoever installed the operator allow it (--allowed-issuers); what was issued before stays in use"))
+
+		p := newPlant(ctx, fromIssuer).ca("plant-ca").issuer("plant", "plant-ca").start()
+		leaf, served := p.issued(), p.secret("alpha-tls").Data
+		change(p, p.master, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = parse(`{issuerRef: {kind: ClusterIssuer, name: corp}}`) })
+		Eventually(p.ready(p.master)).Should(Equal("False/IssuerNotAllowed"))
+		Eventually(p.ready(p.refinery)).Should(Equal("False/IssuerNotAllowed"))
+		Consistently(p.listed).Should(HaveExactElements("Current " + v1alpha1.Fingerprint(leaf)))
+		Expect(p.secret("alpha-tls").Data).To(Equal(served))
+		for _, name := range []string{"alpha-tls", "press-tls"} {
+			Expect(p.certificate(name).Object["spec"]).To(HaveKeyWithValue("issuerRef", HaveKeyWithValue("kind", "Issuer")))
+			Expect(other.get(certManagerObject("Certificate", name, nil), name)).NotTo(Succeed())
+		}
+		change(p, p.master, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = parse(fromIssuer) })
+		Expect(p.issued()).To(Equal(leaf))
+	})
+
+	It("has the names and the kind of key that the spec asks for, also when they change", func(ctx SpecContext) {
+		p := newPlant(ctx, fromIssuer).ca("plant-ca").issuer("plant", "plant-ca").start()
+		first := p.issued()
+		service := resource.MasterServerName(p.master)
+		Expect(leafOf(p.secret("alpha-tls")).DNSNames).To(ConsistOf(service, service+".cluster.local"))
+		change(p, p.master, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates = parse(`{issuerRef: {name: plant}, dnsNames: ['*.example.com'], ipAddresses: ['2001:db8::10'], privateKey: {algorithm: RSA, size: 2048}}`)
+		})
+		served := func() *x509.Certificate { return leafOf(p.secret("alpha-tls")) }
+		Eventually(served).Should(And(HaveField("PublicKey", BeAssignableToTypeOf(&rsa.PublicKey{})),
+			HaveField("DNSNames", ConsistOf(service, service+".cluster.local", "*.example.com")),
+			HaveField("IPAddresses", HaveExactElements(WithTransform(net.IP.String, Equal("2001:db8::10"))))))
+		Eventually(p.listed).Should(And(HaveLen(2), ContainElement("Previous "+v1alpha1.Fingerprint(first))))
+		Expect(p.issued().PublicKey).To(BeAssignableToTypeOf(&rsa.PublicKey{}))
 	})
 
 	It("revokes the certificate of a Secret that is deleted, and has a new one issued", func(ctx SpecContext) {

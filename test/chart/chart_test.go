@@ -113,6 +113,7 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 		{"image tag", []string{"image.tag=1.2.3", "image.repository=example.com/r"}, "--master-image=example.com/r/master:1.2.3", ":0.1.0\n"},
 		{"namespaces", []string{"watchNamespaces={a,b}"}, "--watch-namespaces=a,b", ""},
 		{"rights in the namespaces only", []string{"watchNamespaces={a,b}"}, "kind: RoleBinding\nmetadata:\n  name: refinery-operator\n  namespace: a\n", "kind: ClusterRoleBinding\nmetadata:\n  name: refinery-operator\n"},
+		{"issuers", []string{"allowedIssuers={Issuer/*,ClusterIssuer/plant}"}, "--allowed-issuers=Issuer/*,ClusterIssuer/plant\n", ""},
 		{"no CRDs", []string{"crds.enabled=false"}, "kind: Deployment", "kind: CustomResourceDefinition"},
 		{"CRDs are kept", nil, "helm.sh/resource-policy: keep", ""},
 		{"CRDs go with the release", []string{"crds.keep=false"}, "kind: CustomResourceDefinition", "resource-policy"},
@@ -159,7 +160,7 @@ func TestTwoReleasesInOneNamespaceShareNothing(t *testing.T) {
 
 func TestChartRefusesWrongValues(t *testing.T) {
 	for _, value := range []string{
-		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "image.repository=example.com/",
+		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "allowedIssuers={plant}", "image.repository=example.com/",
 	} {
 		t.Run(value, func(t *testing.T) {
 			_, err := template(t, "--set", value)
