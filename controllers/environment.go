@@ -51,6 +51,8 @@ type Environment struct {
 	CertManager *certificates.CertManager
 	// Issuers are those of cert-manager that a ClusterMaster may name.
 	Issuers certificates.AllowedIssuers
+	// ClusterDomain is the DNS domain of Services. Empty: the default.
+	ClusterDomain string
 	// Events records events on the CRs.
 	Events events.EventRecorder
 	// Clock tells the time.

@@ -292,13 +292,13 @@ var _ = Describe("A certificate authority that the user provides", func() {
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(Equal(`False/WrongIdentity: Secret alpha-tls: ` +
 			`the certificate "CN=alpha" is not valid for ` + resource.MasterServerName(m) +
 			`, by which nodes verify the master; its names are "elsewhere"; put in one that is`))
-		stranger, err := otherAuthority().IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
+		stranger, err := otherAuthority().IssueServer("alpha", resource.MasterDNSNames(m, ""), operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		change(b.fixture, served, func(s *corev1.Secret) {
 			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = stranger.Certificate, stranger.Key
 		})
 		Eventually(conditionText(b.fixture, m, v1alpha1.ConditionCertificateReady)).Should(HavePrefix("False/WrongAuthority: Secret alpha-tls: "))
-		good, err := b.authority.IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
+		good, err := b.authority.IssueServer("alpha", resource.MasterDNSNames(m, ""), operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		change(b.fixture, served, func(s *corev1.Secret) {
 			s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey] = good.Certificate, good.Key

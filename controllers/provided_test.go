@@ -115,7 +115,7 @@ var _ = Describe("A Secret that the user provides", func() {
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal("False/AuthorityWithoutKey"))
 		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Provided"))
 
-		pair, err := authority.IssueServer("alpha", resource.MasterDNSNames(m), operatorClock.Now())
+		pair, err := authority.IssueServer("alpha", resource.MasterDNSNames(m, ""), operatorClock.Now())
 		Expect(err).NotTo(HaveOccurred())
 		served := f.tlsSecret("alpha-tls", pair)
 		f.create(served)

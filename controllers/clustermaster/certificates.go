@@ -281,7 +281,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 }
 
 func (r *Reconciler) issued(s *scope, authority *pki.Authority) certificates.Issued {
-	names := resource.MasterNames(s.master)
+	names := resource.MasterNames(s.master, r.env.ClusterDomain)
 	return certificates.Issued{
 		Owner:       s.master,
 		Name:        s.master.CertificateSecretName(),
@@ -375,7 +375,8 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 	own := func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfiguration {
 		return resource.MasterCertificateSecret(s.master, pair, bundle)
 	}
-	o, err := r.env.Sources(s.now).Obtain(ctx, r.apply, s.master, resource.MasterCertificate(s.master, issuer, certificates.RenewBefore(s.master, s.master.UID)), own)
+	want := resource.MasterCertificate(s.master, issuer, r.env.ClusterDomain, certificates.RenewBefore(s.master, s.master.UID))
+	o, err := r.env.Sources(s.now).Obtain(ctx, r.apply, s.master, want, own)
 	if err != nil {
 		return nameTaken(err)
 	}

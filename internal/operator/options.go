@@ -25,6 +25,8 @@ type Options struct {
 	WatchNamespaces []string
 	// Issuers are those of cert-manager that a ClusterMaster may name.
 	Issuers certificates.AllowedIssuers
+	// ClusterDomain is the DNS domain of the cluster's Services.
+	ClusterDomain string
 	// Release is what this operator is one of. The zero value: of none, so that it works beside any other.
 	Release Release
 	// HealthAddress serves /healthz and /readyz; MetricsAddress serves /metrics over HTTPS to clients that the API server
@@ -35,6 +37,9 @@ type Options struct {
 	// Log is written to standard error.
 	Log logging.Options
 }
+
+// maxClusterDomain leaves room for the longest name and namespace of a Service before it (RFC 1035, section 2.3.4: 255 octets).
+const maxClusterDomain = 128
 
 // Release is an installation of the operator: where, and by what name. One of its operators is elected to work, and where
 // another release works it does not.
@@ -79,6 +84,7 @@ func newFlags(o *Options) *cli.Flags {
 	f.Func("watch-namespaces", "`NAMESPACES` namespaces to work in, separated by commas; not given: all", o.setNamespaces)
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "",
 		"`FILE` kubeconfig, for running outside of a cluster; not given: $KUBECONFIG, then the pod's ServiceAccount, then ~/.kube/config")
+	f.StringVar(&o.ClusterDomain, "cluster-domain", resource.DefaultClusterDomain, "`DOMAIN` DNS domain of the cluster's Services, for the names in certificates of masters")
 	f.Func("allowed-issuers", "`PATTERNS` issuers of cert-manager that a ClusterMaster may name, as KIND/NAME or KIND.GROUP/NAME, separated by commas, "+
 		"with '*' for any part of a name; not given: "+certificates.DefaultAllowedIssuers, o.setIssuers)
 	f.Group("Several operators")
@@ -131,6 +137,10 @@ func (o *Options) setNamespaces(value string) error {
 func (o *Options) validate() error {
 	if o.Images.Master == "" || o.Images.Refinery == "" {
 		return errors.New("--master-image and --refinery-image are required; operator --help lists all flags")
+	}
+	if problems := validation.IsDNS1123Subdomain(o.ClusterDomain); len(problems) > 0 || len(o.ClusterDomain) > maxClusterDomain {
+		return fmt.Errorf("--cluster-domain=%.300s: write the DNS domain of Services, of at most %d characters, for example %s",
+			o.ClusterDomain, maxClusterDomain, resource.DefaultClusterDomain)
 	}
 	for _, address := range []struct{ flag, value string }{{"health-address", o.HealthAddress}, {"metrics-address", o.MetricsAddress}} {
 		if address.value == "0" {

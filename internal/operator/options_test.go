@@ -34,7 +34,7 @@ func TestOptionsHaveDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Options{
-		Images: resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullIfNotPresent}, Issuers: issuers(t, "Issuer/*"),
+		Images: resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullIfNotPresent}, Issuers: issuers(t, "Issuer/*"), ClusterDomain: "cluster.local",
 		HealthAddress: ":8081", MetricsAddress: ":8443", Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}
 	if diff := cmp.Diff(want, got, compareIssuers); diff != "" {
@@ -43,14 +43,14 @@ func TestOptionsHaveDefaults(t *testing.T) {
 }
 
 func TestOptionsTakeEveryFlag(t *testing.T) {
-	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--allowed-issuers=ClusterIssuer/plant-*, StepIssuer.certmanager.step.sm/a", "--release=n/r",
+	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--watch-namespaces=b, a,,b", "--cluster-domain=plant.test", "--allowed-issuers=ClusterIssuer/plant-*, StepIssuer.certmanager.step.sm/a", "--release=n/r",
 		"--health-address=0", "--metrics-address=127.0.0.1:1", "--kubeconfig=k", "--log-level=debug", "--log-format=console"}, required...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Options{
-		Images:          resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever},
-		Issuers:         issuers(t, "ClusterIssuer/plant-*,StepIssuer.certmanager.step.sm/a"),
+		Images:  resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever},
+		Issuers: issuers(t, "ClusterIssuer/plant-*,StepIssuer.certmanager.step.sm/a"), ClusterDomain: "plant.test",
 		WatchNamespaces: []string{"a", "b"}, Release: Release{Namespace: "n", Name: "r"},
 		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", Log: logging.Options{Level: logging.Debug, Format: logging.Console},
 	}
@@ -76,6 +76,8 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		"address":         {append(required, "--health-address=8081"), "--health-address=8081: it is not host:port; write host:port, :port or 0"},
 		"namespace":       {append(required, "--watch-namespaces=A"), `--watch-namespaces=A: "A" is not a valid namespace`},
 		"issuers":         {append(required, "--allowed-issuers=plant"), `--allowed-issuers=plant: "plant" is not a valid pattern: write KIND/NAME or KIND.GROUP/NAME, for example Issuer/*`},
+		"cluster domain":  {append(required, "--cluster-domain=.local"), "--cluster-domain=.local: write the DNS domain of Services, of at most 128 characters, for example cluster.local"},
+		"long domain":     {append(required, "--cluster-domain="+strings.Repeat("a.", 64)+"a"), "of at most 128 characters"},
 		"release":         {append(required, "--release=n"), `--release=n: write NAMESPACE/NAME; "" is not a valid name`},
 		"no cluster":      {required, "no cluster: not running in one, and there is no kubeconfig"},
 		"no kubeconfig":   {append(required, "--kubeconfig=/does/not/exist"), "no cluster: stat /does/not/exist"},

@@ -57,12 +57,12 @@ type CertificatePrivateKey struct {
 }
 
 // MasterCertificate has cert-manager fill the Secret of what a ClusterMaster serves, and again renewBefore the end.
-func MasterCertificate(m *v1alpha1.ClusterMaster, issuer v1alpha1.IssuerReference, renewBefore time.Duration) *CertificateApplyConfiguration {
+func MasterCertificate(m *v1alpha1.ClusterMaster, issuer v1alpha1.IssuerReference, clusterDomain string, renewBefore time.Duration) *CertificateApplyConfiguration {
 	c := certificate(m.CertificateSecretName(), m, renewBefore, issuer, MasterLabels(m), masterOwner(m))
 	if name := MasterServerName(m); len(name) <= maxCommonName { // some issuers take it for a DNS name, and judge it as one
 		c.Spec.CommonName = name
 	}
-	c.Spec.DNSNames, c.Spec.IPAddresses = MasterDNSNames(m), MasterIPAddresses(m)
+	c.Spec.DNSNames, c.Spec.IPAddresses = MasterDNSNames(m, clusterDomain), MasterIPAddresses(m)
 	c.Spec.Usages = []string{"digital signature", "server auth"}
 	return c
 }

@@ -1,10 +1,14 @@
 package resource
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
+
+// DefaultClusterDomain is the DNS domain of the Services of most clusters.
+const DefaultClusterDomain = "cluster.local"
 
 // MasterServerName is the DNS name of a master inside the cluster, by which nodes verify it: one of MasterDNSNames.
 func MasterServerName(m *v1alpha1.ClusterMaster) string {
@@ -13,9 +17,9 @@ func MasterServerName(m *v1alpha1.ClusterMaster) string {
 
 // MasterDNSNames are the DNS names that a master's certificate is issued for: those of its Service, and those that the spec
 // adds. Short names and localhost, as through kubectl port-forward, are the same in every cluster. So they are left to the
-// authority that the operator made for this master, which nobody else trusts.
-func MasterDNSNames(m *v1alpha1.ClusterMaster) []string {
-	names := []string{MasterServerName(m), MasterServerName(m) + ".cluster.local"}
+// authority that the operator made for this master, which nobody else trusts. An empty clusterDomain is the default.
+func MasterDNSNames(m *v1alpha1.ClusterMaster, clusterDomain string) []string {
+	names := []string{MasterServerName(m), MasterServerName(m) + "." + cmp.Or(clusterDomain, DefaultClusterDomain)}
 	if _, provided := m.NamedAuthority(); !provided && m.Issuer() == nil {
 		names = append(names, m.Name, m.Name+"."+m.Namespace, "localhost")
 	}
@@ -27,8 +31,8 @@ func MasterDNSNames(m *v1alpha1.ClusterMaster) []string {
 }
 
 // MasterNames are MasterDNSNames, and the IP addresses that the spec adds.
-func MasterNames(m *v1alpha1.ClusterMaster) []string {
-	return append(MasterDNSNames(m), MasterIPAddresses(m)...)
+func MasterNames(m *v1alpha1.ClusterMaster, clusterDomain string) []string {
+	return append(MasterDNSNames(m, clusterDomain), MasterIPAddresses(m)...)
 }
 
 // MasterIPAddresses are the IP addresses that a master's certificate is issued for.

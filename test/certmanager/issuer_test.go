@@ -66,7 +66,7 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		Expect(leaf.PublicKey.(*ecdsa.PublicKey).Curve).To(Equal(elliptic.P256()))
 		Expect(p.listed()).To(HaveExactElements("Current " + v1alpha1.Fingerprint(leaf)))
 		served := leafOf(p.secret("alpha-tls"))
-		Expect(served.DNSNames).To(ConsistOf(resource.MasterDNSNames(p.master)))
+		Expect(served.DNSNames).To(ConsistOf(resource.MasterDNSNames(p.master, "")))
 		Expect(served.URIs).To(BeEmpty())
 		Expect(served.ExtKeyUsage).To(HaveExactElements(x509.ExtKeyUsageServerAuth))
 		Expect(p.master.Status.Certificate.Fingerprint).To(Equal(v1alpha1.Fingerprint(served)))
@@ -128,7 +128,9 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 
 		p := newPlant(ctx, fromIssuer).ca("plant-ca").issuer("plant", "plant-ca").start()
 		leaf, served := p.issued(), p.secret("alpha-tls").Data
-		change(p, p.master, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = parse(`{issuerRef: {kind: ClusterIssuer, name: corp}}`) })
+		change(p, p.master, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates = parse(`{issuerRef: {kind: ClusterIssuer, name: corp}}`)
+		})
 		Eventually(p.ready(p.master)).Should(Equal("False/IssuerNotAllowed"))
 		Eventually(p.ready(p.refinery)).Should(Equal("False/IssuerNotAllowed"))
 		Consistently(p.listed).Should(HaveExactElements("Current " + v1alpha1.Fingerprint(leaf)))

@@ -114,6 +114,7 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 		{"namespaces", []string{"watchNamespaces={a,b}"}, "--watch-namespaces=a,b", ""},
 		{"rights in the namespaces only", []string{"watchNamespaces={a,b}"}, "kind: RoleBinding\nmetadata:\n  name: refinery-operator\n  namespace: a\n", "kind: ClusterRoleBinding\nmetadata:\n  name: refinery-operator\n"},
 		{"issuers", []string{"allowedIssuers={Issuer/*,ClusterIssuer/plant}"}, "--allowed-issuers=Issuer/*,ClusterIssuer/plant\n", ""},
+		{"cluster domain", []string{"clusterDomain=plant.test"}, "--cluster-domain=plant.test\n", "cluster.local"},
 		{"no CRDs", []string{"crds.enabled=false"}, "kind: Deployment", "kind: CustomResourceDefinition"},
 		{"CRDs are kept", nil, "helm.sh/resource-policy: keep", ""},
 		{"CRDs go with the release", []string{"crds.keep=false"}, "kind: CustomResourceDefinition", "resource-policy"},
@@ -160,7 +161,7 @@ func TestTwoReleasesInOneNamespaceShareNothing(t *testing.T) {
 
 func TestChartRefusesWrongValues(t *testing.T) {
 	for _, value := range []string{
-		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "allowedIssuers={plant}", "image.repository=example.com/",
+		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "allowedIssuers={plant}", "clusterDomain=", "image.repository=example.com/",
 	} {
 		t.Run(value, func(t *testing.T) {
 			_, err := template(t, "--set", value)

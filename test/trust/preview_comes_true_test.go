@@ -131,7 +131,7 @@ func TestWhatAPreviewPredictsComesTrueWhenAProvidedBundleChanges(t *testing.T) {
 	served := p.provided("beta-tls", func(a *pki.Authority) (pki.PEMPair, error) {
 		m := &v1alpha1.ClusterMaster{}
 		m.Namespace, m.Name = p.namespace, "beta"
-		return a.IssueServer("beta", resource.MasterDNSNames(m), time.Now())
+		return a.IssueServer("beta", resource.MasterDNSNames(m, ""), time.Now())
 	}, first, both)
 	p.must(api.Create(t.Context(), served))
 	for name, authority := range map[string]pki.PEMPair{"press": first, "pump": second} {
