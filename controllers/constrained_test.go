@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -82,6 +83,10 @@ var _ = Describe("A provided authority with a constraint that its certificates w
 		})), m, r)
 		Eventually(condition(f, m, v1alpha1.ConditionCertificateReady)).Should(Equal(issued))
 		Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal(issued))
+		for _, object := range []client.Object{m, r} {
+			Expect(message(f, object, v1alpha1.ConditionCertificateReady)()).To(MatchRegexp(
+				`; it ends with the certificate authority "CN=corp", on \S+Z, and not after the 2160h0m0s of spec.certificates.duration$`))
+		}
 		atRest()
 	})
 

@@ -275,7 +275,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 		return found, err
 	}
 	found.trusted = issued.Authority
-	found.certificate = &certificates.Finding{Leaf: current.Leaf(), Condition: certificates.ReadyIn(issued.Name, false, nil)}
+	found.certificate = &certificates.Finding{Leaf: current.Leaf(), Condition: issued.Ready(current.Leaf())}
 	found.certificate.RecheckAt(v.RecheckAt(current.Leaf()), s.now)
 	return found, nil
 }
@@ -387,7 +387,7 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 		err = certificates.InSecret(o.Secret.Name, err)
 	}
 	found.certificate.RecheckAtEnd(s.now)
-	return found, found.certificate.Judge(o.Or(err), o.Ready(issuer))
+	return found, found.certificate.Judge(o.Or(err), o.Ready(found.certificate.Leaf))
 }
 
 // readObtained reads authority and certificate of the master. What is wrong is a *pki.Problem.

@@ -237,7 +237,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope) (*certifica
 			current.UID = made.UID
 		}
 	}
-	found.Leaf, found.SecretUID, found.Condition = current.Leaf(), current.UID, certificates.ReadyIn(issued.Name, false, nil)
+	found.Leaf, found.SecretUID, found.Condition = current.Leaf(), current.UID, issued.Ready(current.Leaf())
 	found.RecheckAt(v.RecheckAt(found.Leaf), s.now)
 	return found, nil
 }
@@ -327,7 +327,7 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 		}
 		err = certificates.InSecret(o.Secret.Name, err)
 	}
-	if err := found.Judge(o.Or(err), o.Ready(issuer)); err != nil {
+	if err := found.Judge(o.Or(err), o.Ready(c.Leaf())); err != nil {
 		return nil, err
 	}
 	if found.Leaf = c.Leaf(); found.Leaf != nil {

@@ -109,6 +109,18 @@ func (i Issued) Bundle(c Certificate, v Verdict) []byte {
 	return i.Authority.BundlePEM()
 }
 
+// Ready returns condition CertificateReady of a valid certificate that the operator issued. It says whether the authority ends
+// before the certificate should.
+func (i Issued) Ready(leaf *x509.Certificate) metav1.Condition {
+	ready := ReadyIn(i.Name, false, nil)
+	end := i.Authority.Certificates[0].NotAfter
+	if leaf.NotAfter.Equal(end) && end.Before(leaf.NotBefore.Add(pki.Backdating+i.Authority.LeafDuration)) {
+		ready.Message += fmt.Sprintf("; it ends with the certificate authority %s, on %s, and not after the %v of spec.certificates.duration",
+			i.Authority.Name(), end.UTC().Format(time.RFC3339), i.Authority.LeafDuration)
+	}
+	return ready
+}
+
 // Renew issues a certificate that is to replace current. If judge would replace the new one at once too, the error is a
 // *pki.Problem: otherwise it would be issued again and again.
 func (i Issued) Renew(current Certificate, now time.Time) (Certificate, Verdict, error) {

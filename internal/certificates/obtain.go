@@ -2,7 +2,10 @@ package certificates
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +58,8 @@ type Obtained struct {
 	Problem *pki.Problem
 	// Certificate is the object, or nil without cert-manager.
 	Certificate *unstructured.Unstructured
+	// want is what the Certificate says.
+	want *resource.CertificateApplyConfiguration
 	// Recheck is how soon to look again, since a request that waits for its issuer tells nobody. 0: there is none.
 	Recheck time.Duration
 }
@@ -68,12 +73,14 @@ func (o Obtained) Or(err error) error {
 	return err
 }
 
-// Ready says where a good certificate comes from, and why cert-manager failed to issue another, if it did.
-func (o Obtained) Ready(issuer v1alpha1.IssuerReference) metav1.Condition {
-	if o.Secret == nil {
+// Ready says where a good certificate comes from, what it lacks of what was asked for, and why cert-manager failed to issue
+// another, if it did.
+func (o Obtained) Ready(leaf *x509.Certificate) metav1.Condition {
+	if o.Secret == nil || leaf == nil {
 		return metav1.Condition{}
 	}
-	ready := ReadyIn(o.Secret.Name, false, &issuer)
+	ready := ReadyIn(o.Secret.Name, false, &o.want.Spec.IssuerRef)
+	ready.Message += o.lacking(leaf)
 	if o.Certificate == nil {
 		return ready
 	}
@@ -81,6 +88,23 @@ func (o Obtained) Ready(issuer v1alpha1.IssuerReference) metav1.Condition {
 		ready.Message += "; Certificate " + o.Certificate.GetName() + ": " + words
 	}
 	return ready
+}
+
+// lacking says what an issuer left out of a certificate that is good enough to be used.
+func (o Obtained) lacking(leaf *x509.Certificate) (words string) {
+	var missing []string
+	for _, name := range slices.Concat(o.want.Spec.DNSNames, o.want.Spec.IPAddresses) {
+		if leaf.VerifyHostname(name) != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		words = "; it lacks " + strings.Join(missing, ", ")
+	}
+	if valid, wanted := leaf.NotAfter.Sub(leaf.NotBefore), o.want.Spec.Duration.Duration; valid < wanted-pki.Backdating {
+		words += fmt.Sprintf("; it is valid for %v, and not for the %v of spec.certificates.duration", valid.Round(time.Second), wanted)
+	}
+	return words
 }
 
 // OwnSecret builds the Secret as it is when the operator issues.
@@ -92,7 +116,7 @@ type OwnSecret func(pair pki.PEMPair, bundle []byte) *corev1ac.SecretApplyConfig
 // *apply.ConflictError, and nothing is written. Nothing is written either if the issuer is not allowed: a Certificate that was
 // made before stays as it is, so that what is in use is renewed.
 func (s *Sources) Obtain(ctx context.Context, a *apply.Applier, owner client.Object, want *resource.CertificateApplyConfiguration, own OwnSecret) (Obtained, error) {
-	var o Obtained
+	o := Obtained{want: want}
 	var err error
 	if o.Secret, err = s.issuedFor(ctx, owner, *want.Name); err != nil {
 		return o, err

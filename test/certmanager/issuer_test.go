@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"net"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -124,7 +126,7 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		other := newPlant(ctx, `{issuerRef: {kind: ClusterIssuer, name: corp}}`).start()
 		Eventually(other.ready(other.refinery)).Should(Equal("False/IssuerNotAllowed"))
 		Eventually(other.words(other.master)).Should(Equal("spec.certificates.issuerRef of the ClusterMaster names ClusterIssuer/corp, and this operator is set up to use " +
-			"none but Issuer/*: name one of these, or have whoever installed the operator allow it (--allowed-issuers); what was issued before stays in use"))
+			"none but Issuer/*,Signer.example.com/*: name one of these, or have whoever installed the operator allow it (--allowed-issuers); what was issued before stays in use"))
 
 		p := newPlant(ctx, fromIssuer).ca("plant-ca").issuer("plant", "plant-ca").start()
 		leaf, served := p.issued(), p.secret("alpha-tls").Data
@@ -268,11 +270,32 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 
 	It("needs an issuer that fills in ca.crt, and says so of one that does not", func(ctx SpecContext) {
 		p := newPlant(ctx, `{issuerRef: {name: public, kind: Signer, group: example.com}}`).ca("plant-ca").start()
-		p.sign("alpha-tls-1", nil)
+		p.sign("alpha-tls-1", pkitest.NewAuthority("public"), nil)
 		Eventually(p.ready(p.master)).Should(Equal("False/SecretKeyMissing"))
 		Expect(p.words(p.master)()).To(Equal("Secret alpha-tls: key ca.crt is missing or empty: the issuer has to fill it in, as those of kind CA do"))
 		Eventually(p.ready(p.refinery)).Should(HavePrefix("False/"))
 	})
+
+	DescribeTable("says what an issuer did otherwise than it was asked to", func(ctx SpecContext, constrain, sign pkitest.Edit, state, words string) {
+		p := newPlant(ctx, `{issuerRef: {name: public, kind: Signer, group: example.com}}`).start()
+		lasting := pkitest.Valid(time.Now().Add(-time.Hour), time.Now().Add(1000*24*time.Hour))
+		authority := pkitest.NewAuthority("public", lasting, constrain)
+		p.sign("alpha-tls-1", authority, pkitest.Bundle(authority), sign)
+		Eventually(p.ready(p.master)).Should(Equal(state))
+		Expect(p.words(p.master)()).To(ContainSubstring(words))
+		atRest()
+		Expect(p.get(certManagerObject("CertificateRequest", "", nil), "alpha-tls-2")).NotTo(Succeed(), "nothing is asked for again and again")
+	},
+		Entry("a shorter validity", free, pkitest.Valid(time.Now(), time.Now().Add(48*time.Hour)), "True/Issued",
+			"issued by Signer public; it is valid for 48h0m0s, and not for the 2160h0m0s of spec.certificates.duration"),
+		Entry("fewer names", free, func(c *x509.Certificate) { c.DNSNames = c.DNSNames[:1] }, "True/Issued", ".svc.cluster.local"),
+		Entry("another usage", free, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, "False/WrongUsage",
+			"may not be used for TLS server authentication"),
+		Entry("names that its authority may not sign", func(c *x509.Certificate) { c.PermittedDNSDomains = []string{"corp.example"} }, free,
+			"False/AuthorityConstrained", "is not permitted by any constraint"),
+		Entry("below an authority for clients", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, free,
+			"False/AuthorityConstrained", `"CN=public" does not allow TLS server authentication`),
+	)
 
 	It("removes Certificates that were left while the operator did not run", func(ctx SpecContext) {
 		p := newPlant(ctx, fromIssuer).ca("plant-ca").issuer("plant", "plant-ca").start()
@@ -312,6 +335,9 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 	})
 })
 
+// free changes nothing.
+func free(*x509.Certificate) {}
+
 // atRest waits until the operator has said nothing for a while.
 func atRest() {
 	GinkgoHelper()
@@ -324,9 +350,8 @@ func atRest() {
 	}).WithPolling(time.Second).Should(BeTrue())
 }
 
-// sign does what an external issuer does to a CertificateRequest: it signs, here a CSR of anyone's by an authority
-// of the test's, and fills in ca, or not.
-func (p *plant) sign(request string, ca []byte) {
+// sign does what an external issuer does to a CertificateRequest: it signs, in its own way, and fills in ca, or not.
+func (p *plant) sign(request string, by *pkitest.Authority, ca []byte, edits ...pkitest.Edit) {
 	GinkgoHelper()
 	r := certManagerObject("CertificateRequest", request, nil)
 	Eventually(func() error {
@@ -334,14 +359,14 @@ func (p *plant) sign(request string, ca []byte) {
 			return err
 		}
 		status := map[string]any{
-			"certificate": signed(r),
+			"certificate": signed(r, by, edits...),
 			"conditions": []any{
 				map[string]any{"type": "Approved", "status": "True", "reason": "Approved", "message": "", "lastTransitionTime": time.Now().UTC().Format(time.RFC3339)},
 				map[string]any{"type": "Ready", "status": "True", "reason": "Issued", "message": "", "lastTransitionTime": time.Now().UTC().Format(time.RFC3339)},
 			},
 		}
 		if ca != nil {
-			status["ca"] = ca
+			status["ca"] = base64.StdEncoding.EncodeToString(ca)
 		}
 		must(unstructured.SetNestedMap(r.Object, status, "status"))
 		return api.Status().Update(p.ctx, r)

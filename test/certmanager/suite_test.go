@@ -109,7 +109,7 @@ func operatorUser(ctx context.Context) string {
 func startOperator() (stop func()) {
 	GinkgoHelper()
 	process := exec.Command(os.Args[0], "--master-image=example.com/master:1", "--refinery-image=example.com/refinery:1", //nolint:gosec // this test binary
-		"--kubeconfig="+operatorKubeconfig, "--health-address=0", "--metrics-address=0")
+		"--kubeconfig="+operatorKubeconfig, "--health-address=0", "--metrics-address=0", "--allowed-issuers=Issuer/*,Signer.example.com/*")
 	process.Env, process.Stderr = append(os.Environ(), operatorProcess+"=1"), operatorLog
 	return start(process)
 }
