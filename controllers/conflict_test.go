@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -76,7 +77,7 @@ var _ = Describe("An object of a needed name that belongs to someone else", func
 			Expect(api.Delete(f.ctx, object)).To(Succeed())
 			Eventually(condition(f, subject, v1alpha1.ConditionStalled)).Should(BeEmpty())
 			Eventually(func() bool {
-				return api.Get(f.ctx, client.ObjectKeyFromObject(object), object) == nil && metav1.IsControlledBy(object, subject)
+				return api.Get(f.ctx, client.ObjectKeyFromObject(object), object) == nil && apply.Owns(subject, object)
 			}).Should(BeTrue())
 		},
 		Entry("a Deployment of the ClusterMaster's name", true, "Deployment", foreignDeployment, "alpha"),

@@ -25,7 +25,7 @@ var _ = Describe("A ClusterMaster and its Refinery", func() {
 			object client.Object
 			owner  client.Object
 		}{
-			"alpha-ca": {&corev1.Secret{}, m}, "alpha-tls": {&corev1.Secret{}, m},
+			"alpha-tls":    {&corev1.Secret{}, m},
 			"alpha-master": {&corev1.ServiceAccount{}, m}, "alpha": {&appsv1.Deployment{}, m},
 			"alpha-active": {&coordinationv1.Lease{}, m},
 			"press-tls":    {&corev1.Secret{}, r}, "press-refinery": {&corev1.ServiceAccount{}, r}, "press": {&appsv1.Deployment{}, r},

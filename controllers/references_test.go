@@ -86,7 +86,7 @@ var _ = Describe("What is not for the nodes of a Refinery to read", func() {
 		Entry("what the master serves", `{spec: {volumes: [{name: v, projected: {sources: [{secret: {name: alpha-tls}}]}}]}}`,
 			"spec.template uses Secret alpha-tls: it is for the certificate that ClusterMaster alpha serves"),
 		Entry("another master's authority", `{spec: {containers: [{name: app, image: a, envFrom: [{secretRef: {name: beta-ca}}]}]}}`,
-			"spec.template uses Secret beta-ca: it belongs to ClusterMaster beta"),
+			"spec.template uses Secret beta-ca: it is for the certificate authority of ClusterMaster beta"),
 		Entry("another Refinery's certificate", `{spec: {containers: [{name: app, image: a, env: [{name: A, valueFrom: {secretKeyRef: {name: mill-tls, key: tls.key}}}]}]}}`,
 			"spec.template uses Secret mill-tls: it belongs to Refinery mill"),
 		Entry("its own", `{spec: {serviceAccountName: mine, containers: [{name: app, image: a, envFrom: [{secretRef: {name: press-tls}}, {secretRef: {name: mine}}]}]}}`, ""),

@@ -163,6 +163,16 @@ type SecuritySpec struct {
 	Overlap string `json:"overlap,omitempty"`
 }
 
+// DeletionPolicy says what becomes of something when its owner is deleted.
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+// Policies of deletion.
+const (
+	DeletionPolicyRetain DeletionPolicy = "Retain"
+	DeletionPolicyDelete DeletionPolicy = "Delete"
+)
+
 // CertificatesSpec says where certificates come from, and how long those that the operator issues are valid.
 // Durations are written as in 2160h, 90m or 1h30m.
 // +kubebuilder:validation:XValidation:rule="!has(self.duration) || duration(self.duration) >= duration('1m')",message="duration must be at least 1m; below 1h a kubelet may be too slow to bring a renewed certificate into its pods in time"
@@ -230,6 +240,12 @@ type CertificatesSpec struct {
 	// +kubebuilder:validation:items:MaxLength=39
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && ip.isCanonical(self)",message="must be an IP address in its shortest form, for example '192.0.2.10' or '2001:db8::10'"
 	IPAddresses []string `json:"ipAddresses,omitempty"`
+	// deletionPolicy says what becomes of the Secrets <name>-ca and <name>-shared that the operator created when the
+	// ClusterMaster is deleted. Retain: they stay, so that nodes trust a ClusterMaster that is created again, and it
+	// them. Delete: they are deleted, and with them the trust of all nodes.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
 	// "certificate". Master and nodes read a copy, Secret <master>-shared. When it changes, the former one is let in for
 	// security.overlap. Default: created by the operator.

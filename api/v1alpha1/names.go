@@ -45,6 +45,10 @@ const (
 	// by commas.
 	ReadmitAnnotation = "cluster.refinery.dev/readmit"
 
+	// OwnerAnnotation on a Secret that outlives its ClusterMaster is the UID of that ClusterMaster. It takes the place of an
+	// owner reference, by which the garbage collector would delete the Secret.
+	OwnerAnnotation = "cluster.refinery.dev/owner-uid"
+
 	// MaxListedCertificates bounds the entries of status.certificates of a Refinery.
 	MaxListedCertificates = 8
 	// MaxRevokedCertificates bounds the entries of status.revoked of a Refinery.
@@ -87,6 +91,11 @@ func (m *ClusterMaster) NamedAuthority() (string, bool) {
 		return c.Authority.SecretRef.Name, true
 	}
 	return "", false
+}
+
+// RetainsSecrets reports whether the Secrets that nodes' trust rests on outlive the ClusterMaster.
+func (m *ClusterMaster) RetainsSecrets() bool {
+	return m.Spec.Certificates == nil || m.Spec.Certificates.DeletionPolicy != DeletionPolicyDelete
 }
 
 // LeaseName names the Lease that the active master holds.

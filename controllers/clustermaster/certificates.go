@@ -89,10 +89,8 @@ func (r *Reconciler) reconcileAuthority(ctx context.Context, s *scope) (*authori
 	case found.authority == nil && found.end.Before(s.now) && !found.end.IsZero():
 		log.FromContext(ctx).Info("The authority expired before it was replaced: creating another", "expired", found.end)
 		return r.makeAuthority(ctx, s)
-	case found.authority == nil:
-		return found, nil
 	default:
-		return found, r.keepAuthority(ctx, s)
+		return found, nil
 	}
 }
 
@@ -169,13 +167,24 @@ func (r *Reconciler) makeAuthority(ctx context.Context, s *scope) (*authorityFou
 	return found, s.secrets.Apply(ctx, s.master, desired)
 }
 
-// keepAuthority restores the labels and the owner of the Secret, if someone removed them.
+// keepAuthority restores the labels of the Secret, and the owner that it has by spec.certificates.deletionPolicy, whether or
+// not the authority is in use or valid: it goes, or stays, with the ClusterMaster in any case.
 func (r *Reconciler) keepAuthority(ctx context.Context, s *scope) error {
-	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
+	name := s.master.AuthoritySecretName()
+	if _, provided := s.master.NamedAuthority(); provided || s.master.Issuer() != nil {
+		cached, err := s.secrets.Cached(ctx, s.master.Namespace, name)
+		if err != nil || cached == nil || !apply.Owns(s.master, cached) {
+			return err // there is none from before
+		}
+	}
+	secret, err := s.secrets.Own(ctx, s.master, name)
 	if err != nil || secret == nil {
 		return err
 	}
 	files, record := resource.ReadMasterAuthority(secret)
+	if len(files.Current.Certificate) == 0 || len(files.Current.Key) == 0 {
+		return nil // nothing is left of it
+	}
 	return s.secrets.Apply(ctx, s.master, resource.MasterAuthoritySecret(s.master, files, record).WithUID(secret.UID).
 		WithResourceVersion(secret.ResourceVersion))
 }

@@ -82,7 +82,7 @@ type findings struct {
 //
 //  1. read the ClusterMaster, its Deployment and its Lease; go on with a change of spec.security, or begin one
 //  2. require a name that no Refinery had before it
-//  3. go on with a rotation of the certificate authority, or begin one
+//  3. give the Secret of the operator's authority the owner that it should have; go on with a rotation, or begin one
 //  4. find or make the certificate authority
 //  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
 //     rotation there if either authority is provided or the former one is lost, and say so where another is asked for
@@ -120,6 +120,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) error {
 	return reconcile.RunSteps(
 		func() error { return r.env.RequireName(ctx, s.master) },
+		func() error { return r.keepAuthority(ctx, s) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
 		func() error {

@@ -2,9 +2,11 @@ package clustermaster
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -38,6 +40,7 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 			v1alpha1.AuthoritySuffix, v1alpha1.CertificateSuffix, v1alpha1.SharedSuffix, v1alpha1.PeerSuffix, resource.MasterSuffix)),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(ofRetained)).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(ofEndpointSlice)).
 		WatchesRawSource(source.Channel(lapsed, &handler.EnqueueRequestForObject{})).
 		WatchesRawSource(e.CertManager.Source(controllers.KindMaster, r.ofIssuers)).
@@ -62,6 +65,17 @@ func (r *Reconciler) watchLeases(lapsed chan<- event.GenericEvent) manager.Runna
 // ofSecret returns a request for each ClusterMaster that uses a Secret.
 func (r *Reconciler) ofSecret(ctx context.Context, secret *metav1.PartialObjectMetadata) []ctrl.Request {
 	return requestsFor(r.env.MastersBySecret(ctx, secret))
+}
+
+// ofRetained returns a request for the ClusterMaster of a Secret that outlives it, and so does not name it as its owner.
+// The event comes from the cache that the Secret is read from: what is read then is not older.
+func ofRetained(_ context.Context, secret client.Object) []ctrl.Request {
+	for _, suffix := range []string{v1alpha1.AuthoritySuffix, v1alpha1.SharedSuffix} {
+		if name, ok := strings.CutSuffix(secret.GetName(), suffix); ok {
+			return []ctrl.Request{{NamespacedName: client.ObjectKey{Namespace: secret.GetNamespace(), Name: name}}}
+		}
+	}
+	return nil
 }
 
 // ofIssuers returns a request for each ClusterMaster that names an issuer.

@@ -170,7 +170,26 @@ func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (s
 	if why, err := r.mastersSecret(ctx, s, name); err != nil || why != "" {
 		return why, err
 	}
-	return r.neighboursSecret(ctx, s, name)
+	if why, err := r.neighboursSecret(ctx, s, name); err != nil || why != "" {
+		return why, err
+	}
+	if secret != nil && metav1.GetControllerOf(secret) == nil && name != s.refinery.IssuedSecretName() {
+		return leftBehind(s, secret), nil
+	}
+	return "", nil
+}
+
+// leftBehind says for whom the operator created a Secret that nobody controls, or "" if it is the shared certificate of the
+// Refinery's own ClusterMaster, which its nodes may read.
+func leftBehind(s *scope, secret *corev1.Secret) string {
+	kind := controllers.KindRefinery
+	if secret.Labels[resource.LabelComponent] == resource.MasterComponent {
+		kind = controllers.KindMaster
+	}
+	if s.master != nil && secret.Name == s.master.OwnSharedSecretName() {
+		return ""
+	}
+	return fmt.Sprintf("the operator created it for %s %s, which does not exist any more", kind, secret.Labels[resource.LabelInstance])
 }
 
 // mastersSecret says which other ClusterMaster a Secret is for, or "".

@@ -3,6 +3,7 @@ package refinery
 import (
 	"context"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -72,15 +73,11 @@ func (r *Reconciler) using(ctx context.Context, namespace, index string, names .
 // ofOwnAuthority are the Refineries whose certificates an authority of the operator signs. The event comes
 // from the cache that the authority is read from: what is read then is not older.
 func (r *Reconciler) ofOwnAuthority(ctx context.Context, secret client.Object) []ctrl.Request {
-	owner := metav1.GetControllerOf(secret)
-	if owner == nil || owner.Kind != controllers.KindMaster {
+	master, ok := strings.CutSuffix(secret.GetName(), v1alpha1.AuthoritySuffix)
+	if !ok {
 		return nil
 	}
-	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: owner.Name}}
-	if secret.GetName() != master.AuthoritySecretName() {
-		return nil
-	}
-	return r.refineriesBy(ctx, secret.GetNamespace(), controllers.MasterIndex, owner.Name)
+	return r.refineriesBy(ctx, secret.GetNamespace(), controllers.MasterIndex, master)
 }
 
 // ofSecret are the Refineries that use a Secret, themselves or through their master's authority, which is, with an

@@ -197,7 +197,7 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object, optio
 	if err := a.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if !metav1.IsControlledBy(object, owner) || !object.GetDeletionTimestamp().IsZero() {
+	if !Owns(owner, object) || !object.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
 	uid := object.GetUID()
@@ -233,7 +233,7 @@ func (a *Applier) current(ctx context.Context, owner client.Object, want *unstru
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, key.Name, err)
 	}
-	if !metav1.IsControlledBy(object, owner) {
+	if !Owns(owner, object) {
 		return nil, Conflict(gvk.Kind, object)
 	}
 	object.SetManagedFields(nil)

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -54,7 +53,7 @@ func (s *Secrets) Own(ctx context.Context, owner client.Object, name string) (*c
 			return errNone
 		case err != nil:
 			return fmt.Errorf("read Secret %s: %w", name, err)
-		case !metav1.IsControlledBy(secret, owner):
+		case !apply.Owns(owner, secret):
 			return apply.Conflict("Secret", secret)
 		}
 		secret.SetManagedFields(nil)

@@ -51,7 +51,7 @@ func MasterAuthoritySecret(m *v1alpha1.ClusterMaster, authority pki.AuthorityFil
 			values[key] = value
 		}
 	}
-	secret := masterSecret(m, m.AuthoritySecretName()).WithType(corev1.SecretTypeTLS).WithData(values)
+	secret := retainedSecret(m, m.AuthoritySecretName()).WithType(corev1.SecretTypeTLS).WithData(values)
 	annotations := map[string]string{}
 	if record.Asked != "" {
 		annotations[rotatedFor] = record.Asked
@@ -128,4 +128,13 @@ func MasterPeerSecret(m *v1alpha1.ClusterMaster, pair pki.PEMPair) *v1.SecretApp
 
 func masterSecret(m *v1alpha1.ClusterMaster, name string) *v1.SecretApplyConfiguration {
 	return v1.Secret(name, m.Namespace).WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m))
+}
+
+// retainedSecret outlives its ClusterMaster if that says so. The annotation then tells whose it is.
+func retainedSecret(m *v1alpha1.ClusterMaster, name string) *v1.SecretApplyConfiguration {
+	if !m.RetainsSecrets() {
+		return masterSecret(m, name)
+	}
+	return v1.Secret(name, m.Namespace).WithLabels(MasterLabels(m)).
+		WithAnnotations(map[string]string{v1alpha1.OwnerAnnotation: string(m.UID)})
 }

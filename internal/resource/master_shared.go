@@ -48,7 +48,7 @@ func MasterSharedSecret(m *v1alpha1.ClusterMaster, s Shared) *v1.SecretApplyConf
 	if s.Generation > 1 {
 		values[v1alpha1.SharedGenerationKey] = strconv.AppendInt(nil, s.Generation, 10)
 	}
-	secret := masterSecret(m, m.SharedSecretName()).WithType(corev1.SecretTypeOpaque)
+	secret := retainedSecret(m, m.SharedSecretName()).WithType(corev1.SecretTypeOpaque)
 	if len(s.Former) > 0 {
 		values[v1alpha1.SharedFormerKey] = s.Former
 		secret.WithAnnotations(map[string]string{formerUntil: s.Until.UTC().Format(time.RFC3339)})

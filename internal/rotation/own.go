@@ -7,11 +7,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation/plan"
@@ -33,7 +33,7 @@ func (s *OwnStore) load(ctx context.Context, reader client.Reader, m *v1alpha1.C
 	if s.master != nil && !s.live { // the first time was from the cache
 		secret := &corev1.Secret{}
 		err := reader.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.AuthoritySecretName()}, secret)
-		if apierrors.IsNotFound(err) || (err == nil && !metav1.IsControlledBy(secret, m)) {
+		if apierrors.IsNotFound(err) || (err == nil && !apply.Owns(m, secret)) {
 			return nil, nil, nil
 		}
 		if err != nil {

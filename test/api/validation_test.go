@@ -133,6 +133,7 @@ func masterRefusals() []refusal {
 		{"overlap", master("{certificates: {overlap: none}}"), "must be hours, minutes and seconds, for example '1h', '90m' or '0s'"},
 		{"authority duration", master("{certificates: {caDuration: 10y}}"), "must be hours, minutes and seconds, for example '87600h'"},
 		{"authority duration against certificates'", master("{certificates: {caDuration: 4319h59m59s}}"), "caDuration must be at least twice duration"},
+		{"deletion policy", master("{certificates: {deletionPolicy: Orphan}}"), "Unsupported value: \"Orphan\""},
 		{"one issuer at a time", master("{certificates: {issuerRef: {name: plant}, authority: {secretRef: {name: plant-ca}}}}"), "issuerRef has cert-manager issue from its issuer, authority has the operator issue from a Secret; remove one of them"},
 		{"an issuer has a name", master("{certificates: {issuerRef: {kind: ClusterIssuer}}}"), "spec.certificates.issuerRef.name: Required value"},
 		{"kinds of keys", master("{certificates: {privateKey: {algorithm: DSA}}}"), `supported values: "ECDSA", "RSA", "Ed25519"`},
@@ -246,7 +247,7 @@ service: {type: ClusterIP, port: 34308}
 protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
 security: {transport: MutualTLS, authentication: IssuedCertificate}
 apiServerOutageSeconds: 3600
-certificates: {duration: 2160h, overlap: 1h, caDuration: 87600h}`},
+certificates: {duration: 2160h, overlap: 1h, caDuration: 87600h, deletionPolicy: Retain}`},
 		{refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 8080}]}"), `
 masterRef: {name: alpha}
 replicas: 1

@@ -96,6 +96,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: 87600h
+    - name: deletionPolicy
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.DeletionPolicy
+      default: Retain
     - name: dnsNames
       type:
         list:
@@ -246,6 +250,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.DeletionPolicy
+  scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.FormerSecurity
   map:
     fields:

@@ -5,6 +5,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
 // CertificatesSpecApplyConfiguration represents a declarative configuration of the CertificatesSpec type for use
 // with apply.
 //
@@ -41,6 +45,10 @@ type CertificatesSpecApplyConfiguration struct {
 	// ipAddresses are IP addresses in the certificate that the master serves, for nodes that reach it by one of them. The
 	// same holds for them as for dnsNames. Default: none.
 	IPAddresses []string `json:"ipAddresses,omitempty"`
+	// deletionPolicy says what becomes of the Secrets <name>-ca and <name>-shared that the operator created when the
+	// ClusterMaster is deleted. Retain: they stay, so that nodes trust a ClusterMaster that is created again, and it
+	// them. Delete: they are deleted, and with them the trust of all nodes.
+	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// shared names a Secret with the certificate that all nodes present with authentication SharedCertificate, in key
 	// "certificate". Master and nodes read a copy, Secret <master>-shared. When it changes, the former one is let in for
 	// security.overlap. Default: created by the operator.
@@ -126,6 +134,14 @@ func (b *CertificatesSpecApplyConfiguration) WithIPAddresses(values ...string) *
 	for i := range values {
 		b.IPAddresses = append(b.IPAddresses, values[i])
 	}
+	return b
+}
+
+// WithDeletionPolicy sets the DeletionPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DeletionPolicy field is set to the value of the last call.
+func (b *CertificatesSpecApplyConfiguration) WithDeletionPolicy(value apiv1alpha1.DeletionPolicy) *CertificatesSpecApplyConfiguration {
+	b.DeletionPolicy = &value
 	return b
 }
 
