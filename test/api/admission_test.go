@@ -18,11 +18,17 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// masterOf acts as the pods of a ClusterMaster. Its Role is not what is tested: a group lets it do everything.
+// masterOf acts as the pods of a ClusterMaster.
 func masterOf(t *testing.T, namespace, name string) client.Client {
 	t.Helper()
+	return user(t, "system:serviceaccount:"+namespace+":"+name+"-master")
+}
+
+// user acts as someone. Roles are not what is tested: a group lets everybody do everything.
+func user(t *testing.T, name string) client.Client {
+	t.Helper()
 	as := rest.CopyConfig(config)
-	as.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + name + "-master", Groups: []string{"system:masters"}}
+	as.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:masters"}}
 	c, err := client.New(as, client.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -30,10 +36,10 @@ func masterOf(t *testing.T, namespace, name string) client.Client {
 	return c
 }
 
-// installPolicy makes the API server judge what masters write, and waits until it does.
-func installPolicy(t *testing.T, c client.Client, refused func() error) {
+// installPolicy makes the API server judge by a policy of config/admission, and waits until it does.
+func installPolicy(t *testing.T, c client.Client, name string, refused func() error) {
 	t.Helper()
-	file, err := os.Open("../../config/admission/master_status_policy.yaml")
+	file, err := os.Open("../../config/admission/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +96,7 @@ func TestAMasterChangesOnlyWhatIsAMasters(t *testing.T) {
 	byOperator(alpha)
 	byOperator(press)
 	own := masterOf(t, "default", "alpha")
-	installPolicy(t, c, func() error { return apply(own, press, "tester", "{selector: probe}") })
+	installPolicy(t, c, "master_status_policy.yaml", func() error { return apply(own, press, "tester", "{selector: probe}") })
 	if err := apply(c, press, "probe", "{selector: other}"); err != nil {
 		t.Errorf("someone else is judged too: %v", err)
 	}

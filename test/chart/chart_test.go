@@ -119,6 +119,8 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 		{"CRDs are kept", nil, "helm.sh/resource-policy: keep", ""},
 		{"CRDs go with the release", []string{"crds.keep=false"}, "kind: CustomResourceDefinition", "resource-policy"},
 		{"no admission policy", []string{"admissionPolicy.enabled=false"}, "kind: Deployment", "ValidatingAdmissionPolicy"},
+		{"deletion refused", nil, "name: refinery-operator-master-deletion", ""},
+		{"deletion not refused", []string{"admissionPolicy.refuseDeletion=false"}, "refinery-operator-master-status", "master-deletion"},
 		{"pull secrets", []string{"imagePullSecrets[0].name=pull"}, "imagePullSecrets:\n        - name: pull", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
