@@ -13,6 +13,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // RequireName refuses own if its name belongs to an object of the other kind: a ClusterMaster and a Refinery of one
@@ -160,12 +161,34 @@ func ForPeers(m *v1alpha1.ClusterMaster) string {
 }
 
 // RefusedShared says why the Secret that certificates.shared names may not be mounted by every node, or "" if it may.
-func RefusedShared(m *v1alpha1.ClusterMaster) string {
-	shared, named := m.ProvidedSharedSecretName()
-	why := KeptBy(m, shared)
-	if !named || why == "" {
-		return ""
+func (e *Environment) RefusedShared(ctx context.Context, m *v1alpha1.ClusterMaster) (string, error) {
+	name, provided := m.ProvidedSharedSecretName()
+	if !provided {
+		return "", nil
+	}
+	why := KeptBy(m, name)
+	if why == "" && name != m.SharedSecretName() {
+		secret := &corev1.Secret{}
+		err := e.Client.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: name}, secret) // which has those that the operator created
+		if client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("read Secret %s: %w", name, err)
+		}
+		if err == nil {
+			why = "it is one that the operator created for " + CreatedFor(secret)
+		}
+	}
+	if why == "" {
+		return "", nil
 	}
 	return fmt.Sprintf("spec.certificates.shared.secretRef names Secret %s: %s; name one that holds key %s and nothing else",
-		shared, why, v1alpha1.SharedCertificateKey)
+		name, why, v1alpha1.SharedCertificateKey), nil
+}
+
+// CreatedFor says for what the operator created an object, by its labels.
+func CreatedFor(object client.Object) string {
+	kind := KindRefinery
+	if object.GetLabels()[resource.LabelComponent] == resource.MasterComponent {
+		kind = KindMaster
+	}
+	return kind + " " + object.GetLabels()[resource.LabelInstance]
 }

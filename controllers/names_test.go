@@ -112,41 +112,7 @@ func podsGone(f fixture, name string) {
 	change(f, d, func(d *appsv1.Deployment) { d.Finalizers = nil })
 }
 
-var _ = Describe("A Secret that is not there yet and that pods mount already", func() {
-	DescribeTable("is made once these pods are gone, which its coming ends",
-		func(ctx SpecContext, secret, template string, make func(fixture) client.Object) {
-			f := newFixture(ctx)
-			r := f.withTemplate("press", template)
-			f.create(f.master("alpha", `{}`), r)
-			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
-			settled()
-
-			f.create(make(f))
-			Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
-			Expect(message(f, r, v1alpha1.ConditionReady)()).To(And(
-				HavePrefix("spec.template uses Secret "+secret+": it is for "), HaveSuffix("; no pods run until this is corrected")))
-			Consistently(func() error { return f.get(&corev1.Secret{}, secret) }).ShouldNot(Succeed())
-			podsGone(f, "press")
-			Eventually(exists(f, &corev1.Secret{}, secret)).Should(Succeed())
-			Consistently(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
-			Expect(f.get(&corev1.Secret{}, "press-tls")).To(Succeed())
-
-			change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Template = nil })
-			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
-		},
-		Entry("of another ClusterMaster's authority", "beta-ca", `{spec: {volumes: [{name: v, secret: {secretName: beta-ca, optional: true}}]}}`,
-			func(f fixture) client.Object { return f.master("beta", `{}`) }),
-		Entry("of what another ClusterMaster serves", "beta-tls", `{spec: {imagePullSecrets: [{name: beta-tls}]}}`,
-			func(f fixture) client.Object { return f.master("beta", `{}`) }),
-		Entry("of another ClusterMaster's shared certificate", "beta-shared",
-			`{spec: {containers: [{name: app, image: a, envFrom: [{secretRef: {name: beta-shared, optional: true}}]}]}}`,
-			func(f fixture) client.Object {
-				return f.master("beta", `{security: {transport: Plaintext, authentication: SharedCertificate}}`)
-			}),
-		Entry("of another Refinery", "mill-tls", `{spec: {volumes: [{name: v, projected: {sources: [{secret: {name: mill-tls, optional: true}}]}}]}}`,
-			func(f fixture) client.Object { return f.refinery("mill", `{}`) }),
-	)
-
+var _ = Describe("A Secret that is not there yet", func() {
 	DescribeTable("is never mounted where whom it is for came first",
 		func(ctx SpecContext, template, words string) {
 			f := newFixture(ctx)
@@ -179,34 +145,6 @@ var _ = Describe("A Secret that a user made, and that pods mount", func() {
 		d := &appsv1.Deployment{}
 		Expect(f.get(d, "press")).To(Succeed())
 		Expect(d.DeletionTimestamp).To(BeNil())
-	})
-
-	It("ends the pods when a ClusterMaster names it as its authority, and they come back when it no longer does", func(ctx SpecContext) {
-		f := newFixture(ctx)
-		r, beta := f.withTemplate("press", `{spec: {volumes: [{name: v, secret: {secretName: plant-ca}}]}}`), f.master("beta", `{}`)
-		f.create(f.master("alpha", `{}`), f.tlsSecret("plant-ca", otherAuthorityPair()), beta, r)
-		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
-		settled()
-		change(f, beta, func(m *v1alpha1.ClusterMaster) {
-			m.Spec.Certificates = &v1alpha1.CertificatesSpec{Authority: &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-ca"}}}
-		})
-		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidTemplate"))
-		podsGone(f, "press")
-		Eventually(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
-		change(f, beta, func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = nil })
-		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
-	})
-
-	It("is refused as the certificate of a Refinery where it is the authority of another ClusterMaster, also once pods run", func(ctx SpecContext) {
-		f := newFixture(ctx)
-		r := f.refinery("press", `{certificateSecretRef: {name: plant-ca}}`)
-		f.create(f.master("alpha", `{}`), f.tlsSecret("plant-ca", otherAuthorityPair()), r)
-		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
-		settled()
-		f.create(f.master("beta", `{certificates: {authority: {secretRef: {name: plant-ca}}}}`))
-		Eventually(condition(f, r, v1alpha1.ConditionStalled)).Should(Equal("True/InvalidReference"))
-		podsGone(f, "press")
-		Eventually(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
 	})
 
 	DescribeTable("stays mounted whoever names it later, since what it holds is not theirs",
@@ -275,25 +213,4 @@ var _ = Describe("What a ClusterMaster makes", func() {
 		Eventually(exists(f, &corev1.Secret{}, "alpha-shared")).Should(Succeed())
 		Expect(condition(f, m, v1alpha1.ConditionStalled)()).To(BeEmpty())
 	})
-
-	DescribeTable("is made once the pods are gone that would act as a master with it",
-		func(ctx SpecContext, pause bool) {
-			f := newFixture(ctx)
-			r := f.withTemplate("press", `{spec: {serviceAccountName: beta-master}}`)
-			f.create(f.master("alpha", `{}`), r)
-			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
-			settled()
-			if pause {
-				change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = true })
-				settled()
-			}
-			f.create(f.master("beta", `{}`))
-			Consistently(func() error { return f.get(&corev1.ServiceAccount{}, "beta-master") }).ShouldNot(Succeed())
-			podsGone(f, "press")
-			Eventually(exists(f, &corev1.ServiceAccount{}, "beta-master")).Should(Succeed())
-			Consistently(gone(f, &appsv1.Deployment{}, "press")).Should(BeTrue())
-		},
-		Entry("of a Refinery that the operator may change", false),
-		Entry("of a Refinery that is paused", true),
-	)
 })

@@ -42,6 +42,8 @@ func WatchOwned(b *ctrl.Builder, kind string) *ctrl.Builder {
 const (
 	MasterIndex = rotation.RefineriesByMaster
 	SecretIndex = "secrets"
+	// BroughtIndex is of Refineries, by the Secrets that their specs bring into pods.
+	BroughtIndex = "brought"
 	// AccountIndex is of Deployments, by the ServiceAccount of their pods.
 	AccountIndex = "serviceaccounts"
 )
@@ -55,6 +57,9 @@ var indexes = []struct {
 	{&v1alpha1.ClusterMaster{}, SecretIndex, SecretsOfMaster},
 	{&v1alpha1.Refinery{}, MasterIndex, func(o client.Object) []string { return []string{o.(*v1alpha1.Refinery).Spec.MasterRef.Name} }},
 	{&v1alpha1.Refinery{}, SecretIndex, SecretsOfRefinery},
+	{&v1alpha1.Refinery{}, BroughtIndex, func(o client.Object) []string {
+		return resource.PodSecrets(resource.SpecifiedPods(o.(*v1alpha1.Refinery)))
+	}},
 	{&appsv1.Deployment{}, SecretIndex, func(o client.Object) []string {
 		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
 	}},

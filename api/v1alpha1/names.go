@@ -85,6 +85,11 @@ func (m *ClusterMaster) ProvidedSharedSecretName() (string, bool) {
 // which they find each other.
 func (m *ClusterMaster) PeerName() string { return m.Name + PeerSuffix }
 
+// OwnSecretNames are the names of the Secrets that the operator creates for a ClusterMaster, whatever its spec says now.
+func (m *ClusterMaster) OwnSecretNames() []string {
+	return []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName(), m.PeerName()}
+}
+
 // NamedAuthority returns the name of the Secret of a provided authority; false if the spec names none.
 func (m *ClusterMaster) NamedAuthority() (string, bool) {
 	if c := m.Spec.Certificates; c != nil && c.Authority != nil {

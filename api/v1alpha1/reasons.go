@@ -20,7 +20,8 @@ const (
 	ReasonNotAuthenticated = "NotAuthenticated"
 	// ReasonCertificateNotReady: the certificate is missing or not valid. To do: see condition CertificateReady.
 	ReasonCertificateNotReady = "CertificateNotReady"
-	// ReasonNameConflict: an object of a name that the operator needs belongs to someone else. It is not changed. To do:
+	// ReasonNameConflict: an object of a name that the operator needs belongs to someone else, or pods of a Refinery use the
+	// name of one that would hold a key. It is not changed. To do:
 	// delete or rename one of the two; the operator looks again every half minute. Of a ClusterMaster and a Refinery of one
 	// name in a namespace, the one that was created first has the name, and the other waits.
 	ReasonNameConflict = "NameConflict"
@@ -29,8 +30,8 @@ const (
 	ReasonInvalidTemplate = "InvalidTemplate"
 	// ReasonInvalidVersions: spec.protocol.acceptedVersions is not a valid semver constraint. To do: correct it.
 	ReasonInvalidVersions = "InvalidVersions"
-	// ReasonInvalidReference: the spec names a Secret that belongs to a ClusterMaster or to another Refinery. To do: name
-	// another one.
+	// ReasonInvalidReference: the spec names a Secret that belongs to a ClusterMaster or to another Refinery, or that pods of
+	// a Refinery read which must not have its key. To do: name another one.
 	ReasonInvalidReference = "InvalidReference"
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
 	// policy that it names; the operator tries again after seconds at first, at last every five minutes.

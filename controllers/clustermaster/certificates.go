@@ -16,6 +16,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
@@ -28,6 +29,8 @@ type authorityFound struct {
 	end time.Time
 	// problem is what is wrong with it.
 	problem *pki.Problem
+	// unusable reports whether it is one that the ClusterMaster must not use.
+	unusable bool
 	// lost reports whether this pass made it in place of one whose Secret was deleted.
 	lost bool
 }
@@ -35,6 +38,14 @@ type authorityFound struct {
 // goodAuthority is the finding for a valid authority.
 func goodAuthority(authority *pki.Authority) *authorityFound {
 	return &authorityFound{authority: authority, end: authority.Certificates[0].NotAfter}
+}
+
+// refused ends the pass if the authority is one that the ClusterMaster must not use.
+func (f *authorityFound) refused(recheck time.Duration) error {
+	if !f.unusable {
+		return nil
+	}
+	return &reconcile.StalledError{Reason: f.problem.Reason, Message: f.problem.Message, Recheck: recheck}
 }
 
 // endOf returns when the authority in the value of a Secret expires, whether or not it is valid otherwise; zero if it
@@ -97,6 +108,9 @@ func (r *Reconciler) reconcileAuthority(ctx context.Context, s *scope) (*authori
 // findAuthority returns the authority, or what is wrong with it. The error is rotation.ErrNotMade while the operator's own
 // does not exist.
 func (r *Reconciler) findAuthority(ctx context.Context, s *scope) (*authorityFound, error) {
+	if why, err := r.env.RefusedAuthority(ctx, s.master); err != nil || why != "" {
+		return &authorityFound{problem: &pki.Problem{Reason: v1alpha1.ReasonInvalidReference, Message: why}, unusable: why != ""}, err
+	}
 	authority, err := rotation.Authority(ctx, s.secrets, s.master, s.now)
 	problem := pki.AsProblem(err)
 	switch _, provided := s.master.NamedAuthority(); {

@@ -18,6 +18,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
@@ -81,7 +82,8 @@ type findings struct {
 // Reconcile brings what a ClusterMaster owns to what its spec says:
 //
 //  1. read the ClusterMaster, its Deployment and its Lease; go on with a change of spec.security, or begin one
-//  2. require a name that no Refinery had before it
+//  2. require a name that no Refinery had before it, and names of Secrets and a ServiceAccount that no Refinery
+//     brought into its pods before it
 //  3. give the Secret of the operator's authority the owner that it should have; go on with a rotation, or begin one
 //  4. find or make the certificate authority
 //  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
@@ -120,6 +122,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) error {
 	return reconcile.RunSteps(
 		func() error { return r.env.RequireName(ctx, s.master) },
+		func() error { return r.env.RequireSecretNames(ctx, s.master, s.master.OwnSecretNames()...) },
+		func() error {
+			return r.env.RequireAccountName(ctx, s.master, resource.MasterServiceAccountName(s.master))
+		},
 		func() error { return r.keepAuthority(ctx, s) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },
@@ -134,7 +140,8 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 			found.certificate, err = r.addIgnoredRequest(ctx, s, found.certificate)
 			return err
 		},
-		func() error { return r.validate(s) },
+		func() error { return found.authority.refused(r.env.Recheck) },
+		func() error { return r.validate(ctx, s) },
 		func() (err error) { found.shared, err = r.reconcileShared(ctx, s, found.security); return err },
 		func() error { return r.reconcilePeers(ctx, s) },
 		func() error { return r.reconcileAccess(ctx, s) },

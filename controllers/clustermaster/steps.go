@@ -25,9 +25,11 @@ import (
 )
 
 // validate checks what CEL rules cannot express.
-func (r *Reconciler) validate(s *scope) error {
-	if why := controllers.RefusedShared(s.master); why != "" {
-		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidReference, Message: why}
+func (r *Reconciler) validate(ctx context.Context, s *scope) error {
+	if why, err := r.env.RefusedShared(ctx, s.master); err != nil {
+		return err
+	} else if why != "" {
+		return &reconcile.StalledError{Reason: v1alpha1.ReasonInvalidReference, Message: why, Recheck: r.env.Recheck}
 	}
 	versions := s.master.Spec.Protocol.AcceptedVersions
 	if versions == "" {

@@ -75,7 +75,8 @@ type findings struct {
 //  1. read the Refinery, its ClusterMaster and its Deployment
 //  2. revoke listed certificates whose Secrets were deleted; remove pods that read what was not someone else's when they
 //     were made, and is now
-//  3. require a name that no ClusterMaster had before it, the ClusterMaster that the spec names, and room for what is revoked
+//  3. require a name that no ClusterMaster had before it, that of a Secret that no pods read, the ClusterMaster that the spec
+//     names, an authority that it may use, and room for what is revoked
 //  4. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it; keep the
 //     one in use until that is good
 //  5. refuse a shared certificate that is not for its nodes to read
@@ -106,10 +107,12 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 	if err == nil && !s.refinery.Spec.Paused {
 		err = reconcile.RunSteps(
 			func() error { return r.env.RequireName(ctx, s.refinery) },
+			func() error { return r.requireSecretName(ctx, s) },
 			func() error { return r.requireMaster(s) },
+			func() error { return r.requireAuthority(ctx, s) },
 			func() error { return s.requireRoomToRevoke() },
 			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
-			func() error { return r.checkSharedReference(s) },
+			func() error { return r.checkSharedReference(ctx, s) },
 			func() error { return r.reconcileServiceAccount(ctx, s) },
 			func() error { return r.awaitListing(s, found.certificate) },
 			func() error { return r.reconcileService(ctx, s) },

@@ -25,11 +25,29 @@ import (
 )
 
 // checkSharedReference refuses a shared certificate in a Secret that nodes must not read.
-func (r *Reconciler) checkSharedReference(s *scope) error {
-	if why := controllers.RefusedShared(s.master); why != "" {
-		return &reconcile.WaitError{Reason: v1alpha1.ReasonInvalidReference, Message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why)}
+func (r *Reconciler) checkSharedReference(ctx context.Context, s *scope) error {
+	why, err := r.env.RefusedShared(ctx, s.master)
+	if err != nil || why == "" {
+		return err
 	}
-	return nil
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonInvalidReference, Message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why), Recheck: r.env.Recheck}
+}
+
+// requireSecretName refuses a Refinery whose certificate would be in a Secret that another Refinery brought into its pods before.
+func (r *Reconciler) requireSecretName(ctx context.Context, s *scope) error {
+	if s.refinery.Spec.CertificateSecretRef != nil {
+		return nil
+	}
+	return r.env.RequireSecretNames(ctx, s.refinery, s.refinery.IssuedSecretName())
+}
+
+// requireAuthority has nothing issued by an authority that the ClusterMaster must not use.
+func (r *Reconciler) requireAuthority(ctx context.Context, s *scope) error {
+	why, err := r.env.RefusedAuthority(ctx, s.master)
+	if err != nil || why == "" {
+		return err
+	}
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonInvalidReference, Message: fmt.Sprintf("ClusterMaster %s: %s", s.master.Name, why), Recheck: r.env.Recheck}
 }
 
 // checkCertificateReference refuses a certificate in a Secret that the nodes of this Refinery must not read.
@@ -39,11 +57,23 @@ func (r *Reconciler) checkCertificateReference(ctx context.Context, s *scope) er
 		return nil
 	}
 	why, err := r.othersSecret(ctx, s, ref.Name)
+	if err == nil && why == "" && !controllers.UsesCertificate(s.refinery, ref.Name) {
+		why, err = r.readByOthers(ctx, s, ref.Name)
+	}
 	if err != nil || why == "" {
 		return err
 	}
 	return r.refuse(s, v1alpha1.ReasonInvalidReference, fmt.Sprintf(
 		"spec.certificateSecretRef names Secret %s: %s; name one that holds a certificate for this Refinery", ref.Name, why))
+}
+
+// readByOthers says which Refinery brought a Secret into its pods before, or "".
+func (r *Reconciler) readByOthers(ctx context.Context, s *scope, name string) (string, error) {
+	other, err := r.env.BroughtBy(ctx, s.refinery, name)
+	if err != nil || other == "" {
+		return "", err
+	}
+	return fmt.Sprintf("the spec of Refinery %s brought it into pods before, which could have its key", other), nil
 }
 
 // checkTemplate refuses a template whose pods would read a Secret or use a ServiceAccount that belongs to a
@@ -123,24 +153,28 @@ func (r *Reconciler) othersAccount(ctx context.Context, s *scope, name string) (
 	}
 	for i := range masters {
 		if name == resource.MasterServiceAccountName(&masters[i]) {
-			return r.unlessUsersAccount(ctx, s, name, fmt.Sprintf("it is for the pods of ClusterMaster %s", masters[i].Name))
+			return r.unlessAccountFirst(ctx, s, &masters[i])
 		}
 	}
 	return "", nil
 }
 
-// unlessUsersAccount returns why, or "" if the ServiceAccount exists and a user created it. A ClusterMaster that would
-// need its name came later and cannot have it.
-func (r *Reconciler) unlessUsersAccount(ctx context.Context, s *scope, name, why string) (string, error) {
-	account := &corev1.ServiceAccount{}
-	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: s.refinery.Namespace, Name: name}, account)
-	if client.IgnoreNotFound(err) != nil {
+// unlessAccountFirst says that a ServiceAccount is for a ClusterMaster, or "" if a user created it, or if there is none yet and
+// this Refinery had its name before the ClusterMaster: then that cannot have it.
+func (r *Reconciler) unlessAccountFirst(ctx context.Context, s *scope, m *v1alpha1.ClusterMaster) (string, error) {
+	account, name := &corev1.ServiceAccount{}, resource.MasterServiceAccountName(m)
+	err := r.env.Live.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: name}, account)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
 		return "", fmt.Errorf("read ServiceAccount %s: %w", name, err)
-	}
-	if err == nil && account.Labels[resource.LabelManagedBy] != resource.ManagedBy {
+	case err == nil && account.Labels[resource.LabelManagedBy] != resource.ManagedBy:
 		return "", nil
+	case err != nil && s.hadFirst(m, func(pods *corev1.PodSpec) bool { return resource.UsesAccount(pods, name) }):
+		if held, err := r.env.HoldsNames(ctx, r.reader(s), m); err != nil || !held {
+			return "", err
+		}
 	}
-	return why, nil
+	return fmt.Sprintf("it is for the pods of ClusterMaster %s", m.Name), nil
 }
 
 // othersSecret says whose Secret this is if the pods of the Refinery may not read it, or "" if they may. A name that is
@@ -156,10 +190,16 @@ func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (s
 		return "", nil
 	}
 	if s.master != nil {
-		authority, provided := s.master.NamedAuthority()
-		own := name == s.refinery.IssuedSecretName() && (!provided || name != authority) // who has the name is settled elsewhere
-		if why := controllers.KeptBy(s.master, name); why != "" && !own {
-			return why, nil
+		if authority, provided := s.master.NamedAuthority(); !provided || name != authority {
+			own := name == s.refinery.IssuedSecretName() // who has the name is settled elsewhere
+			if why := controllers.KeptBy(s.master, name); why != "" && !own {
+				return why, nil
+			}
+			if name == s.master.SharedSecretName() {
+				return "", nil // of which its nodes are members
+			}
+		} else if why, err := r.namedAuthority(ctx, s, s.master); err != nil || why != "" {
+			return why, err
 		}
 	}
 	if secret != nil {
@@ -174,22 +214,9 @@ func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (s
 		return why, err
 	}
 	if secret != nil && metav1.GetControllerOf(secret) == nil && name != s.refinery.IssuedSecretName() {
-		return leftBehind(s, secret), nil
+		return fmt.Sprintf("the operator created it for %s, which does not exist any more", controllers.CreatedFor(secret)), nil
 	}
 	return "", nil
-}
-
-// leftBehind says for whom the operator created a Secret that nobody controls, or "" if it is the shared certificate of the
-// Refinery's own ClusterMaster, which its nodes may read.
-func leftBehind(s *scope, secret *corev1.Secret) string {
-	kind := controllers.KindRefinery
-	if secret.Labels[resource.LabelComponent] == resource.MasterComponent {
-		kind = controllers.KindMaster
-	}
-	if s.master != nil && secret.Name == s.master.OwnSharedSecretName() {
-		return ""
-	}
-	return fmt.Sprintf("the operator created it for %s %s, which does not exist any more", kind, secret.Labels[resource.LabelInstance])
 }
 
 // mastersSecret says which other ClusterMaster a Secret is for, or "".
@@ -203,22 +230,42 @@ func (r *Reconciler) mastersSecret(ctx context.Context, s *scope, name string) (
 		why := ""
 		switch authority, provided := m.NamedAuthority(); {
 		case provided && name == authority:
-			why, err = r.unless(ctx, s, name, controllers.ForAuthority(m), func(secret *corev1.Secret) bool { return !isAuthority(secret) })
+			why, err = r.namedAuthority(ctx, s, m)
 		case name == s.refinery.IssuedSecretName(): // who has the name is settled elsewhere
 		case name == m.AuthoritySecretName():
-			why, err = r.unless(ctx, s, name, controllers.ForAuthority(m), usersOwn)
+			why, err = r.unlessFirst(ctx, s, m, name, controllers.ForAuthority(m), usersOwn)
 		case name == m.CertificateSecretName():
-			why, err = r.unless(ctx, s, name, controllers.ForServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
+			why, err = r.unlessFirst(ctx, s, m, name, controllers.ForServing(m), func(secret *corev1.Secret) bool { return usersOwn(secret) && !r.isServed(ctx, s, m, secret) })
 		case name == m.PeerName():
-			why, err = r.unless(ctx, s, name, controllers.ForPeers(m), usersOwn)
+			why, err = r.unlessFirst(ctx, s, m, name, controllers.ForPeers(m), usersOwn)
 		case name == m.SharedSecretName():
-			why, err = r.unless(ctx, s, name, fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name), usersOwn)
+			why, err = r.unlessFirst(ctx, s, m, name, fmt.Sprintf("it is for the shared certificate of ClusterMaster %s", m.Name), usersOwn)
 		}
 		if err != nil || why != "" {
 			return why, err
 		}
 	}
 	return "", nil
+}
+
+// namedAuthority says that a Secret is the authority that a ClusterMaster names, or "" if it does not hold one, or if this Refinery
+// had it first and the ClusterMaster does not use it.
+func (r *Reconciler) namedAuthority(ctx context.Context, s *scope, m *v1alpha1.ClusterMaster) (string, error) {
+	name, _ := m.NamedAuthority()
+	if used, err := r.env.UsesAuthority(ctx, r.reader(s), m); err != nil || (!used && s.hadFirst(m, reading(name))) {
+		return "", err
+	}
+	return r.unless(ctx, s, name, controllers.ForAuthority(m), func(secret *corev1.Secret) bool { return !isAuthority(secret) })
+}
+
+// hadFirst reports whether the pods of the Refinery use something, or would if the Refinery had its way and was created before the
+// other, which is a ClusterMaster or another Refinery.
+func (s *scope) hadFirst(other client.Object, use func(*corev1.PodSpec) bool) bool {
+	return (s.deployment != nil && use(&s.deployment.Spec.Template.Spec)) || controllers.GoesBefore(s.refinery, other)
+}
+
+func reading(secret string) func(*corev1.PodSpec) bool {
+	return func(pods *corev1.PodSpec) bool { return slices.Contains(resource.PodSecrets(pods), secret) }
 }
 
 // neighboursSecret says which other Refinery a Secret is for, or "".
@@ -230,7 +277,7 @@ func (r *Reconciler) neighboursSecret(ctx context.Context, s *scope, name string
 			return "", fmt.Errorf("read Refinery %s: %w", refinery, err)
 		}
 		if err == nil {
-			if why, err := r.unless(ctx, s, name, forRefinery(other), usersOwn); err != nil || why != "" {
+			if why, err := r.unlessFirst(ctx, s, other, name, forRefinery(other), usersOwn); err != nil || why != "" {
 				return why, err
 			}
 		}
@@ -242,6 +289,9 @@ func (r *Reconciler) neighboursSecret(ctx context.Context, s *scope, name string
 	for i := range named.Items {
 		other := &named.Items[i]
 		if other.UID == s.refinery.UID || (other.Spec.CertificateSecretRef == nil && name == other.IssuedSecretName()) {
+			continue
+		}
+		if !controllers.UsesCertificate(other, name) && s.hadFirst(other, reading(name)) {
 			continue
 		}
 		why, err := r.unless(ctx, s, name, forRefinery(other), func(secret *corev1.Secret) bool { return !identifies(secret, other) })
@@ -326,6 +376,18 @@ func (r *Reconciler) unless(ctx context.Context, s *scope, name, why string, fre
 	}
 	if free(secret) {
 		return "", nil
+	}
+	return why, nil
+}
+
+// unlessFirst is unless, and "" too while the Secret does not exist, if this Refinery had its name before owner, which is to have it.
+func (r *Reconciler) unlessFirst(ctx context.Context, s *scope, owner client.Object, name, why string, free func(*corev1.Secret) bool) (string, error) {
+	_, err := s.secrets.Provided(ctx, s.refinery.Namespace, name)
+	if pki.AsProblem(err) == nil || !s.hadFirst(owner, reading(name)) {
+		return r.unless(ctx, s, name, why, free)
+	}
+	if held, err := r.env.HoldsNames(ctx, r.reader(s), owner); err != nil || !held {
+		return "", err
 	}
 	return why, nil
 }

@@ -97,10 +97,13 @@ func WithProvidedAuthority(secret *v1.SecretApplyConfiguration, name string) *v1
 	return secret.WithAnnotations(map[string]string{signedBy: name})
 }
 
+// ProvidedAuthority returns the name that WithProvidedAuthority marked the Secret of a master's certificate with, or "".
+func ProvidedAuthority(secret *corev1.Secret) string { return secret.Annotations[signedBy] }
+
 // HasProvidedAuthority reports whether the Secret of a master's certificate is marked with a provided authority, or with
 // a phase in which one authority takes the place of another.
 func HasProvidedAuthority(secret *corev1.Secret) bool {
-	return secret.Annotations[signedBy] != "" || !PhaseBegan(secret).IsZero()
+	return ProvidedAuthority(secret) != "" || !PhaseBegan(secret).IsZero()
 }
 
 // WithPhaseBegan marks the Secret of a certificate with when the phase of a rotation began.

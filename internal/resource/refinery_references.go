@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 // WorkloadSecrets are the names of the Secrets, sorted and each once, that the user's template brings into
@@ -24,8 +26,26 @@ func WorkloadSecrets(d *appsv1ac.DeploymentApplyConfiguration) ([]string, error)
 	return podSecrets(spec, false), nil
 }
 
+// certificateIn is a volume of the operator that mounts the certificate in a Secret.
+func certificateIn(secret string) corev1.Volume {
+	return corev1.Volume{Name: certificateVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}}}
+}
+
+// SpecifiedPods are the pods of a Refinery as far as its own words say what they use: spec.template, and the certificate that is
+// provided. There need not be any yet.
+func SpecifiedPods(r *v1alpha1.Refinery) *corev1.PodSpec {
+	template := corev1.PodTemplateSpec{}
+	if r.Spec.Template != nil && json.Unmarshal(r.Spec.Template.Raw, &template) != nil {
+		template = corev1.PodTemplateSpec{} // one that does not parse makes no pods
+	}
+	if ref := r.Spec.CertificateSecretRef; ref != nil {
+		template.Spec.Volumes = append(template.Spec.Volumes, certificateIn(ref.Name))
+	}
+	return &template.Spec
+}
+
 // PodSecrets returns the names, sorted and without duplicates, of the Secrets whose content pods can read: all that the
-// user's template names, and, of the operator's volumes, those that mount tls.key.
+// user's template names, and, of the operator's volumes, those that mount a key or the shared certificate.
 func PodSecrets(spec *corev1.PodSpec) []string { return podSecrets(spec, true) }
 
 func podSecrets(spec *corev1.PodSpec, own bool) []string {
@@ -50,9 +70,11 @@ func podSecrets(spec *corev1.PodSpec, own bool) []string {
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
 }
 
-// bringsKey reports whether a volume with these items mounts tls.key. No items means every key of the Secret.
+// bringsKey reports whether a volume with these items mounts tls.key or the shared certificate. No items means every key of the Secret.
 func bringsKey(items []corev1.KeyToPath) bool {
-	return len(items) == 0 || slices.ContainsFunc(items, func(item corev1.KeyToPath) bool { return item.Key == corev1.TLSPrivateKeyKey })
+	return len(items) == 0 || slices.ContainsFunc(items, func(item corev1.KeyToPath) bool {
+		return item.Key == corev1.TLSPrivateKeyKey || item.Key == v1alpha1.SharedCertificateKey
+	})
 }
 
 // volumeSecrets returns the Secrets that a volume mounts, and those by which its driver mounts something else. only, if
@@ -122,6 +144,11 @@ func variableSecrets(all []corev1.EnvFromSource, each []corev1.EnvVar) []string 
 		}
 	}
 	return names
+}
+
+// UsesAccount reports whether pods run as a ServiceAccount.
+func UsesAccount(pods *corev1.PodSpec, name string) bool {
+	return pods.ServiceAccountName == name || pods.DeprecatedServiceAccount == name
 }
 
 // WorkloadServiceAccounts returns the names of the ServiceAccounts that a pod may run as: that of serviceAccountName,
