@@ -169,11 +169,11 @@ func (e *Environment) RefusedShared(ctx context.Context, m *v1alpha1.ClusterMast
 	why := KeptBy(m, name)
 	if why == "" && name != m.SharedSecretName() {
 		secret := &corev1.Secret{}
-		err := e.Client.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: name}, secret) // which has those that the operator created
+		err := e.Client.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: name}, secret)
 		if client.IgnoreNotFound(err) != nil {
 			return "", fmt.Errorf("read Secret %s: %w", name, err)
 		}
-		if err == nil {
+		if err == nil && secret.Labels[resource.LabelManagedBy] == resource.ManagedBy {
 			why = "it is one that the operator created for " + CreatedFor(secret)
 		}
 	}

@@ -72,16 +72,18 @@ func hasLoadedShared(m *v1alpha1.ClusterMaster, generation int64) bool {
 // nextShared takes at most one step from what the Secret holds to what is wanted; nil stands for no other. Masters get another
 // shared certificate before nodes do, and let the former one in for the overlap after that.
 func nextShared(held resource.Shared, wanted []byte, loaded bool, overlap time.Duration, now time.Time) resource.Shared {
+	_, unusable := secretfiles.Shared(held.Certificate)
 	next := held
-	if _, err := secretfiles.Shared(held.Certificate); err != nil {
+	switch {
+	case unusable != nil:
 		next = resource.Shared{Certificate: wanted, Generation: held.Generation}
-	} else if wanted == nil || sameShared(wanted, held.Certificate) {
+	case wanted == nil || sameShared(wanted, held.Certificate):
 		next.Next = nil
-	} else if overlap == 0 {
+	case overlap == 0:
 		next = resource.Shared{Certificate: wanted, Generation: held.Generation}
-	} else if !sameShared(wanted, held.Next) {
+	case !sameShared(wanted, held.Next):
 		next.Next = wanted
-	} else if loaded {
+	case loaded:
 		next.Certificate, next.Next, next.Former, next.Until = held.Next, nil, held.Certificate, now.Add(overlap)
 	}
 	if len(next.Former) > 0 && (!now.Before(next.Until) || overlap == 0) {

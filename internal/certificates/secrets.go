@@ -14,6 +14,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // Secrets are the Secrets of one pass over the objects of one namespace. Each is read once, so that every step goes by the
@@ -71,6 +72,9 @@ func (s *Secrets) Cached(ctx context.Context, namespace, name string) (*corev1.S
 		}
 		if err != nil {
 			return fmt.Errorf("read Secret %s: %w", name, err)
+		}
+		if secret.Labels[resource.LabelManagedBy] != resource.ManagedBy { // a cache may hold others
+			return errNone
 		}
 		return nil
 	})
