@@ -34,7 +34,9 @@ func (f Files) Sum() [sha256.Size]byte {
 // Read returns the named files of a directory. If a Secret is mounted there, all of them are of one version: the kubelet
 // writes each version into a directory of its own and switches to it by renaming the link ..data, so that link is followed
 // once and not for each file. An error names the file and never shows what is in it.
-func Read(directory string, names ...string) (Files, error) { return ReadWith(directory, nil, names...) }
+func Read(directory string, names ...string) (Files, error) {
+	return ReadWith(directory, nil, names...)
+}
 
 // ReadWith is Read with files that need not exist.
 func ReadWith(directory string, optional []string, names ...string) (Files, error) {
