@@ -17,11 +17,12 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	ctrlreconcile "sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -59,6 +60,8 @@ type Environment struct {
 	Clock clock.PassiveClock
 	// Metrics are told what the passes find.
 	Metrics *Metrics
+	// Marks tell the Secrets that the operator filled from others. Nil: it leaves none.
+	Marks *certificates.Marks
 	// Images of the pods.
 	Images resource.Images
 	// Claims say where this operator may work. Nil: everywhere.
@@ -74,13 +77,13 @@ type Claims interface {
 }
 
 // Guarded returns a reconciler that does nothing where another release of the operator works.
-func (e *Environment) Guarded(r reconcile.Reconciler) reconcile.Reconciler {
+func (e *Environment) Guarded(r ctrlreconcile.Reconciler) ctrlreconcile.Reconciler {
 	if e.Claims == nil {
 		return r
 	}
-	return reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	return ctrlreconcile.Func(func(ctx context.Context, request ctrlreconcile.Request) (ctrlreconcile.Result, error) {
 		if again := e.Claims.Holds(ctx, request.Namespace); again > 0 {
-			return reconcile.Result{RequeueAfter: again}, nil
+			return ctrlreconcile.Result{RequeueAfter: again}, nil
 		}
 		return r.Reconcile(ctx, request)
 	})
@@ -96,7 +99,9 @@ func (e *Environment) Sources(now time.Time) *certificates.Sources {
 
 // NewSecrets are those of a pass that begins.
 func (e *Environment) NewSecrets(a *apply.Applier) *certificates.Secrets {
-	return certificates.NewSecrets(a, e.Client, e.Live)
+	return certificates.NewSecrets(a, e.Client, e.Live, e.Marks, func(owner client.Object, replaced string) {
+		reconcile.Tell(e.Events, owner, reconcile.SecretReplaced(replaced))
+	})
 }
 
 // OwnDeployment returns the Deployment that an owner controls and that bears its name, or nil.
@@ -110,4 +115,19 @@ func (e *Environment) OwnDeployment(ctx context.Context, owner client.Object) (*
 		return nil, nil
 	}
 	return deployment, nil
+}
+
+// HasOrphanedDeployment reports whether there is a Deployment of an owner's name that bears the owner's labels and that nobody
+// controls. Before its pods are known to be as they have to be, no key may be made for their names.
+func (e *Environment) HasOrphanedDeployment(ctx context.Context, owner client.Object) (bool, error) {
+	labels, err := resource.Labels(owner)
+	if err != nil {
+		return false, err
+	}
+	deployment := &appsv1.Deployment{}
+	err = e.Client.Get(ctx, client.ObjectKeyFromObject(owner), deployment)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("read Deployment %s: %w", owner.GetName(), err)
+	}
+	return err == nil && apply.LostOwner(deployment, owner, kindOf(owner), labels), nil
 }

@@ -129,7 +129,8 @@ var (
 
 var _ = BeforeSuite(func() {
 	ctx, cancel := context.WithCancel(context.Background())
-	mgr, err := operator.NewManager(ctx, operatorConfig(ctx), operator.Options{Images: images, HealthAddress: "0", MetricsAddress: "0"},
+	mgr, err := operator.NewManager(ctx, operatorConfig(ctx), operator.Options{Images: images, HealthAddress: "0", MetricsAddress: "0",
+		Release: operator.Release{Namespace: "default", Name: "refinery-operator"}},
 		func(e *controllers.Environment) {
 			e.Client = operatorWrites.count(e.Client)
 			e.Live = operatorLeases.count(e.Live)
@@ -234,7 +235,7 @@ func (w *writeCounter) do(name string, write func() error) error {
 	return failure
 }
 
-// count wraps c. The operator has three ways of writing: apply, apply to status, and delete.
+// count wraps c. The operator writes by applying, also to status, by patching and deleting, and once by creating.
 func (w *writeCounter) count(c client.Client) client.Client {
 	return interceptor.NewClient(withoutWatch{c}, interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, options ...client.ApplyOption) error {
@@ -242,6 +243,12 @@ func (w *writeCounter) count(c client.Client) client.Client {
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, options ...client.SubResourceApplyOption) error {
 			return w.do(describe(sub, o), func() error { return c.SubResource(sub).Apply(ctx, o, options...) })
+		},
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			return w.do(fmt.Sprintf("create %T %s", o, o.GetName()), func() error { return c.Create(ctx, o, options...) })
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch, options ...client.PatchOption) error {
+			return w.do(fmt.Sprintf("patch %T %s", o, o.GetName()), func() error { return c.Patch(ctx, o, patch, options...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.DeleteOption) error {
 			return w.do(fmt.Sprintf("delete %T %s", o, o.GetName()), func() error { return c.Delete(ctx, o, options...) })

@@ -48,6 +48,11 @@ const (
 	// OwnerAnnotation on a Secret that outlives its ClusterMaster is the UID of that ClusterMaster. It takes the place of an
 	// owner reference, by which the garbage collector would delete the Secret.
 	OwnerAnnotation = "cluster.refinery.dev/owner-uid"
+	// AdoptAnnotation on a ClusterMaster or Refinery lets the operator keep what a Secret holds that bears its labels and has lost
+	// both owner and mark. Its value is the fingerprints of all certificates in such Secrets, separated by commas.
+	AdoptAnnotation = "cluster.refinery.dev/adopt"
+	// MarkAnnotation on a Secret is how the operator recognizes what it wrote itself.
+	MarkAnnotation = "cluster.refinery.dev/mark"
 
 	// MaxListedCertificates bounds the entries of status.certificates of a Refinery.
 	MaxListedCertificates = 8

@@ -25,6 +25,10 @@ const (
 	// delete or rename one of the two; the operator looks again every half minute. Of a ClusterMaster and a Refinery of one
 	// name in a namespace, the one that was created first has the name, and the other waits.
 	ReasonNameConflict = "NameConflict"
+	// ReasonAuthorityUnproven: the Secret of the certificate authority has lost its owner, as after a restore, and nothing proves
+	// that the operator made what it holds. It is neither used nor changed. To do: keep it with the annotation that the message
+	// shows, or delete the Secret to have a new authority.
+	ReasonAuthorityUnproven = "AuthorityUnproven"
 	// ReasonInvalidTemplate: spec.template is not a valid pod template, or uses what belongs to the operator. To do: correct
 	// it as the message says.
 	ReasonInvalidTemplate = "InvalidTemplate"

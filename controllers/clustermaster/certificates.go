@@ -434,7 +434,7 @@ func (r *Reconciler) addIgnoredRequest(ctx context.Context, s *scope, found *cer
 		return found, nil
 	}
 	secret, err := s.secrets.Own(ctx, s.master, s.master.AuthoritySecretName())
-	if _, taken := errors.AsType[*apply.ConflictError](err); err != nil && !taken {
+	if _, taken := errors.AsType[*apply.ConflictError](err); err != nil && !taken && pki.AsProblem(err) == nil {
 		return found, err
 	}
 	if secret != nil {

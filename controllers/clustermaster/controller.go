@@ -31,7 +31,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=endpoints,verbs=delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;patch
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=cert-manager.io,resources=certificates/status,verbs=patch
@@ -84,20 +84,21 @@ type findings struct {
 //  1. read the ClusterMaster, its Deployment and its Lease; go on with a change of spec.security, or begin one
 //  2. require a name that no Refinery had before it, and names of Secrets and a ServiceAccount that no Refinery
 //     brought into its pods before it
-//  3. give the Secret of the operator's authority the owner that it should have; go on with a rotation, or begin one
-//  4. find or make the certificate authority
-//  5. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
+//  3. adopt a Deployment and Secrets of its own that have lost their owner
+//  4. give the Secret of the operator's authority the owner that it should have; go on with a rotation, or begin one
+//  5. find or make the certificate authority
+//  6. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
 //     rotation there if either authority is provided or the former one is lost, and say so where another is asked for
 //     that is not the operator's to make
-//  6. check what the CRD cannot
-//  7. find, make or remove the shared certificate
-//  8. find or make the key pair of the link between masters, and apply its Service
-//  9. apply the ServiceAccount, Role and RoleBinding
-//  10. apply the Lease, the Service and its EndpointSlice
-//  11. apply the Deployment
-//  12. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
+//  7. check what the CRD cannot
+//  8. find, make or remove the shared certificate
+//  9. find or make the key pair of the link between masters, and apply its Service
+//  10. apply the ServiceAccount, Role and RoleBinding
+//  11. apply the Lease, the Service and its EndpointSlice
+//  12. apply the Deployment
+//  13. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 12 only; its certificates are still inspected and reported.
+// A paused ClusterMaster gets steps 1 and 13 only; its certificates are still inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, again, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -126,6 +127,8 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error {
 			return r.env.RequireAccountName(ctx, s.master, resource.MasterServiceAccountName(s.master))
 		},
+		func() error { return r.adoptDeployment(ctx, s) },
+		func() error { return r.adoptSecrets(ctx, s) },
 		func() error { return r.keepAuthority(ctx, s) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
 		func() (err error) { found.authority, err = r.reconcileAuthority(ctx, s); return err },

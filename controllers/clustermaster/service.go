@@ -29,7 +29,7 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 		}
 	}
 	desired := resource.MasterService(s.master)
-	if len(service.Spec.Selector) > 0 && (len(slice.Endpoints) == 0 || hasOldPods(s.deployment)) {
+	if metav1.IsControlledBy(service, s.master) && len(service.Spec.Selector) > 0 && (len(slice.Endpoints) == 0 || hasOldPods(s.deployment)) {
 		desired.Spec.WithSelector(resource.MasterSelector(s.master))
 	}
 	if err := r.apply.Apply(ctx, s.master, desired); err != nil {

@@ -77,16 +77,17 @@ type findings struct {
 //     were made, and is now
 //  3. require a name that no ClusterMaster had before it, that of a Secret that no pods read, the ClusterMaster that the spec
 //     names, an authority that it may use, and room for what is revoked
-//  4. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it; keep the
+//  4. adopt a Deployment and a Secret of its own that have lost their owner
+//  5. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it; keep the
 //     one in use until that is good
-//  5. refuse a shared certificate that is not for its nodes to read
-//  6. apply the ServiceAccount
-//  7. wait until status lists the certificate, so that no node starts that would be denied
-//  8. apply the Service over spec.ports, or remove it
-//  9. apply the Deployment, or remove it with placement External
-//  10. write the status if it differs, and what a master would, if there is none; then the events of what changed
+//  6. refuse a shared certificate that is not for its nodes to read
+//  7. apply the ServiceAccount
+//  8. wait until status lists the certificate, so that no node starts that would be denied
+//  9. apply the Service over spec.ports, or remove it
+//  10. apply the Deployment, or remove it with placement External
+//  11. write the status if it differs, and what a master would, if there is none; then the events of what changed
 //
-// A paused Refinery gets steps 1, 2 and 10 only: a key does not wait for the end of a pause. Its certificate is still
+// A paused Refinery gets steps 1, 2 and 11 only: a key does not wait for the end of a pause. Its certificate is still
 // inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, again, err := r.open(ctx, request.NamespacedName)
@@ -110,6 +111,8 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 			func() error { return r.requireSecretName(ctx, s) },
 			func() error { return r.requireMaster(s) },
 			func() error { return r.requireAuthority(ctx, s) },
+			func() error { return r.adoptDeployment(ctx, s) },
+			func() error { return s.secrets.Adopt(ctx, s.refinery, s.refinery.IssuedSecretName()) },
 			func() error { return s.requireRoomToRevoke() },
 			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
 			func() error { return r.checkSharedReference(ctx, s) },

@@ -401,7 +401,7 @@ func usersOwn(secret *corev1.Secret) bool {
 // belongsTo says which other ClusterMaster or Refinery controls an object, or "".
 func belongsTo(r *v1alpha1.Refinery, object metav1.Object) string {
 	owner := metav1.GetControllerOf(object)
-	if owner == nil || owner.UID == r.UID {
+	if owner == nil || owner.UID == r.UID || (owner.Kind == controllers.KindRefinery && owner.Name == r.Name) { // a former one of its name is gone
 		return ""
 	}
 	if group, err := schema.ParseGroupVersion(owner.APIVersion); err != nil || group.Group != v1alpha1.GroupVersion.Group {

@@ -24,6 +24,18 @@ func (r *Reconciler) requireMaster(s *scope) error {
 		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; create it and reconciliation resumes", s.refinery.Spec.MasterRef.Name)}
 }
 
+// adoptDeployment adopts the Deployment if it has lost its owner, or deletes it if its pods are not as they have to be.
+func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
+	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
+		return nil
+	}
+	orphaned, err := r.env.HasOrphanedDeployment(ctx, s.refinery)
+	if err == nil && orphaned {
+		_, err = r.reconcileDeployment(ctx, s)
+	}
+	return err
+}
+
 func (r *Reconciler) reconcileServiceAccount(ctx context.Context, s *scope) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		account := &corev1.ServiceAccount{}

@@ -15,6 +15,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -115,9 +117,9 @@ func Conflict(kind string, object client.Object) *ConflictError {
 	return &ConflictError{Kind: kind, Name: object.GetName(), Owner: describeOwner(object)}
 }
 
-// Apply creates or changes the object, as desired says. If the object exists and owner does not control it, the error
-// is a *ConflictError. With a UID in desired, only the object of that UID is written: what was deleted meanwhile is not
-// created again. With a resourceVersion, only that version is written.
+// Apply creates or changes the object, as desired says. If the object exists and owner does not control it, it is adopted if it
+// is an Orphan, and otherwise the error is a *ConflictError. With a UID in desired, only the object of that UID is written: what
+// was deleted meanwhile is not created again. With a resourceVersion, only that version is written.
 func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Configuration) error {
 	want, err := toUnstructured(desired)
 	if err != nil {
@@ -126,6 +128,9 @@ func (a *Applier) Apply(ctx context.Context, owner client.Object, desired Config
 	current, err := a.current(ctx, owner, want)
 	if err != nil {
 		return err
+	}
+	if current != nil && !Owns(owner, current) {
+		return a.adoptOrReplace(ctx, owner, current, want)
 	}
 	_, err = a.over(ctx, owner, current, want)
 	return err
@@ -171,11 +176,16 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
 		return false, fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.memoryOf(owner).objects[ref] = record{digest, want.GetResourceVersion(), want.GetGeneration(), a.clock.Now()}
+	a.remember(owner, ref, digest, want)
 	log.FromContext(ctx).Info("Applied", "object", ref.kind+"/"+ref.name)
 	return true, nil
+}
+
+// remember notes what a write left behind.
+func (a *Applier) remember(owner client.Object, ref reference, digest [sha256.Size]byte, written *unstructured.Unstructured) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.memoryOf(owner).objects[ref] = record{digest, written.GetResourceVersion(), written.GetGeneration(), a.clock.Now()}
 }
 
 // Written is the generation that an object had after the last write of it for owner, or 0: one with an older
@@ -214,8 +224,8 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object, optio
 }
 
 // current returns the object with the kind and name of want, or nil. If the cache does not have it, the API server is
-// asked, so that an object that was created a moment ago is found. If owner does not control it, the error is a
-// *ConflictError.
+// asked, so that an object that was created a moment ago is found. If owner does not control it, it is an Orphan, or the error is
+// a *ConflictError.
 func (a *Applier) current(ctx context.Context, owner client.Object, want *unstructured.Unstructured) (client.Object, error) {
 	gvk := want.GroupVersionKind()
 	object, err := a.empty(gvk)
@@ -234,11 +244,20 @@ func (a *Applier) current(ctx context.Context, owner client.Object, want *unstru
 		return nil, fmt.Errorf("read %s %s: %w", gvk.Kind, key.Name, err)
 	}
 	if !Owns(owner, object) {
-		return nil, Conflict(gvk.Kind, object)
+		if object, err = a.Orphan(ctx, owner, object, ownLabels(want)); err != nil || object == nil {
+			return nil, err
+		}
 	}
 	object.SetManagedFields(nil)
 	object.GetObjectKind().SetGroupVersionKind(gvk)
 	return object, nil
+}
+
+// ownLabels are the labels of want that say what it is and whose.
+func ownLabels(want *unstructured.Unstructured) map[string]string {
+	own := want.GetLabels()
+	maps.DeleteFunc(own, func(key, _ string) bool { return !strings.HasPrefix(key, "app.kubernetes.io/") })
+	return own
 }
 
 // empty returns an object of a kind. One that the scheme does not know is unstructured.

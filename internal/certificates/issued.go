@@ -3,7 +3,6 @@ package certificates
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
@@ -46,7 +44,7 @@ type Issued struct {
 // does not verify, or is due. That is decided on what the API server has, never on a cache that may be behind.
 func (s *Sources) Read(ctx context.Context, secrets *Secrets, i Issued) (found bool, current Certificate, v Verdict, err error) {
 	secret, err := secrets.Own(ctx, i.Owner, i.Name)
-	if _, taken := errors.AsType[*apply.ConflictError](err); taken { // or made by cert-manager a moment ago
+	if isTaken(err) { // or made by cert-manager a moment ago
 		secret, err = s.issuedFor(ctx, i.Owner, i.Name)
 	}
 	if err != nil || secret == nil {

@@ -2,9 +2,7 @@ package certificates
 
 import (
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,7 +25,7 @@ type Standing struct {
 // from, or "" if there is none. An entry that has no UID, as the release before wrote it for what the operator issued, gets it.
 func Revoke(r *v1alpha1.Refinery, uidOf func(v1alpha1.ListedCertificate) types.UID, now time.Time) Standing {
 	var s Standing
-	readmitted := readmittedBy(r)
+	readmitted := fingerprints(r.Annotations[v1alpha1.ReadmitAnnotation])
 	for _, c := range r.Status.Revoked {
 		if now.Before(c.NotAfter.Time) && !slices.Contains(readmitted, c.Fingerprint) {
 			s.Revoked = append(s.Revoked, c)
@@ -68,9 +66,4 @@ func (s Standing) FirstEnd() (end time.Time) {
 		}
 	}
 	return end
-}
-
-// readmittedBy are the fingerprints whose revocation a person takes back.
-func readmittedBy(r *v1alpha1.Refinery) []string {
-	return strings.FieldsFunc(strings.ToLower(r.Annotations[v1alpha1.ReadmitAnnotation]), func(c rune) bool { return c == ',' || unicode.IsSpace(c) })
 }

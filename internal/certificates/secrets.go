@@ -22,7 +22,11 @@ import (
 type Secrets struct {
 	applier               *apply.Applier
 	cache, live           client.Reader
+	marks                 *Marks
+	tell                  func(owner client.Object, replaced string)
 	cached, own, provided map[string]read
+	// unproven says of each orphan that is to be overwritten what is lost.
+	unproven map[string]string
 }
 
 // read is what came of reading a Secret.
@@ -31,13 +35,15 @@ type read struct {
 	err    error
 }
 
-// NewSecrets returns those of a pass that begins. live is the API server, which the cache may be behind.
-func NewSecrets(applier *apply.Applier, cache, live client.Reader) *Secrets {
-	return &Secrets{applier, cache, live, map[string]read{}, map[string]read{}, map[string]read{}}
+// NewSecrets returns those of a pass that begins. live is the API server, which the cache may be behind. tell is called when what
+// an orphan held was replaced.
+func NewSecrets(applier *apply.Applier, cache, live client.Reader, marks *Marks, tell func(owner client.Object, replaced string)) *Secrets {
+	return &Secrets{applier, cache, live, marks, tell, map[string]read{}, map[string]read{}, map[string]read{}, map[string]string{}}
 }
 
-// Own returns a Secret that the operator keeps for owner, from the cache if it is there. It is nil if it does not exist. One
-// that is someone else's comes with an *apply.ConflictError.
+// Own returns a Secret that the operator keeps for owner, from the cache if it is there. It is nil if it does not exist, or is an
+// orphan whose content is not to be kept. One that is someone else's comes with an *apply.ConflictError, and an orphan with an
+// authority that nothing proves with a *pki.Problem.
 func (s *Secrets) Own(ctx context.Context, owner client.Object, name string) (*corev1.Secret, error) {
 	return once(s.own, name, func(secret *corev1.Secret) error {
 		cached, err := s.Cached(ctx, owner.GetNamespace(), name)
@@ -55,7 +61,14 @@ func (s *Secrets) Own(ctx context.Context, owner client.Object, name string) (*c
 		case err != nil:
 			return fmt.Errorf("read Secret %s: %w", name, err)
 		case !apply.Owns(owner, secret):
-			return apply.Conflict("Secret", secret)
+			orphan, err := s.orphan(ctx, owner, secret)
+			if err != nil {
+				return err
+			}
+			if orphan == nil {
+				return errNone
+			}
+			*secret = *orphan
 		}
 		secret.SetManagedFields(nil)
 		secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
@@ -112,19 +125,38 @@ func once(done map[string]read, name string, get func(*corev1.Secret) error) (*c
 
 // Apply writes a Secret for owner. If it changed, the pass reads it again.
 func (s *Secrets) Apply(ctx context.Context, owner client.Object, desired *corev1ac.SecretApplyConfiguration) error {
+	if err := s.mark(ctx, owner, desired); err != nil {
+		return err
+	}
 	current, err := s.Own(ctx, owner, *desired.Name)
 	written := true
-	if err == nil && current != nil {
+	if err == nil && current != nil && apply.Owns(owner, current) {
 		written, err = s.applier.ApplyOver(ctx, owner, current, desired)
 	} else { // someone may have made it since, or it may have become owner's
 		err = s.applier.Apply(ctx, owner, desired)
 	}
+	_, deleted := errors.AsType[*apply.PendingError](err)
+	if replaced := s.unproven[*desired.Name]; replaced != "" && (err == nil || deleted) {
+		s.tell(owner, replaced)
+	}
 	if written || err != nil {
-		for _, done := range []map[string]read{s.cached, s.own, s.provided} {
-			delete(done, *desired.Name)
-		}
+		s.forget(*desired.Name)
 	}
 	return err
+}
+
+// forget has a Secret read again.
+func (s *Secrets) forget(name string) {
+	for _, done := range []map[string]read{s.cached, s.own, s.provided} {
+		delete(done, name)
+	}
+	delete(s.unproven, name)
+}
+
+// isTaken reports whether an object is someone else's.
+func isTaken(err error) bool {
+	_, taken := errors.AsType[*apply.ConflictError](err)
+	return taken
 }
 
 // Over makes desired replace the Secret that was read and no other: a Secret that a person deleted meanwhile is not

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,7 +23,11 @@ import (
 
 func TestASecretThatSomeoneMakesDuringAPassIsLeftAsItIs(t *testing.T) {
 	ctx := context.Background()
-	live := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).Build()
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		t.Fatal(err)
+	}
+	live := fake.NewClientBuilder().WithScheme(scheme).Build()
 	// The cache has what bears the operator's label: of the Secrets here, none.
 	cache := interceptor.NewClient(live, interceptor.Funcs{
 		Get: func(_ context.Context, _ client.WithWatch, key client.ObjectKey, _ client.Object, _ ...client.GetOption) error {
@@ -30,7 +35,7 @@ func TestASecretThatSomeoneMakesDuringAPassIsLeftAsItIs(t *testing.T) {
 		}})
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha", UID: "uid-of-alpha"}}
 	desired := resource.MasterSharedSecret(m, resource.Shared{Certificate: []byte("the operator's")})
-	pass := NewSecrets(apply.New(cache, live, clock.RealClock{}), cache, live)
+	pass := NewSecrets(apply.New(cache, live, clock.RealClock{}), cache, live, nil, nil)
 	if found, err := pass.Own(ctx, m, *desired.Name); found != nil || err != nil {
 		t.Fatalf("at the start of the pass: %v, %v", found, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
@@ -51,6 +52,11 @@ func (r Release) String() string {
 		return ""
 	}
 	return r.Namespace + "/" + r.Name
+}
+
+// markKey names the Secret with the key of the marks by which the operator recognizes what it wrote.
+func (r Release) markKey() client.ObjectKey {
+	return client.ObjectKey{Namespace: r.Namespace, Name: r.Name + ".mark-key"}
 }
 
 const introduction = `operator reconciles ClusterMasters and Refineries (cluster.refinery.dev) into Secrets,

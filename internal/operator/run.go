@@ -112,6 +112,9 @@ func newManager(ctx context.Context, restConfig *rest.Config, options Options, l
 	for _, change := range with {
 		change(environment)
 	}
+	if options.Release != (Release{}) {
+		environment.Marks = certificates.NewMarks(environment.Client, environment.Live, environment.Clock, options.Release.markKey())
+	}
 	metrics.Registry.Unregister(environment.Metrics) // those of a former manager in this process
 	if err := metrics.Registry.Register(environment.Metrics); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)

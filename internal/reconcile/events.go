@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -86,6 +87,16 @@ func CertificateReadmitted(c v1alpha1.RevokedCertificate) Event {
 // record writes events about object. They follow a status write that succeeded.
 func (p *Passes) record(object runtime.Object, changes []Event) {
 	for _, t := range changes {
-		p.events.Eventf(object, nil, t.Type, t.Reason, t.Action, "%s", truncate(t.Note, maxNoteBytes))
+		Tell(p.events, object, t)
 	}
+}
+
+// Tell writes an event about object.
+func Tell(recorder events.EventRecorder, object runtime.Object, t Event) {
+	recorder.Eventf(object, nil, t.Type, t.Reason, t.Action, "%s", truncate(t.Note, maxNoteBytes))
+}
+
+// SecretReplaced is the event of a Secret whose content was not kept.
+func SecretReplaced(why string) Event {
+	return Event{corev1.EventTypeWarning, "SecretReplaced", "Adopt", why}
 }

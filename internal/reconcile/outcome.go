@@ -23,6 +23,9 @@ const (
 	longestRejectedRecheck = 5 * time.Minute
 )
 
+// pendingRecheck is how soon to look again at an orphan that is about to change. Nobody is told of that, since it has no owner.
+const pendingRecheck = 2 * time.Second
+
 // Consequence is what follows from an error.
 type Consequence int
 
@@ -77,6 +80,7 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 		conflict *apply.ConflictError
 		template *resource.TemplateError
 		schema   *apply.SchemaError
+		pending  *apply.PendingError
 	)
 	switch {
 	case err == nil:
@@ -87,6 +91,8 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 		return Outcome{Stalled, stopped.Reason, stopped.Message, stopped.Recheck}
 	case errors.As(err, &conflict):
 		return Outcome{Stalled, v1alpha1.ReasonNameConflict, conflict.Error(), recheck}
+	case errors.As(err, &pending):
+		return Outcome{Wait, v1alpha1.ReasonProgressing, pending.Message, pendingRecheck}
 	case errors.As(err, &template):
 		return Outcome{Stalled, v1alpha1.ReasonInvalidTemplate, template.Message, 0}
 	case errors.As(err, &schema):

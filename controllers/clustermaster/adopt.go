@@ -1,0 +1,34 @@
+package clustermaster
+
+import (
+	"context"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
+)
+
+// adoptDeployment adopts the Deployment if it has lost its owner, or deletes it if its pods are not as they have to be.
+func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
+	orphaned, err := r.env.HasOrphanedDeployment(ctx, s.master)
+	if err == nil && orphaned {
+		_, err = r.reconcileDeployment(ctx, s)
+	}
+	return err
+}
+
+// adoptSecrets adopts the Secrets that have lost their owner. An authority that nothing proves is for a person to decide on.
+func (r *Reconciler) adoptSecrets(ctx context.Context, s *scope) error {
+	names := []string{s.master.CertificateSecretName(), s.master.PeerName()}
+	if s.master.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+		names = append(names, s.master.SharedSecretName())
+	}
+	if _, provided := s.master.NamedAuthority(); !provided && s.master.Issuer() == nil {
+		names = append([]string{s.master.AuthoritySecretName()}, names...)
+	}
+	err := s.secrets.Adopt(ctx, s.master, names...)
+	if p := pki.AsProblem(err); p != nil {
+		return &reconcile.StalledError{Reason: p.Reason, Message: p.Message, Recheck: r.env.Recheck}
+	}
+	return err
+}
