@@ -29,6 +29,9 @@ const (
 	// that the operator made what it holds. It is neither used nor changed. To do: keep it with the annotation that the message
 	// shows, or delete the Secret to have a new authority.
 	ReasonAuthorityUnproven = "AuthorityUnproven"
+	// ReasonContested: someone else keeps overwriting an object of the operator. The message names who; the object is left as it
+	// is. To do: have them leave it alone; the operator tries again every five minutes.
+	ReasonContested = "Contested"
 	// ReasonInvalidTemplate: spec.template is not a valid pod template, or uses what belongs to the operator. To do: correct
 	// it as the message says.
 	ReasonInvalidTemplate = "InvalidTemplate"

@@ -9,6 +9,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -85,6 +86,11 @@ type record struct {
 	resourceVersion string
 	generation      int64
 	at              time.Time
+	// overwritten counts how often in a row someone else changed what was written, soon after. writer is who keeps doing so, and
+	// leaveUntil how long the object is left alone for that.
+	overwritten int
+	writer      string
+	leaveUntil  time.Time
 }
 
 // New returns an Applier. c reads owned objects from a cache that may be restricted to the operator's
@@ -169,11 +175,13 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 		if same, err := a.same(current, want); err != nil || same {
 			return false, err
 		}
+		if err := a.contested(ctx, owner, current, want, digest); err != nil {
+			return false, err
+		}
 		want.SetUID(current.GetUID()) // refused if another object has taken the name meanwhile
 		want.SetResourceVersion(version)
 	}
-	if err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want),
-		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
+	if err := a.write(ctx, current, want); err != nil {
 		return false, fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
 	}
 	a.remember(owner, ref, digest, want)
@@ -181,11 +189,29 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 	return true, nil
 }
 
+// write applies want over current. What others put into the spec may be in the way, as a second port of the same name: the
+// operator's own is then put back.
+func (a *Applier) write(ctx context.Context, current client.Object, want *unstructured.Unstructured) error {
+	options := []client.ApplyOption{client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership}
+	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), options...)
+	if current == nil || !apierrors.IsInvalid(err) {
+		return err
+	}
+	if changed, failed := a.claimSpec(ctx, current); failed != nil || !changed {
+		return cmp.Or(failed, err)
+	}
+	return a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want), options...)
+}
+
 // remember notes what a write left behind.
 func (a *Applier) remember(owner client.Object, ref reference, digest [sha256.Size]byte, written *unstructured.Unstructured) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.memoryOf(owner).objects[ref] = record{digest, written.GetResourceVersion(), written.GetGeneration(), a.clock.Now()}
+	left := record{digest: digest, resourceVersion: written.GetResourceVersion(), generation: written.GetGeneration(), at: a.clock.Now()}
+	if last, ok := a.memoryOf(owner).objects[ref]; ok && (last.digest == digest || ref.kind == secretKind) {
+		left.overwritten = last.overwritten
+	}
+	a.memoryOf(owner).objects[ref] = left
 }
 
 // Written is the generation that an object had after the last write of it for owner, or 0: one with an older

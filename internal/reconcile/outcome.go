@@ -81,6 +81,7 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 		template *resource.TemplateError
 		schema   *apply.SchemaError
 		pending  *apply.PendingError
+		contest  *apply.ContestedError
 	)
 	switch {
 	case err == nil:
@@ -91,6 +92,8 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 		return Outcome{Stalled, stopped.Reason, stopped.Message, stopped.Recheck}
 	case errors.As(err, &conflict):
 		return Outcome{Stalled, v1alpha1.ReasonNameConflict, conflict.Error(), recheck}
+	case errors.As(err, &contest):
+		return Outcome{Stalled, v1alpha1.ReasonContested, contest.Error(), contest.Recheck}
 	case errors.As(err, &pending):
 		return Outcome{Wait, v1alpha1.ReasonProgressing, pending.Message, pendingRecheck}
 	case errors.As(err, &template):
