@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
@@ -30,7 +31,7 @@ func fingerprintOf(pem []byte) string {
 	return v1alpha1.Fingerprint(chain[0])
 }
 
-// owned are all objects that an owner controls.
+// owned are all objects of an owner, also those that outlive it.
 func owned(f fixture, owner client.Object) (objects []client.Object) {
 	GinkgoHelper()
 	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ServiceAccountList{}, &corev1.ServiceList{}, &discoveryv1.EndpointSliceList{},
@@ -39,7 +40,7 @@ func owned(f fixture, owner client.Object) (objects []client.Object) {
 		items, err := meta.ExtractList(list)
 		must(err)
 		for _, item := range items {
-			if o := item.(client.Object); metav1.IsControlledBy(o, owner) {
+			if o := item.(client.Object); apply.Owns(owner, o) {
 				objects = append(objects, o)
 			}
 		}
@@ -80,7 +81,7 @@ func deployed(ctx SpecContext) (fixture, *v1alpha1.ClusterMaster, *v1alpha1.Refi
 }
 
 func ownedBy(f fixture, object client.Object, name string, owner client.Object) func() bool {
-	return func() bool { return f.get(object, name) == nil && metav1.IsControlledBy(object, owner) }
+	return func() bool { return f.get(object, name) == nil && apply.Owns(owner, object) }
 }
 
 var _ = Describe("What has lost its owner", func() {

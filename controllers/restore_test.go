@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -109,7 +110,7 @@ var _ = Describe("A namespace that is restored from a backup", func() {
 				return certificates.CurrentFingerprint(r.Status.Certificates)
 			}).Should(Equal(listed))
 			for name := range data {
-				Eventually(func() bool { return metav1.GetControllerOf(f.secret(name)) != nil }).Should(BeTrue(), name)
+				Eventually(func() bool { return apply.Owns(m, f.secret(name)) || apply.Owns(r, f.secret(name)) }).Should(BeTrue(), name)
 			}
 			Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
 			Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal("True/Issued"))
