@@ -240,7 +240,7 @@ var _ = Describe("A change of spec.security", func() {
 		Eventually(s.former).Should(BeEmpty())
 		s.secure(byPlaintext, "1h")
 		Eventually(s.movedTo).Should(BeNil())
-		Expect(s.former()).To(Equal([]v1alpha1.SecurityMode{byServerTLS}))
+		Eventually(s.former).Should(Equal([]v1alpha1.SecurityMode{byServerTLS}))
 	})
 
 	It("of the shared certificate gives masters the new one first, then nodes, and lets the former one in for the overlap", func(ctx SpecContext) {
