@@ -27,7 +27,7 @@ func (f fixture) collect(owner client.Object) {
 // sweep deletes what there is of an owner, and returns how much that was.
 func (f fixture) sweep(owner client.Object) (swept int) {
 	GinkgoHelper()
-	for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &corev1.SecretList{}, &corev1.ServiceList{},
+	for _, list := range []client.ObjectList{&appsv1.DeploymentList{}, &corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.ServiceList{},
 		&corev1.ServiceAccountList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}} {
 		Expect(api.List(f.ctx, list, client.InNamespace(f.namespace))).To(Succeed())
 		Expect(meta.EachListItem(list, func(o runtime.Object) error {

@@ -25,7 +25,7 @@ import (
 // Owned are the kinds of what a ClusterMaster and what a Refinery owns. The controller of each watches them, and of all of
 // them the operator caches what bears its label only.
 var Owned = map[string][]client.Object{
-	KindMaster: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
+	KindMaster: {&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
 		&appsv1.Deployment{}},
 	KindRefinery: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &appsv1.Deployment{}},
 }

@@ -90,6 +90,9 @@ func (m *ClusterMaster) ProvidedSharedSecretName() (string, bool) {
 // which they find each other.
 func (m *ClusterMaster) PeerName() string { return m.Name + PeerSuffix }
 
+// TrustName names the ConfigMap in which the trust bundle of the master is published.
+func (m *ClusterMaster) TrustName() string { return m.Name + "-trust" }
+
 // OwnSecretNames are the names of the Secrets that the operator creates for a ClusterMaster, whatever its spec says now.
 func (m *ClusterMaster) OwnSecretNames() []string {
 	return []string{m.AuthoritySecretName(), m.CertificateSecretName(), m.SharedSecretName(), m.PeerName()}

@@ -294,6 +294,7 @@ func (r *Reconciler) issueCertificate(ctx context.Context, s *scope, authority *
 	if found.rotation != nil && found.rotation.Phase != pki.RotationIdle {
 		resource.WithPhaseBegan(desired, found.rotation.Began)
 	}
+	r.publishTrust(ctx, s, issued.Bundle(current, v)) // a new authority is known before it signs
 	if err := s.secrets.Apply(ctx, s.master, current.ReplacedBy(desired)); err != nil {
 		return found, err
 	}
@@ -338,8 +339,17 @@ func (r *Reconciler) verifyProvided(ctx context.Context, s *scope, authority *pk
 	err = found.Judge(certificates.InSecret(name, err), certificates.ReadyIn(name, true, nil))
 	if found.Condition.Status == metav1.ConditionTrue {
 		found.RecheckAtEnd(s.now)
+		if bundle, err := pki.ParseCertificates(v1alpha1.AuthorityKey, c.Bundle); err == nil {
+			r.publishTrust(ctx, s, pki.EncodeCertificates(bundle)) // and no other text that a user put beside them
+		}
 	}
 	return found, err
+}
+
+// publishTrust publishes the trust bundle that goes with what the master serves. If it cannot, that ends the pass once everything
+// else is done: nodes do not depend on it.
+func (r *Reconciler) publishTrust(ctx context.Context, s *scope, bundle []byte) {
+	s.unpublished = r.apply.Apply(ctx, s.master, resource.MasterTrust(s.master, bundle))
 }
 
 // judgeProvided says what is wrong with a certificate that a user provides for the master, and with the trust bundle beside
@@ -407,6 +417,9 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 	found.certificate.RecheckAt(s.now.Add(o.Recheck), s.now)
 	if o.Secret != nil {
 		found.certificate.Leaf, found.authority, err = r.readObtained(s, o.Secret)
+		if err == nil {
+			r.publishTrust(ctx, s, found.authority.authority.BundlePEM())
+		}
 		err = certificates.InSecret(o.Secret.Name, err)
 	}
 	found.certificate.RecheckAtEnd(s.now)

@@ -27,7 +27,7 @@ import (
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters/status,verbs=patch
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters/finalizers,verbs=update
-// +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps;secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=endpoints,verbs=delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
@@ -58,7 +58,9 @@ type scope struct {
 	// deployment is the ClusterMaster's own, or nil.
 	deployment *appsv1.Deployment
 	secrets    *certificates.Secrets
-	now        time.Time
+	// unpublished is why the trust bundle was not published.
+	unpublished error
+	now         time.Time
 }
 
 // findings are what the steps of one pass have found. What is nil was not looked at.
@@ -87,9 +89,9 @@ type findings struct {
 //  3. adopt a Deployment and Secrets of its own that have lost their owner
 //  4. give the Secret of the operator's authority the owner that it should have; go on with a rotation, or begin one
 //  5. find or make the certificate authority
-//  6. find, verify or issue the certificate that the master serves, or have cert-manager issue it; go on with the
-//     rotation there if either authority is provided or the former one is lost, and say so where another is asked for
-//     that is not the operator's to make
+//  6. find, verify or issue the certificate that the master serves, or have cert-manager issue it; publish the trust bundle
+//     that goes with it; go on with the rotation there if either authority is provided or the former one is lost, and say
+//     so where another is asked for that is not the operator's to make
 //  7. check what the CRD cannot
 //  8. find, make or remove the shared certificate
 //  9. find or make the key pair of the link between masters, and apply its Service
@@ -151,6 +153,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error { return r.reconcileLease(ctx, s, found.lease) },
 		func() error { return r.reconcileService(ctx, s) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
+		func() error { return s.unpublished },
 	)
 }
 

@@ -118,7 +118,7 @@ func ParseAuthority(certificatePEM, keyPEM []byte, now time.Time) (*Authority, e
 }
 
 // BundlePEM is the trust bundle: every certificate of the authority, in order.
-func (a *Authority) BundlePEM() []byte { return encodeCertificates(a.Certificates) }
+func (a *Authority) BundlePEM() []byte { return EncodeCertificates(a.Certificates) }
 
 // RenewAt returns when to replace a certificate: the given time before it expires, or before its LeafDuration ends, if
 // LeafDuration has become shorter since. It is zero, for never, if the certificate lives as long as the authority: a

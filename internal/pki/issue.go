@@ -158,12 +158,12 @@ func encodePair(chain []*x509.Certificate, key crypto.Signer) (PEMPair, error) {
 		return PEMPair{}, errors.New("encode a key")
 	}
 	return PEMPair{
-		Certificate: encodeCertificates(chain),
+		Certificate: EncodeCertificates(chain),
 		Key:         pem.EncodeToMemory(&pem.Block{Type: pemPrivateKey, Bytes: pkcs8}),
 	}, nil
 }
 
-func encodeCertificates(all []*x509.Certificate) (text []byte) {
+func EncodeCertificates(all []*x509.Certificate) (text []byte) {
 	for _, c := range all {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw})...)
 	}

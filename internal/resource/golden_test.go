@@ -104,6 +104,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_authority_secret":    MasterAuthoritySecret(master, pki.AuthorityFiles{Current: testPair}, AuthorityRecord{}),
 		"master_certificate_secret":  MasterCertificateSecret(master, testPair, testBundle),
 		"master_peer_secret":         MasterPeerSecret(master, pki.PEMPair{Certificate: []byte("certificate"), Key: []byte("key")}),
+		"master_trust":               MasterTrust(master, testBundle),
 		"master_peer_service":        MasterPeerService(master),
 		"master_shared_secret":       MasterSharedSecret(master, Shared{Certificate: []byte("bearer")}),
 		"master_certificate":         MasterCertificate(master, testIssuer, "", 800*time.Hour),
