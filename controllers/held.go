@@ -148,16 +148,20 @@ func (e *Environment) HoldsNames(ctx context.Context, reader client.Reader, owne
 	if r, ok := owner.(*v1alpha1.Refinery); ok && UsesCertificate(r, r.IssuedSecretName()) {
 		return true, nil
 	}
-	made := map[string]client.Object{owner.GetName() + v1alpha1.CertificateSuffix: &corev1.Secret{}}
-	if m, ok := owner.(*v1alpha1.ClusterMaster); ok {
-		made[m.AuthoritySecretName()], made[m.Name] = &corev1.Secret{}, &appsv1.Deployment{}
+	type made struct {
+		name   string
+		object client.Object
 	}
-	for name, object := range made {
-		err := reader.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: name}, object)
+	all := []made{{owner.GetName() + v1alpha1.CertificateSuffix, &corev1.Secret{}}}
+	if m, ok := owner.(*v1alpha1.ClusterMaster); ok { // the Deployment first: then no Secret is read in nearly every pass
+		all = append([]made{{m.Name, &appsv1.Deployment{}}, {m.AuthoritySecretName(), &corev1.Secret{}}}, all...)
+	}
+	for _, m := range all {
+		err := reader.Get(ctx, client.ObjectKey{Namespace: owner.GetNamespace(), Name: m.name}, m.object)
 		if client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("read %T %s: %w", object, name, err)
+			return false, fmt.Errorf("read %T %s: %w", m.object, m.name, err)
 		}
-		if err == nil && apply.Owns(owner, object) {
+		if err == nil && apply.Owns(owner, m.object) {
 			return true, nil
 		}
 	}

@@ -46,9 +46,9 @@ func TestAPassAtRestReadsEachSecretOnce(t *testing.T) {
 		"its own authority": {func(*v1alpha1.ClusterMaster) {},
 			secretReads{"alpha-ca": 1, "alpha-tls": 1, "alpha-shared": 1, "alpha-peer": 1}, secretReads{"alpha-ca": 1, "alpha-tls": 1, "press-tls": 1, "app": 1}},
 		"a provided authority": {func(m *v1alpha1.ClusterMaster) { m.Spec.Certificates = provided },
-			secretReads{"plant-ca": 1, "alpha-tls": 1, "alpha-shared": 1, "alpha-peer": 1}, secretReads{"plant-ca": 1, "alpha-tls": 1, "press-tls": 1, "app": 1}},
+			secretReads{"plant-ca": 1, "alpha-ca": 1, "alpha-tls": 1, "alpha-shared": 1, "alpha-peer": 1}, secretReads{"plant-ca": 1, "alpha-tls": 1, "press-tls": 1, "app": 1}},
 		"a shared certificate": {func(m *v1alpha1.ClusterMaster) { m.Spec.Security = shared },
-			secretReads{"alpha-ca": 1, "alpha-tls": 1, "alpha-shared": 1, "alpha-peer": 1}, secretReads{"alpha-ca": 1, "alpha-tls": 1, "press-tls": 1, "app": 1}},
+			secretReads{"alpha-ca": 1, "alpha-tls": 1, "alpha-shared": 1, "alpha-peer": 1}, secretReads{"alpha-ca": 1, "alpha-tls": 1, "alpha-shared": 1, "press-tls": 1, "app": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := prepare(ctx, t)

@@ -3,7 +3,6 @@ package clustermaster
 import (
 	"context"
 
-	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
@@ -20,7 +19,7 @@ func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
 // adoptSecrets adopts the Secrets that have lost their owner. An authority that nothing proves is for a person to decide on.
 func (r *Reconciler) adoptSecrets(ctx context.Context, s *scope) error {
 	names := []string{s.master.CertificateSecretName(), s.master.PeerName()}
-	if s.master.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate {
+	if s.master.UsesShared() {
 		names = append(names, s.master.SharedSecretName())
 	}
 	if _, provided := s.master.NamedAuthority(); !provided && s.master.Issuer() == nil {
