@@ -163,6 +163,7 @@ func encodePair(chain []*x509.Certificate, key crypto.Signer) (PEMPair, error) {
 	}, nil
 }
 
+// EncodeCertificates writes certificates as PEM, in their order.
 func EncodeCertificates(all []*x509.Certificate) (text []byte) {
 	for _, c := range all {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw})...)
