@@ -61,6 +61,12 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 test-controllers: test-packages ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 30m ./controllers ./internal/master/... ./internal/operator
 
+SEQUENCES ?= 2000
+
+.PHONY: campaign
+campaign: ## Random sequences of what people do to certificates and their Secrets, SEQUENCES of them (2000): two hours. A seed reproduces what fails.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) RAPID_CHECKS=$(SEQUENCES) go test -count=1 -timeout 0 -run TestWhateverPeopleDo ./controllers
+
 .PHONY: test-certmanager
 test-certmanager: test-packages ## Certificates from cert-manager: its own controllers against etcd and kube-apiserver.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) CERT_MANAGER=$$($(TOOL) cert-manager) go test -race -count=1 -timeout 10m ./test/certmanager/
