@@ -198,6 +198,24 @@ func TestSessionLostWhileTheNewCertificateIsStillOnItsWayIsShown(t *testing.T) {
 	}
 }
 
+func TestAfterALostSessionTheFormerCertificateIsUsedWhereTheNewOneIsRefused(t *testing.T) {
+	t.Parallel()
+	m, n := startReadyNode(t)
+	next := m.ca.issue(t)
+	put(t, m.config.CertificateDir, next.files(m.ca))
+	eventually(t, "the new certificate was denied", func() bool { return n.metric(t, `refinery_agent_handshakes_total{result="denied"} 1`) })
+
+	old := m.await(t, m.config.ID)
+	old.Close(errRefused)
+	eventually(t, "back with the former certificate", func() bool { s := m.session(m.config.ID); return s != nil && s != old && n.ready(t) })
+	if n.log.count("trying those of its last session") == 0 {
+		t.Error("nothing tells that the files hold something else")
+	}
+	former := m.session(m.config.ID)
+	m.accept(next.certificate)
+	eventually(t, "the new certificate takes over when it is let in", func() bool { s := m.session(m.config.ID); return s != nil && s != former && n.ready(t) })
+}
+
 func TestUnusableFilesAreSaidOnceAndLeaveTheSession(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

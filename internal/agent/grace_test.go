@@ -99,7 +99,7 @@ func readyFor(ctx context.Context, t *testing.T, l *loop, creds *credentials, ca
 }
 
 func fails(err error) func(context.Context, *loop) {
-	return func(ctx context.Context, l *loop) { l.failed(ctx, err) }
+	return func(ctx context.Context, l *loop) { l.failed(ctx, nil, err) }
 }
 
 func returns(_ context.Context, l *loop) { l.readiness.set(true, "press") }

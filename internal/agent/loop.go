@@ -26,6 +26,10 @@ type loop struct {
 	failures failureLog
 	attempts uint64
 	running  sync.WaitGroup
+	// proven are the credentials of the last session. When others take their place in the files, and the master refuses these,
+	// fallBack has the next attempt made with proven.
+	proven   *credentials
+	fallBack bool
 }
 
 // session is an authenticated connection that is being kept alive.
@@ -74,11 +78,14 @@ func (l *loop) once(ctx context.Context) time.Duration {
 		l.readiness.set(false, problem)
 		return holdTick
 	}
+	if l.fallBack {
+		creds = l.proven
+	}
 	l.readiness.expect(attemptTimeout)
 	a := l.attempt(ctx, creds, handshakeTimeout)
 	o := <-a.outcome
 	if o.err != nil {
-		return l.failed(ctx, o.err)
+		return l.failed(ctx, creds, o.err)
 	}
 	s, cause := l.hold(ctx, l.begin(ctx, a, o.client))
 	return l.ended(ctx, s, cause)
@@ -115,6 +122,7 @@ func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *
 	ctx, stop := context.WithCancel(ctx)
 	s := &session{client: client, credentials: a.credentials, began: time.Now(), stop: stop, ended: make(chan error, 1), late: a.late}
 	l.running.Go(func() { s.ended <- client.Run(ctx) })
+	l.proven, l.fallBack = a.credentials, false
 	l.metrics.authenticated.Set(1)
 	l.readiness.set(true, fmt.Sprintf("%s at %s", l.config.ID, l.config.Address))
 	l.log.Info("authenticated", "id", l.config.ID, "master", l.config.Address, "upstream", client.Upstream(),
@@ -156,9 +164,16 @@ func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 	}
 }
 
-// failed records the error of an attempt that left the node without a session, and returns how long to wait before the next.
-func (l *loop) failed(ctx context.Context, err error) time.Duration {
+// failed records the error of an attempt that left the node without a session, and returns how long to wait before the next. Where
+// the files hold something else by now than the last session had, and that is no good, the next attempt is made at once with
+// what was: a Secret that is spoilt costs no node its session. While such a session lives, what the files hold is tried again.
+func (l *loop) failed(ctx context.Context, with *credentials, err error) time.Duration {
 	if ctx.Err() != nil {
+		return 0
+	}
+	l.fallBack = !l.fallBack && l.proven != nil && l.proven != with && !errors.Is(err, errDial)
+	if l.fallBack {
+		l.log.Warn("the certificate files do not get this node in; trying those of its last session", "reason", l.explain(err))
 		return 0
 	}
 	delay, reason := pause(l.retry, err), l.explain(err)
