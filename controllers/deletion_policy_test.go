@@ -86,7 +86,7 @@ var _ = Describe("What the trust of nodes rests on", func() {
 		Entry("Delete", v1alpha1.DeletionPolicyDelete, false),
 	)
 
-	It("is what a ClusterMaster that is created again serves with, once a person has it take that up", func(ctx SpecContext) {
+	It("is what a ClusterMaster that is created again serves with, as the operator's mark proves it", func(ctx SpecContext) {
 		f := newFixture(ctx)
 		m, r := f.master("alpha", `{}`), f.refinery("edge", `{placement: External}`)
 		f.create(m, r)
@@ -96,7 +96,6 @@ var _ = Describe("What the trust of nodes rests on", func() {
 		again := f.master("alpha", `{}`)
 		f.create(again)
 		settled()
-		change(f, f.secret("alpha-ca"), func(s *corev1.Secret) { s.Annotations[v1alpha1.OwnerAnnotation] = string(again.UID) })
 		Eventually(exists(f, &corev1.Secret{}, "alpha-tls")).Should(Succeed())
 		served, err := pki.ParseCertificates(corev1.TLSCertKey, f.secret("alpha-tls").Data[corev1.TLSCertKey])
 		Expect(err).NotTo(HaveOccurred())

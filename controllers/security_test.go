@@ -40,6 +40,7 @@ func securedBy(ctx SpecContext, mode v1alpha1.SecurityMode) *securing {
 	f.becomeActive(s.master)
 	Eventually(s.transport).Should(Equal(string(mode.Transport)))
 	Eventually(func() *v1alpha1.SecurityStatus { must(f.get(s.master, "alpha")); return s.master.Status.Security }).ShouldNot(BeNil())
+	s.loads(mode.Authentication == v1alpha1.AuthenticationSharedCertificate)
 	s.connected(map[v1alpha1.SecurityMode]int32{})
 	return s
 }
@@ -67,12 +68,21 @@ func (s *securing) secure(mode v1alpha1.SecurityMode, overlap string) {
 	})
 }
 
-// loaded is what the active master reports when it has the shared certificate.
+// loaded is what the active master reports when it has the shared certificate too.
 func (s *securing) loaded() {
+	GinkgoHelper()
+	s.loads(true)
+}
+
+// loads is what the active master reports of what it has loaded.
+func (s *securing) loads(shared bool) {
 	GinkgoHelper()
 	must(s.get(s.master, "alpha"))
 	status := s.master.Status.DeepCopy()
-	status.Active.SharedGeneration = v1alpha1.SharedGeneration(s.secret("alpha-shared").Data)
+	status.Active.Certificate = status.Certificate.Fingerprint
+	if shared {
+		status.Active.SharedGeneration = v1alpha1.SharedGeneration(s.secret("alpha-shared").Data)
+	}
 	Expect(api.Status().Apply(s.ctx, masterfields.OfClusterMaster(s.master.Namespace, "alpha", status),
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
 }
@@ -191,9 +201,16 @@ var _ = Describe("A change of spec.security", func() {
 		s := securedBy(ctx, byMutualTLS)
 		s.secure(byServerTLS, "1h")
 		Eventually(s.masterMounts).Should(ContainElement("alpha-shared"))
+		Eventually(message(s.fixture, s.master, v1alpha1.ConditionSecurityChanging)).Should(Equal(
+			"spec.security changes from MutualTLS with IssuedCertificate to ServerTLS when the active master has loaded the shared certificate; until then nodes connect as before"))
 		Consistently(s.transport).Should(Equal("MutualTLS"))
+		operatorClock.Step(61 * time.Minute) // the time for moving has not begun
+		wake(s.fixture, s.master)
+		settled()
+		Expect(s.master.FormerModes()).To(HaveExactElements(HaveField("Transport", v1alpha1.TransportMutualTLS)))
 		s.loaded()
 		Eventually(s.transport).Should(Equal("ServerTLS"))
+		Eventually(s.former).Should(Equal([]v1alpha1.SecurityMode{byMutualTLS}))
 	})
 
 	It("is over when its time is, and says who had not moved", func(ctx SpecContext) {
@@ -229,6 +246,21 @@ var _ = Describe("A change of spec.security", func() {
 		s.secure(byPlaintext, "1h")
 		Eventually(s.former).Should(Equal([]v1alpha1.SecurityMode{byMutualTLS, byServerTLS}))
 		Expect(s.movedTo()).To(BeNil())
+	})
+
+	It("in several steps keeps closed what a Refinery has left at an earlier one", func(ctx SpecContext) {
+		s := securedBy(ctx, byPlaintext)
+		s.create(s.fixture.refinery("late", `{placement: External}`))
+		s.secure(byServerTLS, "1h")
+		Eventually(s.former).Should(Equal([]v1alpha1.SecurityMode{byPlaintext}))
+		s.connected(map[v1alpha1.SecurityMode]int32{byServerTLS: 2})
+		Eventually(s.movedTo).Should(Equal(&byServerTLS))
+		s.secure(byMutualTLS, "1h")
+		Eventually(s.former).Should(Equal([]v1alpha1.SecurityMode{byServerTLS, byPlaintext}))
+		settled()
+		Expect(s.movedTo()).To(Equal(&byServerTLS))
+		s.connected(map[v1alpha1.SecurityMode]int32{byMutualTLS: 2})
+		Eventually(s.movedTo).Should(Equal(&byMutualTLS))
 	})
 
 	It("to what a Refinery had moved to long ago, does not count as moved", func(ctx SpecContext) {

@@ -21,9 +21,11 @@ const (
 	// SharedCertificateKey is the key of the bearer secret in the Secret of SharedCertificate authentication.
 	SharedCertificateKey = "certificate"
 	// SharedNextKey and SharedFormerKey are the keys of the one that follows and of the one before, which a master lets in too
-	// while the shared certificate changes. SharedGenerationKey is that of a number that grows with every change of these keys.
+	// while the shared certificate changes, the latter until the time at SharedUntilKey. SharedGenerationKey is that of a number that
+	// grows with every change of these keys.
 	SharedNextKey       = "next"
 	SharedFormerKey     = "former"
+	SharedUntilKey      = "former-until"
 	SharedGenerationKey = "generation"
 	// AuthoritySuffix, CertificateSuffix, SharedSuffix and PeerSuffix follow the name of a ClusterMaster, and CertificateSuffix
 	// that of a Refinery, in the names of the Secrets that the operator creates for it.

@@ -27,6 +27,23 @@ func (s SecurityMode) String() string {
 	return string(s.Transport) // which leaves one way to authenticate
 }
 
+// strength orders modes by what a node has to prove.
+func (s SecurityMode) strength() int {
+	switch {
+	case s.Transport == TransportPlaintext:
+		return 0
+	case s.Transport == TransportServerTLS:
+		return 1
+	case s.Authentication == AuthenticationSharedCertificate:
+		return 2
+	default:
+		return 3
+	}
+}
+
+// WeakerThan reports whether a node has to prove less than by other.
+func (s SecurityMode) WeakerThan(other SecurityMode) bool { return s.strength() < other.strength() }
+
 // ChecksCertificates reports whether a node has to present a certificate that its Refinery lists.
 func (s SecurityMode) ChecksCertificates() bool { return s.Transport == TransportMutualTLS }
 
@@ -115,6 +132,15 @@ func SharedGeneration(data map[string][]byte) int64 {
 		return 1
 	}
 	return generation
+}
+
+// SharedUntil reads until when the former shared certificate in Secret <master>-shared is let in; it is over where that cannot be read.
+func SharedUntil(data map[string][]byte) time.Time {
+	until, err := time.Parse(time.RFC3339, string(data[SharedUntilKey]))
+	if err != nil {
+		return time.Unix(0, 0)
+	}
+	return until
 }
 
 // UsesShared reports whether some nodes may authenticate with the shared certificate.

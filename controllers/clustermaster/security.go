@@ -31,6 +31,10 @@ type security struct {
 	behind     []string
 	// shared is what the Secret of the shared certificate holds.
 	shared resource.Shared
+	// lacks is what the active master does not have yet that it needs for the mode that is wanted; "" for nothing. Until then the
+	// change does not begin, and neither does the time for it.
+	lacks  string
+	wanted v1alpha1.SecurityMode
 }
 
 // inspectSecurity goes on with a change of spec.security, or begins one. It is over when all nodes of every Refinery have
@@ -44,6 +48,10 @@ func (r *Reconciler) inspectSecurity(ctx context.Context, s *scope) (*security, 
 	}
 	former := m.FormerModes()
 	if len(former) == 0 {
+		return found, nil
+	}
+	if found.lacks = lacking(m, mode); found.lacks != "" {
+		found.status, found.wanted = *m.Status.Security, mode
 		return found, nil
 	}
 	list := &v1alpha1.RefineryList{}
@@ -65,6 +73,21 @@ func (r *Reconciler) inspectSecurity(ctx context.Context, s *scope) (*security, 
 		}
 	}
 	return found, nil
+}
+
+// lacking says what the active master needs to let nodes in by a mode and has not loaded, or "". While none is active, what the last
+// one had counts.
+func lacking(m *v1alpha1.ClusterMaster, mode v1alpha1.SecurityMode) string {
+	active := m.Status.Active
+	switch {
+	case active == nil || m.WantedPods() == 0:
+		return ""
+	case mode.Transport != v1alpha1.TransportPlaintext && active.Certificate == "":
+		return "a certificate"
+	case mode.Authentication == v1alpha1.AuthenticationSharedCertificate && active.SharedGeneration == 0:
+		return "the shared certificate"
+	}
+	return ""
 }
 
 // inspectShared reads the Secret of the shared certificate, if it is the operator's.
@@ -124,7 +147,9 @@ func (f *security) waiting() string {
 // changing is condition SecurityChanging.
 func (f *security) changing() (metav1.Condition, bool) {
 	var parts []string
-	if len(f.status.Former) > 0 {
+	if f.lacks != "" {
+		parts = append(parts, fmt.Sprintf("spec.security changes from %s to %s when the active master has loaded %s; until then nodes connect as before", f.status.Mode(), f.wanted, f.lacks))
+	} else if len(f.status.Former) > 0 {
 		former := f.status.Former[0]
 		parts = append(parts, fmt.Sprintf(
 			"spec.security changes from %s to %s: %d of %d Refineries have moved; waiting for %s; nodes that connect as before are refused from %s on",

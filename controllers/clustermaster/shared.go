@@ -50,6 +50,9 @@ func (r *Reconciler) keepShared(ctx context.Context, s *scope, wanted []byte, pr
 		return err
 	}
 	held, read := resource.Shared{}, types.UID("")
+	if active := s.master.Status.Active; active != nil { // of a Secret that was deleted
+		held.Generation = active.SharedGeneration
+	}
 	if secret != nil {
 		held, read = resource.ReadMasterShared(secret), secret.UID
 	}
@@ -64,13 +67,14 @@ func (r *Reconciler) keepShared(ctx context.Context, s *scope, wanted []byte, pr
 	return s.secrets.Apply(ctx, s.master, certificates.Over(resource.MasterSharedSecret(s.master, next), read))
 }
 
-// hasLoadedShared reports whether the active master, if there is one, has what the Secret holds.
+// hasLoadedShared reports whether the active master has what the Secret holds. The last one that was active counts too while none is:
+// the next may have to wait for its kubelet.
 func hasLoadedShared(m *v1alpha1.ClusterMaster, generation int64) bool {
-	return m.ActivePod() == "" || m.WantedPods() == 0 || m.Status.Active.SharedGeneration >= generation
+	return m.Status.Active == nil || m.WantedPods() == 0 || m.Status.Active.SharedGeneration >= generation
 }
 
 // nextShared takes at most one step from what the Secret holds to what is wanted; nil stands for no other. Masters get another
-// shared certificate before nodes do, and let the former one in for the overlap after that.
+// shared certificate before nodes do, and let the former one in for the overlap after that. Another one waits until that is over.
 func nextShared(held resource.Shared, wanted []byte, loaded bool, overlap time.Duration, now time.Time) resource.Shared {
 	_, unusable := secretfiles.Shared(held.Certificate)
 	next := held
@@ -83,13 +87,14 @@ func nextShared(held resource.Shared, wanted []byte, loaded bool, overlap time.D
 		next = resource.Shared{Certificate: wanted, Generation: held.Generation}
 	case !sameShared(wanted, held.Next):
 		next.Next = wanted
+	case len(held.Former) > 0 && now.Before(held.Until): // for which nodes still have time
 	case loaded:
 		next.Certificate, next.Next, next.Former, next.Until = held.Next, nil, held.Certificate, now.Add(overlap)
 	}
 	if len(next.Former) > 0 && (!now.Before(next.Until) || overlap == 0) {
 		next.Former, next.Until = nil, time.Time{}
 	}
-	if held.Generation == 0 || !bytes.Equal(next.Certificate, held.Certificate) || !bytes.Equal(next.Next, held.Next) || !bytes.Equal(next.Former, held.Former) {
+	if !bytes.Equal(next.Certificate, held.Certificate) || !bytes.Equal(next.Next, held.Next) || !bytes.Equal(next.Former, held.Former) {
 		next.Generation++
 	}
 	return next

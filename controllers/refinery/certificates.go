@@ -322,8 +322,14 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 	found.RecheckAt(s.now.Add(o.Recheck), s.now)
 	if o.Secret != nil {
 		c, err = certificates.Parse(o.Secret)
-		if err == nil && o.Problem == nil {
+		switch {
+		case err != nil:
+		case o.Problem == nil:
 			err = r.verifyObtained(ctx, s, found, o, c)
+		case s.revoked(c.Leaf()) != nil:
+			found.Revoked = true
+		default: // cert-manager may go on renewing it, and nodes present what it renewed
+			found.Vouched, err = r.vouches(ctx, s, c)
 		}
 		err = certificates.InSecret(o.Secret.Name, err)
 	}
@@ -336,6 +342,15 @@ func (r *Reconciler) obtainCertificate(ctx context.Context, s *scope, issuer v1a
 		found.RecheckAtEnd(s.now)
 	}
 	return found, nil
+}
+
+// vouches reports whether the master lets in nodes with a certificate, if it is listed.
+func (r *Reconciler) vouches(ctx context.Context, s *scope, c certificates.Certificate) (bool, error) {
+	authority, err := r.masterAuthority(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	return authority.VerifyClient(c.Chain, s.refinery.Identity(), s.now) == nil, nil
 }
 
 // verifyObtained checks what cert-manager issued against the authority of the master. If the two come from different

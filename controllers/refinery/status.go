@@ -144,15 +144,20 @@ func movedTo(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1alpha1.Security
 	if m == nil {
 		return r.Status.Security
 	}
-	mode, is := m.Spec.Security.Mode(), r.Status.Security
+	mode, is, former := m.Spec.Security.Mode(), r.Status.Security, m.FormerModes()
 	if is != nil && *is == mode {
 		return is
 	}
 	nodes := r.Status.Authenticated
-	if len(m.FormerModes()) == 0 || nodes == nil || nodes.Nodes == 0 || nodes.Nodes < r.WantedNodes() || nodes.NodesBy(mode) < nodes.Nodes {
-		return nil
+	if len(former) > 0 && nodes != nil && nodes.Nodes > 0 && nodes.Nodes >= r.WantedNodes() && nodes.NodesBy(mode) == nodes.Nodes {
+		return &mode
 	}
-	return &mode
+	// While spec.security asks for more in several steps, what was left at an earlier one stays closed. Where it asks for less
+	// again, nodes may go back to what they had left.
+	if is != nil && is.WeakerThan(mode) && slices.ContainsFunc(former, func(f v1alpha1.FormerSecurity) bool { return f.Mode() == *is }) {
+		return is
+	}
+	return nil
 }
 
 // scaleOf is what the scale subresource shows.

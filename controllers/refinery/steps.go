@@ -12,6 +12,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -69,6 +70,9 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written
 		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
 		return 0, r.apply.Delete(ctx, s.refinery, deployment)
 	}
+	if err := r.awaitShared(ctx, s); err != nil {
+		return 0, err
+	}
 	desired, err := resource.RefineryDeployment(s.refinery, s.master, r.env.Images)
 	if err != nil {
 		return 0, err
@@ -85,6 +89,23 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written
 		return 0, err
 	}
 	return r.apply.Written(s.refinery, "Deployment", s.refinery.Name), nil
+}
+
+// awaitShared ends the pass until the Secret of the shared certificate exists, if pods are to mount it: they could not start.
+func (r *Reconciler) awaitShared(ctx context.Context, s *scope) error {
+	name := s.master.SharedSecretName()
+	if s.master.NodeMode().Authentication != v1alpha1.AuthenticationSharedCertificate {
+		return nil
+	}
+	secret, err := s.secrets.Cached(ctx, s.refinery.Namespace, name)
+	if err == nil && secret == nil { // a person's own bears no label
+		_, err = s.secrets.Provided(ctx, s.refinery.Namespace, name)
+	}
+	if pki.AsProblem(err) != nil {
+		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Recheck: r.env.Recheck,
+			Message: fmt.Sprintf("waiting until Secret %s holds the shared certificate; see ClusterMaster %s", name, s.master.Name)}
+	}
+	return err
 }
 
 // inspectReporter reports whether the status of the Refinery has an epoch that no master of its ClusterMaster ever had. A

@@ -164,12 +164,16 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 			Message: "the master has no shared certificate loaded, so it lets nobody in"}
 	}
 	sum := sha256.Sum256([]byte(strings.TrimSpace(presented)))
-	if !trust.accepts(sum) {
+	if accepted, _ := trust.accepts(sum, a.Clock.Now()); !accepted {
 		return nil, &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch,
 			Message: "auth:start does not carry the shared certificate of this master"}
 	}
 	grant.Shared = sum
 	name, _, _ := strings.Cut(n.ID, "/")
+	if proven := n.Proof.Refinery; proven != "" && proven != name && !mode.ChecksCertificates() {
+		return nil, &Denial{Refinery: proven, Reason: v1alpha1.ReasonIDMismatch,
+			Message: fmt.Sprintf("its certificate is of Refinery %s, and it announces an id of another one", proven)}
+	}
 	if a.Directory.Refinery(name) == nil {
 		return nil, &Denial{Reason: v1alpha1.ReasonIDMismatch, Message: "the id names no Refinery of this master"}
 	}
@@ -206,7 +210,7 @@ func (a *Authenticator) review(g *Grant) *Denial {
 		return denial
 	}
 	if g.Mode.Authentication == v1alpha1.AuthenticationSharedCertificate {
-		if !a.Trust().accepts(g.Shared) {
+		if accepted, _ := a.Trust().accepts(g.Shared, a.Clock.Now()); !accepted {
 			return &Denial{Reason: v1alpha1.ReasonSharedCertificateMismatch, Message: "the shared certificate of the master changed"}
 		}
 	}
@@ -300,6 +304,9 @@ func (a *Authenticator) Until(g *Grant) time.Time {
 	end := g.NotAfter
 	if listed := a.listedUntil(g.Refinery, g.Fingerprint); !end.IsZero() && listed.Before(end) {
 		end = listed
+	}
+	if _, until := a.Trust().accepts(g.Shared, a.Clock.Now()); !until.IsZero() && (end.IsZero() || until.Before(end)) {
+		end = until
 	}
 	policy := a.Directory.Policy()
 	if policy == nil {

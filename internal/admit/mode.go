@@ -69,6 +69,15 @@ func withoutTLS(policy *Policy) *Denial {
 		"connected without TLS before spec.security.transport became %s; the node must connect again with TLS", policy.Mode().Transport)}
 }
 
+// hasLeft reports whether a Refinery has moved on from the mode with an index: modes are ordered, the latest first.
+func (p *Policy) hasLeft(r *v1alpha1.Refinery, index int) bool {
+	if r.Status.Security == nil {
+		return false
+	}
+	moved := slices.IndexFunc(p.Modes, func(m Mode) bool { return m.SecurityMode == *r.Status.Security })
+	return moved >= 0 && moved < index
+}
+
 // checkMode reports that a node may not be let in the way in which it connected, or not any more: spec.security says
 // something else, and the time for moving is over, or all nodes of its Refinery had moved. While they move, a Refinery with a
 // revoked certificate is let in only where certificates are checked: whoever had the key may know the shared certificate too.
@@ -91,8 +100,8 @@ func (a *Authenticator) checkMode(g *Grant) *Denial {
 		return nil
 	case !mode.Until.IsZero() && a.Clock.Now().After(mode.Until):
 		return changed("the time for moving ended at %s", mode.Until.UTC().Format(time.RFC3339))
-	case r.Status.Security != nil && *r.Status.Security == policy.Mode():
-		return changed("all nodes of the Refinery had connected that way, and none may go back")
+	case policy.hasLeft(r, i):
+		return changed("all nodes of the Refinery had connected by %s, and none may go back", *r.Status.Security)
 	case len(r.Status.Revoked) > 0 && !mode.ChecksCertificates():
 		return changed("a certificate of the Refinery is revoked, so its nodes are let in that way only")
 	}

@@ -174,3 +174,59 @@ func TestBeforeTheOperatorHasLookedNodesAreLetInAsBefore(t *testing.T) {
 		}
 	})
 }
+
+func TestARefineryDoesNotGoBackToWhatItLeftAtAnEarlierStep(t *testing.T) {
+	s := newScene(t)
+	s.change(sharedServerTLS, issuedMutualTLS)
+	s.setMaster(func(m *v1alpha1.ClusterMaster) {
+		until := metav1.NewTime(s.clock.Now().Add(time.Minute))
+		m.Spec.Security = issuedMutualTLS
+		m.Status.Security = &v1alpha1.SecurityStatus{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate,
+			Former: []v1alpha1.FormerSecurity{
+				{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate, Until: until},
+				{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate, Until: until}}}
+	})
+	s.moved(sharedServerTLS)
+	grant, denial := s.try(s.connecting(sharedServerTLS))
+	check(t, grant, denial, granted("press"), "")
+	grant, denial = s.try(s.connecting(sharedPlain))
+	check(t, grant, denial, denied(v1alpha1.ReasonSecurityChanged, "press"), "had connected by ServerTLS, and none may go back")
+}
+
+func TestWhoProvesToBeOfOneRefineryIsNotLetInAsAnother(t *testing.T) {
+	for _, to := range all(sharedServerTLS, sharedPlain) {
+		s := newScene(t)
+		s.change(issuedMutualTLS, to)
+		at := s.connecting(issuedMutualTLS)
+		at.id, at.presented = "pump/a", "open sesame, please"
+		grant, denial := s.try(at)
+		if denial == nil {
+			t.Errorf("let in as %s by %s", grant.Refinery, grant.Mode)
+		}
+	}
+}
+
+func TestTheFormerSharedCertificateIsLetInUntilItsEnd(t *testing.T) {
+	s := newScene(t)
+	s.secure(sharedServerTLS)
+	until := s.clock.Now().Add(time.Minute)
+	s.trust = s.trust.WithShared([]byte("the new one, long enough"), []byte("the next, long enough too")).WithFormerShared([]byte("open sesame, please"), until)
+	grant, denial := s.try(s.connecting(sharedServerTLS))
+	check(t, grant, denial, granted("press"), "")
+	if end := s.authenticator().Until(grant); !end.Equal(until) {
+		t.Errorf("looked at again at %s, want %s", end, until)
+	}
+	for _, shared := range []string{"the new one, long enough", "the next, long enough too"} {
+		at := s.connecting(sharedServerTLS)
+		at.presented = shared
+		current, denial := s.try(at)
+		check(t, current, denial, granted("press"), "")
+		if end := s.authenticator().Until(current); !end.IsZero() {
+			t.Errorf("a session with %q ends at %s", shared, end)
+		}
+	}
+	s.clock.SetTime(until.Add(time.Millisecond))
+	check(t, nil, s.authenticator().Review(grant), verdict{v1alpha1.NodeClosed, v1alpha1.ReasonSharedCertificateMismatch, "press"}, "")
+	grant, denial = s.try(s.connecting(sharedServerTLS))
+	check(t, grant, denial, denied(v1alpha1.ReasonSharedCertificateMismatch, ""), "")
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"slices"
+	"time"
 
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 )
@@ -16,7 +17,7 @@ import (
 type Trust struct {
 	anchors     *pki.Anchors                   // nil without a trust bundle
 	authorities map[[sha256.Size]byte]struct{} // of the SHA-256 of each anchor
-	shared      [][sha256.Size]byte            // of the shared certificates: several while one takes the place of another
+	shared      []sharedCertificate            // several while one takes the place of another
 }
 
 // WithAnchors returns the same with another trust bundle.
@@ -29,13 +30,26 @@ func (t *Trust) WithAnchors(anchors []*x509.Certificate) *Trust {
 	return with
 }
 
+// sharedCertificate is one that is accepted.
+type sharedCertificate struct {
+	sum   [sha256.Size]byte
+	until time.Time // zero for always
+}
+
 // WithShared returns the same with other shared certificates; white space around one does not count.
 func (t *Trust) WithShared(certificates ...[]byte) *Trust {
 	with := t.copy()
 	with.shared = nil
 	for _, c := range certificates {
-		with.shared = append(with.shared, sha256.Sum256(bytes.TrimSpace(c)))
+		with.shared = append(with.shared, sharedCertificate{sum: sha256.Sum256(bytes.TrimSpace(c))})
 	}
+	return with
+}
+
+// WithFormerShared returns the same with one more shared certificate, until it ends.
+func (t *Trust) WithFormerShared(certificate []byte, until time.Time) *Trust {
+	with := t.copy()
+	with.shared = append(slices.Clip(with.shared), sharedCertificate{sha256.Sum256(bytes.TrimSpace(certificate)), until})
 	return with
 }
 
@@ -50,16 +64,20 @@ func (t *Trust) copy() *Trust {
 // HasShared reports whether there is a shared certificate.
 func (t *Trust) HasShared() bool { return t != nil && len(t.shared) > 0 }
 
-// accepts reports whether one of the shared certificates has this SHA-256. How long it takes depends on how many there are alone.
-func (t *Trust) accepts(sum [sha256.Size]byte) bool {
+// accepts reports whether one of the shared certificates has this SHA-256, and until when that holds; zero for always. How long it
+// takes depends on how many there are alone.
+func (t *Trust) accepts(sum [sha256.Size]byte, now time.Time) (accepted bool, until time.Time) {
 	if t == nil {
-		return false
+		return false, time.Time{}
 	}
-	equal := 0
 	for _, shared := range t.shared {
-		equal |= subtle.ConstantTimeCompare(sum[:], shared[:])
+		equal := subtle.ConstantTimeCompare(sum[:], shared.sum[:]) == 1
+		over := !shared.until.IsZero() && now.After(shared.until)
+		if equal && !over && (!accepted || shared.until.IsZero()) {
+			accepted, until = true, shared.until
+		}
 	}
-	return equal == 1
+	return accepted, until
 }
 
 // Authorities are the fingerprints of the trust bundle's, sorted.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -81,7 +82,9 @@ func LostOwner(object, owner client.Object, ownerKind string, labels map[string]
 	if controller == nil {
 		return len(labels) > 0
 	}
-	return controller.Kind == ownerKind && controller.Name == owner.GetName() && controller.UID != owner.GetUID()
+	gv, err := schema.ParseGroupVersion(controller.APIVersion)
+	return err == nil && gv.Group == v1alpha1.GroupVersion.Group && controller.Kind == ownerKind &&
+		controller.Name == owner.GetName() && controller.UID != owner.GetUID()
 }
 
 // isRemnant reports whether the operator itself wrote who controls an object. If that owner is gone, it was deleted together with
@@ -237,6 +240,11 @@ func (a *Applier) fieldsOf(object client.Object) ([]byte, error) {
 	return set.Difference(fieldpath.NewSet(fieldpath.MakePathOrDie("apiVersion"), fieldpath.MakePathOrDie("kind"))).ToJSON()
 }
 
+// samePods reports whether pods of two templates run the same. Annotations, such as that of kubectl rollout restart, give nobody a key.
+func samePods(a, b *corev1.PodTemplateSpec) bool {
+	return equality.Semantic.DeepEqual(a.Spec, b.Spec) && equality.Semantic.DeepEqual(a.Labels, b.Labels)
+}
+
 // requireSamePods deletes a Deployment that was claimed if its pods are not as want has them, now or still from a former template:
 // none of those may go on with what the operator gives to the pods of the name.
 func (a *Applier) requireSamePods(ctx context.Context, d *appsv1.Deployment, want *unstructured.Unstructured) error {
@@ -252,7 +260,7 @@ func (a *Applier) requireSamePods(ctx context.Context, d *appsv1.Deployment, wan
 		return a.replace(ctx, d, want.GetKind())
 	case err != nil:
 		return fmt.Errorf("try to adopt Deployment %s: %w", d.Name, err)
-	case !equality.Semantic.DeepEqual(after.Spec.Template, d.Spec.Template), d.Status.UpdatedReplicas < d.Status.Replicas:
+	case !samePods(&after.Spec.Template, &d.Spec.Template), d.Status.UpdatedReplicas < d.Status.Replicas:
 		return a.replace(ctx, d, want.GetKind())
 	case d.Generation > 1 && d.Status.ObservedGeneration < d.Generation:
 		return &PendingError{fmt.Sprintf("Deployment %s is adopted when Kubernetes has told which pods it has", d.Name)}

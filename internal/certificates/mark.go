@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
@@ -88,13 +89,28 @@ func (m *Marks) Valid(ctx context.Context, owner client.Object, secret *corev1.S
 	return err == nil && hmac.Equal([]byte(mark), []byte(want)), err
 }
 
-// get returns the key. Deleted by accident, the Secret is made again with it.
+// get returns the key: the one that was read last, where it cannot be read again. Deleted by accident, the Secret is made again
+// with it.
 func (m *Marks) get(ctx context.Context) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.key != nil && m.clock.Since(m.read) < markKeyAge {
 		return m.key, nil
 	}
+	key, err := m.load(ctx)
+	if err != nil && m.key == nil {
+		return nil, err
+	}
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Going on with the key of the marks that was read before")
+		key = m.key
+	}
+	m.key, m.read = key, m.clock.Now()
+	return key, nil
+}
+
+// load needs m.mu held.
+func (m *Marks) load(ctx context.Context) ([]byte, error) {
 	secret := &corev1.Secret{}
 	err := m.live.Get(ctx, m.secret, secret)
 	if apierrors.IsNotFound(err) {
@@ -110,7 +126,6 @@ func (m *Marks) get(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("the key of the operator's marks: Secret %s: key %s has %d bytes instead of %d; restore it, or delete the Secret to have another",
 			m.secret, markKey, len(key), markKeyBytes)
 	}
-	m.key, m.read = key, m.clock.Now()
 	return key, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
@@ -113,10 +114,19 @@ func (s *Secrets) refuse(owner client.Object, secret *corev1.Secret, keep string
 // mark adds the operator's mark to a Secret that is about to be written.
 func (s *Secrets) mark(ctx context.Context, owner client.Object, desired *corev1ac.SecretApplyConfiguration) error {
 	mark, err := s.marks.Of(ctx, owner, *desired.Name, desired.Data, desired.Annotations)
-	if err == nil && mark != "" {
+	if mark == "" {
+		current, _ := s.Own(ctx, owner, *desired.Name) // whoever writes it says what is wrong with it
+		if err == nil || current == nil {
+			return err
+		}
+		// Renewals do not wait for a key that is lost. The mark is put right when there is one again.
+		log.FromContext(ctx).Error(err, "A Secret is written without a new mark", "secret", *desired.Name)
+		mark = current.Annotations[v1alpha1.MarkAnnotation]
+	}
+	if mark != "" {
 		desired.WithAnnotations(map[string]string{v1alpha1.MarkAnnotation: mark})
 	}
-	return err
+	return nil
 }
 
 // fingerprintsIn are those of all certificates that a Secret holds, each once; nil if one of them cannot be read.

@@ -27,7 +27,7 @@ func (c *change) checkSecrets() error {
 			return fmt.Errorf("the file holds Secret %s/%s, and ClusterMaster %s is in namespace %s", s.Namespace, name, c.before.Name, c.before.Namespace)
 		}
 		switch {
-		case name == authority, name == c.after.CertificateSecretName(), name == sharedFrom(c.after) && usesShared(c.after):
+		case name == authority, name == c.after.CertificateSecretName(), name == sharedFrom(c.after) && c.after.UsesShared():
 		default:
 			return fmt.Errorf("ClusterMaster %s does not use Secret %s: not as its authority (spec.certificates.authority.secretRef), not for what it serves, and not as the shared certificate", c.after.Name, name)
 		}
@@ -39,7 +39,7 @@ func (c *change) checkSecrets() error {
 func (c *change) shared(ctx context.Context, v *view) (bool, error) {
 	from := sharedFrom(c.after)
 	next := c.secrets[from]
-	if !usesShared(c.after) || !usesShared(c.before) || (from == sharedFrom(c.before) && next == nil) || (from == c.after.SharedSecretName() && next == nil) {
+	if !c.after.UsesShared() || !c.before.UsesShared() || (from == sharedFrom(c.before) && next == nil) || (from == c.after.SharedSecretName() && next == nil) {
 		return false, nil
 	}
 	current, err := v.secret(ctx, c.before.SharedSecretName())
@@ -62,8 +62,4 @@ func sharedFrom(m *v1alpha1.ClusterMaster) string {
 		return provided
 	}
 	return m.SharedSecretName()
-}
-
-func usesShared(m *v1alpha1.ClusterMaster) bool {
-	return m.Spec.Security.Authentication == v1alpha1.AuthenticationSharedCertificate
 }

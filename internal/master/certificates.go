@@ -227,24 +227,31 @@ func (i *inForce) readTLS(directory string) ([sha256.Size]byte, error) {
 	return files.Sum(), nil
 }
 
+// sharedKeys are there while the shared certificate changes.
+var sharedKeys = []string{v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey, v1alpha1.SharedUntilKey, v1alpha1.SharedGenerationKey}
+
 func (i *inForce) readShared(path string) ([sha256.Size]byte, error) {
 	directory, name := filepath.Split(path)
-	files, err := secretfiles.ReadWith(directory, []string{v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey, v1alpha1.SharedGenerationKey}, name)
+	files, err := secretfiles.ReadWith(directory, sharedKeys, name)
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
-	var accepted [][]byte
-	for _, name := range []string{name, v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey} {
-		if _, exists := files[name]; !exists {
+	accepted := map[string][]byte{}
+	for _, key := range []string{name, v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey} {
+		if _, exists := files[key]; !exists {
 			continue
 		}
-		shared, err := secretfiles.Shared(files[name])
-		if err != nil {
-			return [sha256.Size]byte{}, fmt.Errorf("%s: %s %w", directory, name, err)
+		if accepted[key], err = secretfiles.Shared(files[key]); err != nil {
+			return [sha256.Size]byte{}, fmt.Errorf("%s: %s %w", directory, key, err)
 		}
-		accepted = append(accepted, shared)
 	}
-	i.trust, i.shared = i.trust.WithShared(accepted...), v1alpha1.SharedGeneration(files)
+	i.trust, i.shared = i.trust.WithShared(accepted[name]), v1alpha1.SharedGeneration(files)
+	if next := accepted[v1alpha1.SharedNextKey]; next != nil {
+		i.trust = i.trust.WithShared(accepted[name], next)
+	}
+	if former := accepted[v1alpha1.SharedFormerKey]; former != nil {
+		i.trust = i.trust.WithFormerShared(former, v1alpha1.SharedUntil(files))
+	}
 	return files.Sum(), nil
 }
 

@@ -85,7 +85,11 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...),
 			secretVolume(peerVolume, m.PeerName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey))
 	if m.UsesShared() {
-		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName())) // all keys, as they come and go
+		var keys []string // all of them, as they come and go
+		if provided, _ := m.ProvidedSharedSecretName(); provided == m.SharedSecretName() {
+			keys = []string{v1alpha1.SharedCertificateKey} // whatever else a person keeps there is not meant for this
+		}
+		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName(), keys...))
 	}
 	return spec, nil
 }

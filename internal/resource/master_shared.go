@@ -10,9 +10,6 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// formerUntil is the annotation that says until when the former shared certificate is let in.
-const formerUntil = "cluster.refinery.dev/former-until"
-
 // Shared is what Secret <master>-shared holds. Nodes mount Certificate alone, masters all of it.
 type Shared struct {
 	// Certificate is what nodes send.
@@ -28,14 +25,16 @@ type Shared struct {
 
 // ReadMasterShared reads what the Secret holds.
 func ReadMasterShared(secret *corev1.Secret) Shared {
-	until, _ := time.Parse(time.RFC3339, secret.Annotations[formerUntil])
-	return Shared{
+	s := Shared{
 		Certificate: secret.Data[v1alpha1.SharedCertificateKey],
 		Next:        secret.Data[v1alpha1.SharedNextKey],
 		Former:      secret.Data[v1alpha1.SharedFormerKey],
-		Until:       until,
 		Generation:  v1alpha1.SharedGeneration(secret.Data),
 	}
+	if len(s.Former) > 0 {
+		s.Until = v1alpha1.SharedUntil(secret.Data)
+	}
+	return s
 }
 
 // MasterSharedSecret holds the shared certificate of SharedCertificate authentication, and those before and after it while it
@@ -48,10 +47,8 @@ func MasterSharedSecret(m *v1alpha1.ClusterMaster, s Shared) *v1.SecretApplyConf
 	if s.Generation > 1 {
 		values[v1alpha1.SharedGenerationKey] = strconv.AppendInt(nil, s.Generation, 10)
 	}
-	secret := retainedSecret(m, m.SharedSecretName()).WithType(corev1.SecretTypeOpaque)
 	if len(s.Former) > 0 {
-		values[v1alpha1.SharedFormerKey] = s.Former
-		secret.WithAnnotations(map[string]string{formerUntil: s.Until.UTC().Format(time.RFC3339)})
+		values[v1alpha1.SharedFormerKey], values[v1alpha1.SharedUntilKey] = s.Former, []byte(s.Until.UTC().Format(time.RFC3339))
 	}
-	return secret.WithData(values)
+	return retainedSecret(m, m.SharedSecretName()).WithType(corev1.SecretTypeOpaque).WithData(values)
 }

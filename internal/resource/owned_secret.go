@@ -28,11 +28,11 @@ func OwnedSecret(owner metav1.Object, name string, uid types.UID) (*v1.SecretApp
 // SecretFiles are the keys of all Secrets that the operator fills.
 var SecretFiles = []string{
 	corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey, nextCertKey, nextKeyKey, previousCertKey,
-	v1alpha1.SharedCertificateKey, v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey, v1alpha1.SharedGenerationKey,
+	v1alpha1.SharedCertificateKey, v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey, v1alpha1.SharedUntilKey, v1alpha1.SharedGenerationKey,
 }
 
 // SecretAnnotations are those in which the operator notes what goes with the files of a Secret.
-var SecretAnnotations = []string{rotatedFor, rotationCause, phaseBegan, signedBy, formerUntil}
+var SecretAnnotations = []string{rotatedFor, rotationCause, phaseBegan, signedBy}
 
 // AdoptedSecret is a Secret that the operator filled, with the owner that it lost, and nothing that the operator did not write.
 func AdoptedSecret(owner metav1.Object, secret *corev1.Secret) (*v1.SecretApplyConfiguration, error) {
