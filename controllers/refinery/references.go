@@ -213,7 +213,7 @@ func (r *Reconciler) othersSecret(ctx context.Context, s *scope, name string) (s
 	if why, err := r.neighboursSecret(ctx, s, name); err != nil || why != "" {
 		return why, err
 	}
-	if secret != nil && metav1.GetControllerOf(secret) == nil && name != s.refinery.IssuedSecretName() {
+	if secret != nil && !usersOwn(secret) && metav1.GetControllerOf(secret) == nil && name != s.refinery.IssuedSecretName() {
 		return fmt.Sprintf("the operator created it for %s, which does not exist any more", controllers.CreatedFor(secret)), nil
 	}
 	return "", nil
