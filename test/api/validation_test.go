@@ -121,6 +121,7 @@ func masterRefusals() []refusal {
 		{"sessions", master("{protocol: {maxSessions: 0}}"), "should be greater than or equal to 1"},
 		{"transport", master("{security: {transport: QUIC}}"), `supported values: "MutualTLS", "ServerTLS", "Plaintext"`},
 		{"issued certificates need mutual TLS", master("{security: {transport: Plaintext}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
+		{"an overlap of security is a duration", master("{security: {overlap: soon}}"), "must be hours, minutes and seconds"},
 		{"issued certificates need mutual TLS, not server TLS", master("{security: {transport: ServerTLS}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
 		{"shared certificate only where it is used", master("{certificates: {shared: {secretRef: {name: s}}}}"), "remove it, or set security.authentication"},
 		{"certificate duration", master("{certificates: {duration: 1 day}}"), "must be hours, minutes and seconds, for example '2160h', '90m' or '1h30m'"},
@@ -245,7 +246,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 replicas: 2
 service: {type: ClusterIP, port: 34308}
 protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
-security: {transport: MutualTLS, authentication: IssuedCertificate}
+security: {transport: MutualTLS, authentication: IssuedCertificate, overlap: 1h}
 apiServerOutageSeconds: 3600
 certificates: {duration: 2160h, overlap: 1h, caDuration: 87600h, deletionPolicy: Retain}`},
 		{refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 8080}]}"), `
