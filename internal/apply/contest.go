@@ -41,6 +41,13 @@ func (e *ContestedError) Error() string {
 		e.Kind, e.Name, e.Writer, e.Writer)
 }
 
+// Disclaim has contested start anew for an object that somebody else was to write until now.
+func (a *Applier) Disclaim(owner client.Object, kind, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.memoryOf(owner).objects, reference{kind, name})
+}
+
 // contested returns a *ContestedError if current, which is not as want says, is to be left alone: someone overwrote it for the second
 // time in a short while, each time soon after the operator had written it, or did so less than contestPause ago. For the operator to
 // have been overwritten it has to want what it wrote. It does not of a Secret, whose keys it makes anew each time.

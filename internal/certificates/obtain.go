@@ -285,9 +285,10 @@ func (s *Sources) RemoveCertificate(ctx context.Context, a *apply.Applier, owner
 	certificate.SetGroupVersionKind(resource.CertificateKind)
 	certificate.SetNamespace(owner.GetNamespace())
 	certificate.SetName(name)
-	if err := a.Delete(ctx, owner, certificate); !isKindMissing(err) {
+	if err := a.Delete(ctx, owner, certificate); err != nil && !isKindMissing(err) {
 		return err
 	}
+	a.Disclaim(owner, "Secret", name) // cert-manager was to write it
 	return nil
 }
 
