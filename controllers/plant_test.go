@@ -411,6 +411,8 @@ func (k *kubelet) bring(secret *corev1.Secret, late bool) error {
 
 func (k *kubelet) mount(t *testing.T, secret string) string {
 	directory := t.TempDir()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.mounts[secret] = append(k.mounts[secret], directory)
 	return directory
 }

@@ -105,11 +105,12 @@ func TestNobodyIsCutOffWhileSecurityChanges(t *testing.T) {
 // exchangeShared has the nodes of a fleet get another shared certificate, each when its kubelet brings it, and ends the overlap.
 func (s *plant) exchangeShared(p *process) {
 	s.Helper()
+	s.clock.SetTime(time.Now().Add(s.ahead)) // the master lets the former one in by its own clock
 	former := string(s.secret("alpha-shared").Data[v1alpha1.SharedCertificateKey])
 	s.must(api.Create(s.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "plant-shared"},
 		Data: map[string][]byte{v1alpha1.SharedCertificateKey: []byte("another shared certificate")}}))
 	s.spec(func(spec *v1alpha1.ClusterMasterSpec) {
-		spec.Security.Overlap = "10s"
+		spec.Security.Overlap = "2m"
 		spec.Certificates.Shared = &v1alpha1.SecretSource{SecretRef: v1alpha1.LocalReference{Name: "plant-shared"}}
 	})
 	s.must(s.drive(p, func() bool {
@@ -118,8 +119,8 @@ func (s *plant) exchangeShared(p *process) {
 	for _, n := range s.nodes {
 		s.move(n, agent.ServerTLS) // with whichever its directory has by now
 	}
-	s.ahead += 11 * time.Second
-	s.clock.SetTime(s.clock.Now().Add(11 * time.Second))
+	s.ahead += 121 * time.Second
+	s.clock.SetTime(s.clock.Now().Add(121 * time.Second))
 	s.must(s.drive(p, func() bool { return !s.changesSecurity() }))
 	s.until("loaded", func() bool {
 		return s.master().Status.Active.SharedGeneration == v1alpha1.SharedGeneration(s.secret("alpha-shared").Data)

@@ -31,22 +31,34 @@ func (s *site) home(releases ...string) string {
 	s.Expect(s.api.Create(s.t.Context(), namespace)).To(Succeed())
 	for _, release := range releases {
 		s.letElect(namespace.Name, release)
+		s.letMark(namespace.Name, release)
 	}
 	return namespace.Name
 }
 
 func (s *site) letElect(namespace, release string) {
 	s.t.Helper()
-	manifest, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "leader_election_role.yaml"))
+	s.grant(namespace, release, "leader_election_role.yaml", leaseSuffix)
+}
+
+func (s *site) letMark(namespace, release string) {
+	s.t.Helper()
+	s.grant(namespace, release, "mark_key_role.yaml", markKeySuffix)
+}
+
+// grant gives the user a Role that comes with a release, for the object of the release that has the suffix.
+func (s *site) grant(namespace, release, file, suffix string) {
+	s.t.Helper()
+	manifest, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", file))
 	s.Expect(err).NotTo(HaveOccurred())
 	role := &rbacv1.Role{}
 	s.Expect(yaml.UnmarshalStrict(manifest, role)).To(Succeed())
-	role.Namespace, role.Name = namespace, release
-	s.Expect(role.Rules[1].ResourceNames).To(Equal([]string{"refinery-operator" + leaseSuffix}))
-	role.Rules[1].ResourceNames = []string{release + leaseSuffix}
+	role.Namespace, role.Name = namespace, release+suffix
+	s.Expect(role.Rules[1].ResourceNames).To(Equal([]string{"refinery-operator" + suffix}))
+	role.Rules[1].ResourceNames = []string{release + suffix}
 	s.Expect(s.api.Create(s.t.Context(), role)).To(Succeed())
 	binding := s.binding(namespace)
-	binding.Name, binding.RoleRef.Kind, binding.RoleRef.Name = release, "Role", release
+	binding.Name, binding.RoleRef.Kind, binding.RoleRef.Name = role.Name, "Role", role.Name
 	s.Expect(s.api.Create(s.t.Context(), binding)).To(Succeed())
 }
 
@@ -205,6 +217,7 @@ func TestAnOperatorThatCannotBeElectedSaysSo(t *testing.T) {
 	s.Eventually(operator.probe("/readyz")).Should(And(HavePrefix("503 the leader election fails, Lease "+home+"/one"+leaseSuffix), ContainSubstring("forbidden")))
 	s.Expect(operator.gauge("refinery_operator_leader_election_failing", "")()).To(Equal(1.))
 	s.letElect(home, "one")
+	s.letMark(home, "one")
 	s.Eventually(operator.probe("/readyz")).Should(HavePrefix("200"))
 	s.Expect(operator.gauge("refinery_operator_leader_election_failing", "")()).To(BeZero())
 	s.works(s.a, "alpha")

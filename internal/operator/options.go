@@ -54,9 +54,12 @@ func (r Release) String() string {
 	return r.Namespace + "/" + r.Name
 }
 
+// markKeySuffix follows the name of a release in the name of the Secret with the key of its marks.
+const markKeySuffix = ".mark-key"
+
 // markKey names the Secret with the key of the marks by which the operator recognizes what it wrote.
 func (r Release) markKey() client.ObjectKey {
-	return client.ObjectKey{Namespace: r.Namespace, Name: r.Name + ".mark-key"}
+	return client.ObjectKey{Namespace: r.Namespace, Name: r.Name + markKeySuffix}
 }
 
 const introduction = `operator reconciles ClusterMasters and Refineries (cluster.refinery.dev) into Secrets,
