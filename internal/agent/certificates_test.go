@@ -209,7 +209,7 @@ func TestAfterALostSessionTheFormerCertificateIsUsedWhereTheNewOneIsRefused(t *t
 	old.Close(errRefused)
 	eventually(t, "back with the former certificate", func() bool { s := m.session(m.config.ID); return s != nil && s != old && n.ready(t) })
 	if n.log.count("trying those of its last session") == 0 {
-		t.Error("nothing tells that the files hold something else")
+		t.Error("the log does not say that the files are not used")
 	}
 	former := m.session(m.config.ID)
 	m.accept(next.certificate)

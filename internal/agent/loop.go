@@ -164,9 +164,9 @@ func (l *loop) hold(ctx context.Context, s *session) (*session, error) {
 	}
 }
 
-// failed records the error of an attempt that left the node without a session, and returns how long to wait before the next. Where
-// the files hold something else by now than the last session had, and that is no good, the next attempt is made at once with
-// what was: a Secret that is spoilt costs no node its session. While such a session lives, what the files hold is tried again.
+// failed records the error of an attempt that left the node without a session, and returns how long to wait before the next. If the
+// files no longer hold what the last session had, and the attempt with their content failed, the next one uses the credentials of
+// that session at once: a Secret that is spoilt costs no node its session. While such a session lives, the files are tried again.
 func (l *loop) failed(ctx context.Context, with *credentials, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
