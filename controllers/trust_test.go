@@ -62,9 +62,11 @@ var _ = Describe("The trust bundle of a ClusterMaster", func() {
 		both := publishedTrust(f)()
 		Expect(pki.ParseCertificates(v1alpha1.AuthorityKey, []byte(both))).To(HaveLen(2))
 
+		rotating := condition(f, m, v1alpha1.ConditionCertificateAuthorityRotating)
+		Eventually(rotating).Should(Equal("True/Preparing"))
 		f.becomeActive(m)
 		annotate(f, m, v1alpha1.ForceCARotationAnnotation, "monday")
-		Eventually(condition(f, m, v1alpha1.ConditionCertificateAuthorityRotating)).Should(BeEmpty())
+		Eventually(rotating).Should(BeEmpty())
 		Eventually(publishedTrust(f)).Should(Equal(string(f.secret("alpha-ca").Data[corev1.TLSCertKey])))
 		Expect(both).To(HaveSuffix(publishedTrust(f)()))
 	})
