@@ -88,33 +88,30 @@ func TestNobodyIsLetInByAnotherModeThanTheseTwo(t *testing.T) {
 	})
 }
 
+// closes has something end the former mode while a node of press is connected by it.
+func closes(t *testing.T, s *scene, from, to v1alpha1.SecuritySpec, end func(until time.Time), says string) {
+	t.Helper()
+	until := s.change(from, to)
+	grant, denial := s.try(s.connecting(from))
+	check(t, grant, denial, granted("press"), "")
+	end(until)
+	check(t, nil, s.authenticator().Review(grant), verdict{v1alpha1.NodeClosed, v1alpha1.ReasonSecurityChanged, "press"}, says)
+	if grant, denial := s.try(s.connecting(from)); denial == nil && grant.Mode == from.Mode() {
+		t.Error("let in as before")
+	}
+	grant, denial = s.try(s.connecting(to))
+	check(t, grant, denial, granted("press"), "")
+}
+
 func TestAfterItsTimeNobodyIsLetInAsBefore(t *testing.T) {
 	eachChange(t, func(t *testing.T, s *scene, from, to v1alpha1.SecuritySpec) {
-		until := s.change(from, to)
-		grant, denial := s.try(s.connecting(from))
-		check(t, grant, denial, granted("press"), "")
-		s.clock.SetTime(until.Add(time.Millisecond))
-		check(t, nil, s.authenticator().Review(grant), verdict{v1alpha1.NodeClosed, v1alpha1.ReasonSecurityChanged, "press"}, "the time for moving ended")
-		if grant, denial := s.try(s.connecting(from)); denial == nil && grant.Mode == from.Mode() {
-			t.Error("let in as before")
-		}
-		grant, denial = s.try(s.connecting(to))
-		check(t, grant, denial, granted("press"), "")
+		closes(t, s, from, to, func(until time.Time) { s.clock.SetTime(until.Add(time.Millisecond)) }, "the time for moving ended")
 	})
 }
 
 func TestARefineryThatHasMovedIsNotLetInAsBefore(t *testing.T) {
 	eachChange(t, func(t *testing.T, s *scene, from, to v1alpha1.SecuritySpec) {
-		s.change(from, to)
-		grant, denial := s.try(s.connecting(from))
-		check(t, grant, denial, granted("press"), "")
-		s.moved(to)
-		check(t, nil, s.authenticator().Review(grant), verdict{v1alpha1.NodeClosed, v1alpha1.ReasonSecurityChanged, "press"}, "none may go back")
-		if grant, denial := s.try(s.connecting(from)); denial == nil && grant.Mode == from.Mode() {
-			t.Error("let in as before")
-		}
-		grant, denial = s.try(s.connecting(to))
-		check(t, grant, denial, granted("press"), "")
+		closes(t, s, from, to, func(time.Time) { s.moved(to) }, "none may go back")
 	})
 }
 
@@ -210,7 +207,7 @@ func TestTheFormerSharedCertificateIsLetInUntilItsEnd(t *testing.T) {
 	s := newScene(t)
 	s.secure(sharedServerTLS)
 	until := s.clock.Now().Add(time.Minute)
-	s.trust = s.trust.WithShared([]byte("the new one, long enough"), []byte("the next, long enough too")).WithFormerShared([]byte("open sesame, please"), until)
+	s.trust = s.trust.WithShared([]byte("the new one, long enough"), []byte("the next, long enough too")).AndShared([]byte("open sesame, please"), until)
 	grant, denial := s.try(s.connecting(sharedServerTLS))
 	check(t, grant, denial, granted("press"), "")
 	if end := s.authenticator().Until(grant); !end.Equal(until) {

@@ -41,13 +41,13 @@ func (t *Trust) WithShared(certificates ...[]byte) *Trust {
 	with := t.copy()
 	with.shared = nil
 	for _, c := range certificates {
-		with.shared = append(with.shared, sharedCertificate{sum: sha256.Sum256(bytes.TrimSpace(c))})
+		with = with.AndShared(c, time.Time{})
 	}
 	return with
 }
 
-// WithFormerShared returns the same with one more shared certificate, until it ends.
-func (t *Trust) WithFormerShared(certificate []byte, until time.Time) *Trust {
+// AndShared returns the same with one more shared certificate, until it ends; with no time it does not.
+func (t *Trust) AndShared(certificate []byte, until time.Time) *Trust {
 	with := t.copy()
 	with.shared = append(slices.Clip(with.shared), sharedCertificate{sha256.Sum256(bytes.TrimSpace(certificate)), until})
 	return with

@@ -236,22 +236,22 @@ func (i *inForce) readShared(path string) ([sha256.Size]byte, error) {
 	if err != nil {
 		return [sha256.Size]byte{}, fmt.Errorf("%s: %w", directory, err)
 	}
-	accepted := map[string][]byte{}
+	trust := i.trust.WithShared()
 	for _, key := range []string{name, v1alpha1.SharedNextKey, v1alpha1.SharedFormerKey} {
 		if _, exists := files[key]; !exists {
 			continue
 		}
-		if accepted[key], err = secretfiles.Shared(files[key]); err != nil {
+		shared, err := secretfiles.Shared(files[key])
+		if err != nil {
 			return [sha256.Size]byte{}, fmt.Errorf("%s: %s %w", directory, key, err)
 		}
+		until := time.Time{}
+		if key == v1alpha1.SharedFormerKey {
+			until = v1alpha1.SharedUntil(files)
+		}
+		trust = trust.AndShared(shared, until)
 	}
-	i.trust, i.shared = i.trust.WithShared(accepted[name]), v1alpha1.SharedGeneration(files)
-	if next := accepted[v1alpha1.SharedNextKey]; next != nil {
-		i.trust = i.trust.WithShared(accepted[name], next)
-	}
-	if former := accepted[v1alpha1.SharedFormerKey]; former != nil {
-		i.trust = i.trust.WithFormerShared(former, v1alpha1.SharedUntil(files))
-	}
+	i.trust, i.shared = trust, v1alpha1.SharedGeneration(files)
 	return files.Sum(), nil
 }
 
