@@ -141,7 +141,7 @@ func (s *securing) masterMounts() (secrets []string) {
 func (s *securing) former() (former []v1alpha1.SecurityMode) {
 	must(s.get(s.master, "alpha"))
 	for _, f := range s.master.Status.Security.Former {
-		former = append(former, f.Mode())
+		former = append(former, f.SecurityMode)
 	}
 	return former
 }

@@ -374,12 +374,7 @@ type ClusterMasterStatus struct {
 
 // SecurityStatus is what the operator has seen of spec.security last.
 type SecurityStatus struct {
-	// transport that carries the connection.
-	// +required
-	Transport Transport `json:"transport"`
-	// authentication by which a node proves that it may take part.
-	// +required
-	Authentication Authentication `json:"authentication"`
+	SecurityMode `json:",inline"`
 	// former is what spec.security said before, the latest first: nodes may still connect that way.
 	// +optional
 	// +listType=atomic
@@ -389,12 +384,7 @@ type SecurityStatus struct {
 
 // FormerSecurity is what spec.security said before.
 type FormerSecurity struct {
-	// transport that carried the connection.
-	// +required
-	Transport Transport `json:"transport"`
-	// authentication by which a node proved that it may take part.
-	// +required
-	Authentication Authentication `json:"authentication"`
+	SecurityMode `json:",inline"`
 	// until when nodes that have not moved are let in that way.
 	// +required
 	Until metav1.Time `json:"until"`

@@ -71,25 +71,15 @@ func (m *ClusterMaster) FormerModes() []FormerSecurity {
 	}
 	var former []FormerSecurity
 	add := func(f FormerSecurity) {
-		if f.Mode() != wanted && len(former) < MaxFormerSecurity {
+		if f.SecurityMode != wanted && len(former) < MaxFormerSecurity {
 			former = append(former, f)
 		}
 	}
-	add(FormerSecurity{Transport: now.Transport, Authentication: now.Authentication})
+	add(FormerSecurity{SecurityMode: now.SecurityMode})
 	for _, f := range now.Former {
 		add(f)
 	}
 	return former
-}
-
-// Mode is the choice that was made before.
-func (f FormerSecurity) Mode() SecurityMode {
-	return SecurityMode{Transport: f.Transport, Authentication: f.Authentication}
-}
-
-// Mode is the choice that the operator has acted upon last.
-func (s *SecurityStatus) Mode() SecurityMode {
-	return SecurityMode{Transport: s.Transport, Authentication: s.Authentication}
 }
 
 // NodesBy is the number of authenticated nodes that connected in one way, as far as it was counted.
@@ -113,7 +103,7 @@ func (m *ClusterMaster) anyMode(is func(SecurityMode) bool) bool {
 		return true
 	}
 	for _, f := range m.FormerModes() {
-		if is(f.Mode()) {
+		if is(f.SecurityMode) {
 			return true
 		}
 	}
@@ -158,7 +148,7 @@ func (m *ClusterMaster) UsesServerTLS() bool {
 func (m *ClusterMaster) NodeMode() SecurityMode {
 	mode, former, active := m.Spec.Security.Mode(), m.FormerModes(), m.Status.Active
 	if mode.Authentication == AuthenticationSharedCertificate && len(former) > 0 && active != nil && active.Pod != "" && active.SharedGeneration == 0 {
-		return former[0].Mode()
+		return former[0].SecurityMode
 	}
 	return mode
 }

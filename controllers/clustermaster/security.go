@@ -42,7 +42,7 @@ type security struct {
 func (r *Reconciler) inspectSecurity(ctx context.Context, s *scope) (*security, error) {
 	m := s.master
 	mode := m.Spec.Security.Mode()
-	found := &security{status: v1alpha1.SecurityStatus{Transport: mode.Transport, Authentication: mode.Authentication}}
+	found := &security{status: v1alpha1.SecurityStatus{SecurityMode: mode}}
 	if err := found.inspectShared(ctx, s); err != nil {
 		return nil, err
 	}
@@ -148,12 +148,12 @@ func (f *security) waiting() string {
 func (f *security) changing() (metav1.Condition, bool) {
 	var parts []string
 	if f.lacks != "" {
-		parts = append(parts, fmt.Sprintf("spec.security changes from %s to %s when the active master has loaded %s; until then nodes connect as before", f.status.Mode(), f.wanted, f.lacks))
+		parts = append(parts, fmt.Sprintf("spec.security changes from %s to %s when the active master has loaded %s; until then nodes connect as before", f.status.SecurityMode, f.wanted, f.lacks))
 	} else if len(f.status.Former) > 0 {
 		former := f.status.Former[0]
 		parts = append(parts, fmt.Sprintf(
 			"spec.security changes from %s to %s: %d of %d Refineries have moved; waiting for %s; nodes that connect as before are refused from %s on",
-			former.Mode(), f.status.Mode(), f.moved, f.all, f.waiting(), former.Until.UTC().Format(time.RFC3339)))
+			former.SecurityMode, f.status.SecurityMode, f.moved, f.all, f.waiting(), former.Until.UTC().Format(time.RFC3339)))
 	}
 	if len(f.shared.Next) > 0 {
 		parts = append(parts, "the shared certificate changes: nodes get the new one when the active master has loaded it")
@@ -170,11 +170,11 @@ func (f *security) transportSecure() metav1.Condition {
 		reason, why := weakness(mode)
 		return reconcile.NewCondition(v1alpha1.ConditionTransportSecure, metav1.ConditionFalse, reason, beginning+why), reason != ""
 	}
-	if c, weak := not(f.status.Mode(), "spec.security says "+f.status.Mode().String()+": "); weak {
+	if c, weak := not(f.status.SecurityMode, "spec.security says "+f.status.String()+": "); weak {
 		return c
 	}
 	for _, former := range f.status.Former {
-		if c, weak := not(former.Mode(), fmt.Sprintf("until %s nodes that have not moved may connect by %s: ", former.Until.UTC().Format(time.RFC3339), former.Mode())); weak {
+		if c, weak := not(former.SecurityMode, fmt.Sprintf("until %s nodes that have not moved may connect by %s: ", former.Until.UTC().Format(time.RFC3339), former.SecurityMode)); weak {
 			return c
 		}
 	}
@@ -207,10 +207,10 @@ func securityEvents(m *v1alpha1.ClusterMaster, after []metav1.Condition, found *
 		return []reconcile.Event{{Type: corev1.EventTypeNormal, Reason: "SecurityChanging", Action: action, Note: is.Message}}
 	case was != nil && is == nil && len(found.behind) > 0 && len(m.FormerModes()) > 0:
 		return []reconcile.Event{{Type: corev1.EventTypeWarning, Reason: "SecurityOverlapEnded", Action: action, Note: fmt.Sprintf(
-			"the time for moving to %s is over: nodes that connect as before are refused; these Refineries have not moved: %s", found.status.Mode(), found.waiting())}}
+			"the time for moving to %s is over: nodes that connect as before are refused; these Refineries have not moved: %s", found.status.SecurityMode, found.waiting())}}
 	case was != nil && is == nil:
 		return []reconcile.Event{{Type: corev1.EventTypeNormal, Reason: "SecurityChanged", Action: action, Note: fmt.Sprintf(
-			"nodes are let in by %s alone, and with no former shared certificate", found.status.Mode())}}
+			"nodes are let in by %s alone, and with no former shared certificate", found.status.SecurityMode)}}
 	}
 	return nil
 }

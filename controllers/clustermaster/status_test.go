@@ -57,7 +57,7 @@ type pass struct {
 func (p *pass) status(o reconcile.Outcome) v1alpha1.ClusterMasterStatus {
 	if p.security == nil { // as inspectSecurity finds it where nothing changes
 		mode := p.master.Spec.Security.Mode()
-		p.security = &security{status: v1alpha1.SecurityStatus{Transport: mode.Transport, Authentication: mode.Authentication}}
+		p.security = &security{status: v1alpha1.SecurityStatus{SecurityMode: mode}}
 	}
 	status, _ := statusOf(&p.scope, p.findings, o)
 	return status
@@ -166,7 +166,7 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 	status.Conditions, status.Active = nil, nil
 	want := v1alpha1.ClusterMasterStatus{
 		ObservedGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
-		Security:    &v1alpha1.SecurityStatus{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate},
+		Security:    &v1alpha1.SecurityStatus{SecurityMode: v1alpha1.SecurityMode{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}},
 		Certificate: &v1alpha1.ServedCertificate{Fingerprint: leaf.fingerprint, NotAfter: metav1.NewTime(passtest.Now.Add(90 * 24 * time.Hour))},
 		Selector:    "app.kubernetes.io/component=master,app.kubernetes.io/instance=alpha,app.kubernetes.io/name=refinery-operator-master",
 	}

@@ -154,7 +154,7 @@ func movedTo(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) *v1alpha1.Security
 	}
 	// While spec.security asks for more in several steps, what was left at an earlier one stays closed. Where it asks for less
 	// again, nodes may go back to what they had left.
-	if is != nil && is.WeakerThan(mode) && slices.ContainsFunc(former, func(f v1alpha1.FormerSecurity) bool { return f.Mode() == *is }) {
+	if is != nil && is.WeakerThan(mode) && slices.ContainsFunc(former, func(f v1alpha1.FormerSecurity) bool { return f.SecurityMode == *is }) {
 		return is
 	}
 	return nil

@@ -20,7 +20,7 @@ type Mode struct {
 func modes(m *v1alpha1.ClusterMaster) []Mode {
 	all := []Mode{{SecurityMode: m.Spec.Security.Mode()}}
 	for _, f := range m.FormerModes() {
-		all = append(all, Mode{f.Mode(), true, f.Until.Time})
+		all = append(all, Mode{f.SecurityMode, true, f.Until.Time})
 	}
 	return all
 }

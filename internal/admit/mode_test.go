@@ -15,8 +15,8 @@ func (s *scene) change(from, to v1alpha1.SecuritySpec) (until time.Time) {
 	s.share("open sesame, please")
 	s.setMaster(func(m *v1alpha1.ClusterMaster) {
 		m.Spec.Security = to
-		m.Status.Security = &v1alpha1.SecurityStatus{Transport: to.Transport, Authentication: to.Authentication,
-			Former: []v1alpha1.FormerSecurity{{Transport: from.Transport, Authentication: from.Authentication, Until: metav1.NewTime(until)}}}
+		m.Status.Security = &v1alpha1.SecurityStatus{SecurityMode: to.Mode(),
+			Former: []v1alpha1.FormerSecurity{{SecurityMode: from.Mode(), Until: metav1.NewTime(until)}}}
 	})
 	return until
 }
@@ -159,7 +159,7 @@ func TestBeforeTheOperatorHasLookedNodesAreLetInAsBefore(t *testing.T) {
 		before := func(overlap string) {
 			s.setMaster(func(m *v1alpha1.ClusterMaster) {
 				m.Spec.Security, m.Spec.Security.Overlap = to, overlap
-				m.Status.Security = &v1alpha1.SecurityStatus{Transport: from.Transport, Authentication: from.Authentication}
+				m.Status.Security = &v1alpha1.SecurityStatus{SecurityMode: from.Mode()}
 			})
 		}
 		before("1h")
@@ -178,10 +178,10 @@ func TestARefineryDoesNotGoBackToWhatItLeftAtAnEarlierStep(t *testing.T) {
 	s.setMaster(func(m *v1alpha1.ClusterMaster) {
 		until := metav1.NewTime(s.clock.Now().Add(time.Minute))
 		m.Spec.Security = issuedMutualTLS
-		m.Status.Security = &v1alpha1.SecurityStatus{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate,
+		m.Status.Security = &v1alpha1.SecurityStatus{SecurityMode: issuedMutualTLS.Mode(),
 			Former: []v1alpha1.FormerSecurity{
-				{Transport: v1alpha1.TransportServerTLS, Authentication: v1alpha1.AuthenticationSharedCertificate, Until: until},
-				{Transport: v1alpha1.TransportPlaintext, Authentication: v1alpha1.AuthenticationSharedCertificate, Until: until}}}
+				{SecurityMode: sharedServerTLS.Mode(), Until: until},
+				{SecurityMode: sharedPlain.Mode(), Until: until}}}
 	})
 	s.moved(sharedServerTLS)
 	grant, denial := s.try(s.connecting(sharedServerTLS))

@@ -15,10 +15,7 @@ import (
 //
 // FormerSecurity is what spec.security said before.
 type FormerSecurityApplyConfiguration struct {
-	// transport that carried the connection.
-	Transport *apiv1alpha1.Transport `json:"transport,omitempty"`
-	// authentication by which a node proved that it may take part.
-	Authentication *apiv1alpha1.Authentication `json:"authentication,omitempty"`
+	SecurityModeApplyConfiguration `json:""`
 	// until when nodes that have not moved are let in that way.
 	Until *v1.Time `json:"until,omitempty"`
 }
@@ -33,7 +30,7 @@ func FormerSecurity() *FormerSecurityApplyConfiguration {
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Transport field is set to the value of the last call.
 func (b *FormerSecurityApplyConfiguration) WithTransport(value apiv1alpha1.Transport) *FormerSecurityApplyConfiguration {
-	b.Transport = &value
+	b.SecurityModeApplyConfiguration.Transport = &value
 	return b
 }
 
@@ -41,7 +38,7 @@ func (b *FormerSecurityApplyConfiguration) WithTransport(value apiv1alpha1.Trans
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Authentication field is set to the value of the last call.
 func (b *FormerSecurityApplyConfiguration) WithAuthentication(value apiv1alpha1.Authentication) *FormerSecurityApplyConfiguration {
-	b.Authentication = &value
+	b.SecurityModeApplyConfiguration.Authentication = &value
 	return b
 }
 

@@ -14,10 +14,7 @@ import (
 //
 // SecurityStatus is what the operator has seen of spec.security last.
 type SecurityStatusApplyConfiguration struct {
-	// transport that carries the connection.
-	Transport *apiv1alpha1.Transport `json:"transport,omitempty"`
-	// authentication by which a node proves that it may take part.
-	Authentication *apiv1alpha1.Authentication `json:"authentication,omitempty"`
+	SecurityModeApplyConfiguration `json:""`
 	// former is what spec.security said before, the latest first: nodes may still connect that way.
 	Former []FormerSecurityApplyConfiguration `json:"former,omitempty"`
 }
@@ -32,7 +29,7 @@ func SecurityStatus() *SecurityStatusApplyConfiguration {
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Transport field is set to the value of the last call.
 func (b *SecurityStatusApplyConfiguration) WithTransport(value apiv1alpha1.Transport) *SecurityStatusApplyConfiguration {
-	b.Transport = &value
+	b.SecurityModeApplyConfiguration.Transport = &value
 	return b
 }
 
@@ -40,7 +37,7 @@ func (b *SecurityStatusApplyConfiguration) WithTransport(value apiv1alpha1.Trans
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Authentication field is set to the value of the last call.
 func (b *SecurityStatusApplyConfiguration) WithAuthentication(value apiv1alpha1.Authentication) *SecurityStatusApplyConfiguration {
-	b.Authentication = &value
+	b.SecurityModeApplyConfiguration.Authentication = &value
 	return b
 }
 
