@@ -2,7 +2,6 @@ package controllers_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -305,16 +305,32 @@ func client0(authority *pki.Authority, r *v1alpha1.Refinery) pki.PEMPair {
 	return pair
 }
 
-// settled waits until the operator has written nothing for a while.
+// settled waits until the operator has written nothing for a while, and is at no object: a pass may take long between two
+// writes, as it makes keys.
 func settled() {
 	GinkgoHelper()
 	var before int
 	Eventually(func() error {
-		now := operatorWrites.total()
-		if now != before {
+		now, busy := operatorWrites.total(), objectsAtWork()
+		if now != before || busy > 0 {
 			before = now
-			return errors.New("still writing")
+			return fmt.Errorf("still at %d objects, after %d writes", busy, now)
 		}
 		return nil
 	}).WithPolling(300 * time.Millisecond).Should(Succeed())
+}
+
+// objectsAtWork is how many objects the controllers of this process are at or will be next; those that wait for a time do not count.
+func objectsAtWork() (n int) {
+	GinkgoHelper()
+	families, err := metrics.Registry.Gather()
+	Expect(err).NotTo(HaveOccurred())
+	for _, family := range families {
+		if name := family.GetName(); name == "controller_runtime_active_workers" || name == "workqueue_depth" {
+			for _, metric := range family.GetMetric() {
+				n += int(metric.GetGauge().GetValue())
+			}
+		}
+	}
+	return n
 }
