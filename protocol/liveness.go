@@ -20,6 +20,7 @@ const wakeGap = 50 * time.Millisecond
 type liveness struct {
 	epoch    time.Time
 	alive    atomic.Int64 // AliveTimeout, nanoseconds
+	patience atomic.Int64 // Patience, nanoseconds
 	write    atomic.Int64 // WriteTimeout, nanoseconds
 	writing  atomic.Int64 // writes in flight, over all sessions
 	watching atomic.Bool  // a check of the writes is scheduled
@@ -43,13 +44,17 @@ func (l *liveness) now() time.Duration { return time.Since(l.epoch) }
 
 // configure sets the timeouts, also for the sessions that there are.
 func (l *liveness) configure(o *ServerOptions) {
-	l.alive.Store(int64(o.AliveTimeout))
+	shorter := int64(o.AliveTimeout) < l.alive.Swap(int64(o.AliveTimeout))
+	l.patience.Store(int64(o.Patience))
 	l.write.Store(int64(o.WriteTimeout))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	for _, s := range l.queue.Members {
 		s.checkAt = now
+		if shorter {
+			s.forgetRhythm()
+		}
 	}
 	l.schedule(now)
 }

@@ -33,6 +33,10 @@ const (
 	DefaultMaxMessageBytes        = 64 << 10
 )
 
+// CompatibleVersions are the versions of nodes that speak this protocol, as a semver constraint: all from the first one on,
+// with pre-releases. It has no upper end, so that a master lets in the nodes of later releases too.
+const CompatibleVersions = ">=0.0.1-0"
+
 // Least and greatest values of the options.
 const (
 	minPacketBytes  = 16
@@ -65,6 +69,9 @@ type ServerOptions struct {
 	AliveInterval time.Duration
 	// AliveTimeout is how long a refinery may be silent, and how long it may take to acknowledge a new upstream.
 	AliveTimeout time.Duration
+	// Patience is how long a refinery may be silent that does not know of AliveTimeout yet: its last two heartbeats were further
+	// apart than three quarters of that, or it has sent none. It counts where it is longer than AliveTimeout.
+	Patience time.Duration
 	// WriteTimeout bounds one write to an authenticated refinery.
 	WriteTimeout time.Duration
 	// DrainWindow is the time over which Shutdown spreads the conn:close of many sessions, so that a fleet does not come back
@@ -157,6 +164,9 @@ func (o ServerOptions) Validate() error {
 	}
 	if o.DrainWindow != 0 {
 		errs = append(errs, timer("DrainWindow", o.DrainWindow))
+	}
+	if o.Patience != 0 {
+		errs = append(errs, timer("Patience", o.Patience))
 	}
 	return errors.Join(append(errs,
 		timers(o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout, o.WriteTimeout),

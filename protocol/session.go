@@ -54,11 +54,18 @@ type opening struct {
 	certificates []*x509.Certificate // of the TLS peer; nil once the Handler has decided
 }
 
+// rhythm is what the heartbeats of a refinery tell about the alive timeout that it goes by.
+type rhythm struct {
+	known bool // the last two were close enough for the alive timeout
+	mixed bool // another message came since the last one, so that the next tells nothing
+}
+
 // outbox holds what the writer has to write.
 type outbox struct {
 	upstream *string
 	alive    uint32 // how many conn:alive are to be answered
 	close    bool
+	rhythm   rhythm // of what comes in; it is here as there is room for it
 }
 
 // offer is an upstream that was sent to an authenticated refinery.
@@ -241,11 +248,26 @@ func (s *Session) overdue(now time.Duration) (time.Duration, error) {
 		}
 		next = min(next, s.offered.at+alive)
 	}
-	silent := s.seen + alive
+	silent := s.seen + s.mayBeSilent(alive)
 	if now >= silent {
 		return 0, ErrAliveTimeout
 	}
 	return min(next, silent), nil
+}
+
+// mayBeSilent is the alive timeout, or longer while the refinery does not know of it. Called with mu held.
+func (s *Session) mayBeSilent(alive time.Duration) time.Duration {
+	if s.out.rhythm.known {
+		return alive
+	}
+	return max(alive, time.Duration(s.server.live.patience.Load()))
+}
+
+// forgetRhythm is for a shorter alive timeout, of which the refinery may not know.
+func (s *Session) forgetRhythm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.rhythm.known = false
 }
 
 // writes reports whether a write is in flight.

@@ -261,6 +261,7 @@ func (s *Session) handle(m *wire.Message) error {
 	s.received(m)
 	now := s.server.live.now()
 	s.mu.Lock()
+	before := s.seen
 	s.seen = now
 	if s.state != StateAuthenticated {
 		s.mu.Unlock()
@@ -272,8 +273,13 @@ func (s *Session) handle(m *wire.Message) error {
 	}
 	switch m.Code {
 	case wire.CodeAlive:
+		if !s.out.rhythm.mixed {
+			s.out.rhythm.known = now-before <= time.Duration(s.server.live.alive.Load())/4*3
+		}
+		s.out.rhythm.mixed = false
 		return s.alive(m, now)
 	case wire.CodeAuthAck:
+		s.out.rhythm.mixed = true
 		return s.acknowledged()
 	default:
 		s.mu.Unlock()

@@ -137,8 +137,8 @@ func TestDefaultsAreThoseOfTheSpecification(t *testing.T) {
 			}
 		}
 	}
-	if found != 23 {
-		t.Errorf("%d options have a default in spec.md, want 17 of a master and 6 of a refinery", found)
+	if found != 24 {
+		t.Errorf("%d options have a default in spec.md, want 18 of a master and 6 of a refinery", found)
 	}
 	if got := jitter(DefaultAliveInterval); got != time.Second {
 		t.Errorf("the jitter is %v, spec.md says 10 %%", got)

@@ -101,6 +101,63 @@ func TestANewAliveTimeoutHoldsForLiveSessions(t *testing.T) {
 	})
 }
 
+// R-5.10
+func TestAShorterAliveTimeoutWaitsForThoseThatDoNotKnowIt(t *testing.T) {
+	const short, patience = 5 * time.Second, 35 * time.Second
+	beats := func(t *testing.T, c net.Conn, n int, each time.Duration) {
+		for range n {
+			time.Sleep(each)
+			say(t, c, "conn:alive;;<EOF>")
+			hear(t, c, "conn:alive;;<EOF>")
+		}
+	}
+	for name, tc := range map[string]struct {
+		talk func(t *testing.T, c net.Conn)
+		ends time.Duration // after the last word
+	}{
+		"one that has said nothing yet": {func(*testing.T, net.Conn) {}, patience},
+		"one with its own times":        {func(t *testing.T, c net.Conn) { beats(t, c, 10, 10*time.Second) }, patience},
+		"one that knows": {func(t *testing.T, c net.Conn) {
+			beats(t, c, 5, 10*time.Second)
+			beats(t, c, 1, 2*time.Second)
+		}, short},
+		"one at three quarters of it": {func(t *testing.T, c net.Conn) { beats(t, c, 3, 3*short/4) }, short},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h, srv, c := session(t, DefaultServerOptions())
+				o := DefaultServerOptions()
+				o.AliveInterval, o.AliveTimeout, o.Patience = 2*time.Second, short, patience
+				if err := srv.Reconfigure(o); err != nil {
+					t.Fatal(err)
+				}
+				tc.talk(t, c)
+				h.after(t, tc.ends, ErrAliveTimeout)
+			})
+		})
+	}
+}
+
+// R-5.10
+func TestAnAcknowledgementIsNoHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultServerOptions()
+		o.AliveInterval, o.AliveTimeout, o.Patience = 2*time.Second, 5*time.Second, 35*time.Second
+		h, _, c := session(t, o)
+		time.Sleep(9 * time.Second)
+		if err := h.last.Load().SetUpstream("up:2"); err != nil {
+			t.Fatal(err)
+		}
+		hear(t, c, `auth:ack;;{"upstream":"up:2"}<EOF>`)
+		say(t, c, "auth:ack;;<EOF>")
+		h.expect(t, "acknowledged up:2")
+		time.Sleep(time.Second)
+		say(t, c, "conn:alive;;<EOF>") // ten seconds after the handshake: its interval is ten
+		hear(t, c, "conn:alive;;<EOF>")
+		h.after(t, 35*time.Second, ErrAliveTimeout)
+	})
+}
+
 func TestANewWriteTimeoutHoldsForAWriteInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, srv, c := session(t, DefaultServerOptions())

@@ -102,7 +102,7 @@ type MasterService struct {
 // +kubebuilder:validation:XValidation:rule="self.aliveTimeoutSeconds >= 2 * self.aliveIntervalSeconds",message="aliveTimeoutSeconds must be at least twice aliveIntervalSeconds, so that one late heartbeat loses no node; with the interval of 10 use 20 or more (35 is the default)"
 type ProtocolSpec struct {
 	// acceptedVersions is a semver constraint on the version a node announces, for example ">=0.1.0 <1.0.0".
-	// Default: the versions compatible with the master's own.
+	// Default: all versions that speak the protocol, also later ones than the master's own.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[-0-9A-Za-z.+*^~<>=!, |]*$')",message="must be a semver constraint, for example '>=0.1.0 <1.0.0' or '^0.1.0'"

@@ -38,6 +38,8 @@ type activeTerm struct {
 
 	mu     sync.Mutex
 	policy *admit.Policy // that the server is configured by
+	// patience is the longest alive timeout of this term: nodes may still go by it.
+	patience time.Duration
 }
 
 // lead is active for one term. It returns when ctx is done or a newer master is active; an error is fatal.
@@ -217,6 +219,11 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig, o.Plaintext = t.master.certificates.ServerConfig(p), p.Uses(v1alpha1.TransportPlaintext)
 	o.HandshakeTimeout, o.AliveInterval, o.AliveTimeout = p.HandshakeTimeout, p.AliveInterval, p.AliveTimeout
+	// Nodes go by the alive timeout that they were given last, or by the protocol's own.
+	t.mu.Lock()
+	t.patience = max(t.patience, p.AliveTimeout, protocol.DefaultAliveTimeout)
+	o.Patience = t.patience
+	t.mu.Unlock()
 	o.DrainWindow = drainWindow(p.AliveTimeout)
 	// The registry counts nodes against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting

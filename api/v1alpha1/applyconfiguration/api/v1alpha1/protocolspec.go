@@ -11,7 +11,7 @@ package v1alpha1
 // ProtocolSpec configures the Cluster Protocol of a master.
 type ProtocolSpecApplyConfiguration struct {
 	// acceptedVersions is a semver constraint on the version a node announces, for example ">=0.1.0 <1.0.0".
-	// Default: the versions compatible with the master's own.
+	// Default: all versions that speak the protocol, also later ones than the master's own.
 	AcceptedVersions *string `json:"acceptedVersions,omitempty"`
 	// acceptedTypes are the node types that are let in.
 	AcceptedTypes []string `json:"acceptedTypes,omitempty"`
