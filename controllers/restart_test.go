@@ -34,9 +34,10 @@ var errCrash = errors.New("the operator crashed")
 
 // process is one run of the operator: its reconcilers remember what they wrote, and nothing survives it.
 type process struct {
-	writes     *writeCounter
-	metrics    *controllers.Metrics
-	reconciles []func(context.Context) error
+	environment *controllers.Environment
+	writes      *writeCounter
+	metrics     *controllers.Metrics
+	reconciles  []func(context.Context) error
 }
 
 // newProcess crashes at the write with the given number, or never, if it is 0.
@@ -58,6 +59,7 @@ func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.Pass
 		Events: events.NewFakeRecorder(1000), Clock: clk, Metrics: p.metrics,
 		Images: images, Recheck: time.Second,
 	}
+	p.environment = e
 	master, refinery := clustermaster.New(e), refinery.New(e)
 	add := func(r reconcile.Reconciler, name string) {
 		p.reconciles = append(p.reconciles, func(ctx context.Context) error {

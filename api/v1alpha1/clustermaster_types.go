@@ -73,6 +73,14 @@ type ClusterMasterSpec struct {
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`
+	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
+	// change that their owners did not ask for. If the pods of one do not come back within its progress deadline, no other begins.
+	// +optional
+	// +default=5
+	// +kubebuilder:default=5
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	MaxConcurrentUpgrades *int32 `json:"maxConcurrentUpgrades,omitempty"`
 	// paused stops the operator from changing anything that this ClusterMaster owns. Running pods continue; certificates are
 	// not renewed.
 	// +optional

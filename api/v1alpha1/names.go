@@ -47,6 +47,9 @@ const (
 	// by commas.
 	ReadmitAnnotation = "cluster.refinery.dev/readmit"
 
+	// UpgradeAnnotation on a Refinery lets an upgrade of its pods go that waits. Its value is status.pendingUpgrade.
+	UpgradeAnnotation = "cluster.refinery.dev/upgrade"
+
 	// OwnerAnnotation on a Secret that outlives its ClusterMaster is the UID of that ClusterMaster. It takes the place of an
 	// owner reference, by which the garbage collector would delete the Secret.
 	OwnerAnnotation = "cluster.refinery.dev/owner-uid"
@@ -55,6 +58,9 @@ const (
 	AdoptAnnotation = "cluster.refinery.dev/adopt"
 	// MarkAnnotation on a Secret is how the operator recognizes what it wrote itself.
 	MarkAnnotation = "cluster.refinery.dev/mark"
+
+	// DefaultMaxConcurrentUpgrades is that of spec.maxConcurrentUpgrades of a ClusterMaster.
+	DefaultMaxConcurrentUpgrades int32 = 5
 
 	// MaxListedCertificates bounds the entries of status.certificates of a Refinery.
 	MaxListedCertificates = 8

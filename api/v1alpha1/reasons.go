@@ -131,6 +131,22 @@ const (
 	ReasonOutdatedCertificate = "OutdatedCertificate"
 )
 
+// Reasons of condition UpgradePending.
+const (
+	// ReasonAwaitsOwner: spec.upgradePolicy is Manual, so that running pods stay as they are. To do: when it suits the workload, let
+	// the upgrade go with the command in the message. Any change of the Refinery that its pods need lets it go too.
+	ReasonAwaitsOwner = "AwaitsOwner"
+	// ReasonAwaitsMaster: masters are upgraded before nodes, and the pods of the ClusterMaster are not there yet. To do: wait, or
+	// look at the ClusterMaster.
+	ReasonAwaitsMaster = "AwaitsMaster"
+	// ReasonAwaitsOthers: the pods of as many Refineries are being replaced as spec.maxConcurrentUpgrades of the ClusterMaster
+	// allows. To do: wait.
+	ReasonAwaitsOthers = "AwaitsOthers"
+	// ReasonUpgradeStopped: the pods of another Refinery were replaced and did not come back, so that no other upgrade begins. To do:
+	// look at the Refinery that the message names.
+	ReasonUpgradeStopped = "UpgradeStopped"
+)
+
 // Reasons of condition CertificateExpiring.
 const (
 	// ReasonExpiring: a certificate ends soon. To do: replace it, or remove what prevents its renewal; the message says

@@ -28,6 +28,17 @@ const (
 	AccessSuspended Access = "Suspended"
 )
 
+// UpgradePolicy says who lets pods be replaced because of a change that the owner of a Refinery did not ask for.
+// +kubebuilder:validation:Enum=Manual;Automatic
+type UpgradePolicy string
+
+const (
+	// UpgradeManual leaves running pods as they are until their owner lets the upgrade go, or changes the Refinery.
+	UpgradeManual UpgradePolicy = "Manual"
+	// UpgradeAutomatic replaces pods once the masters are upgraded, those of a few Refineries at a time.
+	UpgradeAutomatic UpgradePolicy = "Automatic"
+)
+
 // RefinerySpec is the desired state of a group of nodes.
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
@@ -90,6 +101,13 @@ type RefinerySpec struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Template *runtime.RawExtension `json:"template,omitempty"`
+	// upgradePolicy is Manual or Automatic. It is about changes of the pods that do not come from this spec: another version of
+	// the operator, other images, another port of the master. With Manual running pods stay as they are: status.pendingUpgrade
+	// names the revision that waits, and the annotation cluster.refinery.dev/upgrade with that value lets it go. With Automatic
+	// pods are replaced once the masters are upgraded, those of few Refineries at a time
+	// (spec.maxConcurrentUpgrades of the ClusterMaster). Default: Manual where template has containers, Automatic otherwise.
+	// +optional
+	UpgradePolicy UpgradePolicy `json:"upgradePolicy,omitempty"`
 	// paused stops the operator from changing anything that this Refinery owns. Running nodes continue; their certificate is
 	// not renewed.
 	// +optional
@@ -253,7 +271,7 @@ type RefineryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, CertificateInSync, Authenticated, and, only while they are True,
-	// CertificateExpiring, Stalled. See docs/conditions.md for when each is True.
+	// CertificateExpiring, UpgradePending, Stalled. See docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -285,6 +303,10 @@ type RefineryStatus struct {
 	// not let in as before any more.
 	// +optional
 	Security *SecurityMode `json:"security,omitempty"`
+	// pendingUpgrade is the revision of the pods that waits, see spec.upgradePolicy. Condition UpgradePending says for what.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	PendingUpgrade string `json:"pendingUpgrade,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	// +optional
 	Replicas int32 `json:"replicas,omitempty"`

@@ -22,5 +22,6 @@ var RefineryConditions = []string{
 	"CertificateInSync",
 	"CertificateExpiring",
 	"Authenticated",
+	"UpgradePending",
 	"Stalled",
 }

@@ -32,6 +32,7 @@ type Reconciler struct {
 	env    *controllers.Environment
 	apply  *apply.Applier
 	passes *reconcile.Passes
+	pace   *pace
 
 	mu sync.Mutex
 	// issuedNext are certificates that are listed in status and not yet in their Secret. One that is lost with this
@@ -43,7 +44,7 @@ type Reconciler struct {
 func New(e *controllers.Environment) *Reconciler {
 	a := apply.New(e.Client, e.Live, e.Clock)
 	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck),
-		issuedNext: map[client.ObjectKey]certificates.Certificate{}}
+		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{begun: map[client.ObjectKey]string{}}}
 }
 
 // scope is everything that one pass has read.
@@ -68,6 +69,8 @@ type findings struct {
 	nobodys bool
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
+	// upgrade is what the pods have to become, and wait for; nil if they are as they have to be.
+	upgrade *pendingUpgrade
 }
 
 // Reconcile brings what a Refinery owns to what its spec says:
@@ -84,7 +87,7 @@ type findings struct {
 //  7. apply the ServiceAccount
 //  8. wait until status lists the certificate, so that no node starts that would be denied
 //  9. apply the Service over spec.ports, or remove it
-//  10. apply the Deployment, or remove it with placement External
+//  10. apply the Deployment, or remove it with placement External; running pods stay as they are where an upgrade has to wait
 //  11. write the status if it differs, and what a master would, if there is none; then the events of what changed
 //
 // A paused Refinery gets steps 1, 2 and 11 only: a key does not wait for the end of a pause. Its certificate is still
@@ -119,7 +122,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 			func() error { return r.reconcileServiceAccount(ctx, s) },
 			func() error { return r.awaitListing(s, found.certificate) },
 			func() error { return r.reconcileService(ctx, s) },
-			func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
+			func() error { return r.reconcileDeployment(ctx, s, &found) },
 		)
 	}
 	if found.certificate == nil {
@@ -151,6 +154,7 @@ func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, 
 // forget drops what is remembered of a Refinery that is gone.
 func (r *Reconciler) forget(refinery *v1alpha1.Refinery, key client.ObjectKey) {
 	r.dropIssued(key)
+	r.pace.forget(key)
 	r.env.Metrics.Forget(refinery, key)
 }
 

@@ -20,6 +20,9 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
+// upgradeRecheck is how soon to look again whether an upgrade may go that waits for others.
+const upgradeRecheck = 5 * time.Second
+
 // statusOf is the status that a pass leaves, what was there, brought up to what the pass found, and when to look again.
 func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryStatus, reconcile.Agenda) {
 	r := s.refinery
@@ -51,6 +54,12 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
 	conditions.Set(availableCondition(r, s.deployment))
+	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused { // else the pods were not looked at
+		status.PendingUpgrade = found.upgrade.show(conditions)
+		if found.upgrade.waitsForOthers() {
+			agenda.At(s.now.Add(upgradeRecheck))
+		}
+	}
 	if found.nobodys {
 		status.Reporter = &v1alpha1.Reporter{}
 	}
@@ -203,6 +212,9 @@ func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)
+	}
+	if status.PendingUpgrade != "" {
+		configuration.WithPendingUpgrade(status.PendingUpgrade)
 	}
 	if status.Selector != "" {
 		configuration.WithSelector(status.Selector)

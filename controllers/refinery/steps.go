@@ -32,7 +32,7 @@ func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
 	}
 	orphaned, err := r.env.HasOrphanedDeployment(ctx, s.refinery)
 	if err == nil && orphaned {
-		_, err = r.reconcileDeployment(ctx, s)
+		err = r.reconcileDeployment(ctx, s, &findings{})
 	}
 	return err
 }
@@ -64,31 +64,35 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 	return r.apply.Apply(ctx, s.refinery, resource.RefineryService(s.refinery))
 }
 
-func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written int64, err error) {
+func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *findings) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		deployment := &appsv1.Deployment{}
 		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
-		return 0, r.apply.Delete(ctx, s.refinery, deployment)
+		return r.apply.Delete(ctx, s.refinery, deployment)
 	}
 	if err := r.awaitShared(ctx, s); err != nil {
-		return 0, err
+		return err
 	}
 	desired, err := resource.RefineryDeployment(s.refinery, s.master, r.env.Images)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if err := r.checkTemplate(ctx, s, desired); err != nil {
-		return 0, err
+		return err
 	}
 	if d, err := r.env.OwnDeployment(ctx, s.refinery); err != nil {
-		return 0, err
+		return err
 	} else if d != nil && !d.DeletionTimestamp.IsZero() { // changed now, it would hide what its pods still mount
-		return 0, &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("Deployment %s is being deleted; it is created again when its pods are gone", d.Name)}
+		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("Deployment %s is being deleted; it is created again when its pods are gone", d.Name)}
+	}
+	if found.upgrade, err = r.holdPods(ctx, s, desired); err != nil {
+		return err
 	}
 	if err := r.apply.Apply(ctx, s.refinery, desired); err != nil {
-		return 0, err
+		return err
 	}
-	return r.apply.Written(s.refinery, "Deployment", s.refinery.Name), nil
+	found.written = r.apply.Written(s.refinery, "Deployment", s.refinery.Name)
+	return nil
 }
 
 // awaitShared ends the pass until the Secret of the shared certificate exists, if pods are to mount it: they could not start.

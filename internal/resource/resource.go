@@ -72,6 +72,13 @@ func RefinerySelector(r *v1alpha1.Refinery) map[string]string {
 	return selector("refinery", r.Name, "refinery")
 }
 
+// AnyRefinerySelector selects what belongs to Refineries, whichever.
+func AnyRefinerySelector() map[string]string {
+	of := RefinerySelector(&v1alpha1.Refinery{})
+	delete(of, LabelInstance)
+	return of
+}
+
 // FormatSelector writes a selector the way that status.selector and kubectl take it.
 func FormatSelector(selector map[string]string) string {
 	return labels.SelectorFromSet(selector).String()

@@ -162,6 +162,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificatesSpec
       default: {}
+    - name: maxConcurrentUpgrades
+      type:
+        scalar: numeric
+      default: 5
     - name: paused
       type:
         scalar: boolean
@@ -558,6 +562,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: refinery
+    - name: upgradePolicy
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpgradePolicy
     - name: upstream
       type:
         scalar: string
@@ -593,6 +600,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: pendingUpgrade
+      type:
+        scalar: string
     - name: replicas
       type:
         scalar: numeric
@@ -702,6 +712,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
+  scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpgradePolicy
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Upstream
   map:

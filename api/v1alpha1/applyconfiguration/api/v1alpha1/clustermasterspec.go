@@ -28,6 +28,9 @@ type ClusterMasterSpecApplyConfiguration struct {
 	Upstreams []UpstreamApplyConfiguration `json:"upstreams,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
+	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
+	// change that their owners did not ask for. If the pods of one do not come back within its progress deadline, no other begins.
+	MaxConcurrentUpgrades *int32 `json:"maxConcurrentUpgrades,omitempty"`
 	// paused stops the operator from changing anything that this ClusterMaster owns. Running pods continue; certificates are
 	// not renewed.
 	Paused *bool `json:"paused,omitempty"`
@@ -105,6 +108,14 @@ func (b *ClusterMasterSpecApplyConfiguration) WithUpstreams(values ...*UpstreamA
 // If called multiple times, the Template field is set to the value of the last call.
 func (b *ClusterMasterSpecApplyConfiguration) WithTemplate(value *MasterPodTemplateApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
 	b.Template = value
+	return b
+}
+
+// WithMaxConcurrentUpgrades sets the MaxConcurrentUpgrades field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxConcurrentUpgrades field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithMaxConcurrentUpgrades(value int32) *ClusterMasterSpecApplyConfiguration {
+	b.MaxConcurrentUpgrades = &value
 	return b
 }
 

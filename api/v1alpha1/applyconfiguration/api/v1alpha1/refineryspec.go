@@ -41,6 +41,12 @@ type RefinerySpecApplyConfiguration struct {
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
+	// upgradePolicy is Manual or Automatic. It is about changes of the pods that do not come from this spec: another version of
+	// the operator, other images, another port of the master. With Manual running pods stay as they are: status.pendingUpgrade
+	// names the revision that waits, and the annotation cluster.refinery.dev/upgrade with that value lets it go. With Automatic
+	// pods are replaced once the masters are upgraded, those of few Refineries at a time
+	// (spec.maxConcurrentUpgrades of the ClusterMaster). Default: Manual where template has containers, Automatic otherwise.
+	UpgradePolicy *apiv1alpha1.UpgradePolicy `json:"upgradePolicy,omitempty"`
 	// paused stops the operator from changing anything that this Refinery owns. Running nodes continue; their certificate is
 	// not renewed.
 	Paused *bool `json:"paused,omitempty"`
@@ -142,6 +148,14 @@ func (b *RefinerySpecApplyConfiguration) WithPorts(values ...*PortApplyConfigura
 // If called multiple times, the Template field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithTemplate(value runtime.RawExtension) *RefinerySpecApplyConfiguration {
 	b.Template = &value
+	return b
+}
+
+// WithUpgradePolicy sets the UpgradePolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UpgradePolicy field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithUpgradePolicy(value apiv1alpha1.UpgradePolicy) *RefinerySpecApplyConfiguration {
+	b.UpgradePolicy = &value
 	return b
 }
 

@@ -18,7 +18,7 @@ type RefineryStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last reconciled in full.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, CertificateInSync, Authenticated, and, only while they are True,
-	// CertificateExpiring, Stalled. See docs/conditions.md for when each is True.
+	// CertificateExpiring, UpgradePending, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// authenticated counts the nodes.
 	Authenticated *AuthenticatedNodesApplyConfiguration `json:"authenticated,omitempty"`
@@ -35,6 +35,8 @@ type RefineryStatusApplyConfiguration struct {
 	// security is how all nodes of this Refinery have connected since spec.security of the ClusterMaster changed last: they are
 	// not let in as before any more.
 	Security *SecurityModeApplyConfiguration `json:"security,omitempty"`
+	// pendingUpgrade is the revision of the pods that waits, see spec.upgradePolicy. Condition UpgradePending says for what.
+	PendingUpgrade *string `json:"pendingUpgrade,omitempty"`
 	// replicas is the number of pods or, with placement External, of wanted nodes.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// selector of the pods, for kubectl scale and autoscalers.
@@ -128,6 +130,14 @@ func (b *RefineryStatusApplyConfiguration) WithRevoked(values ...*RevokedCertifi
 // If called multiple times, the Security field is set to the value of the last call.
 func (b *RefineryStatusApplyConfiguration) WithSecurity(value *SecurityModeApplyConfiguration) *RefineryStatusApplyConfiguration {
 	b.Security = value
+	return b
+}
+
+// WithPendingUpgrade sets the PendingUpgrade field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PendingUpgrade field is set to the value of the last call.
+func (b *RefineryStatusApplyConfiguration) WithPendingUpgrade(value string) *RefineryStatusApplyConfiguration {
+	b.PendingUpgrade = &value
 	return b
 }
 

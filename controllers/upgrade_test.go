@@ -1,0 +1,284 @@
+package controllers_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
+)
+
+// upgrade is a ClusterMaster with Refineries, and the operator of one release after the other at work on them.
+type upgrade struct {
+	*testing.T
+	fixture
+	names []string
+	clock *clocktesting.FakePassiveClock
+}
+
+// newerImages are those of the release after.
+var newerImages = resource.Images{Master: "example.com/master:2", Refinery: "example.com/refinery:2", PullPolicy: corev1.PullIfNotPresent}
+
+const withWorkload = `template: {spec: {containers: [{name: app, image: example.com/app, resources: {limits: {cpu: "0.5"}}}]}}`
+
+// newUpgrade has the first release at work until it has nothing to do, and all pods available.
+func newUpgrade(t *testing.T, master string, refineries map[string]string) *upgrade {
+	requireServer(t)
+	namespace, err := newNamespace(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &upgrade{T: t, fixture: fixture{t.Context(), namespace}, clock: clocktesting.NewFakePassiveClock(time.Now())}
+	objects := []client.Object{u.master("alpha", master)}
+	for name, spec := range refineries {
+		u.names = append(u.names, name)
+		objects = append(objects, u.refinery(name, spec))
+	}
+	slices.Sort(u.names)
+	for _, o := range objects {
+		u.must(api.Create(t.Context(), o))
+		t.Cleanup(func() { _ = api.Delete(t.Context(), o) })
+	}
+	u.run(images)
+	u.rollAll()
+	u.run(images)
+	return u
+}
+
+func (u *upgrade) must(err error) {
+	u.Helper()
+	if err != nil {
+		u.Fatal(err)
+	}
+}
+
+// run has an operator with some images at work, and returns what it wrote.
+func (u *upgrade) run(with resource.Images) []string {
+	u.Helper()
+	p := newProcessAt(u.namespace, 0, false, u.clock, u.names...)
+	p.environment.Images = with
+	u.must(p.run(u.ctx, u.T))
+	return p.writes.since(0)
+}
+
+// roll does what the Deployment controller does when all pods are the current ones, and available.
+func (u *upgrade) roll(name string) {
+	u.Helper()
+	d := u.deployment(name)
+	n := *d.Spec.Replicas
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
+	u.must(api.Status().Update(u.ctx, d))
+}
+
+func (u *upgrade) rollAll() {
+	u.Helper()
+	for _, name := range append([]string{"alpha"}, u.names...) {
+		u.roll(name)
+	}
+}
+
+func (u *upgrade) deployment(name string) *appsv1.Deployment {
+	u.Helper()
+	d := &appsv1.Deployment{}
+	u.must(u.get(d, name))
+	return d
+}
+
+func (u *upgrade) read(name string) *v1alpha1.Refinery {
+	u.Helper()
+	r := &v1alpha1.Refinery{}
+	u.must(u.get(r, name))
+	return r
+}
+
+func (u *upgrade) edit(name, patch string) {
+	u.Helper()
+	raw, err := yaml.YAMLToJSON([]byte(patch))
+	u.must(err)
+	u.must(api.Patch(u.ctx, u.read(name), client.RawPatch("application/merge-patch+json", raw)))
+}
+
+// images says what image the agents of each Refinery run.
+func (u *upgrade) images() map[string]string {
+	u.Helper()
+	of := map[string]string{}
+	for _, name := range u.names {
+		pod := u.deployment(name).Spec.Template.Spec
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			if c.Name == resource.AgentContainer {
+				of[name] = c.Image
+			}
+		}
+	}
+	return of
+}
+
+func (u *upgrade) expectImages(want map[string]string) {
+	u.Helper()
+	if diff := cmp.Diff(want, u.images()); diff != "" {
+		u.Errorf("images of the agents (-want +got):\n%s", diff)
+	}
+}
+
+// pending is reason and message of condition UpgradePending, "" without one.
+func (u *upgrade) pending(name string) string {
+	u.Helper()
+	c := meta.FindStatusCondition(u.read(name).Status.Conditions, v1alpha1.ConditionUpgradePending)
+	if c == nil {
+		return ""
+	}
+	return c.Reason + ": " + c.Message
+}
+
+func (u *upgrade) expectPending(name, want string) {
+	u.Helper()
+	if got := u.pending(name); !strings.HasPrefix(got, want) || want == "" && got != "" {
+		u.Errorf("Refinery %s: UpgradePending %q, want %q", name, got, want)
+	}
+}
+
+// template is the pod template of a Deployment as JSON.
+func (u *upgrade) template(name string) string {
+	u.Helper()
+	raw, err := json.Marshal(u.deployment(name).Spec.Template)
+	u.must(err)
+	return string(raw)
+}
+
+func TestPodsOfAWorkloadWaitForTheirOwnerWhenTheOperatorIsUpgraded(t *testing.T) {
+	u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+	before := u.template("press")
+	u.run(newerImages)
+	if after := u.template("press"); after != before {
+		t.Fatalf("the pods were changed:\n%s\n%s", before, after)
+	}
+	revision := u.read("press").Status.PendingUpgrade
+	u.expectPending("press", "AwaitsOwner: running pods stay as they are")
+	command := fmt.Sprintf("kubectl annotate --overwrite -n %s refinery press cluster.refinery.dev/upgrade=%s", u.namespace, revision)
+	if got := u.pending("press"); revision == "" || !strings.HasSuffix(got, command) {
+		t.Errorf("the message is %q, want the command %q", got, command)
+	}
+	if writes := u.run(newerImages); len(writes) > 0 {
+		t.Errorf("an operator that has just started writes %q while nothing changed", writes)
+	}
+
+	u.edit("press", `{spec: {replicas: 3}}`)
+	u.run(newerImages)
+	if d := u.deployment("press"); *d.Spec.Replicas != 3 || u.template("press") != before {
+		t.Errorf("%d replicas, want 3 of the same pods", *d.Spec.Replicas)
+	}
+
+	u.edit("press", `{metadata: {annotations: {cluster.refinery.dev/upgrade: `+revision+`}}}`)
+	u.run(newerImages)
+	u.expectImages(map[string]string{"press": newerImages.Refinery})
+	u.expectPending("press", "")
+	if got := u.read("press").Status.PendingUpgrade; got != "" {
+		t.Errorf("status.pendingUpgrade is %q after the upgrade", got)
+	}
+
+	u.roll("press")
+	u.run(images) // the next one, or back, waits again
+	u.expectImages(map[string]string{"press": newerImages.Refinery})
+	u.expectPending("press", "AwaitsOwner")
+}
+
+func TestAChangeThatTheOwnerAsksForTakesTheUpgradeAlong(t *testing.T) {
+	for name, test := range map[string]struct{ refinery, master string }{
+		"template":           {refinery: `{spec: {template: {spec: {containers: [{name: app, image: example.com/app:2}]}}}}`},
+		"version":            {refinery: `{spec: {version: 0.2.0}}`},
+		"policy":             {refinery: `{spec: {upgradePolicy: Automatic}}`},
+		"how nodes connect":  {master: `{spec: {security: {transport: ServerTLS, authentication: SharedCertificate}}}`},
+		"another annotation": {refinery: `{metadata: {annotations: {example.com/a: b}}}`},
+		"access":             {refinery: `{spec: {access: Suspended}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+			u.run(newerImages)
+			u.roll("alpha")
+			u.expectPending("press", "AwaitsOwner")
+			if test.refinery != "" {
+				u.edit("press", test.refinery)
+			}
+			if test.master != "" {
+				raw, err := yaml.YAMLToJSON([]byte(test.master))
+				u.must(err)
+				m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "alpha"}}
+				u.must(api.Patch(u.ctx, m, client.RawPatch("application/merge-patch+json", raw)))
+			}
+			u.run(newerImages)
+			want := newerImages.Refinery
+			if name == "another annotation" || name == "access" {
+				want = images.Refinery
+			}
+			u.expectImages(map[string]string{"press": want})
+		})
+	}
+}
+
+func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
+	old, newer := images.Refinery, newerImages.Refinery
+	u := newUpgrade(t, `{maxConcurrentUpgrades: 1}`, map[string]string{"a": `{}`, "b": `{replicas: 2}`, "c": `{upgradePolicy: Automatic, ` + withWorkload + `}`})
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": old, "b": old, "c": old})
+	u.expectPending("a", "AwaitsMaster: waiting until the pods of ClusterMaster alpha are upgraded")
+
+	u.roll("alpha")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": old, "c": old})
+	u.expectPending("a", "")
+	u.expectPending("b", "AwaitsOthers: pods of 1 other Refineries are being upgraded, and spec.maxConcurrentUpgrades of ClusterMaster alpha is 1")
+
+	u.roll("a")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": newer, "c": old})
+
+	d := u.deployment("b")
+	d.Status.ObservedGeneration, d.Status.AvailableReplicas, d.Status.ReadyReplicas = d.Generation, 1, 1
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"}}
+	u.must(api.Status().Update(u.ctx, d))
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": newer, "c": old})
+	u.expectPending("c", "UpgradeStopped: the pods of Refinery b were upgraded and have not come back")
+
+	u.roll("b")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": newer, "c": newer})
+}
+
+// A Deployment of a release that wrote nothing down about its pods is held too, unless its owner changed the Refinery meanwhile.
+func TestPodsOfAReleaseBeforeAreHeldToo(t *testing.T) {
+	for name, test := range map[string]struct {
+		edit string
+		want string
+	}{
+		"nothing else changed": {"", images.Refinery},
+		"the owner changed it while no operator worked": {`{spec: {version: 0.2.0}}`, newerImages.Refinery},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+			d := u.deployment("press")
+			for _, key := range []string{"asked", "uses", "revision"} {
+				delete(d.Annotations, "cluster.refinery.dev/"+key)
+			}
+			u.must(api.Update(u.ctx, d))
+			if test.edit != "" {
+				u.edit("press", test.edit)
+			}
+			u.run(newerImages)
+			u.expectImages(map[string]string{"press": test.want})
+		})
+	}
+}

@@ -1,0 +1,141 @@
+package resource
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/version"
+)
+
+// Annotations of the Deployment of a Refinery: what its pods were made from.
+const (
+	askedAnnotation    = "cluster.refinery.dev/asked"
+	usesAnnotation     = "cluster.refinery.dev/uses"
+	revisionAnnotation = "cluster.refinery.dev/revision"
+)
+
+// Making is what the pods of a Refinery are made from, in three parts that change for different reasons.
+type Making struct {
+	// Asked is a digest of what the owner of the Refinery asks for in its spec. It compares only within one version of the operator,
+	// which it begins with.
+	Asked string
+	// Uses says how the nodes connect and with what certificate: what they have to change in time to be let in.
+	Uses string
+	// Revision is everything else: the version of the operator, and a digest of the pod that it makes for any Refinery of the
+	// ClusterMaster. It is the same for all of these.
+	Revision string
+}
+
+// MakingOf is what the pods of a Refinery would be made from now.
+func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (Making, error) {
+	asked := r.Spec.DeepCopy()
+	// What reaches no pod, or is in Uses.
+	asked.MasterRef, asked.Replicas, asked.Access, asked.Upstream, asked.Ports = v1alpha1.LocalReference{}, nil, "", "", nil
+	asked.Placement, asked.CertificateSecretRef, asked.UpgradePolicy, asked.Paused = "", nil, "", false
+	anyone := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "anyone"}, Spec: v1alpha1.RefinerySpec{MasterRef: r.Spec.MasterRef}}
+	askedDigest, err := digest(asked)
+	if err != nil {
+		return Making{}, err
+	}
+	platform, err := digest(basePodTemplate(anyone, m, images, true))
+	if err != nil {
+		return Making{}, err
+	}
+	mode := m.NodeMode()
+	return Making{
+		Asked:    version.Version + "-" + askedDigest,
+		Uses:     fmt.Sprintf("%s %s %s", mode.Transport, mode.Authentication, r.SecretInUse()),
+		Revision: version.Version + "-" + platform,
+	}, nil
+}
+
+func digest(of any) (string, error) {
+	raw, err := json.Marshal(of)
+	if err != nil {
+		return "", fmt.Errorf("encode %T: %w", of, err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:5]), nil
+}
+
+// MadeFrom is what the pods of a Deployment were made from. It is empty for one of a release that did not write it down.
+func MadeFrom(d *appsv1.Deployment) Making {
+	return Making{Asked: d.Annotations[askedAnnotation], Uses: d.Annotations[usesAnnotation], Revision: d.Annotations[revisionAnnotation]}
+}
+
+// Stamp writes down what the pods of a Deployment are made from.
+func (m Making) Stamp(d *appsv1ac.DeploymentApplyConfiguration) {
+	for key, value := range map[string]string{askedAnnotation: m.Asked, usesAnnotation: m.Uses, revisionAnnotation: m.Revision} {
+		if value != "" {
+			d.WithAnnotations(map[string]string{key: value})
+		}
+	}
+}
+
+// AsksMoreThan reports whether pods that were made from former do not do any more: their owner asks for other ones, or they could not
+// connect. seen reports whether the whole spec was looked at before; it decides where what was asked for does not compare, as
+// another version of the operator wrote it down.
+func (m Making) AsksMoreThan(former Making, seen bool) bool {
+	if former.Uses != "" && former.Uses != m.Uses {
+		return true
+	}
+	if versionOf(former.Asked) != version.Version {
+		return !seen
+	}
+	return former.Asked != m.Asked
+}
+
+// versionOf is the version that a digest begins with.
+func versionOf(asked string) string {
+	if len(asked) < 11 {
+		return ""
+	}
+	return asked[:len(asked)-11]
+}
+
+// RunningTemplate is the pod template of a Deployment as the operator applied it last. live has the managed fields that the API
+// server keeps.
+func RunningTemplate(live *appsv1.Deployment) (*v1.PodTemplateSpecApplyConfiguration, error) {
+	applied, err := appsv1ac.ExtractDeployment(live, v1alpha1.OperatorFieldOwner)
+	if err != nil {
+		return nil, fmt.Errorf("what was applied to Deployment %s: %w", live.Name, err)
+	}
+	if applied.Spec == nil || applied.Spec.Template == nil {
+		return nil, nil
+	}
+	return applied.Spec.Template, nil
+}
+
+// SamePods reports whether two templates make the same pods. Quantities that mean the same are the same.
+func SamePods(a, b *v1.PodTemplateSpecApplyConfiguration) (bool, error) {
+	templates := [2]corev1.PodTemplateSpec{}
+	for i, t := range []*v1.PodTemplateSpecApplyConfiguration{a, b} {
+		raw, err := json.Marshal(t)
+		if err != nil {
+			return false, fmt.Errorf("encode a pod template: %w", err)
+		}
+		if err := json.Unmarshal(raw, &templates[i]); err != nil {
+			return false, fmt.Errorf("decode a pod template: %w", err)
+		}
+	}
+	return equality.Semantic.DeepEqual(templates[0], templates[1]), nil
+}
+
+// HasWorkload reports whether the template of a Refinery puts containers of its own beside the agent.
+func HasWorkload(r *v1alpha1.Refinery) bool {
+	if r.Spec.Template == nil {
+		return false
+	}
+	_, sidecar, err := parseTemplate(r.Spec.Template.Raw)
+	return err != nil || sidecar
+}
