@@ -28,6 +28,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/agent"
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
 	"github.com/refinery-operator/refinery-operator/internal/master"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
@@ -183,9 +184,9 @@ func (s *plant) startNode(node *plantNode) {
 	}
 	node.down.Store(false)
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "alpha"}}
-	config := agent.Config{Address: s.address, ServerName: resource.MasterServerName(m), Transport: node.transport, ID: node.id,
-		Type: "refinery", Version: "0.1.0", CertificateDir: node.directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax,
-		HealthAddress: node.health}
+	config := agent.Config{Transport: node.transport, ID: node.id, Type: "refinery", Version: "0.1.0", CertificateDir: node.directory,
+		Settings:   masterfile.Settings{Address: s.address, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second},
+		ServerName: resource.MasterServerName(m), MaxBackoff: backoff.DefaultMax, HealthAddress: node.health}
 	if node.transport != agent.MutualTLS {
 		config.SharedCertificateFile = s.sharedFile()
 	}

@@ -13,11 +13,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
@@ -264,7 +266,7 @@ func TestPodsOfAReleaseBeforeAreHeldToo(t *testing.T) {
 		edit string
 		want string
 	}{
-		"nothing else changed": {"", images.Refinery},
+		"nothing else changed":                          {"", images.Refinery},
 		"the owner changed it while no operator worked": {`{spec: {version: 0.2.0}}`, newerImages.Refinery},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -281,4 +283,54 @@ func TestPodsOfAReleaseBeforeAreHeldToo(t *testing.T) {
 			u.expectImages(map[string]string{"press": test.want})
 		})
 	}
+}
+
+func TestWhatNodesNeedToKnowOfTheirMasterRestartsNoPod(t *testing.T) {
+	u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+	before := u.template("press")
+	m := &v1alpha1.ClusterMaster{}
+	u.must(u.get(m, "alpha"))
+	m.Spec.Service.Port, m.Spec.Protocol.AliveIntervalSeconds, m.Spec.Protocol.AliveTimeoutSeconds = 4444, 2, 5
+	u.must(api.Update(u.ctx, m))
+	u.run(images)
+	if after := u.template("press"); after != before {
+		t.Errorf("the pods were changed:\n%s\n%s", before, after)
+	}
+	u.expectPending("press", "")
+	told := &corev1.ConfigMap{}
+	u.must(u.get(told, "alpha-nodes"))
+	got, err := masterfile.Parse([]byte(told.Data[masterfile.Name]))
+	want := masterfile.Settings{Address: "alpha." + u.namespace + ".svc:4444", AliveInterval: 2 * time.Second, AliveTimeout: 5 * time.Second}
+	if err != nil || got != want {
+		t.Errorf("nodes are told %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// The agents of a release before go by the address that they were started with.
+func TestPodsThatWouldNotFindTheirMasterAreReplaced(t *testing.T) {
+	u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+	d := u.deployment("press")
+	agent := &d.Spec.Template.Spec.InitContainers[0]
+	agent.Args = append([]string{"--address=alpha." + u.namespace + ".svc:34308"}, agent.Args...)
+	d.Annotations = map[string]string{}
+	raw, err := json.Marshal(map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": map[string]any{"name": d.Name, "namespace": d.Namespace,
+		"labels": d.Labels, "ownerReferences": d.OwnerReferences}, "spec": d.Spec})
+	u.must(err)
+	u.must(api.Patch(u.ctx, d, client.RawPatch(types.ApplyPatchType, raw), client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership))
+	before := u.template("press")
+	u.run(images)
+	if u.template("press") != before {
+		t.Fatal("the pods were changed, though they find their master")
+	}
+	u.expectPending("press", "AwaitsOwner")
+
+	m := &v1alpha1.ClusterMaster{}
+	u.must(u.get(m, "alpha"))
+	m.Spec.Service.Port = 4444
+	u.must(api.Update(u.ctx, m))
+	u.run(images)
+	if u.template("press") == before {
+		t.Error("the pods were not changed, though they do not find their master any more")
+	}
+	u.expectPending("press", "")
 }

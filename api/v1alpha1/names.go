@@ -98,6 +98,9 @@ func (m *ClusterMaster) ProvidedSharedSecretName() (string, bool) {
 // which they find each other.
 func (m *ClusterMaster) PeerName() string { return m.Name + PeerSuffix }
 
+// NodesName names the ConfigMap that tells the nodes in pods where the master is and how often it wants to hear from them.
+func (m *ClusterMaster) NodesName() string { return m.Name + "-nodes" }
+
 // TrustName names the ConfigMap in which the trust bundle of the master is published.
 func (m *ClusterMaster) TrustName() string { return m.Name + "-trust" }
 

@@ -96,7 +96,7 @@ type findings struct {
 //  8. find, make or remove the shared certificate
 //  9. find or make the key pair of the link between masters, and apply its Service
 //  10. apply the ServiceAccount, Role and RoleBinding
-//  11. apply the Lease, the Service and its EndpointSlice
+//  11. apply the Lease, the Service, its EndpointSlice, and the ConfigMap that tells nodes in pods where it is
 //  12. apply the Deployment
 //  13. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
@@ -152,6 +152,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error { return r.reconcileAccess(ctx, s) },
 		func() error { return r.reconcileLease(ctx, s, found.lease) },
 		func() error { return r.reconcileService(ctx, s) },
+		func() error { return r.apply.Apply(ctx, s.master, resource.MasterNodes(s.master)) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
 		func() error { return s.unpublished },
 	)

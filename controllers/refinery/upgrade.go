@@ -59,6 +59,9 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 	if err != nil {
 		return nil, err
 	}
+	if running != nil && !resource.FindsMaster(running, s.master) {
+		running = nil
+	}
 	if running != nil {
 		same, err := resource.SamePods(running, desired.Spec.Template)
 		if err != nil {

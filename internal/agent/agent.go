@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func NewIn(config Config, log *slog.Logger, in Process) (*Agent, error) {
 	r.set(false, "the agent is starting")
 	p := newPublisher(config.ID, config.UpstreamFile, log)
 	a := &Agent{config: config, log: log}
-	a.store = newCredentialStore(credentialFiles{config.Transport, config.CertificateDir, config.SharedCertificateFile}, log, m, in.Watch)
+	a.store = newCredentialStore(credentialFiles{config}, log, m, in.Watch)
 	a.loop = &loop{
 		connector:   &connector{config: config, dial: in.Dial, publisher: p},
 		credentials: a.store, readiness: r, metrics: m, log: log, retry: backoff.New(config.MaxBackoff),
@@ -119,7 +120,7 @@ func (a *Agent) address(flag string) string {
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a.log.Info("starting", "version", a.config.Version, "id", a.config.ID, "type", a.config.Type, "master", a.config.Address,
+	a.log.Info("starting", "version", a.config.Version, "id", a.config.ID, "type", a.config.Type, "master", cmp.Or(a.config.Address, a.config.MasterFile),
 		"transport", string(a.config.Transport), "workload", a.address("http-address"), "health", a.address("health-address"))
 
 	a.store.look()

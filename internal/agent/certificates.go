@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/internal/pemtext"
 	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
@@ -24,8 +25,10 @@ const (
 // sharedFile stands for --shared-certificate-file, whatever its name is.
 const sharedFile = "shared certificate"
 
-// credentials are one consistent reading of the certificate files.
+// credentials are one consistent reading of the files: what a session is made with.
 type credentials struct {
+	// master is where to connect, and how often to be heard there.
+	master masterfile.Settings
 	// certificate is presented in TLS; nil unless the transport is MutualTLS.
 	certificate *tls.Certificate
 	// roots verify the master; nil with Plaintext.
@@ -37,72 +40,84 @@ type credentials struct {
 	fingerprint string
 }
 
-// credentialFiles says which files a transport needs.
-type credentialFiles struct {
-	transport Transport
-	directory string
-	shared    string
-}
+// masterFile stands for --master-file, whatever its name is.
+const masterFile = "master file"
+
+// credentialFiles are the files that a config names.
+type credentialFiles struct{ Config }
 
 // directories hold the files.
 func (f credentialFiles) directories() []string {
 	var all []string
-	if f.transport != Plaintext {
-		all = append(all, f.directory)
+	if f.Transport != Plaintext {
+		all = append(all, f.CertificateDir)
 	}
-	if f.shared != "" {
-		all = append(all, filepath.Dir(f.shared))
+	for _, path := range []string{f.SharedCertificateFile, f.MasterFile} {
+		if path != "" {
+			all = append(all, filepath.Dir(path))
+		}
 	}
 	return all
 }
 
-// read returns the files that the transport needs, and the shared certificate as sharedFile.
+// read returns the files that the transport needs, and those that have names of their own as sharedFile and masterFile.
 func (f credentialFiles) read() (secretfiles.Files, error) {
 	var names []string
-	switch f.transport {
+	switch f.Transport {
 	case MutualTLS:
 		names = []string{authorityFile, certificateFile, keyFile}
 	case ServerTLS:
 		names = []string{authorityFile}
 	}
-	files, err := secretfiles.Read(f.directory, names...)
+	files, err := secretfiles.Read(f.CertificateDir, names...)
 	if err != nil {
-		return nil, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
+		return nil, fmt.Errorf("--certificate-dir=%s: %w", f.CertificateDir, err)
 	}
-	if f.shared != "" {
-		name := filepath.Base(f.shared)
-		shared, err := secretfiles.Read(filepath.Dir(f.shared), name)
-		if err != nil {
-			return nil, fmt.Errorf("--shared-certificate-file: %w", err)
+	for _, named := range []struct{ flag, path, as string }{
+		{"shared-certificate-file", f.SharedCertificateFile, sharedFile}, {"master-file", f.MasterFile, masterFile},
+	} {
+		if named.path == "" {
+			continue
 		}
-		files[sharedFile] = shared[name]
+		name := filepath.Base(named.path)
+		read, err := secretfiles.Read(filepath.Dir(named.path), name)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %w", named.flag, err)
+		}
+		files[named.as] = read[name]
 	}
 	return files, nil
 }
 
 // parse checks that the files are usable together. Whether the master trusts them, it decides itself.
 func (f credentialFiles) parse(files secretfiles.Files) (*credentials, error) {
-	parsed := &credentials{}
-	if f.transport != Plaintext {
+	parsed := &credentials{master: f.Settings}
+	if f.MasterFile != "" {
+		var err error
+		if parsed.master, err = f.settingsIn(files[masterFile]); err != nil {
+			return nil, err
+		}
+	}
+	if f.Transport != Plaintext {
 		authorities, err := pemtext.Certificates(authorityFile, files[authorityFile])
 		if err != nil {
-			return nil, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
+			return nil, fmt.Errorf("--certificate-dir=%s: %w", f.CertificateDir, err)
 		}
 		parsed.roots = x509.NewCertPool()
 		for _, authority := range authorities {
 			parsed.roots.AddCert(authority)
 		}
 	}
-	if f.transport == MutualTLS {
+	if f.Transport == MutualTLS {
 		pair, err := pemtext.KeyPair(certificateFile, files[certificateFile], keyFile, files[keyFile])
 		if err != nil {
-			return nil, fmt.Errorf("--certificate-dir=%s: %w", f.directory, err)
+			return nil, fmt.Errorf("--certificate-dir=%s: %w", f.CertificateDir, err)
 		}
 		sum := sha256.Sum256(pair.Leaf.Raw)
 		parsed.certificate, parsed.notAfter, parsed.fingerprint = pair, pair.Leaf.NotAfter, hex.EncodeToString(sum[:])
 		parsed.proof = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}))
 	}
-	if f.shared != "" {
+	if f.SharedCertificateFile != "" {
 		shared, err := secretfiles.Shared(files[sharedFile])
 		if err != nil {
 			return nil, fmt.Errorf("--shared-certificate-file: the file %w", err)

@@ -17,7 +17,7 @@ func TestFilesOfAMountedSecretAreReadAsOneVersion(t *testing.T) {
 	directory := t.TempDir()
 	versions := []map[string][]byte{ca.issue(t).files(ca), ca.issue(t).files(ca)}
 	put(t, directory, versions[0])
-	files := credentialFiles{transport: MutualTLS, directory: directory}
+	files := credentialFiles{Config{Transport: MutualTLS, CertificateDir: directory}}
 	replaced := make(chan struct{})
 	go func() {
 		defer close(replaced)
@@ -64,7 +64,7 @@ func TestSharedCertificateIsTextOfABoundedLength(t *testing.T) {
 			if err := os.WriteFile(path, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			files := credentialFiles{transport: Plaintext, shared: path}
+			files := credentialFiles{Config{Transport: Plaintext, SharedCertificateFile: path}}
 			contents, err := files.read()
 			if err != nil {
 				t.Fatal(err)

@@ -17,7 +17,7 @@ func TestANodePresentsTheWholeChain(t *testing.T) {
 	root := pkitest.NewAuthority("root")
 	certificate, key := pkitest.PEM(root.Intermediate("policy").Intermediate("issuing").Issue(pkitest.Client("spiffe://plant/press")))
 	files := map[string][]byte{"tls.crt": bytes.ReplaceAll(certificate, []byte("\n"), []byte("\r\n")), "tls.key": key, "ca.crt": pkitest.Bundle(root)}
-	parsed, err := credentialFiles{transport: MutualTLS}.parse(files)
+	parsed, err := credentialFiles{Config{Transport: MutualTLS}}.parse(files)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 )
 
 // Transport is how the connection to the master is protected; its values are those of ClusterMaster spec.security.transport.
@@ -40,8 +41,10 @@ const (
 
 // Config is what the flags say. Validate names the flag that is wrong.
 type Config struct {
-	// Address of the master, host:port.
-	Address string
+	// Settings of the master. Those in MasterFile, if there is one, take their place.
+	masterfile.Settings
+	// MasterFile is a file as package masterfile describes it, which is followed when it changes; empty: there is none.
+	MasterFile string
 	// ServerName the master's certificate must hold; empty: the host of Address.
 	ServerName string
 	Transport  Transport
@@ -53,9 +56,8 @@ type Config struct {
 	CertificateDir string
 	// SharedCertificateFile is sent in auth:start instead of the refinery's own certificate; empty with IssuedCertificate.
 	SharedCertificateFile string
-	AliveInterval         time.Duration
-	AliveTimeout          time.Duration
-	// ReadinessGrace is how long a node that has lost its session stays ready; 0: not at all.
+	// ReadinessGrace is how long a node that has lost its session stays ready; 0: not at all; negative: the alive timeout, at most
+	// a minute.
 	ReadinessGrace time.Duration
 	// MaxBackoff is the longest wait between two attempts to get a session.
 	MaxBackoff time.Duration
@@ -78,9 +80,13 @@ var (
 
 // Validate returns the first thing that is wrong, as one line that names the flag and says what to write instead.
 func (c Config) Validate() error {
-	for _, check := range []func() error{
-		c.validateMaster, c.validateIdentity, c.validateAlive, c.validateCertificates, c.validatePublishing,
-	} {
+	checks := []func() error{c.validateTransport, c.validateIdentity, c.validatePatience, c.validateCertificates, c.validatePublishing}
+	if c.MasterFile == "" {
+		checks = append(checks, c.validateMaster, c.validateAlive)
+	} else {
+		checks = append(checks, c.validateMasterFile)
+	}
+	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
 		}
@@ -95,15 +101,29 @@ func (c Config) validateMaster() error {
 	if err := validateHostPort(c.Address); err != nil {
 		return fmt.Errorf("--address=%q: %w; write the master's host and port, for example --address=alpha.plant.svc:34308", c.Address, err)
 	}
-	switch c.Transport {
-	case MutualTLS, ServerTLS, Plaintext:
-	default:
-		return fmt.Errorf("--transport=%q is not known: write MutualTLS, ServerTLS or Plaintext, as the ClusterMaster's spec.security.transport says", c.Transport)
-	}
 	if strings.ContainsAny(c.ServerName, ": /") && net.ParseIP(c.ServerName) == nil {
 		return fmt.Errorf("--server-name=%q is not a host name: write it without a port, for example --server-name=alpha.plant.svc", c.ServerName)
 	}
 	return nil
+}
+
+func (c Config) validateMasterFile() error {
+	if c.Address != "" {
+		return errors.New("--address and --master-file are both given: the file has the address; leave one of them out")
+	}
+	if err := validateDirectory(filepath.Dir(c.MasterFile)); err != nil {
+		return fmt.Errorf("--master-file=%q: its directory %w; write the path of master.json", c.MasterFile, err)
+	}
+	return nil
+}
+
+func (c Config) validateTransport() error {
+	switch c.Transport {
+	case MutualTLS, ServerTLS, Plaintext:
+		return nil
+	default:
+		return fmt.Errorf("--transport=%q is not known: write MutualTLS, ServerTLS or Plaintext, as the ClusterMaster's spec.security.transport says", c.Transport)
+	}
 }
 
 func (c Config) validateIdentity() error {
@@ -131,7 +151,11 @@ func (c Config) validateAlive() error {
 		return fmt.Errorf("--alive-timeout=%s: write at least twice --alive-interval (%s) and at most %s, so that one late heartbeat ends nothing",
 			c.AliveTimeout, 2*c.AliveInterval, maxAliveTimeout)
 	}
-	if c.ReadinessGrace < 0 || c.ReadinessGrace > maxReadinessGrace {
+	return nil
+}
+
+func (c Config) validatePatience() error {
+	if c.ReadinessGrace > maxReadinessGrace {
 		return fmt.Errorf("--readiness-grace=%s: write a duration from 0s to %s, for example --readiness-grace=30s", c.ReadinessGrace, maxReadinessGrace)
 	}
 	if c.MaxBackoff < minMaxBackoff || c.MaxBackoff > maxMaxBackoff {
@@ -207,11 +231,26 @@ func validateHostPort(address string) error {
 	return nil
 }
 
+// settingsIn are the settings that text, the content of MasterFile, puts in the place of those of the flags.
+func (c Config) settingsIn(text []byte) (masterfile.Settings, error) {
+	settings, err := masterfile.Parse(text)
+	if err != nil {
+		return settings, fmt.Errorf("--master-file=%s: %w", c.MasterFile, err)
+	}
+	c.Settings = settings
+	for _, check := range []func() error{c.validateMaster, c.validateAlive} {
+		if err := check(); err != nil {
+			return settings, fmt.Errorf("--master-file=%s says in the place of a flag: %w", c.MasterFile, err)
+		}
+	}
+	return settings, nil
+}
+
 // serverName is what the master's certificate is verified against.
-func (c Config) serverName() string {
+func (c Config) serverName(at masterfile.Settings) string {
 	if c.ServerName != "" {
 		return c.ServerName
 	}
-	host, _, _ := net.SplitHostPort(c.Address) // Validate has seen it
+	host, _, _ := net.SplitHostPort(at.Address) // it was validated
 	return host
 }

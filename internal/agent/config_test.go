@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refinery-operator/refinery-operator/internal/logging"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -26,6 +27,8 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"address without a port", []string{"--address=alpha.plant.svc"}, `--address="alpha.plant.svc": it is not host:port; write the master's host and port, for example --address=alpha.plant.svc:34308`},
 		{"address with a named port", []string{"--address=alpha:cluster"}, `--address="alpha:cluster": the port must be a number from 1 to 65535; write the master's host and port, for example --address=alpha.plant.svc:34308`},
 		{"address without a host", []string{"--address=:34308"}, `--address=":34308": the host is missing or malformed; write the master's host and port, for example --address=alpha.plant.svc:34308`},
+		{"address and file", []string{"--master-file=" + directory + "/master.json"}, "--address and --master-file are both given: the file has the address; leave one of them out"},
+		{"no directory of the file", []string{"--address=", "--master-file=" + missing + "/master.json"}, `--master-file="DIR/missing/master.json": its directory does not exist; write the path of master.json`},
 		{"server name with a port", []string{"--server-name=alpha:34308"}, `--server-name="alpha:34308" is not a host name: write it without a port, for example --server-name=alpha.plant.svc`},
 		{"unknown transport", []string{"--transport=TLS"}, `--transport="TLS" is not known: write MutualTLS, ServerTLS or Plaintext, as the ClusterMaster's spec.security.transport says`},
 		{"no id", []string{"--id="}, "--id is missing: write <refinery> or <refinery>/<node>, for example --id=press/press-1"},
@@ -67,8 +70,9 @@ func TestFlagsFillTheConfig(t *testing.T) {
 	directory := t.TempDir()
 	minimal := []string{"--address=alpha.plant.svc:34308", "--id=press/a", "--certificate-dir=" + directory, "--upstream-file=" + directory + "/upstream.json"}
 	defaults := Config{
-		Address: "alpha.plant.svc:34308", Transport: MutualTLS, ID: "press/a", Type: "refinery", Version: version.Version,
-		CertificateDir: directory, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, ReadinessGrace: 35 * time.Second, MaxBackoff: 30 * time.Second,
+		Settings:  masterfile.Settings{Address: "alpha.plant.svc:34308", AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second},
+		Transport: MutualTLS, ID: "press/a", Type: "refinery", Version: version.Version,
+		CertificateDir: directory, ReadinessGrace: graceOfTimeout, MaxBackoff: 30 * time.Second,
 		UpstreamFile: directory + "/upstream.json", HTTPAddress: "127.0.0.1:8081", HealthAddress: ":8082",
 		Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}

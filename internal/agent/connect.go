@@ -69,13 +69,13 @@ const (
 // connect returns an authenticated client whose Run has not been called.
 func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, error) {
 	number, creds := a.number, a.credentials
-	conn, err := c.reach(ctx, c.config.Address)
+	conn, err := c.reach(ctx, creds.master.Address)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errDial, err)
+		return nil, unreached{creds.master.Address, err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	if config := creds.tlsConfig(c.config.serverName()); config != nil {
+	if config := creds.tlsConfig(c.config.serverName(creds.master)); config != nil {
 		secured := tls.Client(conn, config)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = conn.Close() // it has failed already
@@ -86,7 +86,7 @@ func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, 
 	options := protocol.DefaultClientOptions()
 	options.ID, options.Type, options.Version = c.config.ID, c.config.Type, c.config.Version
 	options.Certificate = creds.proof
-	options.AliveInterval, options.AliveTimeout = c.config.AliveInterval, c.config.AliveTimeout
+	options.AliveInterval, options.AliveTimeout = creds.master.AliveInterval, creds.master.AliveTimeout
 	options.OnUpstream = func(upstream string) error {
 		if err := c.publisher.publish(number, upstream); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, 
 		a.granted.Store(true)
 		return nil
 	}
-	if c.config.AliveTimeout >= 4*lateAfter { // otherwise the session is over soon anyway
+	if creds.master.AliveTimeout >= 4*lateAfter { // otherwise the session is over soon anyway
 		options.LateAfter = lateAfter
 		options.OnLate = func() {
 			select {
@@ -122,6 +122,18 @@ func (c *connector) reach(ctx context.Context, address string) (net.Conn, error)
 	defer cancel()
 	return c.dial(ctx, "tcp", address)
 }
+
+// unreached says where no connection could be made.
+type unreached struct {
+	address string
+	cause   error
+}
+
+// Error says why.
+func (u unreached) Error() string { return fmt.Sprintf("%v: %v", errDial, u.cause) }
+
+// Unwrap returns what it is, and why.
+func (u unreached) Unwrap() []error { return []error{errDial, u.cause} }
 
 // classify maps the error of connect, or of a session, to its result.
 func classify(err error) result {
@@ -180,6 +192,7 @@ func (c *connector) reason(err error) string {
 	var op *net.OpError
 	with, presented := errors.AsType[deniedWith](err)
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	at, _ := errors.AsType[unreached](err)
 	switch r := classify(err); {
 	case r == resultDenied && presented:
 		return denied + "; the node's certificate is " + validity(with.certificate)
@@ -193,7 +206,7 @@ func (c *connector) reason(err error) string {
 	case !errors.As(err, &op):
 		return err.Error()
 	case r == resultUnreachable:
-		return fmt.Sprintf("%v at %s: %v", errDial, c.config.Address, op.Err)
+		return fmt.Sprintf("%v at %s: %v", errDial, at.address, op.Err)
 	case r == resultTLS:
 		return fmt.Sprintf("%v: %s: %v", errTLS, op.Op, op.Err)
 	default:

@@ -17,7 +17,7 @@ import (
 func following(t *testing.T, directory string, edit func(*credentialStore)) (*credentialStore, *buffer) {
 	t.Helper()
 	log := &buffer{}
-	s := newCredentialStore(credentialFiles{transport: MutualTLS, directory: directory}, slog.New(slog.NewTextHandler(log, nil)), newMetrics(), fsnotify.NewWatcher)
+	s := newCredentialStore(credentialFiles{Config{Transport: MutualTLS, CertificateDir: directory}}, slog.New(slog.NewTextHandler(log, nil)), newMetrics(), fsnotify.NewWatcher)
 	edit(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -22,6 +22,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
@@ -255,9 +256,10 @@ func (b *buffer) String() string {
 func newConfig(t *testing.T, address string) Config {
 	t.Helper()
 	return Config{
-		Address: address, ServerName: "alpha.plant.svc", Transport: MutualTLS,
+		Settings:   masterfile.Settings{Address: address, AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second},
+		ServerName: "alpha.plant.svc", Transport: MutualTLS,
 		ID: "press/press-1", Type: "refinery", Version: "0.1.0",
-		CertificateDir: t.TempDir(), AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax,
+		CertificateDir: t.TempDir(), MaxBackoff: backoff.DefaultMax,
 		UpstreamFile: filepath.Join(t.TempDir(), "upstream.json"),
 		HTTPAddress:  "127.0.0.1:0", HealthAddress: "127.0.0.1:0",
 	}

@@ -44,8 +44,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newFlags(c *Config) *cli.Flags {
 	f := cli.New("refinery")
 	f.Group("The master")
-	f.StringVar(&c.Address, "address", "", "`HOST:PORT` where the master listens; required")
+	f.StringVar(&c.Address, "address", "", "`HOST:PORT` where the master listens; required without --master-file")
 	f.StringVar(&c.ServerName, "server-name", "", "`NAME` name in the master's certificate, if not the host of --address")
+	f.StringVar(&c.MasterFile, "master-file", "", "`FILE` file that the operator writes for its pods, with what --address, --alive-interval and --alive-timeout "+
+		"say otherwise; it is read again whenever it changes, and a new session made")
 	f.StringVar((*string)(&c.Transport), "transport", string(MutualTLS),
 		"`TRANSPORT` MutualTLS, ServerTLS or Plaintext, as in the ClusterMaster's spec.security.transport")
 	f.Group("This node")
@@ -87,9 +89,6 @@ func ParseFlags(args []string) (Config, error) {
 	var c Config
 	if err := newFlags(&c).Parse(args); err != nil {
 		return Config{}, err
-	}
-	if c.ReadinessGrace == graceOfTimeout {
-		c.ReadinessGrace = min(c.AliveTimeout, maxDefaultGrace)
 	}
 	if err := c.Validate(); err != nil {
 		return Config{}, err

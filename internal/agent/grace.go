@@ -21,7 +21,7 @@ func (l *loop) keepReady(ctx context.Context, s *session, detail string, cause e
 		l.readiness.set(false, detail)
 		return
 	}
-	until := time.Now().Add(l.config.ReadinessGrace)
+	until := time.Now().Add(l.grace(s.credentials))
 	if end := s.credentials.notAfter; !end.IsZero() && end.Before(until) {
 		until = end
 	}
@@ -29,6 +29,14 @@ func (l *loop) keepReady(ctx context.Context, s *session, detail string, cause e
 	if l.readiness.inGrace(until) {
 		l.running.Go(func() { l.watchUpstream(ctx, until) })
 	}
+}
+
+// grace is how long a node that has lost a session that was made with some credentials stays ready.
+func (l *loop) grace(creds *credentials) time.Duration {
+	if l.config.ReadinessGrace >= 0 {
+		return l.config.ReadinessGrace
+	}
+	return min(creds.master.AliveTimeout, maxDefaultGrace)
 }
 
 // watchUpstream ends the grace when the upstream takes no connection.

@@ -127,8 +127,9 @@ func TestGraceIsTheAliveTimeoutAtMostAMinuteUnlessGiven(t *testing.T) {
 		"--readiness-grace=1m30s": 90 * time.Second,
 	} {
 		c, err := ParseFlags(append(slices.Clone(given), strings.Fields(flags)...))
-		if err != nil || c.ReadinessGrace != want {
-			t.Errorf("%q: %s, %v; want %s", flags, c.ReadinessGrace, err, want)
+		l := &loop{connector: &connector{config: c}}
+		if got := l.grace(&credentials{master: c.Settings}); err != nil || got != want {
+			t.Errorf("%q: %s, %v; want %s", flags, got, err, want)
 		}
 	}
 	var got []string

@@ -124,8 +124,8 @@ func (l *loop) begin(ctx context.Context, a *attempt, client *protocol.Client) *
 	l.running.Go(func() { s.ended <- client.Run(ctx) })
 	l.proven, l.fallBack = a.credentials, false
 	l.metrics.authenticated.Set(1)
-	l.readiness.set(true, fmt.Sprintf("%s at %s", l.config.ID, l.config.Address))
-	l.log.Info("authenticated", "id", l.config.ID, "master", l.config.Address, "upstream", client.Upstream(),
+	l.readiness.set(true, fmt.Sprintf("%s at %s", l.config.ID, a.credentials.master.Address))
+	l.log.Info("authenticated", "id", l.config.ID, "master", a.credentials.master.Address, "upstream", client.Upstream(),
 		"certificate", a.credentials.fingerprint, "failedAttempts", l.retry.Failures)
 	l.failures.recovered()
 	return s
@@ -200,7 +200,7 @@ func (l *loop) ended(ctx context.Context, s *session, cause error) time.Duration
 		return 0
 	}
 	l.lose(ctx, s, cause)
-	return l.retry.Ended(time.Since(s.began) >= l.config.AliveInterval, cause)
+	return l.retry.Ended(time.Since(s.began) >= s.credentials.master.AliveInterval, cause)
 }
 
 // lose shows, once, that the node is without a session. What it was granted still holds, so it stays ready for a while.

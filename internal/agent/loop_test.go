@@ -18,6 +18,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -31,10 +32,10 @@ func newLoop(t *testing.T, dial DialFunc, log *slog.Logger) *loop {
 	if err := os.WriteFile(shared, []byte("the shared certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config := Config{Address: "alpha.plant.svc:34308", Transport: Plaintext, ID: "press", Type: "refinery", Version: "0.1.0",
-		AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second, MaxBackoff: backoff.DefaultMax}
+	config := Config{Settings: masterfile.Settings{Address: "alpha.plant.svc:34308", AliveInterval: 10 * time.Second, AliveTimeout: 35 * time.Second},
+		Transport: Plaintext, ID: "press", Type: "refinery", Version: "0.1.0", SharedCertificateFile: shared, MaxBackoff: backoff.DefaultMax}
 	m := newMetrics()
-	store := newCredentialStore(credentialFiles{Plaintext, "", shared}, log, m, fsnotify.NewWatcher)
+	store := newCredentialStore(credentialFiles{config}, log, m, fsnotify.NewWatcher)
 	store.look()
 	return &loop{
 		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log)},
@@ -109,7 +110,7 @@ func TestOnlyASessionThatLivedMakesUpForFailures(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLoop(t, nil, discard())
 				l.retry.Failures = 4
-				s := &session{credentials: &credentials{}, began: time.Now()}
+				s := &session{credentials: l.credentials.usable, began: time.Now()}
 				time.Sleep(test.lasted)
 				delay := l.ended(t.Context(), s, test.cause)
 				if diff := cmp.Diff([]any{test.delay, test.failures}, []any{delay, l.retry.Failures}); diff != "" {

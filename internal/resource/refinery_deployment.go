@@ -11,6 +11,7 @@ import (
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 )
 
 const (
@@ -43,7 +44,9 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 		WithAutomountServiceAccountToken(false).
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
-		WithVolumes(v1.Volume().WithName(runVolume).WithEmptyDir(v1.EmptyDirVolumeSource()))
+		WithVolumes(v1.Volume().WithName(runVolume).WithEmptyDir(v1.EmptyDirVolumeSource()),
+			v1.Volume().WithName(masterVolume).WithConfigMap(v1.ConfigMapVolumeSource().WithName(m.NodesName()).
+				WithItems(v1.KeyToPath().WithKey(masterfile.Name).WithPath(masterfile.Name))))
 	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {
 		spec.WithVolumes(refineryCertificateVolume(r, m))
 	}
@@ -95,7 +98,7 @@ func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Imag
 		// Its own user and profile, so that what the template chooses for the pod does not reach the agent.
 		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).WithRunAsUser(user).
 			WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithVolumeMounts(v1.VolumeMount().WithName(runVolume).WithMountPath(runDirectory))
+		WithVolumeMounts(v1.VolumeMount().WithName(runVolume).WithMountPath(runDirectory), readOnlyMount(masterVolume, masterDirectory))
 	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {
 		container.WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory))
 	}
@@ -107,14 +110,12 @@ func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Imag
 
 func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 	args := []string{
-		"--address=" + MasterEndpoint(m),
 		"--server-name=" + MasterServerName(m),
+		"--master-file=" + masterDirectory + "/" + masterfile.Name,
 		"--transport=" + string(m.NodeMode().Transport),
 		"--id=" + r.Name + "/$(POD_NAME)",
 		"--type=" + r.Spec.Type,
 		"--certificate-dir=" + certificateDirectory,
-		fmt.Sprintf("--alive-interval=%ds", m.Spec.Protocol.AliveIntervalSeconds),
-		fmt.Sprintf("--alive-timeout=%ds", m.Spec.Protocol.AliveTimeoutSeconds),
 		"--upstream-file=" + runDirectory + "/upstream.json",
 		fmt.Sprintf("--http-address=127.0.0.1:%d", agentHTTPPort),
 		fmt.Sprintf("--health-address=:%d", agentHealthPort),

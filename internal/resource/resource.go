@@ -34,6 +34,7 @@ const (
 	sharedDirectory      = "/etc/refinery/shared"
 	peerDirectory        = "/etc/refinery/peer"
 	runDirectory         = "/run/refinery"
+	masterDirectory      = "/etc/refinery/master"
 
 	// ownVolumes begins the names of the operator's volumes.
 	ownVolumes        = "refinery-"
@@ -41,6 +42,7 @@ const (
 	sharedVolume      = "refinery-shared"
 	peerVolume        = "refinery-peer"
 	runVolume         = "refinery-run"
+	masterVolume      = "refinery-master"
 
 	// user is the non-root user of all images.
 	user = 65532
