@@ -227,8 +227,8 @@ const (
 	// ReasonSharedCertificateMismatch: auth:start carried another certificate than the shared one. To do: give the node
 	// the shared certificate.
 	ReasonSharedCertificateMismatch = "SharedCertificateMismatch"
-	// ReasonIDMismatch: the announced id does not begin with the name that the certificate proves. To do: announce
-	// <refinery> or <refinery>/<node>.
+	// ReasonIDMismatch: the announced id is, or begins with, the name of another Refinery than the one that the certificate
+	// proves; or, with SharedCertificate, no Refinery has the id. To do: announce <refinery>/<node>, or any unique id.
 	ReasonIDMismatch = "IDMismatch"
 	// ReasonTooManySessions: spec.protocol.maxSessions of the ClusterMaster is reached, or the Refinery has more than twice
 	// its wanted nodes and sixteen sessions. To do: raise maxSessions, or stop the nodes that are too many.

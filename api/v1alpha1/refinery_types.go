@@ -158,7 +158,7 @@ const (
 
 // NodeStatus is one node as the active master sees it.
 type NodeStatus struct {
-	// id that the node announced: <refinery> or <refinery>/<node>.
+	// id that the node announced: <refinery>, <refinery>/<node>, or any other. Another Refinery may have a node of the same id.
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	ID string `json:"id"`

@@ -15,6 +15,8 @@ import (
 type Grant struct {
 	// Refinery the node belongs to.
 	Refinery string
+	// ID that the node announced.
+	ID string
 	// Fingerprint of the certificate that the node proved to hold; "" without mutual TLS.
 	Fingerprint string
 	// Vouched is its chain; zero without mutual TLS.
@@ -67,7 +69,7 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 // Own reports whether a node would pass every check of its certificate, whatever version and type it announces.
 func (a *Authenticator) Own(n Announced) bool {
 	refinery := n.Proof.Refinery
-	return refinery != "" && a.checkAccess(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && OwnsID(refinery, n.ID)
+	return refinery != "" && a.checkAccess(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && a.checkID(refinery, n.ID) == nil
 }
 
 // Authenticate checks the certificate that auth:start carried. It returns a Grant if auth:ack is to answer.
@@ -142,16 +144,16 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	if denial := a.checkListed(refinery, fingerprint); denial != nil {
 		return nil, denial
 	}
-	if denial := checkID(refinery, n.ID); denial != nil { // 5
+	if denial := a.checkID(refinery, n.ID); denial != nil { // 5
 		return nil, denial
 	}
-	return &Grant{Refinery: refinery, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
+	return &Grant{Refinery: refinery, ID: n.ID, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
 }
 
 // shared decides under SharedCertificate: everyone who has the shared certificate is let in under the Refinery that its id
 // names. Under mutual TLS that Refinery must list the node's own certificate too, so that revoking it ends access.
 func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presented string) (*Grant, *Denial) {
-	grant := &Grant{}
+	grant := &Grant{ID: n.ID}
 	if mode.ChecksCertificates() {
 		if denial := a.checkChain(n.Proof); denial != nil {
 			return nil, denial
@@ -169,7 +171,7 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 			Message: "auth:start does not carry the shared certificate of this master"}
 	}
 	grant.Shared = sum
-	name, _, _ := strings.Cut(n.ID, "/")
+	name := NamedIn(n.ID)
 	if proven := n.Proof.Refinery; proven != "" && proven != name && !mode.ChecksCertificates() {
 		return nil, &Denial{Refinery: proven, Reason: v1alpha1.ReasonIDMismatch,
 			Message: fmt.Sprintf("its certificate is of Refinery %s, and it announces an id of another one", proven)}
@@ -185,7 +187,7 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 			return nil, denial
 		}
 	}
-	if denial := checkID(name, n.ID); denial != nil {
+	if denial := a.checkID(name, n.ID); denial != nil {
 		return nil, denial
 	}
 	grant.Refinery = name
@@ -193,7 +195,7 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 }
 
 // Review says why a session that was let in may not stay, or nil. It checks again everything that can change: the Refinery,
-// its access, its listed fingerprints, validity, trust, the shared certificate, spec.security.
+// its access, its listed fingerprints, validity, trust, the shared certificate, spec.security, and whose the id is.
 func (a *Authenticator) Review(g *Grant) *Denial {
 	denial := a.review(g)
 	if denial != nil {
@@ -207,6 +209,9 @@ func (a *Authenticator) review(g *Grant) *Denial {
 		return denial
 	}
 	if denial := a.checkAccess(g.Refinery); denial != nil {
+		return denial
+	}
+	if denial := a.checkID(g.Refinery, g.ID); denial != nil {
 		return denial
 	}
 	if g.Mode.Authentication == v1alpha1.AuthenticationSharedCertificate {
@@ -318,14 +323,4 @@ func (a *Authenticator) Until(g *Grant) time.Time {
 		}
 	}
 	return end
-}
-
-// checkID is check 5: the id belongs to the Refinery.
-func checkID(refinery, id string) *Denial {
-	if OwnsID(refinery, id) {
-		return nil
-	}
-	return &Denial{Refinery: refinery, Reason: v1alpha1.ReasonIDMismatch,
-		Message: fmt.Sprintf("announces id %q, which is not an id of Refinery %s; the id must be %q or \"%s/<node>\", where <node> has letters, digits, '-', '_' and '.'",
-			Truncate(id, 64), refinery, refinery, refinery)}
 }

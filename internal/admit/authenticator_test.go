@@ -278,19 +278,27 @@ func TestCheck4TheRefineryAllowsAccessAndListsTheCertificate(t *testing.T) {
 	})
 }
 
-func TestCheck5TheIDBelongsToTheRefinery(t *testing.T) {
+func TestCheck5TheIDIsTheNodesOwn(t *testing.T) {
+	for _, id := range []string{"5f0c9a52-7d0e-4b8e-9f3a-0d6b1c2e3f40", "press2", "press/", "press/a/b", "Pump", "pumps", "nobody/a", "Schnitzel Nº 7 <é>", strings.Repeat("a", MaxIDBytes)} {
+		t.Run(id, func(t *testing.T) {
+			s := newScene(t)
+			grant, denial := s.try(with(s.press, id))
+			check(t, grant, denial, granted("press"), "")
+		})
+	}
+}
+
+func TestCheck5TheIDIsNotOfAnotherRefinery(t *testing.T) {
 	for name, test := range map[string]struct{ id, says string }{
-		"another Refinery's name": {"pump", `the id must be "press"`},
-		"another Refinery's node": {"pump/a", ""},
-		"a longer name":           {"press2", ""},
-		"no node after the slash": {"press/", ""},
-		"a path":                  {"press/../pump", ""},
-		"dots":                    {"press/..", ""},
-		"two slashes":             {"press//a", ""},
-		"upper case":              {"Press", ""},
-		"nothing":                 {"", ""},
-		"a newline at the end":    {"press/a\n", ""},
-		"too long":                {"press/" + strings.Repeat("a", 248), ""},
+		"another Refinery's name":    {"pump", `announces id "pump", which is an id of Refinery pump`},
+		"another Refinery's node":    {"pump/a", "which is an id of Refinery pump"},
+		"no node after its slash":    {"pump/", ""},
+		"a path that begins with it": {"pump/../press", ""},
+		"nothing":                    {"", "1 to 253 printable bytes"},
+		"a newline at the end":       {"press/a\n", ""},
+		"half a character":           {"press/\xc3", ""},
+		"a direction of writing":     {"press/\u202e", ""},
+		"too long":                   {"press/" + strings.Repeat("a", 248), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)

@@ -150,7 +150,7 @@ func (a *Authenticator) Attribute(n Announced) string {
 		return n.Proof.Refinery
 	}
 	listing := a.Directory.Listing(n.Proof.Fingerprint)
-	claimed, _, _ := strings.Cut(n.ID, "/")
+	claimed := NamedIn(n.ID)
 	switch {
 	case slices.Contains(listing, claimed): // several may list it; the claim only chooses among them
 		return claimed

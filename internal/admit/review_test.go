@@ -42,7 +42,7 @@ func TestSharedCertificateLetsInUnderTheRefineryThatTheIDNames(t *testing.T) {
 			return bare("press", "")
 		}, denied(v1alpha1.ReasonSharedCertificateMismatch, ""), ""},
 		{"a name that does not exist", func(*scene) attempt { return bare("nobody/a", secret) }, denied(v1alpha1.ReasonIDMismatch, ""), ""},
-		{"a path behind the name", func(*scene) attempt { return bare("press/../pump", secret) }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
+		{"not printable", func(*scene) attempt { return bare("press/\x07", secret) }, denied(v1alpha1.ReasonIDMismatch, "press"), ""},
 		{"suspended", func(s *scene) attempt {
 			s.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended })
 			return bare("press", secret)
@@ -147,6 +147,16 @@ func TestWhatEndsALiveSession(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestASessionEndsWhenARefineryIsCreatedWhoseNameItsIDBears(t *testing.T) {
+	s := newScene(t)
+	grant, denial := s.try(with(s.press, "mill/1"))
+	check(t, grant, denial, granted("press"), "")
+	s.setRefinery("mill", func(*v1alpha1.Refinery) {})
+	if denial := s.authenticator().Review(grant); denial == nil || denial.Reason != v1alpha1.ReasonIDMismatch {
+		t.Errorf("reviewed: %v", denial)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/logging"
@@ -72,8 +74,7 @@ type Config struct {
 }
 
 var (
-	refineryName = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
-	// label is what the API takes for a type, and the master for the node's part of an id.
+	// label is what the API takes for a type.
 	label    = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
 	semantic = regexp.MustCompile(`^v?[0-9]+[.][0-9]+[.][0-9]+(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$`)
 )
@@ -127,14 +128,13 @@ func (c Config) validateTransport() error {
 }
 
 func (c Config) validateIdentity() error {
-	refinery, node, hasNode := strings.Cut(c.ID, "/")
 	switch {
 	case c.ID == "":
-		return errors.New("--id is missing: write <refinery> or <refinery>/<node>, for example --id=press/press-1")
+		return errors.New("--id is missing: write an id that no other node has, for example --id=press/press-1")
 	case len(c.ID) > maxIDBytes:
 		return fmt.Errorf("--id is %d bytes long: use at most %d, for example --id=press/press-1", len(c.ID), maxIDBytes)
-	case !refineryName.MatchString(refinery), hasNode && !label.MatchString(node):
-		return fmt.Errorf("--id=%q is not a node's id: write the Refinery's name, or its name, '/' and letters, digits, '-', '_' and '.', for example --id=press/press-1", c.ID)
+	case !utf8.ValidString(c.ID) || strings.ContainsFunc(c.ID, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("--id=%q has characters that cannot be printed: write for example --id=press/press-1", c.ID)
 	case len(c.Type) > maxNameBytes || !label.MatchString(c.Type):
 		return fmt.Errorf("--type=%q: write at most %d letters, digits, '-', '_' and '.', for example --type=refinery", c.Type, maxNameBytes)
 	case len(c.Version) > maxNameBytes || !semantic.MatchString(c.Version):

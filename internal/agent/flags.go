@@ -17,7 +17,7 @@ import (
 const introduction = `refinery is the agent of one refinery node. It authenticates at its master over the Cluster
 Protocol, keeps the session alive, and publishes the upstream that the master grants.
 
-  refinery --address=HOST:PORT --id=REFINERY[/NODE] [flags]
+  refinery --address=HOST:PORT --id=ID [flags]
 
 It runs until SIGTERM or SIGINT, reconnects by itself, and logs to standard error.
 `
@@ -51,7 +51,7 @@ func newFlags(c *Config) *cli.Flags {
 	f.StringVar((*string)(&c.Transport), "transport", string(MutualTLS),
 		"`TRANSPORT` MutualTLS, ServerTLS or Plaintext, as in the ClusterMaster's spec.security.transport")
 	f.Group("This node")
-	f.StringVar(&c.ID, "id", "", "`REFINERY[/NODE]` unique id of the node, which begins with the name of its Refinery; required")
+	f.StringVar(&c.ID, "id", "", "`ID` of the node, which no other node has: REFINERY/NODE, or any other, such as a UUID; required")
 	f.StringVar(&c.Type, "type", "refinery", "`TYPE` type of the node, one of the ClusterMaster's acceptedTypes")
 	f.StringVar(&c.Version, "version", version.Version, "`VERSION` semantic version that the node announces")
 	f.Group("Certificates, which are read again whenever they change")

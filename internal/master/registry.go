@@ -22,6 +22,9 @@ const (
 	refusedFor = 2 * time.Minute
 	// maxGone is the number of closed and lost nodes that are remembered for a Refinery.
 	maxGone = v1alpha1.MaxNodeStatuses
+	// minGone is the number of them that are remembered however few nodes are missing. More of them than are missing are there
+	// where nodes come back under new ids.
+	minGone = 8
 	// refusalInterval is how often refused nodes may change a Refinery's status, once the first maxRefused have.
 	refusalInterval = 10 * time.Second
 	// listingGrace is how long a node is not shown as denied because status does not list its certificate. A node that
@@ -306,7 +309,7 @@ func (r *registry) Refused(c *connection, d *admit.Denial) {
 		delete(g.handshakes, c)
 	}
 	g := r.groups[d.Refinery]
-	if g == nil || !g.refuse(c, d, r.clock.Now()) {
+	if g == nil || !g.refuse(c, d, r.shownID(d.Refinery, c.Announced.ID), r.clock.Now()) {
 		r.mu.Unlock()
 		return
 	}
@@ -314,14 +317,19 @@ func (r *registry) Refused(c *connection, d *admit.Denial) {
 	r.changed(d.Refinery, 0)
 }
 
-// refuse remembers a refused connection, and reports whether it did.
-func (g *group) refuse(c *connection, d *admit.Denial, now time.Time) bool {
+// shownID is the id under which status of a Refinery shows a node that nothing has let in: its own, unless that is another
+// Refinery's.
+func (r *registry) shownID(refinery, announced string) string {
+	if name := admit.NamedIn(announced); name != refinery && r.groups[name] != nil {
+		return refinery
+	}
+	return announced
+}
+
+// refuse remembers a refused connection under an id, and reports whether it did.
+func (g *group) refuse(c *connection, d *admit.Denial, id string, now time.Time) bool {
 	if !d.Own && g.authenticated() >= g.wanted {
 		return false
-	}
-	id := c.Announced.ID
-	if !admit.OwnsID(d.Refinery, id) {
-		id = d.Refinery // what a node claims to be is not shown where it does not belong
 	}
 	n := g.nodes[id]
 	if n != nil && (n.live != nil || n.presumed) {
@@ -387,7 +395,7 @@ func (r *registry) end(c *connection, cause error) bool {
 		g.places--
 	}
 	g.settle()
-	g.bound(func(n *node) bool { return n.State == v1alpha1.NodeClosed || n.State == v1alpha1.NodeLost }, maxGone)
+	g.boundGone()
 	return true
 }
 

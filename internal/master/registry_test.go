@@ -167,6 +167,7 @@ func TestANewerSessionOfTheSameIDReplacesTheOlder(t *testing.T) {
 
 func TestARefusalNeverTakesThePlaceOfALiveSession(t *testing.T) {
 	l := newLedger(t, 2)
+	l.SetWanted("pump", 1)
 	l.enter("press/a")
 	l.refuse("press/a")
 	l.want("press/a: Authenticated/Authenticated")
@@ -381,6 +382,27 @@ func TestARefineryIsForgottenOnlyWhenItsSessionsAreClosed(t *testing.T) {
 	l.Forget("press")
 	if len(l.groups) != 0 || l.Count() != 0 {
 		t.Errorf("%d groups, %d sessions", len(l.groups), l.Count())
+	}
+}
+
+func TestNodesThatComeBackUnderEverNewIDsLeaveFewBehind(t *testing.T) {
+	l := newLedger(t, 3)
+	stays, _ := l.enter("5f0c9a52")
+	for i := range 1000 {
+		l.clock.Step(time.Second)
+		a, _ := l.enter(fmt.Sprintf("uuid-%d", i))
+		l.Ended(a, protocol.ErrPeerGone)
+	}
+	if s := l.Snapshot("press"); len(s.Nodes) != 1+minGone || l.places != 1 || len(l.groups["press"].granted) != 0 {
+		t.Errorf("%d nodes remembered, %d places taken", len(s.Nodes), l.places)
+	}
+	l.Ended(stays, protocol.ErrPeerGone)
+	for range 3 {
+		l.clock.Step(time.Second)
+		l.enter(fmt.Sprintf("new-%v", l.clock.Now().Unix()))
+	}
+	if s := l.Snapshot("press"); len(s.Nodes) != 3 || s.Authenticated() != 3 {
+		t.Errorf("once all are back, status shows %d nodes", len(s.Nodes))
 	}
 }
 

@@ -308,6 +308,22 @@ func TestWhoIsNotLetInGetsNoUpstream(t *testing.T) {
 	}
 }
 
+func TestAnIDIsTheNodesOwnAndSessionsAreKeptByRefineryAndID(t *testing.T) {
+	const uuid = "5f0c9a52-7d0e-4b8e-9f3a-0d6b1c2e3f40"
+	f := newFloor(t)
+	press, pump := f.joined(f.press, uuid), f.joined(f.pump, uuid)
+	for _, name := range []string{"press", "pump"} {
+		if got := f.state(name, uuid); got != "Authenticated/Authenticated" {
+			t.Errorf("in status of %s: %q", name, got)
+		}
+	}
+	press.lives()
+	pump.lives()
+	if err := f.refusal(f.press, "pump/"+uuid); !errors.Is(err, protocol.ErrDenied) {
+		t.Errorf("an id of another Refinery: %v", err)
+	}
+}
+
 func TestWhatChangesUnderALiveSession(t *testing.T) {
 	tests := []struct {
 		name   string

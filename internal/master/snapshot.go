@@ -6,7 +6,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
 // snapshot is what the registry knows of one Refinery's nodes at one moment.
@@ -56,7 +55,7 @@ func (r *registry) Snapshot(refinery string) snapshot {
 		s.Nodes = append(s.Nodes, n.NodeStatus)
 	}
 	if g.authenticated() < g.wanted {
-		g.addHandshakes(&s, refinery, now)
+		r.addHandshakes(&s, g, refinery, now)
 	}
 	return s
 }
@@ -78,7 +77,7 @@ func (r *registry) Modes(refinery string) map[v1alpha1.SecurityMode]int32 {
 }
 
 // addHandshakes adds the handshakes that take long, unless their node shows already.
-func (g *group) addHandshakes(s *snapshot, refinery string, now time.Time) {
+func (r *registry) addHandshakes(s *snapshot, g *group, refinery string, now time.Time) {
 	shown := map[string]bool{}
 	for i := range s.Nodes {
 		shown[s.Nodes[i].ID] = true
@@ -89,10 +88,7 @@ func (g *group) addHandshakes(s *snapshot, refinery string, now time.Time) {
 			s.changesAt(end)
 			continue
 		}
-		id := c.Announced.ID
-		if !admit.OwnsID(refinery, id) {
-			id = refinery
-		}
+		id := r.shownID(refinery, c.Announced.ID)
 		if shown[id] || added == maxRefused {
 			continue
 		}
@@ -132,6 +128,12 @@ func (g *group) settle() {
 			delete(g.nodes, id)
 		}
 	}
+}
+
+// boundGone bounds the nodes that are closed or lost.
+func (g *group) boundGone() {
+	missing := g.wanted - g.authenticated()
+	g.bound(func(n *node) bool { return n.State == v1alpha1.NodeClosed || n.State == v1alpha1.NodeLost }, min(maxGone, max(minGone, missing)))
 }
 
 // bound drops the nodes of a kind that were seen longest ago until at most limit are left.

@@ -15,7 +15,7 @@ import (
 //
 // NodeStatus is one node as the active master sees it.
 type NodeStatusApplyConfiguration struct {
-	// id that the node announced: <refinery> or <refinery>/<node>.
+	// id that the node announced: <refinery>, <refinery>/<node>, or any other. Another Refinery may have a node of the same id.
 	ID *string `json:"id,omitempty"`
 	// state of the node in the Cluster Protocol.
 	State *apiv1alpha1.NodeState `json:"state,omitempty"`
