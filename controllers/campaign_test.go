@@ -327,6 +327,9 @@ type campaignDirectory struct {
 func (d campaignDirectory) Policy() *admit.Policy                   { return d.policy }
 func (d campaignDirectory) Refinery(name string) *v1alpha1.Refinery { return d.refineries[name] }
 func (d campaignDirectory) Listing(string) []string                 { return nil }
+func (d campaignDirectory) Membership() *admit.Membership {
+	return admit.NewMembership(slices.Collect(maps.Values(d.refineries)))
+}
 
 // step makes one random change.
 func (c *campaign) step() {

@@ -15,8 +15,8 @@ import (
 type Grant struct {
 	// Refinery the node belongs to.
 	Refinery string
-	// ID that the node announced.
-	ID string
+	// ID and Type that the node announced.
+	ID, Type string
 	// Fingerprint of the certificate that the node proved to hold; "" without mutual TLS.
 	Fingerprint string
 	// Vouched is its chain; zero without mutual TLS.
@@ -35,6 +35,8 @@ type Directory interface {
 	Policy() *Policy
 	// Refinery returns the one of that name; nil when it does not exist or names another master.
 	Refinery(name string) *v1alpha1.Refinery
+	// Membership is that of its Refineries.
+	Membership() *Membership
 	// Listing returns the names of the Refineries whose status lists this fingerprint.
 	Listing(fingerprint string) []string
 }
@@ -147,13 +149,13 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	if denial := a.checkID(refinery, n.ID); denial != nil { // 5
 		return nil, denial
 	}
-	return &Grant{Refinery: refinery, ID: n.ID, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
+	return &Grant{Refinery: refinery, ID: n.ID, Type: n.Type, Fingerprint: fingerprint, Vouched: n.Proof.Vouched}, nil
 }
 
-// shared decides under SharedCertificate: everyone who has the shared certificate is let in under the Refinery that its id
-// names. Under mutual TLS that Refinery must list the node's own certificate too, so that revoking it ends access.
+// shared decides under SharedCertificate: everyone who has the shared certificate is let in under the Refinery that the
+// Membership gives it. Under mutual TLS that Refinery must list the node's own certificate too, so that revoking it ends access.
 func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presented string) (*Grant, *Denial) {
-	grant := &Grant{ID: n.ID}
+	grant := &Grant{ID: n.ID, Type: n.Type}
 	if mode.ChecksCertificates() {
 		if denial := a.checkChain(n.Proof); denial != nil {
 			return nil, denial
@@ -171,13 +173,16 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 			Message: "auth:start does not carry the shared certificate of this master"}
 	}
 	grant.Shared = sum
-	name := NamedIn(n.ID)
+	if !validID(n.ID) {
+		return nil, invalidID("")
+	}
+	name := a.Directory.Membership().Of(n.ID, n.Type)
 	if proven := n.Proof.Refinery; proven != "" && proven != name && !mode.ChecksCertificates() {
 		return nil, &Denial{Refinery: proven, Reason: v1alpha1.ReasonIDMismatch,
-			Message: fmt.Sprintf("its certificate is of Refinery %s, and it announces an id of another one", proven)}
+			Message: fmt.Sprintf("its certificate is of Refinery %s, and what it announces is not", proven)}
 	}
-	if a.Directory.Refinery(name) == nil {
-		return nil, &Denial{Reason: v1alpha1.ReasonIDMismatch, Message: "the id names no Refinery of this master"}
+	if name == "" {
+		return nil, ofNone()
 	}
 	if denial := a.checkAccess(name); denial != nil {
 		return nil, denial
@@ -186,9 +191,6 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 		if denial := a.checkListed(name, grant.Fingerprint); denial != nil {
 			return nil, denial
 		}
-	}
-	if denial := a.checkID(name, n.ID); denial != nil {
-		return nil, denial
 	}
 	grant.Refinery = name
 	return grant, nil
@@ -211,7 +213,7 @@ func (a *Authenticator) review(g *Grant) *Denial {
 	if denial := a.checkAccess(g.Refinery); denial != nil {
 		return denial
 	}
-	if denial := a.checkID(g.Refinery, g.ID); denial != nil {
+	if denial := a.checkStillOf(g); denial != nil {
 		return denial
 	}
 	if g.Mode.Authentication == v1alpha1.AuthenticationSharedCertificate {

@@ -48,6 +48,8 @@ type Proposal struct {
 	// Chains are the certificates of nodes, leaf first, by the leaf's fingerprint.
 	Chains map[string][]*x509.Certificate
 	Clock  clock.PassiveClock
+
+	membership *Membership
 }
 
 // Preview returns who would be refused, in the order of the Refineries and of their nodes. It judges a node by what it
@@ -55,6 +57,11 @@ type Proposal struct {
 func (p *Proposal) Preview() []Refusal {
 	trust := new(Trust).WithAnchors(p.Anchors)
 	judge := &Authenticator{Directory: onlyPolicy{NewPolicy(p.After)}, Trust: func() *Trust { return trust }, Clock: p.Clock}
+	all := make([]*v1alpha1.Refinery, 0, len(p.Refineries))
+	for i := range p.Refineries {
+		all = append(all, &p.Refineries[i])
+	}
+	p.membership = NewMembership(all)
 	var refusals []Refusal
 	for i := range p.Refineries {
 		refusals = append(refusals, p.refinery(judge, &p.Refineries[i])...)
@@ -67,6 +74,7 @@ type onlyPolicy struct{ policy *Policy }
 
 func (o onlyPolicy) Policy() *Policy                  { return o.policy }
 func (onlyPolicy) Refinery(string) *v1alpha1.Refinery { return nil }
+func (onlyPolicy) Membership() *Membership            { return NewMembership(nil) }
 func (onlyPolicy) Listing(string) []string            { return nil }
 
 // refinery judges the nodes of one Refinery that are authenticated now.
@@ -118,6 +126,9 @@ func (p *Proposal) allPass(judge *Authenticator, r *v1alpha1.Refinery) bool {
 // certain goes before what is not known.
 func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version, kind, fingerprint string) *Refusal {
 	after := judge.Directory.Policy()
+	if elsewhere := p.elsewhere(after, r, id, kind); elsewhere != nil {
+		return elsewhere
+	}
 	if changed := p.securityChanged(after); changed != nil {
 		return changed
 	}
@@ -135,6 +146,23 @@ func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version,
 		return &Refusal{When: OnReturn, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()}
 	}
 	return distrusted
+}
+
+// elsewhere judges whether a node stays with its Refinery when it goes by what it announces; nil: it does.
+func (p *Proposal) elsewhere(after *Policy, r *v1alpha1.Refinery, id, kind string) *Refusal {
+	of := p.membership.Of(id, kind)
+	if after.Mode().Authentication != v1alpha1.AuthenticationSharedCertificate || of == r.Name {
+		return nil
+	}
+	refusal := &Refusal{When: Later, Reason: v1alpha1.ReasonIDMismatch, Message: fmt.Sprintf(
+		"with SharedCertificate the node is of Refinery %s by its id and type; select it by spec.nodes of Refinery %s", of, r.Name)}
+	if of == "" {
+		refusal.Message = fmt.Sprintf("with SharedCertificate the node is of no Refinery by its id and type; select it by spec.nodes of Refinery %s", r.Name)
+	}
+	if p.After.Spec.Security.OverlapDuration() == 0 {
+		refusal.When = AtOnce
+	}
+	return refusal
 }
 
 // securityChanged judges a change of spec.security; nil: there is none.

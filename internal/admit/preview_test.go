@@ -122,6 +122,24 @@ func TestAPreviewTellsWhatOtherSecurityDoesToEveryNode(t *testing.T) {
 	})
 }
 
+func TestAPreviewTellsWhichNodesAreOfAnotherRefineryByWhatTheyAnnounce(t *testing.T) {
+	f := newFleet()
+	// anonymous has the only node of pump announce a UUID, and shared has all of them authenticate by the shared certificate.
+	anonymous := func(p *Proposal, overlap string, selected *v1alpha1.NodeSelection) {
+		p.Refineries = []v1alpha1.Refinery{*f.refineries[1].DeepCopy(), {}}
+		p.Refineries[0].Status.Nodes[0].ID = "5f0c9a52"
+		p.Refineries[1].Name, p.Refineries[1].Spec.Nodes = "press", selected
+		p.After.Spec.Security = sharedServerTLS
+		p.After.Spec.Security.Overlap = overlap
+	}
+	f.preview(t, map[string]proposal{
+		"none": {func(p *Proposal) { anonymous(p, "1h", nil) }, []string{
+			"pump 5f0c9a52 Later IDMismatch: with SharedCertificate the node is of no Refinery by its id and type; select it by spec.nodes of Refinery pump"}},
+		"another, at once": {func(p *Proposal) { anonymous(p, "0s", &v1alpha1.NodeSelection{Rest: true}) }, []string{
+			"pump 5f0c9a52 AtOnce IDMismatch: with SharedCertificate the node is of Refinery press by its id and type; select it by spec.nodes of Refinery pump"}},
+	})
+}
+
 func TestAPreviewTellsWhoIsRefusedOnReturn(t *testing.T) {
 	f := newFleet()
 	f.preview(t, map[string]proposal{

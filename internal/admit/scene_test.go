@@ -3,6 +3,7 @@ package admit
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -22,6 +23,10 @@ type directory struct {
 
 func (d *directory) Policy() *Policy                         { return d.policy }
 func (d *directory) Refinery(name string) *v1alpha1.Refinery { return d.refineries[name] }
+
+func (d *directory) Membership() *Membership {
+	return NewMembership(slices.Collect(maps.Values(d.refineries)))
+}
 
 func (d *directory) Listing(fingerprint string) (names []string) {
 	for name, r := range d.refineries {

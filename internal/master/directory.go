@@ -19,6 +19,7 @@ type directory struct {
 	policy        *admit.Policy
 	refineries    map[string]*v1alpha1.Refinery
 	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
+	membership    *admit.Membership   // nil until it is asked for
 	listeners     map[listener]bool
 }
 
@@ -29,6 +30,9 @@ type listener interface {
 	MasterChanged()
 	// RefineryChanged is called when the Refinery of that name was added, changed or deleted.
 	RefineryChanged(name string)
+	// MembershipChanged is called when nodes may be of another Refinery than before: those whose id bears a Refinery's name, or
+	// all of them if that is "".
+	MembershipChanged(bearing string)
 }
 
 // newDirectory returns an empty one.
@@ -84,7 +88,12 @@ func (d *directory) DeleteRefinery(name string) {
 
 func (d *directory) replace(name string, r *v1alpha1.Refinery) {
 	d.mu.Lock()
-	if old := d.refineries[name]; old != nil {
+	old := d.refineries[name]
+	regrouped, bearing := !sameMembers(old, r), name
+	if regrouped {
+		d.membership = nil
+	}
+	if old != nil {
 		for _, c := range old.Status.Certificates {
 			d.unlist(c.Fingerprint, name)
 		}
@@ -96,11 +105,27 @@ func (d *directory) replace(name string, r *v1alpha1.Refinery) {
 			d.byFingerprint[c.Fingerprint] = append(d.byFingerprint[c.Fingerprint], name)
 		}
 	}
+	if regrouped && (selects(old) || slices.ContainsFunc(slices.Collect(maps.Values(d.refineries)), selects)) {
+		bearing = ""
+	}
 	told := d.told()
 	d.mu.Unlock()
 	for _, listener := range told {
 		listener.RefineryChanged(name)
+		if regrouped {
+			listener.MembershipChanged(bearing)
+		}
 	}
+}
+
+func selects(r *v1alpha1.Refinery) bool { return r != nil && r.Spec.Nodes != nil }
+
+// sameMembers reports whether a change of a Refinery leaves the Membership as it is.
+func sameMembers(before, after *v1alpha1.Refinery) bool {
+	if before == nil || after == nil {
+		return before == after
+	}
+	return before.CreationTimestamp.Equal(&after.CreationTimestamp) && apiequality.Semantic.DeepEqual(before.Spec.Nodes, after.Spec.Nodes)
 }
 
 func (d *directory) unlist(fingerprint, name string) {
@@ -131,6 +156,22 @@ func (d *directory) Refinery(name string) *v1alpha1.Refinery {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.refineries[name]
+}
+
+// Membership says which Refinery a node is of by what it announces.
+func (d *directory) Membership() *admit.Membership {
+	d.mu.RLock()
+	m := d.membership
+	d.mu.RUnlock()
+	if m != nil {
+		return m
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.membership == nil {
+		d.membership = admit.NewMembership(slices.Collect(maps.Values(d.refineries)))
+	}
+	return d.membership
 }
 
 // Listing returns the names of the Refineries that list this fingerprint.

@@ -2,7 +2,6 @@ package master
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
-	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
 const (
@@ -403,66 +401,6 @@ func (r *registry) leave(n *node, state v1alpha1.NodeState, reason, message stri
 	n.seen = r.clock.Now()
 	n.State, n.Reason, n.Message, n.Upstream = state, reason, admit.Truncate(message, 1024), ""
 	n.LastTransitionTime = metav1.NewTime(n.seen)
-}
-
-// ending is the state, reason and message of a node whose session ended by cause.
-func ending(cause error) (v1alpha1.NodeState, string, string) {
-	if denial, ok := errors.AsType[*admit.Denial](cause); ok {
-		return v1alpha1.NodeClosed, denial.Reason, denial.Message
-	}
-	switch {
-	case errors.Is(cause, errReplaced):
-		return v1alpha1.NodeClosed, v1alpha1.ReasonReplaced, errReplaced.Error()
-	case errors.Is(cause, protocol.ErrPeerGone):
-		return v1alpha1.NodeLost, v1alpha1.ReasonConnectionBroken, "the node's end of the connection was closed without conn:close: its process ended, or its host did"
-	case errors.Is(cause, protocol.ErrPeerClosed):
-		return v1alpha1.NodeClosed, v1alpha1.ReasonClosedByNode, "the node closed its session"
-	case errors.Is(cause, protocol.ErrAliveTimeout):
-		return v1alpha1.NodeLost, v1alpha1.ReasonSilent, "nothing came from the node within the alive timeout"
-	case errors.Is(cause, protocol.ErrAckTimeout):
-		return v1alpha1.NodeLost, v1alpha1.ReasonSilent, "the node did not acknowledge its new upstream within the alive timeout"
-	case errors.Is(cause, protocol.ErrProtocol):
-		return v1alpha1.NodeLost, v1alpha1.ReasonConnectionBroken, fmt.Sprintf("the node broke the protocol: %v", cause)
-	default:
-		return v1alpha1.NodeLost, v1alpha1.ReasonConnectionBroken, "the connection to the node broke"
-	}
-}
-
-// liveSession is what the master granted a node, and the upstream that it sent last.
-type liveSession struct {
-	Grant   *admit.Grant
-	Offered admit.Upstream
-	// Acknowledged reports whether the node is authenticated; false while its first auth:ack is awaited.
-	Acknowledged bool
-}
-
-// Live returns that of a connection that was let in.
-func (r *registry) Live(c *connection) liveSession {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return liveSession{Grant: c.grant, Offered: c.offered, Acknowledged: c.state == v1alpha1.NodeAuthenticated}
-}
-
-// Sessions returns the connections of a Refinery that were let in, whether or not the node has acknowledged it.
-func (r *registry) Sessions(refinery string) []*connection {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	g := r.groups[refinery]
-	if g == nil {
-		return nil
-	}
-	var sessions []*connection
-	for c := range g.handshakes {
-		if c.grant != nil {
-			sessions = append(sessions, c)
-		}
-	}
-	for _, n := range g.nodes {
-		if n.live != nil {
-			sessions = append(sessions, n.live)
-		}
-	}
-	return sessions
 }
 
 func (c *connection) status(state v1alpha1.NodeState, reason, message string, since metav1.Time) v1alpha1.NodeStatus {

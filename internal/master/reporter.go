@@ -153,6 +153,7 @@ func (r *reporter) reportRefinery(ctx context.Context, name string) error {
 	}
 	before := r.reported(refinery)
 	report := newReport(refinery, snapshot, before, metav1.NewTime(r.clock.Now()))
+	report.Condition.Message += sharedNote(r.directory.Policy(), r.directory.Membership(), refinery)
 	if policy := r.directory.Policy(); policy != nil && policy.Changing() {
 		report.Authenticated.Security = byMode(r.registry.Modes(name))
 	}

@@ -348,3 +348,5 @@ func (w waker) MasterChanged() {
 }
 
 func (w waker) RefineryChanged(string) {}
+
+func (w waker) MembershipChanged(string) {}

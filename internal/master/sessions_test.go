@@ -128,6 +128,8 @@ func (f *floor) MasterChanged() {
 
 func (f *floor) RefineryChanged(name string) { f.sessions.Review(name) }
 
+func (f *floor) MembershipChanged(string) { f.MasterChanged() }
+
 // member is a node of a floor, connected.
 type member struct {
 	*floor

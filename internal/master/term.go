@@ -189,6 +189,17 @@ func (t *activeTerm) RefineryChanged(name string) {
 	t.reporter.Changed(name, 0)
 }
 
+// MembershipChanged implements listener.
+func (t *activeTerm) MembershipChanged(bearing string) {
+	if bearing == "" {
+		t.reviewAll()
+		return
+	}
+	for _, refinery := range t.registry.Bearing(bearing) {
+		t.RefineryChanged(refinery)
+	}
+}
+
 // MasterChanged implements listener. Every field of spec takes effect here without a restart, except the pods' template.
 func (t *activeTerm) MasterChanged() {
 	d := t.master.directory

@@ -188,6 +188,12 @@ func refineryRefusals() []refusal {
 		{"other port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8082}]}"), "8081 and 8082 are the agent's; choose another port"},
 		{"port protocol", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, protocol: SCTP}]}"), `supported values: "TCP", "UDP"`},
 		{"template is an object", refinery("{masterRef: {name: alpha}, template: pod}"), "must be of type object"},
+		{"nodes selects something", refinery("{masterRef: {name: alpha}, nodes: {}}"), "nodes selects nothing; write ids, prefixes, types or rest: true"},
+		{"an empty list of nodes selects nothing", refinery("{masterRef: {name: alpha}, nodes: {ids: [], rest: false}}"), "nodes selects nothing"},
+		{"ids of nodes are printable", refinery(`{masterRef: {name: alpha}, nodes: {ids: ["a\nb"]}}`), "must be printable: letters"},
+		{"a prefix of nodes is not empty", refinery("{masterRef: {name: alpha}, nodes: {prefixes: ['']}}"), "should be at least 1 chars long"},
+		{"ids of nodes are a set", refinery("{masterRef: {name: alpha}, nodes: {ids: [a, a]}}"), "Duplicate value"},
+		{"ids of nodes are bounded", refinery("{masterRef: {name: alpha}, nodes: {ids: [" + numbered("n", 257) + "]}}"), "must have at most 256 items"},
 	}
 }
 
@@ -209,6 +215,7 @@ func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 	c := newClient(t)
 	for name, manifest := range map[string]string{
+		"a selection of nodes":               refinery("{masterRef: {name: alpha}, nodes: {ids: [5f0c9a52-7d0e, 'é 1 <+>'], prefixes: [n-], types: [smelter], rest: true}}"),
 		"plain protocol":                     master("{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: s}}}}"),
 		"IPv6 upstream":                      master("{upstreams: [{name: e, address: '[2001:db8::1]:34307', weight: 0}]}"),
 		"service upstream":                   master("{upstreams: [{name: e, service: {name: ingest, port: 34307}, types: [refinery]}]}"),

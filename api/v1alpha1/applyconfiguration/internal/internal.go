@@ -359,6 +359,32 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.api.core.v1.ServiceType
       default: ClusterIP
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeID
+  scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeSelection
+  map:
+    fields:
+    - name: ids
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeID
+          elementRelationship: associative
+    - name: prefixes
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeID
+          elementRelationship: associative
+    - name: rest
+      type:
+        scalar: boolean
+    - name: types
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeState
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeStatus
@@ -523,6 +549,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: masterRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+    - name: nodes
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeSelection
     - name: paused
       type:
         scalar: boolean

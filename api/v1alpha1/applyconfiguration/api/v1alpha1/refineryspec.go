@@ -29,6 +29,10 @@ type RefinerySpecApplyConfiguration struct {
 	Type *string `json:"type,omitempty"`
 	// version that the nodes announce, as a semantic version. Default: the agent's own.
 	Version *string `json:"version,omitempty"`
+	// nodes selects further nodes as this Refinery's, by what they announce. It counts where nodes authenticate with
+	// SharedCertificate; a node with a certificate of its own is of the Refinery that the certificate names. Nodes whose id is
+	// the Refinery's name, or begins with it and '/', are always this Refinery's.
+	Nodes *NodeSelectionApplyConfiguration `json:"nodes,omitempty"`
 	// access is Allowed or Suspended. Suspended closes all sessions and refuses new ones.
 	Access *apiv1alpha1.Access `json:"access,omitempty"`
 	// certificateSecretRef names a Secret of type kubernetes.io/tls with a provided certificate. The operator never writes
@@ -103,6 +107,14 @@ func (b *RefinerySpecApplyConfiguration) WithType(value string) *RefinerySpecApp
 // If called multiple times, the Version field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithVersion(value string) *RefinerySpecApplyConfiguration {
 	b.Version = &value
+	return b
+}
+
+// WithNodes sets the Nodes field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Nodes field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithNodes(value *NodeSelectionApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.Nodes = value
 	return b
 }
 
