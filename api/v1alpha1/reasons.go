@@ -191,6 +191,9 @@ const (
 	// ReasonPartiallyAuthenticated: some wanted nodes are authenticated. The message describes the worst of the others. To
 	// do: kubectl describe lists unhealthy nodes first, in status.nodes.
 	ReasonPartiallyAuthenticated = "PartiallyAuthenticated"
+	// ReasonDuplicateID: several nodes announce the same id; the message names their addresses. One of them at a time is let in,
+	// and another one takes its place at most once in the alive timeout. To do: give each node an id of its own.
+	ReasonDuplicateID = "DuplicateID"
 	// ReasonConnecting: no node has connected that proved to be of this Refinery. To do: see condition Ready, which says
 	// whether pods could not be created; then look at the pods, or start the External nodes. Without issued certificates a
 	// refused node proves nothing: see the master's log.

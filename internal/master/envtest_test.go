@@ -152,6 +152,20 @@ func TestARefusedVersionIsShownAndLetInOnceItIsAccepted(t *testing.T) {
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 }
 
+func TestTwoNodesThatShareAnIDAreShownInStatus(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	certificate := p.refinery("press", 1)
+	m := p.start("alpha-0")
+	p.node(m, "press/a", certificate)
+	_, stop := p.node(m, "press/a", certificate)
+	r := p.eventually("press", "shown as duplicate", shows("1/1", v1alpha1.ReasonDuplicateID))
+	if n := r.Status.Nodes[0]; n.State != v1alpha1.NodeAuthenticated || n.Reason != v1alpha1.ReasonDuplicateID || !strings.Contains(n.Message, "twice from 127.0.0.1") {
+		t.Errorf("status.nodes: %+v", n)
+	}
+	p.eventuallyEvent("DuplicateID", "press/a: DuplicateID: several nodes announce this id")
+	stop()
+}
+
 // eventuallyEvent waits for an event with this reason and a note that begins so.
 func (p *plant) eventuallyEvent(reason, note string) {
 	p.Helper()

@@ -69,6 +69,7 @@ type node struct {
 	own         bool        // it was refused, and is one of the Refinery's own (Denial.Own)
 	seen        time.Time   // when it was last refused, closed or lost
 	visibleFrom time.Time
+	contest     contest
 }
 
 func (n *node) authenticated() bool { return n.State == v1alpha1.NodeAuthenticated }
@@ -251,6 +252,9 @@ func (r *registry) Authenticated(c *connection) session {
 		g.unlisted = max(0, g.unlisted-1)
 	case n.live != nil:
 		replaced = n.live.session
+		n.contest.replacedBy(n.live.Address, c.Address)
+	default:
+		n.contest = contest{}
 	}
 	since := metav1.NewTime(r.clock.Now())
 	if n.authenticated() {
@@ -326,6 +330,9 @@ func (r *registry) shownID(refinery, announced string) string {
 
 // refuse remembers a refused connection under an id, and reports whether it did.
 func (g *group) refuse(c *connection, d *admit.Denial, id string, now time.Time) bool {
+	if d.Reason == v1alpha1.ReasonDuplicateID {
+		return g.contested(c, now)
+	}
 	if !d.Own && g.authenticated() >= g.wanted {
 		return false
 	}

@@ -14,6 +14,9 @@ func (r *registry) Grant(c *connection, grant *admit.Grant, offered admit.Upstre
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g, id := r.group(grant.Refinery), c.Announced.ID
+	if denial := g.duplicate(c, grant, r.clock.Now()); denial != nil {
+		return denial
+	}
 	if !g.holds(id) {
 		if denial := r.full(g, grant); denial != nil {
 			return denial

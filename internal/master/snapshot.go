@@ -52,7 +52,7 @@ func (r *registry) Snapshot(refinery string) snapshot {
 				continue
 			}
 		}
-		s.Nodes = append(s.Nodes, n.NodeStatus)
+		s.Nodes = append(s.Nodes, n.statusAt(now, &s))
 	}
 	if g.authenticated() < g.wanted {
 		r.addHandshakes(&s, g, refinery, now)

@@ -44,7 +44,7 @@ func newReport(r *v1alpha1.Refinery, s snapshot, before *report, now metav1.Time
 	wanted := int(r.WantedNodes())
 	nodes := s.Nodes
 	slices.SortFunc(nodes, func(a, b v1alpha1.NodeStatus) int {
-		return cmp.Or(cmp.Compare(healthy(&a), healthy(&b)), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(quiet(&a), quiet(&b)), cmp.Compare(a.ID, b.ID))
 	})
 	report := &report{
 		Authenticated: authenticatedNodes(nodes, s.Authenticated(), wanted),
@@ -61,9 +61,20 @@ func newReport(r *v1alpha1.Refinery, s snapshot, before *report, now metav1.Time
 	return report
 }
 
-// isAuthenticated reports whether condition Authenticated of a Refinery is True.
-func isAuthenticated(r *v1alpha1.Refinery, authenticated, wanted int) bool {
-	return r.Spec.Access != v1alpha1.AccessSuspended && authenticated >= wanted
+// isAuthenticated reports whether condition Authenticated of a Refinery is True. Where several nodes announce an id, it is not:
+// one of them is out.
+func isAuthenticated(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated, wanted int) bool {
+	return r.Spec.Access != v1alpha1.AccessSuspended && authenticated >= wanted && !slices.ContainsFunc(nodes, isDuplicate)
+}
+
+func isDuplicate(n v1alpha1.NodeStatus) bool { return n.Reason == v1alpha1.ReasonDuplicateID }
+
+// quiet is 1 for a node that nobody has to do anything about.
+func quiet(n *v1alpha1.NodeStatus) int {
+	if isDuplicate(*n) {
+		return 0
+	}
+	return healthy(n)
 }
 
 func healthy(n *v1alpha1.NodeStatus) int {
@@ -83,7 +94,7 @@ func listed(nodes []v1alpha1.NodeStatus, certificates []v1alpha1.ListedCertifica
 	for _, c := range certificates {
 		newest[c.Fingerprint] = c.Use != v1alpha1.CertificatePrevious
 	}
-	urgent := func(n *v1alpha1.NodeStatus) bool { return healthy(n) == 0 || !newest[n.Certificate] }
+	urgent := func(n *v1alpha1.NodeStatus) bool { return quiet(n) == 0 || !newest[n.Certificate] }
 	spare := v1alpha1.MaxNodeStatuses
 	for i := range nodes {
 		if urgent(&nodes[i]) {
@@ -202,8 +213,10 @@ func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated,
 		c.Message += "; the missing ones have not connected, and no node that proved to be of this Refinery was refused"
 	}
 	switch {
-	case isAuthenticated(r, authenticated, wanted):
+	case isAuthenticated(r, nodes, authenticated, wanted):
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAuthenticated
+	case worst != nil && isDuplicate(*worst):
+		c.Reason = v1alpha1.ReasonDuplicateID
 	case authenticated > 0:
 		c.Reason = v1alpha1.ReasonPartiallyAuthenticated
 	case worst != nil:
@@ -222,22 +235,25 @@ func label(n *v1alpha1.NodeStatus) string {
 	return fmt.Sprintf("%s (%s)", n.State, n.Reason)
 }
 
-// severity orders the states of nodes by how much somebody has to do about them; 0 is nothing.
-func severity(s v1alpha1.NodeState) int {
+// severity orders nodes by how much somebody has to do about them; 0 is nothing.
+func severity(n *v1alpha1.NodeStatus) int {
+	if isDuplicate(*n) {
+		return 5
+	}
 	return map[v1alpha1.NodeState]int{
 		v1alpha1.NodeDenied: 4, v1alpha1.NodeVersionMismatch: 3, v1alpha1.NodeLost: 2, v1alpha1.NodeClosed: 1,
-	}[s]
+	}[n.State]
 }
 
-// worstNode is the first node of the severest state, and how many others are in that state.
+// worstNode is the first node of the highest severity, and how many others have that.
 func worstNode(nodes []v1alpha1.NodeStatus) (worst *v1alpha1.NodeStatus, others int) {
 	for i := range nodes {
-		s := severity(nodes[i].State)
+		s := severity(&nodes[i])
 		switch {
 		case s == 0:
-		case worst == nil || s > severity(worst.State):
+		case worst == nil || s > severity(worst):
 			worst, others = &nodes[i], 0
-		case s == severity(worst.State):
+		case s == severity(worst):
 			others++
 		}
 	}

@@ -69,7 +69,7 @@ func newTotals(d *directory, r *registry) (totals *masterTotals, partial bool) {
 		s := r.Snapshot(name)
 		wanted, authenticated := int(refinery.WantedNodes()), s.Authenticated()
 		totals.Refineries.Total++
-		if isAuthenticated(refinery, authenticated, wanted) {
+		if isAuthenticated(refinery, s.Nodes, authenticated, wanted) {
 			totals.Refineries.Authenticated++
 		}
 		totals.Nodes.Wanted += int32(wanted)               //nolint:gosec // bounded by the API
