@@ -30,7 +30,7 @@ func undisturbed(f fixture, r *v1alpha1.Refinery, uid types.UID) {
 	GinkgoHelper()
 	wake(f, r)
 	settled()
-	Expect(condition(f, r, v1alpha1.ConditionStalled)()).To(BeEmpty())
+	Expect(condition(f, r, v1alpha1.ConditionStalled)()).To(Or(BeEmpty(), Equal("True/CertificateNotReady")))
 	d := &appsv1.Deployment{}
 	Expect(f.get(d, r.Name)).To(Succeed())
 	Expect(d.UID).To(Equal(uid))

@@ -103,7 +103,7 @@ func (e *Environment) BroughtBy(ctx context.Context, owner client.Object, secret
 // before owner.
 func (e *Environment) firstOf(ctx context.Context, owner client.Object, index client.MatchingFields, use func(*corev1.PodSpec) bool) (string, error) {
 	list, reader, options := &v1alpha1.RefineryList{}, client.Reader(e.Client), []client.ListOption{client.InNamespace(owner.GetNamespace())}
-	if kindOf(owner) == KindMaster && observed(owner) == 0 { // the cache may not have a Refinery yet that was created before
+	if kindOf(owner) == KindMaster && reconciled(owner) == 0 { // the cache may not have a Refinery yet that was created before
 		reader = e.Live
 	} else if options = append(options, client.UnsafeDisableDeepCopy); index != nil {
 		options = append(options, index)

@@ -28,7 +28,7 @@ func (e *Environment) RequireName(ctx context.Context, own client.Object) error 
 	}
 	key := client.ObjectKeyFromObject(own)
 	err := e.Client.Get(ctx, key, other)
-	if apierrors.IsNotFound(err) && observed(own) == 0 {
+	if apierrors.IsNotFound(err) && reconciled(own) == 0 {
 		err = e.Live.Get(ctx, key, other)
 	}
 	if apierrors.IsNotFound(err) {
@@ -47,12 +47,12 @@ func (e *Environment) RequireName(ctx context.Context, own client.Object) error 
 	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
 }
 
-// observed returns the generation that was reconciled last, or 0.
-func observed(o client.Object) int64 {
+// reconciled returns the generation that was last reconciled in full, or 0.
+func reconciled(o client.Object) int64 {
 	if m, ok := o.(*v1alpha1.ClusterMaster); ok {
-		return m.Status.ObservedGeneration
+		return m.Status.ReconciledGeneration
 	}
-	return o.(*v1alpha1.Refinery).Status.ObservedGeneration
+	return o.(*v1alpha1.Refinery).Status.ReconciledGeneration
 }
 
 // wasFirst reports whether own was created before other. Of two that were created in the same second, the one that was
@@ -62,8 +62,8 @@ func wasFirst(own, other client.Object) bool {
 	switch {
 	case !made.Equal(&otherMade):
 		return made.Before(&otherMade)
-	case (observed(own) == 0) != (observed(other) == 0):
-		return observed(own) != 0
+	case (reconciled(own) == 0) != (reconciled(other) == 0):
+		return reconciled(own) != 0
 	default:
 		return kindOf(own) == KindMaster
 	}

@@ -32,7 +32,7 @@ var _ = Describe("The kind of the keys that the operator makes", func() {
 		change(f, m, func(m *v1alpha1.ClusterMaster) {
 			m.Spec.Certificates.PrivateKey = v1alpha1.PrivateKeySpec{Algorithm: v1alpha1.KeyEd25519}
 		})
-		Eventually(func() int64 { must(f.get(m, "alpha")); return m.Status.ObservedGeneration }).Should(Equal(m.Generation))
+		Eventually(func() int64 { must(f.get(m, "alpha")); return m.Status.ReconciledGeneration }).Should(Equal(m.Generation))
 		settled()
 		Expect(operatorWrites.since(before)).To(HaveEach(ContainSubstring("status")))
 

@@ -330,11 +330,17 @@ type MasterPodTemplate struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || (has(self.active) && self.active.epoch >= oldSelf.active.epoch)",message="a newer master is active: active.epoch only grows"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || !has(self.active) || self.active.epoch <= oldSelf.active.epoch + 1000",message="active.epoch grows by at most 1000 at once"
 type ClusterMasterStatus struct {
-	// observedGeneration is the generation of the spec that was last reconciled in full.
+	// observedGeneration is the generation of the spec that was last looked at, whatever came of it: the conditions say that. It is
+	// -1 until then, so that nobody takes a new object for one that is done.
 	// +optional
+	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// reconciledGeneration is the generation of the spec that was last reconciled in full. It stays behind while the object is
+	// paused or Stalled.
+	// +optional
+	ReconciledGeneration int64 `json:"reconciledGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
-	// CertificateAuthorityRotating, SecurityChanging, Stalled. See docs/conditions.md for when each is True.
+	// CertificateAuthorityRotating, SecurityChanging, Reconciling, Stalled. See docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -475,6 +481,7 @@ type ClusterMaster struct {
 	Spec ClusterMasterSpec `json:"spec,omitzero"`
 	// status is the observed state.
 	// +optional
+	// +kubebuilder:default={}
 	Status ClusterMasterStatus `json:"status,omitzero"`
 }
 

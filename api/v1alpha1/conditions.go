@@ -4,8 +4,8 @@ package v1alpha1
 // table for a block and one row for a constant. The comment of a condition type ends with the kinds that have it; the
 // operator writes the conditions of these kinds.
 
-// Condition types. True is good, except for Stalled, CertificateExpiring, CertificateAuthorityRotating, SecurityChanging and
-// UpgradePending: these are present only while they are True.
+// Condition types. True is good, except for Reconciling, Stalled, CertificateExpiring, CertificateAuthorityRotating,
+// SecurityChanging and UpgradePending: these are present only while they are True.
 const (
 	// ConditionReady is True when the object does its whole job: a ClusterMaster has an active master with a valid
 	// certificate, and every wanted node of a Refinery is authenticated. Both kinds.
@@ -36,6 +36,9 @@ const (
 	// ConditionUpgradePending is True while running pods are not as this version of the operator makes them. Its message says what
 	// is waited for. Refinery.
 	ConditionUpgradePending = "UpgradePending"
+	// ConditionReconciling is True when the object is not Ready yet and may become so without a person. Its reason is that of
+	// Ready. Both kinds.
+	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when nothing gets better until a person changes something. Its reason is that of Ready. Both
 	// kinds.
 	ConditionStalled = "Stalled"

@@ -305,11 +305,17 @@ type Reporter struct {
 // condition Authenticated, or the operator in its place while none is active; the operator writes everything else.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.reporter) || (has(self.reporter) && (self.reporter.epoch >= oldSelf.reporter.epoch || self.reporter.epoch == 0))",message="a newer master reports on this Refinery: reporter.epoch only grows"
 type RefineryStatus struct {
-	// observedGeneration is the generation of the spec that was last reconciled in full.
+	// observedGeneration is the generation of the spec that was last looked at, whatever came of it: the conditions say that. It is
+	// -1 until then, so that nobody takes a new object for one that is done.
 	// +optional
+	// +kubebuilder:default=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// reconciledGeneration is the generation of the spec that was last reconciled in full. It stays behind while the object is
+	// paused or Stalled.
+	// +optional
+	ReconciledGeneration int64 `json:"reconciledGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, CertificateInSync, Authenticated, and, only while they are True,
-	// CertificateExpiring, UpgradePending, Stalled. See docs/conditions.md for when each is True.
+	// CertificateExpiring, UpgradePending, Reconciling, Stalled. See docs/conditions.md for when each is True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -379,6 +385,7 @@ type Refinery struct {
 	Spec RefinerySpec `json:"spec"`
 	// status is the observed state.
 	// +optional
+	// +kubebuilder:default={}
 	Status RefineryStatus `json:"status,omitzero"`
 }
 

@@ -11,6 +11,7 @@ var ClusterMasterConditions = []string{
 	"TransportSecure",
 	"CertificateAuthorityRotating",
 	"SecurityChanging",
+	"Reconciling",
 	"Stalled",
 }
 
@@ -23,5 +24,6 @@ var RefineryConditions = []string{
 	"CertificateExpiring",
 	"Authenticated",
 	"UpgradePending",
+	"Reconciling",
 	"Stalled",
 }

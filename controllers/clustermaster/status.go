@@ -63,11 +63,13 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 	}
 	status.Selector = resource.FormatSelector(resource.MasterSelector(m))
 	if !o.Silent() {
-		conditions.Set(readyCondition(s, found, status.Active, conditions, o))
-	}
-	conditions.SetStalled(o)
-	if o.Consequence == reconcile.CarriedOut && !m.Spec.Paused {
+		ready := readyCondition(s, found, status.Active, conditions, o)
+		conditions.Set(ready)
+		conditions.SetProgress(ready, o.Consequence == reconcile.Stalled || ready.Reason == v1alpha1.ReasonNoActiveMaster && m.WantedPods() == 0)
 		status.ObservedGeneration = m.Generation
+	}
+	if o.Consequence == reconcile.CarriedOut && !m.Spec.Paused {
+		status.ReconciledGeneration = m.Generation
 		status.Endpoint = resource.MasterEndpoint(m)
 		status.Version = version.Version
 	}
@@ -267,6 +269,9 @@ func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMaste
 		WithReplicas(status.Replicas)
 	if status.ObservedGeneration != 0 {
 		configuration.WithObservedGeneration(status.ObservedGeneration)
+	}
+	if status.ReconciledGeneration != 0 {
+		configuration.WithReconciledGeneration(status.ReconciledGeneration)
 	}
 	if m := status.Security; m != nil {
 		configuration.WithSecurity(securityConfiguration(m))

@@ -2,6 +2,7 @@ package clustermaster
 
 import (
 	"crypto/x509"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +99,9 @@ func TestConditions(t *testing.T) {
 				delete(all, kind)
 			}
 		}
+		if status, reason, _ := strings.Cut(all["Ready"], "/"); reason != "" && status != "True" && all["Stalled"] == "" {
+			all["Reconciling"] = "True/" + reason
+		}
 		return all
 	}
 	secured := func(transport v1alpha1.Transport, authentication v1alpha1.Authentication) func(*pass) {
@@ -114,7 +118,7 @@ func TestConditions(t *testing.T) {
 		"one standby fewer": {func(s *pass) { s.deployment = passtest.Deployed(1) }, reconcile.Outcome{}, with(nil)},
 		"no pod":            {func(s *pass) { s.deployment = passtest.Deployed(0) }, reconcile.Outcome{}, with(map[string]string{"Available": "False/Unavailable", "Ready": "False/Progressing"})},
 		"none wanted": {func(s *pass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0) }, reconcile.Outcome{},
-			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster"})},
+			with(map[string]string{"Available": "False/Unavailable", "Ready": "False/NoActiveMaster", "Stalled": "True/NoActiveMaster"})},
 		"Lease held":                  {leased(true, time.Second), reconcile.Outcome{}, with(nil)},
 		"Lease released a moment ago": {leased(false, time.Second), reconcile.Outcome{}, with(nil)},
 		"Lease lapsed":                {leased(true, 0), reconcile.Outcome{}, with(map[string]string{"Ready": "False/NoActiveMaster"})},
@@ -127,7 +131,7 @@ func TestConditions(t *testing.T) {
 			s.foundWrong(v1alpha1.ReasonSecretNotFound, "")
 			s.shared = &pki.Problem{Reason: v1alpha1.ReasonTooLarge}
 		}, reconcile.Outcome{}, with(map[string]string{"CertificateReady": "False/SecretNotFound", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *pass) { s.master.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+		"paused": {func(s *pass) { s.master.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused", "Stalled": "True/Paused"})},
 		"stalled": {func(s *pass) { s.authority = nil }, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonInvalidVersions},
 			with(map[string]string{"CertificateReady": "", "Ready": "False/InvalidVersions", "Stalled": "True/InvalidVersions"})},
 		"plaintext":  {secured(v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate), reconcile.Outcome{}, with(map[string]string{"TransportSecure": "False/Plaintext"})},
@@ -165,7 +169,7 @@ func TestMasterStatusShowsWhatIsServed(t *testing.T) {
 	status := s.status(reconcile.Outcome{})
 	status.Conditions, status.Active = nil, nil
 	want := v1alpha1.ClusterMasterStatus{
-		ObservedGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
+		ObservedGeneration: 7, ReconciledGeneration: 7, Endpoint: "alpha.plant.svc:34308", Version: "0.1.0", Replicas: 2,
 		Security:    &v1alpha1.SecurityStatus{SecurityMode: v1alpha1.SecurityMode{Transport: v1alpha1.TransportMutualTLS, Authentication: v1alpha1.AuthenticationIssuedCertificate}},
 		Certificate: &v1alpha1.ServedCertificate{Fingerprint: leaf.fingerprint, NotAfter: metav1.NewTime(passtest.Now.Add(90 * 24 * time.Hour))},
 		Selector:    "app.kubernetes.io/component=master,app.kubernetes.io/instance=alpha,app.kubernetes.io/name=refinery-operator-master",

@@ -359,7 +359,7 @@ func (r *Reconciler) mastersBeside(ctx context.Context, s *scope) ([]v1alpha1.Cl
 // reader returns the API server while the current spec is not reconciled yet: the cache may not have the object yet
 // that a name is reserved for. Afterwards it returns the cache.
 func (r *Reconciler) reader(s *scope) client.Reader {
-	if s.refinery.Status.ObservedGeneration != s.refinery.Generation {
+	if s.refinery.Status.ReconciledGeneration != s.refinery.Generation {
 		return r.env.Live
 	}
 	return r.env.Client

@@ -73,11 +73,13 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	status.Security = movedTo(r, s.master)
 	status.Replicas, status.Selector = scaleOf(r, s.deployment)
 	if !o.Silent() {
-		conditions.Set(readyCondition(s, found.written, conditions, o))
-	}
-	conditions.SetStalled(o)
-	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused {
+		ready := readyCondition(s, found.written, conditions, o)
+		conditions.Set(ready)
+		conditions.SetProgress(ready, o.Consequence == reconcile.Stalled || isSuspended(conditions, ready))
 		status.ObservedGeneration = r.Generation
+	}
+	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused {
+		status.ReconciledGeneration = r.Generation
 	}
 	return status, agenda
 }
@@ -131,6 +133,12 @@ func readyCondition(s *scope, written int64, conditions reconcile.Conditions, o 
 	default:
 		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
 	}
+}
+
+// isSuspended reports whether the object is not Ready because spec.access keeps its nodes out.
+func isSuspended(conditions reconcile.Conditions, ready metav1.Condition) bool {
+	authenticated := conditions.Find(v1alpha1.ConditionAuthenticated)
+	return ready.Reason == v1alpha1.ReasonNotAuthenticated && authenticated != nil && authenticated.Reason == v1alpha1.ReasonSuspended
 }
 
 // availableCondition looks at the pods. A Deployment that cannot make pods says why.
@@ -215,6 +223,9 @@ func statusConfiguration(r *v1alpha1.Refinery, status v1alpha1.RefineryStatus) *
 	}
 	if status.PendingUpgrade != "" {
 		configuration.WithPendingUpgrade(status.PendingUpgrade)
+	}
+	if status.ReconciledGeneration != 0 {
+		configuration.WithReconciledGeneration(status.ReconciledGeneration)
 	}
 	if status.Selector != "" {
 		configuration.WithSelector(status.Selector)

@@ -1,6 +1,7 @@
 package refinery
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,9 @@ func TestConditions(t *testing.T) {
 				delete(all, kind)
 			}
 		}
+		if status, reason, _ := strings.Cut(all["Ready"], "/"); reason != "" && status != "True" && all["Stalled"] == "" {
+			all["Reconciling"] = "True/" + reason
+		}
 		return all
 	}
 	masterless := with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})
@@ -91,14 +95,14 @@ func TestConditions(t *testing.T) {
 		"bad certificate": {func(s *pass) {
 			s.certificate.Condition = certificates.NotReady(v1alpha1.ReasonNotPEM, "")
 		}, reconcile.Outcome{},
-			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady"})},
-		"paused": {func(s *pass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused"})},
+			with(map[string]string{"CertificateReady": "False/NotPEM", "Ready": "False/CertificateNotReady", "Stalled": "True/CertificateNotReady"})},
+		"paused": {func(s *pass) { s.refinery.Spec.Paused = true }, reconcile.Outcome{}, with(map[string]string{"Ready": "Unknown/Paused", "Stalled": "True/Paused"})},
 		"stalled": {nil, reconcile.Outcome{Consequence: reconcile.Stalled, Reason: v1alpha1.ReasonRejected},
 			with(map[string]string{"Ready": "False/Rejected", "Stalled": "True/Rejected"})},
 		"waiting":                               {nil, reconcile.Outcome{Consequence: reconcile.Wait, Reason: v1alpha1.ReasonMasterNotFound}, with(map[string]string{"Ready": "False/MasterNotFound"})},
 		"failed":                                {nil, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, with(map[string]string{"Ready": "False/Error"})},
 		"busy at first":                         {nil, reconcile.Outcome{Consequence: reconcile.SilentRetry}, with(map[string]string{"Ready": ""})},
-		"master missing":                        {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Available": "True/Available", "Ready": "False/NotAuthenticated"}},
+		"master missing":                        {func(s *pass) { s.master, s.certificate = nil, nil }, reconcile.Outcome{}, with(map[string]string{"CertificateReady": "", "Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})},
 		"master gone":                           {func(s *pass) { s.master.Status.Active.Pod = "" }, reconcile.Outcome{}, masterless},
 		"master gone, and the next one reports": {succeeded(false), reconcile.Outcome{}, with(nil)},
 		"master gone, and nobody's epoch":       {succeeded(true), reconcile.Outcome{}, masterless},
@@ -114,9 +118,12 @@ func TestConditions(t *testing.T) {
 			if diff := cmp.Diff(test.want, passtest.Shown(status.Conditions)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			moved := status.ObservedGeneration == 7
+			if looked := status.ObservedGeneration == 7; looked == test.outcome.Silent() {
+				t.Errorf("observedGeneration moved: %v, want %v", looked, !test.outcome.Silent())
+			}
+			moved := status.ReconciledGeneration == 7
 			if should := test.outcome.Consequence == reconcile.CarriedOut && test.want["Ready"] != "Unknown/Paused"; moved != should {
-				t.Errorf("observedGeneration moved: %v, want %v", moved, should)
+				t.Errorf("reconciledGeneration moved: %v, want %v", moved, should)
 			}
 		})
 	}
@@ -183,7 +190,7 @@ func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
 		times[c.Type] = c.LastTransitionTime.Time
 	}
 	delete(times, v1alpha1.ConditionAuthenticated) // the master's
-	want := map[string]time.Time{"Ready": s.now, "Available": s.now, "CertificateReady": passtest.Now}
+	want := map[string]time.Time{"Ready": s.now, "Reconciling": s.now, "Available": s.now, "CertificateReady": passtest.Now}
 	if diff := cmp.Diff(want, times); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package refinery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -47,7 +48,7 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 		return nil, nil
 	}
 	former := resource.MadeFrom(s.deployment)
-	if former.Revision == making.Revision || making.AsksMoreThan(former, s.refinery.Status.ObservedGeneration == s.refinery.Generation) {
+	if former.Revision == making.Revision || making.AsksMoreThan(former, isReconciled(s.refinery)) {
 		making.Stamp(desired)
 		return nil, nil
 	}
@@ -84,6 +85,11 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 	making.Revision, making.Uses = former.Revision, former.Uses
 	making.Stamp(desired)
 	return pending, nil
+}
+
+// isReconciled reports whether the whole spec was reconciled before. A release before wrote that into observedGeneration.
+func isReconciled(r *v1alpha1.Refinery) bool {
+	return cmp.Or(r.Status.ReconciledGeneration, r.Status.ObservedGeneration) == r.Generation
 }
 
 // awaits says what the upgrade of a Refinery's pods to a revision waits for, or nil if it may go.

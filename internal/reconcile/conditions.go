@@ -43,12 +43,35 @@ func (s Conditions) Find(kind string) *metav1.Condition {
 	return meta.FindStatusCondition(*s.All, kind)
 }
 
-// SetStalled keeps condition Stalled present only while it is True.
-func (s Conditions) SetStalled(o Outcome) {
-	if o.Consequence == Stalled {
-		s.Set(NewCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, o.Reason, o.Message))
-	} else if !o.Silent() {
-		meta.RemoveStatusCondition(s.All, v1alpha1.ConditionStalled)
+// SetProgress says of an object that is not Ready whether it may become so by itself, condition Reconciling, or not, condition
+// Stalled. stalled is what the caller knows and the reasons of the conditions do not say.
+func (s Conditions) SetProgress(ready metav1.Condition, stalled bool) {
+	stalled = stalled || s.needPerson(ready)
+	s.SetOrRemove(v1alpha1.ConditionReconciling, NewCondition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, ready.Reason, ready.Message),
+		ready.Status != metav1.ConditionTrue && !stalled)
+	s.SetOrRemove(v1alpha1.ConditionStalled, NewCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, ready.Reason, ready.Message),
+		ready.Status != metav1.ConditionTrue && stalled)
+}
+
+// passing reasons of a certificate that is not ready go away as others do their work: what is applied together comes in any order.
+var passing = map[string]bool{
+	v1alpha1.ReasonSecretNotFound:     true,
+	v1alpha1.ReasonNotYetValid:        true,
+	v1alpha1.ReasonAuthorityNotReady:  true,
+	v1alpha1.ReasonIssuerNotInstalled: true,
+	v1alpha1.ReasonIssuerNotReady:     true,
+}
+
+// needPerson reports whether the reason why an object is not Ready stays until a person does something about it.
+func (s Conditions) needPerson(ready metav1.Condition) bool {
+	switch ready.Reason {
+	case v1alpha1.ReasonPaused, v1alpha1.ReasonRejected:
+		return true
+	case v1alpha1.ReasonCertificateNotReady:
+		c := s.Find(v1alpha1.ConditionCertificateReady)
+		return c != nil && !passing[c.Reason]
+	default:
+		return false
 	}
 }
 

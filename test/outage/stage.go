@@ -133,7 +133,7 @@ func (s *Stage) createObjects(nodes int) {
 	}
 	until(s, "the operator done with the ClusterMaster", func() bool {
 		m := &v1alpha1.ClusterMaster{}
-		return s.API.Get(s.Context(), s.key(masterName), m) == nil && m.Status.ObservedGeneration == m.Generation
+		return s.API.Get(s.Context(), s.key(masterName), m) == nil && m.Status.ReconciledGeneration == m.Generation
 	})
 	operator.Stop()
 }

@@ -139,7 +139,7 @@ func (p *plant) loaded(name string, is func(*v1alpha1.ClusterMasterStatus) bool)
 	p.Helper()
 	p.until("the trust of "+name+" loaded", func() bool {
 		m := &v1alpha1.ClusterMaster{}
-		return api.Get(p.Context(), p.key(name), m) == nil && m.Status.Active != nil && m.Status.ObservedGeneration == m.Generation && is(&m.Status)
+		return api.Get(p.Context(), p.key(name), m) == nil && m.Status.Active != nil && m.Status.ReconciledGeneration == m.Generation && is(&m.Status)
 	})
 }
 

@@ -151,6 +151,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ClusterMasterStatus
+      default: {}
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ClusterMasterSpec
   map:
     fields:
@@ -231,6 +232,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeTotals
     - name: observedGeneration
+      type:
+        scalar: numeric
+      default: -1
+    - name: reconciledGeneration
       type:
         scalar: numeric
     - name: refineries
@@ -536,6 +541,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryStatus
+      default: {}
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefinerySpec
   map:
     fields:
@@ -629,9 +635,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+      default: -1
     - name: pendingUpgrade
       type:
         scalar: string
+    - name: reconciledGeneration
+      type:
+        scalar: numeric
     - name: replicas
       type:
         scalar: numeric

@@ -15,10 +15,14 @@ import (
 // ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
 // the operator writes everything else, and these while no master is active.
 type ClusterMasterStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that was last reconciled in full.
+	// observedGeneration is the generation of the spec that was last looked at, whatever came of it: the conditions say that. It is
+	// -1 until then, so that nobody takes a new object for one that is done.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// reconciledGeneration is the generation of the spec that was last reconciled in full. It stays behind while the object is
+	// paused or Stalled.
+	ReconciledGeneration *int64 `json:"reconciledGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, TransportSecure, and, only while they are True, CertificateExpiring,
-	// CertificateAuthorityRotating, SecurityChanging, Stalled. See docs/conditions.md for when each is True.
+	// CertificateAuthorityRotating, SecurityChanging, Reconciling, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// active is the master pod that holds the Lease, and its epoch. While none does, active.pod is empty, and the rest is
 	// of the last one that did.
@@ -57,6 +61,14 @@ func ClusterMasterStatus() *ClusterMasterStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *ClusterMasterStatusApplyConfiguration) WithObservedGeneration(value int64) *ClusterMasterStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithReconciledGeneration sets the ReconciledGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReconciledGeneration field is set to the value of the last call.
+func (b *ClusterMasterStatusApplyConfiguration) WithReconciledGeneration(value int64) *ClusterMasterStatusApplyConfiguration {
+	b.ReconciledGeneration = &value
 	return b
 }
 

@@ -15,10 +15,14 @@ import (
 // RefineryStatus is the observed state of a group of nodes. The active master writes nodes, authenticated, reporter and
 // condition Authenticated, or the operator in its place while none is active; the operator writes everything else.
 type RefineryStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the spec that was last reconciled in full.
+	// observedGeneration is the generation of the spec that was last looked at, whatever came of it: the conditions say that. It is
+	// -1 until then, so that nobody takes a new object for one that is done.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// reconciledGeneration is the generation of the spec that was last reconciled in full. It stays behind while the object is
+	// paused or Stalled.
+	ReconciledGeneration *int64 `json:"reconciledGeneration,omitempty"`
 	// conditions: Ready, Available, CertificateReady, CertificateInSync, Authenticated, and, only while they are True,
-	// CertificateExpiring, UpgradePending, Stalled. See docs/conditions.md for when each is True.
+	// CertificateExpiring, UpgradePending, Reconciling, Stalled. See docs/conditions.md for when each is True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// authenticated counts the nodes.
 	Authenticated *AuthenticatedNodesApplyConfiguration `json:"authenticated,omitempty"`
@@ -54,6 +58,14 @@ func RefineryStatus() *RefineryStatusApplyConfiguration {
 // If called multiple times, the ObservedGeneration field is set to the value of the last call.
 func (b *RefineryStatusApplyConfiguration) WithObservedGeneration(value int64) *RefineryStatusApplyConfiguration {
 	b.ObservedGeneration = &value
+	return b
+}
+
+// WithReconciledGeneration sets the ReconciledGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ReconciledGeneration field is set to the value of the last call.
+func (b *RefineryStatusApplyConfiguration) WithReconciledGeneration(value int64) *RefineryStatusApplyConfiguration {
+	b.ReconciledGeneration = &value
 	return b
 }
 
