@@ -43,6 +43,9 @@ const (
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
 	// policy that it names; the operator tries again after seconds at first, at last every five minutes.
 	ReasonRejected = "Rejected"
+	// ReasonProgressDeadlineExceeded: pods did not become available within the progress deadline of the Deployment. The message says
+	// what keeps one of them. To do: correct that; the operator notices by itself.
+	ReasonProgressDeadlineExceeded = "ProgressDeadlineExceeded"
 	// ReasonTooManyRevoked: status.revoked is full. What is revoked stays refused, and no other certificate is listed until
 	// there is room again. To do: wait until one of them expires, or take back a revocation with the annotation
 	// cluster.refinery.dev/readmit.
@@ -52,12 +55,29 @@ const (
 	ReasonError = "Error"
 )
 
-// Reasons of condition Available.
+// Reasons of condition Available. They are the PODS column. Where pods do not start, the message names container and pod.
 const (
 	// ReasonAvailable: enough pods are available.
 	ReasonAvailable = "Available"
-	// ReasonUnavailable: too few pods are available. To do: look at the pods.
+	// ReasonUnavailable: too few pods are available. To do: wait; if it stays, look at the pods.
 	ReasonUnavailable = "Unavailable"
+	// ReasonPodsRefused: the API server refuses pods, because of a quota or a policy. The message quotes it. To do: change the quota
+	// or the policy, or the spec.
+	ReasonPodsRefused = "PodsRefused"
+	// ReasonImageNotPulled: an image cannot be pulled. To do: correct its name, or give the pods the pull secret that it needs.
+	ReasonImageNotPulled = "ImagePullBackOff"
+	// ReasonContainerNotCreated: a container cannot be created, because a Secret or ConfigMap, a key in it, or a volume is missing, for
+	// example. To do: create it, or correct the spec.
+	ReasonContainerNotCreated = "ContainerNotCreated"
+	// ReasonCrashLoop: a container ends again and again. It counts as unavailable until it has run for twice as long as before. To
+	// do: look at its log.
+	ReasonCrashLoop = "CrashLoopBackOff"
+	// ReasonUnschedulable: no node of the cluster takes a pod. The message quotes the scheduler. To do: correct what the pods ask for, or
+	// add a node.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonContainersNotReady: a container runs, and its readiness or startup probe does not succeed. To do: see condition
+	// Authenticated if it is the container of the node, otherwise look at its log.
+	ReasonContainersNotReady = "ContainersNotReady"
 	// ReasonExternal: spec.placement is External, so the operator runs no pods for this Refinery.
 	ReasonExternal = "External"
 )
@@ -184,11 +204,12 @@ const (
 	ReasonPlaintext = "Plaintext"
 )
 
-// Reasons of condition Authenticated. They are the AUTH column of kubectl get refineries.
+// Reasons of condition Authenticated. They are the AUTH column of kubectl get refineries. While no node is authenticated, the reason is
+// what most of them have in common.
 const (
 	// ReasonAuthenticated: every wanted node is authenticated.
 	ReasonAuthenticated = "Authenticated"
-	// ReasonPartiallyAuthenticated: some wanted nodes are authenticated. The message describes the worst of the others. To
+	// ReasonPartiallyAuthenticated: some wanted nodes are authenticated. The message describes most of the others, and the worst. To
 	// do: kubectl describe lists unhealthy nodes first, in status.nodes.
 	ReasonPartiallyAuthenticated = "PartiallyAuthenticated"
 	// ReasonDuplicateID: several nodes announce the same id; the message names their addresses. One of them at a time is let in,

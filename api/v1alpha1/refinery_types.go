@@ -369,6 +369,7 @@ type RefineryStatus struct {
 // +kubebuilder:printcolumn:name="Master",type=string,JSONPath=`.spec.masterRef.name`
 // +kubebuilder:printcolumn:name="Auth",type=string,JSONPath=`.status.conditions[?(@.type=="Authenticated")].reason`
 // +kubebuilder:printcolumn:name="Nodes",type=string,JSONPath=`.status.authenticated.summary`,description="authenticated/wanted"
+// +kubebuilder:printcolumn:name="Pods",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].reason`
 // +kubebuilder:printcolumn:name="Upstream",type=string,JSONPath=`.status.authenticated.upstreams`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

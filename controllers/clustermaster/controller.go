@@ -28,6 +28,7 @@ import (
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters/status,verbs=patch
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=clustermasters/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=configmaps;secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups="",resources=endpoints,verbs=delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
@@ -44,12 +45,13 @@ type Reconciler struct {
 	apply  *apply.Applier
 	passes *reconcile.Passes
 	leases *reconcile.Leases
+	pods   *reconcile.Pods
 }
 
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
 	a := apply.New(e.Client, e.Live, e.Clock)
-	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), reconcile.NewLeases(e.Live)}
+	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), reconcile.NewLeases(e.Live), reconcile.NewPods(e.Live)}
 }
 
 // scope is everything that one pass has read.
@@ -74,6 +76,9 @@ type findings struct {
 	trusted *pki.Authority
 	// shared is what is wrong with the shared certificate that is provided.
 	shared *pki.Problem
+	// pods is why pods do not start, and podsRecheck when to look again.
+	pods        *reconcile.PodFailure
+	podsRecheck time.Time
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
 	lease   *reconcile.Lease
@@ -98,9 +103,10 @@ type findings struct {
 //  10. apply the ServiceAccount, Role and RoleBinding
 //  11. apply the Lease, the Service, its EndpointSlice, and the ConfigMap that tells nodes in pods where it is
 //  12. apply the Deployment
-//  13. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
+//  13. find out why pods do not start, if they do not
+//  14. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
-// A paused ClusterMaster gets steps 1 and 13 only; its certificates are still inspected and reported.
+// A paused ClusterMaster gets steps 1, 13 and 14 only; its certificates are still inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, again, err := r.open(ctx, request.NamespacedName)
 	if err != nil || s == nil {
@@ -118,6 +124,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	default:
 		err = r.reconcile(ctx, s, &found)
 	}
+	found.pods, found.podsRecheck = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
 	return r.close(ctx, s, found, err)
 }
 
@@ -173,6 +180,7 @@ func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, 
 func (r *Reconciler) forget(m *v1alpha1.ClusterMaster, key client.ObjectKey) {
 	r.env.Metrics.Forget(m, key)
 	r.leases.Forget(key)
+	r.pods.Forget(key)
 }
 
 // close leaves what the pass found in status.

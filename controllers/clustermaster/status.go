@@ -47,7 +47,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 		rotating, under := found.rotation.Condition()
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
 	}
-	conditions.Set(availableCondition(m, s.deployment))
+	conditions.Set(availableCondition(m, s.deployment, found.pods))
 	if found.security != nil {
 		status.Security = &found.security.status
 		changing, under := found.security.changing()
@@ -78,6 +78,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 
 // agendaOf is when to look again at what a pass found.
 func agendaOf(s *scope, found findings) (a reconcile.Agenda) {
+	a.AtFuture(found.podsRecheck, s.now)
 	if found.rotation != nil {
 		a.AtFuture(found.rotation.RecheckAt(s.now), s.now)
 	}
@@ -163,34 +164,29 @@ func readyCondition(s *scope, found findings, active *v1alpha1.ActiveMaster, con
 		return c
 	}
 	available := conditions.Find(v1alpha1.ConditionAvailable)
-	switch rollout := reconcile.RolloutMessage(s.deployment, found.written, m.WantedPods()); {
+	lack, lacking := reconcile.PodsLack(s.deployment, found.written, m.WantedPods(), found.pods, available)
+	switch {
 	case m.WantedPods() == 0:
 		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, noneWanted)
-	case available != nil && available.Status != metav1.ConditionTrue:
-		return reconcile.NotReady(v1alpha1.ReasonProgressing, available.Message)
+	case available.Status != metav1.ConditionTrue:
+		return lack
 	case active == nil:
 		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, "no master pod is active yet")
 	case active.Pod == "":
 		return reconcile.NotReady(v1alpha1.ReasonNoActiveMaster, fmt.Sprintf("no master pod is active: none has renewed Lease %s for longer than the alive timeout", m.LeaseName()))
-	case rollout != "":
-		return reconcile.NotReady(v1alpha1.ReasonProgressing, rollout)
+	case lacking:
+		return lack
 	default:
 		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "a master is active")
 	}
 }
 
 // availableCondition is True if one pod is available: standbys only make a failover fast.
-func availableCondition(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment) metav1.Condition {
-	available, wanted := reconcile.AvailableReplicas(deployment), m.WantedPods()
-	message := reconcile.PodsMessage(available, wanted, deployment)
-	switch {
-	case wanted == 0:
+func availableCondition(m *v1alpha1.ClusterMaster, deployment *appsv1.Deployment, failure *reconcile.PodFailure) metav1.Condition {
+	if m.WantedPods() == 0 {
 		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, noneWanted)
-	case available > 0:
-		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
-	default:
-		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
 	}
+	return reconcile.Available(deployment, failure, 1, m.WantedPods())
 }
 
 // expiries are the authority and the certificate that the master serves, as far as they are there.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -20,6 +21,20 @@ var Now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // Deployed is a Deployment with pods.
 func Deployed(available int32) *appsv1.Deployment {
 	return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: available, UpdatedReplicas: available, AvailableReplicas: available}}
+}
+
+// Late is a Deployment whose pods did not become available within its progress deadline, with some that are.
+func Late(available int32) *appsv1.Deployment {
+	d := Deployed(available)
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"}}
+	return d
+}
+
+// Refused is a Deployment that the API server refuses pods.
+func Refused(message string) *appsv1.Deployment {
+	d := Deployed(0)
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: message}}
+	return d
 }
 
 // Shown are conditions as "type=status/reason", in the order of names.

@@ -24,6 +24,7 @@ import (
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=refineries/status,verbs=patch
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=refineries/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -33,6 +34,7 @@ type Reconciler struct {
 	apply  *apply.Applier
 	passes *reconcile.Passes
 	pace   *pace
+	pods   *reconcile.Pods
 
 	mu sync.Mutex
 	// issuedNext are certificates that are listed in status and not yet in their Secret. One that is lost with this
@@ -43,7 +45,7 @@ type Reconciler struct {
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
 	a := apply.New(e.Client, e.Live, e.Clock)
-	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck),
+	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), pods: reconcile.NewPods(e.Live),
 		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{begun: map[client.ObjectKey]string{}}}
 }
 
@@ -67,6 +69,9 @@ type findings struct {
 	certificate *certificates.Finding
 	// nobodys reports whether the status has the epoch of a master that there never was.
 	nobodys bool
+	// pods is why pods do not start, and podsRecheck when to look again.
+	pods        *reconcile.PodFailure
+	podsRecheck time.Time
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
 	// upgrade is what the pods have to become, and wait for; nil if they are as they have to be.
@@ -88,9 +93,10 @@ type findings struct {
 //  8. wait until status lists the certificate, so that no node starts that would be denied
 //  9. apply the Service over spec.ports, or remove it
 //  10. apply the Deployment, or remove it with placement External; running pods stay as they are where an upgrade has to wait
-//  11. write the status if it differs, and what a master would, if there is none; then the events of what changed
+//  11. find out why pods do not start, if they do not
+//  12. write the status if it differs, and what a master would, if there is none; then the events of what changed
 //
-// A paused Refinery gets steps 1, 2 and 11 only: a key does not wait for the end of a pause. Its certificate is still
+// A paused Refinery gets steps 1, 2, 11 and 12 only: a key does not wait for the end of a pause. Its certificate is still
 // inspected and reported.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	s, again, err := r.open(ctx, request.NamespacedName)
@@ -98,6 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: again}, err
 	}
 	found, err := r.reconcile(ctx, s)
+	found.pods, found.podsRecheck = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
 	return r.close(ctx, s, found, err)
 }
 
@@ -155,6 +162,7 @@ func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, 
 func (r *Reconciler) forget(refinery *v1alpha1.Refinery, key client.ObjectKey) {
 	r.dropIssued(key)
 	r.pace.forget(key)
+	r.pods.Forget(key)
 	r.env.Metrics.Forget(refinery, key)
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,23 +32,26 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 	}
 	stalled := func(reason string) error { return &reconcile.StalledError{Reason: reason} }
 	rows := map[string]row{
-		"Ready/Ready":               {"Current", nil, nil},
-		"Ready/Progressing":         {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
-		"Ready/Paused":              {"Failed", func(s *pass) { s.refinery.Spec.Paused = true }, nil},
-		"Ready/MasterNotFound":      {"InProgress", nil, &reconcile.WaitError{Reason: v1alpha1.ReasonMasterNotFound}},
-		"Ready/NotAuthenticated":    {"InProgress", authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting), nil},
-		"Ready/CertificateNotReady": {"Failed", certificate(metav1.ConditionFalse, v1alpha1.ReasonNotPEM), nil},
-		"Ready/NameConflict":        {"Failed", nil, &apply.ConflictError{}},
-		"Ready/Contested":           {"Failed", nil, &apply.ContestedError{}},
-		"Ready/InvalidTemplate":     {"Failed", nil, &resource.TemplateError{}},
-		"Ready/InvalidReference":    {"Failed", nil, stalled(v1alpha1.ReasonInvalidReference)},
-		"Ready/Rejected":            {"Failed", nil, apierrors.NewForbidden(schema.GroupResource{}, "press", errors.New("a policy"))},
-		"Ready/TooManyRevoked":      {"Failed", nil, stalled(v1alpha1.ReasonTooManyRevoked)},
-		"Ready/Error":               {"InProgress", nil, errors.New("failed")},
+		"Ready/Ready":                    {"Current", nil, nil},
+		"Ready/Progressing":              {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
+		"Ready/Paused":                   {"Failed", func(s *pass) { s.refinery.Spec.Paused = true }, nil},
+		"Ready/MasterNotFound":           {"InProgress", nil, &reconcile.WaitError{Reason: v1alpha1.ReasonMasterNotFound}},
+		"Ready/NotAuthenticated":         {"InProgress", authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting), nil},
+		"Ready/CertificateNotReady":      {"Failed", certificate(metav1.ConditionFalse, v1alpha1.ReasonNotPEM), nil},
+		"Ready/NameConflict":             {"Failed", nil, &apply.ConflictError{}},
+		"Ready/Contested":                {"Failed", nil, &apply.ContestedError{}},
+		"Ready/InvalidTemplate":          {"Failed", nil, &resource.TemplateError{}},
+		"Ready/InvalidReference":         {"Failed", nil, stalled(v1alpha1.ReasonInvalidReference)},
+		"Ready/Rejected":                 {"Failed", nil, apierrors.NewForbidden(schema.GroupResource{}, "press", errors.New("a policy"))},
+		"Ready/ProgressDeadlineExceeded": {"Failed", func(s *pass) { s.deployment = passtest.Late(1) }, nil},
+		"Ready/TooManyRevoked":           {"Failed", nil, stalled(v1alpha1.ReasonTooManyRevoked)},
+		"Ready/Error":                    {"InProgress", nil, errors.New("failed")},
 
 		"Available/Available":   {"Current", nil, nil},
 		"Available/Unavailable": {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
 		"Available/External":    {"Current", func(s *pass) { s.refinery.Spec.Placement = v1alpha1.PlacementExternal }, nil},
+
+		"Available/PodsRefused": {"Failed", func(s *pass) { s.deployment = passtest.Refused("exceeded quota") }, nil},
 
 		"CertificateInSync/InSync":              {"Current", presenting(true), nil},
 		"CertificateInSync/OutdatedCertificate": {"Current", presenting(false), nil},
@@ -80,6 +84,9 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 			rows["CertificateReady/"+reason] = row{want, certificate(status, reason), nil}
 		}
 	}
+	for _, reason := range []string{v1alpha1.ReasonImageNotPulled, v1alpha1.ReasonContainerNotCreated, v1alpha1.ReasonCrashLoop, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonContainersNotReady} {
+		rows["Available/"+reason] = row{"InProgress", failing(reason, passtest.Deployed(1)), nil}
+	}
 	passtest.Covers(t, []string{"Ready", "Available", "CertificateReady", "CertificateInSync", "CertificateExpiring", "Authenticated"}, rows,
 		"Ready/NoActiveMaster", "Ready/InvalidVersions", "Ready/AuthorityUnproven") // a ClusterMaster's
 	for name, row := range rows {
@@ -94,6 +101,13 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 				t.Errorf("got %s, want %s; %v", got, row.want, passtest.Shown(s.refinery.Status.Conditions))
 			}
 		})
+	}
+}
+
+// failing has a pod fail to start.
+func failing(reason string, d *appsv1.Deployment) func(*pass) {
+	return func(s *pass) {
+		s.deployment, s.pods = d, &reconcile.PodFailure{Reason: reason, Message: "container app of pod press-a: why"}
 	}
 }
 

@@ -29,6 +29,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	status := *r.Status.DeepCopy()
 	conditions := reconcile.Conditions{All: &status.Conditions, Generation: r.Generation, Now: s.now}
 	agenda := reconcile.Agenda{}
+	agenda.AtFuture(found.podsRecheck, s.now)
 	status.Certificates, status.Revoked = s.standing.Listed, s.standing.Revoked
 	if certificate := found.certificate; certificate != nil {
 		agenda.AtFuture(certificate.Recheck, s.now)
@@ -53,7 +54,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		inSync, presents := certificates.InSync(r, s.master, status.Certificates)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
-	conditions.Set(availableCondition(r, s.deployment))
+	conditions.Set(availableCondition(r, s.deployment, found.pods))
 	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused { // else the pods were not looked at
 		status.PendingUpgrade = found.upgrade.show(conditions)
 		if found.upgrade.waitsForOthers() {
@@ -73,7 +74,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	status.Security = movedTo(r, s.master)
 	status.Replicas, status.Selector = scaleOf(r, s.deployment)
 	if !o.Silent() {
-		ready := readyCondition(s, found.written, conditions, o)
+		ready := readyCondition(s, found, conditions, o)
 		conditions.Set(ready)
 		conditions.SetProgress(ready, o.Consequence == reconcile.Stalled || isSuspended(conditions, ready))
 		status.ObservedGeneration = r.Generation
@@ -114,22 +115,26 @@ func expiries(s *scope, found *certificates.Finding) []certificates.Expiry {
 
 // readyCondition returns condition Ready: False with the first problem that the pass and its other conditions show, or
 // True.
-func readyCondition(s *scope, written int64, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
+func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
 	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes continue"); ok {
 		return c
 	}
-	authenticated, available := conditions.Find(v1alpha1.ConditionAuthenticated), conditions.Find(v1alpha1.ConditionAvailable)
-	switch rollout := reconcile.RolloutMessage(s.deployment, written, s.refinery.WantedNodes()); {
-	case reconcile.ReplicaFailure(s.deployment) != "":
+	authenticated, available, deployment := conditions.Find(v1alpha1.ConditionAuthenticated), conditions.Find(v1alpha1.ConditionAvailable), s.deployment
+	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal { // one that is left is about to be deleted
+		deployment = nil
+	}
+	lack, lacking := reconcile.PodsLack(deployment, found.written, s.refinery.WantedNodes(), found.pods, available)
+	switch {
+	case reconcile.ReplicaFailure(deployment) != "":
 		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message)
+	case lacking && found.pods.Blocks(): // whatever the other containers do
+		return lack
 	case authenticated == nil:
 		return reconcile.NotReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
 	case authenticated.Status != metav1.ConditionTrue:
 		return reconcile.NotReady(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
-	case available != nil && available.Status != metav1.ConditionTrue:
-		return reconcile.NotReady(v1alpha1.ReasonProgressing, available.Message)
-	case rollout != "" && s.refinery.Spec.Placement != v1alpha1.PlacementExternal:
-		return reconcile.NotReady(v1alpha1.ReasonProgressing, rollout)
+	case lacking:
+		return lack
 	default:
 		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
 	}
@@ -141,18 +146,13 @@ func isSuspended(conditions reconcile.Conditions, ready metav1.Condition) bool {
 	return ready.Reason == v1alpha1.ReasonNotAuthenticated && authenticated != nil && authenticated.Reason == v1alpha1.ReasonSuspended
 }
 
-// availableCondition looks at the pods. A Deployment that cannot make pods says why.
-func availableCondition(r *v1alpha1.Refinery, deployment *appsv1.Deployment) metav1.Condition {
+// availableCondition is True if all pods are available.
+func availableCondition(r *v1alpha1.Refinery, deployment *appsv1.Deployment, failure *reconcile.PodFailure) metav1.Condition {
 	if r.Spec.Placement == v1alpha1.PlacementExternal {
 		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonExternal,
 			"spec.placement is External: the operator runs no pods for this Refinery")
 	}
-	wanted, available := r.WantedNodes(), reconcile.AvailableReplicas(deployment)
-	message := reconcile.PodsMessage(available, wanted, deployment)
-	if deployment != nil && available >= wanted {
-		return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable, message)
-	}
-	return reconcile.NewCondition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable, message)
+	return reconcile.Available(deployment, failure, r.WantedNodes(), r.WantedNodes())
 }
 
 // movedTo is status.security: how all nodes have connected since spec.security of the ClusterMaster changed last. The active

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -165,17 +164,40 @@ func TestWithoutAMasterNoNodeCountsAsAuthenticated(t *testing.T) {
 	}
 }
 
-func TestPodsThatCannotBeMadeSayWhy(t *testing.T) {
-	d := passtest.Deployed(0)
-	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
-	s := passOf(authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting))
-	s.deployment = d
-	status := s.status(reconcile.Outcome{})
-	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady} {
-		c := meta.FindStatusCondition(status.Conditions, kind)
-		if diff := cmp.Diff("0 of 2 pods are available: exceeded quota", c.Message); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", kind, diff)
-		}
+func TestPodsThatDoNotStartSayWhy(t *testing.T) {
+	const why = "1 of 2 pods are available: container app of pod press-a: why"
+	connecting := authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting)
+	rollout := func(d *appsv1.Deployment) *appsv1.Deployment { d.Status.Replicas++; return d }
+	for name, test := range map[string]struct {
+		changes          []func(*pass)
+		available, ready string
+	}{
+		"refused": {[]func(*pass){connecting, func(s *pass) { s.deployment = passtest.Refused("exceeded quota") }},
+			"False/PodsRefused: 0 of 2 pods are available: exceeded quota", "False/Rejected: 0 of 2 pods are available: exceeded quota"},
+		"though the nodes are authenticated": {[]func(*pass){failing(v1alpha1.ReasonImageNotPulled, passtest.Deployed(1))},
+			"False/ImagePullBackOff: " + why, "False/Progressing: " + why},
+		"before that the nodes are not": {[]func(*pass){connecting, failing(v1alpha1.ReasonImageNotPulled, passtest.Deployed(1))},
+			"False/ImagePullBackOff: " + why, "False/Progressing: " + why},
+		"after why the nodes are not, which makes pods not ready": {[]func(*pass){connecting, failing(v1alpha1.ReasonContainersNotReady, passtest.Late(1))},
+			"False/ContainersNotReady: " + why, "False/NotAuthenticated: Connecting: by the master"},
+		"late": {[]func(*pass){failing(v1alpha1.ReasonContainersNotReady, passtest.Late(1))},
+			"False/ContainersNotReady: " + why, "False/ProgressDeadlineExceeded: " + why},
+		"in a rollout": {[]func(*pass){failing(v1alpha1.ReasonImageNotPulled, rollout(passtest.Deployed(2)))}, "True/Available: 2 of 2 pods are available",
+			"False/Progressing: a rollout is pending: 2 of 2 pods were created by the current spec, and older ones still there: 1: container app of pod press-a: why"},
+		"in a rollout that is late": {[]func(*pass){failing(v1alpha1.ReasonImageNotPulled, rollout(passtest.Late(2)))}, "True/Available: 2 of 2 pods are available",
+			"False/ProgressDeadlineExceeded: a rollout is pending: 2 of 2 pods were created by the current spec, and older ones still there: 1: container app of pod press-a: why"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status := passOf(func(s *pass) {
+				for _, change := range test.changes {
+					change(s)
+				}
+			}).status(reconcile.Outcome{})
+			got := []string{passtest.Told(status.Conditions, v1alpha1.ConditionAvailable), passtest.Told(status.Conditions, v1alpha1.ConditionReady)}
+			if diff := cmp.Diff([]string{test.available, test.ready}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package master
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -202,25 +203,26 @@ func condition(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenticated,
 		c.Message = "spec.access is Suspended: sessions are closed and new ones denied; set it to Allowed to let the nodes in"
 		return c
 	}
-	worst, others := worstNode(nodes)
+	most, worst := complaints(nodes)
 	c.Message = fmt.Sprintf("%d of %d wanted nodes are authenticated", authenticated, wanted)
 	switch {
-	case worst != nil && others > 0:
-		c.Message += fmt.Sprintf("; %s and %d more: %s: %s", worst.ID, others, label(worst), worst.Message)
-	case worst != nil:
-		c.Message += fmt.Sprintf("; %s: %s: %s", worst.ID, label(worst), worst.Message)
+	case most != nil:
+		c.Message += most.String()
+		if severity(worst.first) > severity(most.first) { // few, and somebody has to do more about them
+			c.Message += worst.String()
+		}
 	case authenticated < wanted:
 		c.Message += "; the missing ones have not connected, and no node that proved to be of this Refinery was refused"
 	}
 	switch {
 	case isAuthenticated(r, nodes, authenticated, wanted):
 		c.Status, c.Reason = metav1.ConditionTrue, v1alpha1.ReasonAuthenticated
-	case worst != nil && isDuplicate(*worst):
+	case worst != nil && isDuplicate(*worst.first):
 		c.Reason = v1alpha1.ReasonDuplicateID
 	case authenticated > 0:
 		c.Reason = v1alpha1.ReasonPartiallyAuthenticated
-	case worst != nil:
-		c.Reason = reasonOf(worst.State)
+	case most != nil:
+		c.Reason = reasonOf(most.first.State)
 	default:
 		c.Reason = v1alpha1.ReasonConnecting
 	}
@@ -245,22 +247,44 @@ func severity(n *v1alpha1.NodeStatus) int {
 	}[n.State]
 }
 
-// worstNode is the first node of the highest severity, and how many others have that.
-func worstNode(nodes []v1alpha1.NodeStatus) (worst *v1alpha1.NodeStatus, others int) {
-	for i := range nodes {
-		s := severity(&nodes[i])
-		switch {
-		case s == 0:
-		case worst == nil || s > severity(worst):
-			worst, others = &nodes[i], 0
-		case s == severity(worst):
-			others++
-		}
-	}
-	return worst, others
+// complaint is the first node of a state that somebody has to do something about, and how many nodes are in that state.
+type complaint struct {
+	first *v1alpha1.NodeStatus
+	count int
 }
 
-// reasonOf is the condition's reason when no node is authenticated and this is the worst state.
+func (t *complaint) String() string {
+	if t.count > 1 {
+		return fmt.Sprintf("; %s and %d more: %s: %s", t.first.ID, t.count-1, label(t.first), t.first.Message)
+	}
+	return fmt.Sprintf("; %s: %s: %s", t.first.ID, label(t.first), t.first.Message)
+}
+
+// complaints are the state of most nodes, of several the severest, and the severest of all. Both are nil if there is none.
+func complaints(nodes []v1alpha1.NodeStatus) (most, worst *complaint) {
+	bySeverity := map[int]*complaint{}
+	for i := range nodes {
+		switch s := severity(&nodes[i]); {
+		case s == 0:
+		case bySeverity[s] == nil:
+			bySeverity[s] = &complaint{&nodes[i], 1}
+		default:
+			bySeverity[s].count++
+		}
+	}
+	for _, s := range slices.Backward(slices.Sorted(maps.Keys(bySeverity))) {
+		t := bySeverity[s]
+		if worst == nil {
+			worst = t
+		}
+		if most == nil || t.count > most.count {
+			most = t
+		}
+	}
+	return most, worst
+}
+
+// reasonOf is the condition's reason when no node is authenticated and most are in this state.
 func reasonOf(s v1alpha1.NodeState) string {
 	switch s {
 	case v1alpha1.NodeDenied:

@@ -65,6 +65,7 @@ func TestConditionAuthenticated(t *testing.T) {
 		{refineryOf(3), list(closed, lost, mismatch), "False VersionMismatch: 0 of 3 wanted nodes are authenticated; press/e: VersionMismatch: announces version 9.0.0"},
 		{refineryOf(1), list(pinned), "False Denied: 0 of 1 wanted nodes are authenticated; press/i: Denied (UnknownUpstream): spec.upstream pins"},
 		{refineryOf(3), list(closed, lost), "False Lost: 0 of 3 wanted nodes are authenticated; press/f: Lost: nothing came"},
+		{refineryOf(4), list(lost, lost, mismatch), "False Lost: 0 of 4 wanted nodes are authenticated; press/f and 1 more: Lost: nothing came; press/e: VersionMismatch: announces version 9.0.0"},
 		{refineryOf(3), list(closed), "False Connecting: 0 of 3 wanted nodes are authenticated; press/g: Closed: the node closed its session"},
 		{refineryOf(1, suspended), list(denied), "False Suspended: spec.access is Suspended: sessions are closed and new ones denied; set it to Allowed to let the nodes in"},
 	}

@@ -65,7 +65,7 @@ var passing = map[string]bool{
 // needPerson reports whether the reason why an object is not Ready stays until a person does something about it.
 func (s Conditions) needPerson(ready metav1.Condition) bool {
 	switch ready.Reason {
-	case v1alpha1.ReasonPaused, v1alpha1.ReasonRejected:
+	case v1alpha1.ReasonPaused, v1alpha1.ReasonRejected, v1alpha1.ReasonProgressDeadlineExceeded:
 		return true
 	case v1alpha1.ReasonCertificateNotReady:
 		c := s.Find(v1alpha1.ConditionCertificateReady)

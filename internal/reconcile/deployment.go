@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +48,7 @@ func RolloutMessage(deployment *appsv1.Deployment, written int64, wanted int32) 
 	if old <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d pods run the current spec; older ones: %d", status.UpdatedReplicas, wanted, old)
+	return fmt.Sprintf("a rollout is pending: %d of %d pods were created by the current spec, and older ones still there: %d", status.UpdatedReplicas, wanted, old)
 }
 
 // AvailableReplicas is 0 without a Deployment.
@@ -58,13 +59,50 @@ func AvailableReplicas(deployment *appsv1.Deployment) int32 {
 	return deployment.Status.AvailableReplicas
 }
 
-// PodsMessage counts the pods, and says why the Deployment cannot create more.
-func PodsMessage(available, wanted int32, deployment *appsv1.Deployment) string {
-	message := fmt.Sprintf("%d of %d pods are available", available, wanted)
-	if failure := ReplicaFailure(deployment); failure != "" {
-		return fmt.Sprintf("%s: %s", message, failure)
+// Available returns condition Available: True if at least needed of the wanted pods are. Otherwise it says why the Deployment cannot
+// create pods, or why one does not start.
+func Available(deployment *appsv1.Deployment, failure *PodFailure, needed, wanted int32) metav1.Condition {
+	available := AvailableReplicas(deployment)
+	if failure != nil {
+		available = max(0, available-failure.Crashing)
 	}
-	return message
+	status, reason, message := metav1.ConditionFalse, v1alpha1.ReasonUnavailable, fmt.Sprintf("%d of %d pods are available", available, wanted)
+	refused := ReplicaFailure(deployment)
+	switch {
+	case refused != "":
+		reason, message = v1alpha1.ReasonPodsRefused, message+": "+refused
+	case failure != nil && available < wanted:
+		reason, message = failure.Reason, message+": "+failure.Message
+	}
+	if deployment != nil && available >= needed {
+		status, reason = metav1.ConditionTrue, v1alpha1.ReasonAvailable
+	}
+	return NewCondition(v1alpha1.ConditionAvailable, status, reason, message)
+}
+
+// PodsLack returns condition Ready if pods are missing, or older ones are still there: Progressing, and after the Deployment's
+// deadline ProgressDeadlineExceeded. Otherwise it returns false. written is that of RolloutMessage.
+func PodsLack(deployment *appsv1.Deployment, written int64, wanted int32, failure *PodFailure, available *metav1.Condition) (metav1.Condition, bool) {
+	message := RolloutMessage(deployment, written, wanted)
+	switch {
+	case available.Status != metav1.ConditionTrue:
+		message = available.Message
+	case message == "":
+		return metav1.Condition{}, false
+	case failure != nil:
+		message += ": " + failure.Message
+	}
+	if isLate(deployment) {
+		return NotReady(v1alpha1.ReasonProgressDeadlineExceeded, message), true
+	}
+	return NotReady(v1alpha1.ReasonProgressing, message), true
+}
+
+// isLate reports whether the pods of a Deployment did not become available within its progress deadline.
+func isLate(deployment *appsv1.Deployment) bool {
+	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
+		return c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == v1alpha1.ReasonProgressDeadlineExceeded
+	})
 }
 
 // ReplicaFailure returns why the Deployment cannot create pods, in the API server's words, or "".

@@ -23,8 +23,8 @@ func TestRolloutSaysHowManyPodsRunTheCurrentSpec(t *testing.T) {
 		"done":                                {made(2, 2, 3, 3), 2, ""},
 		"not taken up":                        {made(3, 2, 3, 3), 3, notTakenUp},
 		"written, and read from an old cache": {made(2, 2, 3, 3), 3, notTakenUp},
-		"stuck at the first pod":              {made(3, 3, 4, 1), 3, "1 of 3 pods run the current spec; older ones: 3"},
-		"the last old pod":                    {made(3, 3, 4, 3), 3, "3 of 3 pods run the current spec; older ones: 1"},
+		"stuck at the first pod":              {made(3, 3, 4, 1), 3, "a rollout is pending: 1 of 3 pods were created by the current spec, and older ones still there: 3"},
+		"the last old pod":                    {made(3, 3, 4, 3), 3, "a rollout is pending: 3 of 3 pods were created by the current spec, and older ones still there: 1"},
 		"scaled up, not made yet":             {made(3, 3, 2, 2), 3, ""},
 		"written by someone else since":       {made(4, 4, 3, 3), 3, ""},
 	}

@@ -89,7 +89,7 @@ func expectSamplesAuthenticated(ctx context.Context, ns string) {
 	Eventually(ctx, func() []string {
 		lines := strings.Split(kubectl(ctx, "get", "refineries", "--namespace="+ns), "\n")
 		return []string{strings.Join(strings.Fields(lines[0]), " "), strings.Join(strings.Fields(lines[1])[:4], " ")}
-	}).Should(HaveExactElements("NAME MASTER AUTH NODES UPSTREAM READY AGE", "press alpha Authenticated 3/3"))
+	}).Should(HaveExactElements("NAME MASTER AUTH NODES PODS UPSTREAM READY AGE", "press alpha Authenticated 3/3"))
 	Eventually(ctx, func() string {
 		lines := strings.Split(kubectl(ctx, "get", "cmaster", "--namespace="+ns), "\n")
 		return strings.Join(strings.Fields(lines[0]), " ") + " " + strings.Join(strings.Fields(lines[1])[:2], " ")

@@ -1,0 +1,152 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+const (
+	// podsLimit bounds how many pods of a Deployment are read at once.
+	podsLimit = 50
+	// firstPodsRecheck and longestPodsRecheck bound how often they are: at first soon, and then less and less often.
+	firstPodsRecheck   = 5 * time.Second
+	longestPodsRecheck = time.Minute
+	// startPatience is for how long a pod may start before it counts as one that does not.
+	startPatience = 30 * time.Second
+	// firstCalm and longestCalm bound for how long a container that has crashed again and again has to run before it counts as
+	// one that does. The kubelet forgets crashes after ten minutes too.
+	firstCalm   = 10 * time.Second
+	longestCalm = 10 * time.Minute
+)
+
+// Pods find out why pods of a Deployment do not start. They are not watched, since a cache would hold all of them: they are read
+// from the API server, at most podsLimit, while the Deployment has not what it wants, and less and less often. It is safe for
+// concurrent use.
+type Pods struct {
+	live client.Reader
+
+	mu    sync.Mutex
+	known map[client.ObjectKey]*sightOfPods
+}
+
+// sightOfPods is what is remembered of the pods of one Deployment.
+type sightOfPods struct {
+	// since is when the Deployment was first seen to lack something, and next when to look again.
+	since, next time.Time
+	troubled    bool
+	failure     *PodFailure
+	// restarts of all containers, and since when this process has seen that many.
+	restarts  int32
+	unchanged time.Time
+}
+
+// NewPods returns Pods that have seen nothing. live is the API server.
+func NewPods(live client.Reader) *Pods {
+	return &Pods{live: live, known: map[client.ObjectKey]*sightOfPods{}}
+}
+
+// Forget drops what was seen of the pods of an owner.
+func (p *Pods) Forget(owner client.ObjectKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, owner)
+}
+
+// Look returns why pods of a Deployment, nil if there is none, do not start, or nil; and when to look again, or zero.
+func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deployment, now time.Time) (*PodFailure, time.Time) {
+	lacking := isLacking(d)
+	p.mu.Lock()
+	s := p.known[owner]
+	if !lacking && (s == nil || !s.failure.isCrash() || d == nil) {
+		delete(p.known, owner)
+		p.mu.Unlock()
+		return nil, time.Time{}
+	}
+	if s == nil {
+		s = &sightOfPods{since: now}
+		p.known[owner] = s
+	}
+	p.mu.Unlock() // one pass at a time has an owner
+	if now.Before(s.next) && s.troubled == lacking {
+		return s.failure, s.next
+	}
+	pods := &corev1.PodList{}
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err == nil {
+		err = p.live.List(ctx, pods, client.InNamespace(d.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(podsLimit))
+	}
+	s.troubled, s.next = lacking, now.Add(min(max(now.Sub(s.since), firstPodsRecheck), longestPodsRecheck))
+	if err != nil { // what is known without the pods is shown in any case
+		log.FromContext(ctx).Error(err, "Reading the pods failed, so that status does not show why they do not start")
+		return s.failure, s.next
+	}
+	s.judge(pods.Items, now)
+	if s.failure != nil && s.failure.isWaiting {
+		p.nameMissing(ctx, d, s.failure)
+	}
+	return s.failure, s.next
+}
+
+// judge notes why the pods do not start. A container that crashes again and again counts as one that does until it has run for
+// longer than it did before, so that status does not change with each of its starts.
+func (s *sightOfPods) judge(pods []corev1.Pod, now time.Time) {
+	if restarts := restartsOf(pods); restarts != s.restarts || s.unchanged.IsZero() {
+		s.restarts, s.unchanged = restarts, now
+	}
+	wasCrash := s.failure.isCrash()
+	s.failure = worstPod(pods, judgement{
+		slow:     now.Sub(s.since) >= startPatience,
+		crashing: func(ran time.Duration) bool { return wasCrash && now.Sub(s.unchanged) < calm(ran) },
+	})
+	if s.failure.isCrash() {
+		if over := s.unchanged.Add(s.failure.calm); over.After(now) && over.Before(s.next) {
+			s.next = over
+		}
+	}
+}
+
+// calm is how long a container has to run that ended after it had run for some time.
+func calm(ran time.Duration) time.Duration { return min(max(2*ran, firstCalm), longestCalm) }
+
+// isLacking reports whether a Deployment has fewer pods than it wants, or others.
+func isLacking(d *appsv1.Deployment) bool {
+	if d == nil {
+		return false
+	}
+	status := d.Status
+	return status.ObservedGeneration < d.Generation || status.AvailableReplicas < ptr.Deref(d.Spec.Replicas, 1) ||
+		status.UpdatedReplicas < status.Replicas || status.UnavailableReplicas > 0
+}
+
+// nameMissing names the first Secret or ConfigMap that a pod mounts and that does not exist: the pod waits for it, and its status
+// does not say so.
+func (p *Pods) nameMissing(ctx context.Context, d *appsv1.Deployment, failure *PodFailure) {
+	for i := range d.Spec.Template.Spec.Volumes {
+		volume := &d.Spec.Template.Spec.Volumes[i]
+		kind, name := "", ""
+		switch {
+		case volume.Secret != nil && !ptr.Deref(volume.Secret.Optional, false):
+			kind, name = "Secret", volume.Secret.SecretName
+		case volume.ConfigMap != nil && !ptr.Deref(volume.ConfigMap.Optional, false):
+			kind, name = "ConfigMap", volume.ConfigMap.Name
+		default:
+			continue
+		}
+		object := &metav1.PartialObjectMetadata{}
+		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+		if err := p.live.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: name}, object); apierrors.IsNotFound(err) {
+			failure.Message = fmt.Sprintf("%s: %s %s, which volume %s mounts, does not exist", failure.where, kind, name, volume.Name)
+			return
+		}
+	}
+}

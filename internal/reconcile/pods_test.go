@@ -1,0 +1,150 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// podList is an API server that has these pods, or fails, and counts how often it was asked.
+type podList struct {
+	client.Reader
+	pods  []corev1.Pod
+	err   error
+	reads int
+	limit int64
+}
+
+func (l *podList) List(_ context.Context, list client.ObjectList, options ...client.ListOption) error {
+	l.reads++
+	l.limit = (&client.ListOptions{}).ApplyOptions(options).Limit
+	list.(*corev1.PodList).Items = append([]corev1.Pod(nil), l.pods...)
+	return l.err
+}
+
+// watched are the pods of one Deployment, over time.
+type watched struct {
+	t    *testing.T
+	api  *podList
+	pods *Pods
+	now  time.Time
+	next time.Time
+}
+
+func newWatched(t *testing.T, objects ...client.Object) *watched {
+	api := &podList{Reader: fake.NewClientBuilder().WithObjects(objects...).Build()}
+	return &watched{t: t, api: api, pods: NewPods(api), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+}
+
+// deployment wants one pod, and has some available.
+func deployment(available int32) *appsv1.Deployment {
+	return &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press"},
+		Spec:   appsv1.DeploymentSpec{Replicas: ptr.To[int32](1), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "press"}}},
+		Status: appsv1.DeploymentStatus{Replicas: 1, UpdatedReplicas: 1, AvailableReplicas: available, UnavailableReplicas: 1 - available}}
+}
+
+// look is condition Available after some time.
+func (w *watched) look(after time.Duration, available int32, pods ...corev1.Pod) string {
+	w.t.Helper()
+	w.now, w.api.pods = w.now.Add(after), pods
+	d := deployment(available)
+	failure, next := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	w.next = next
+	c := Available(d, failure, 1, 1)
+	return fmt.Sprintf("%s/%s", c.Status, c.Reason)
+}
+
+func (w *watched) want(want, got string) {
+	w.t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		w.t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func ready(pod corev1.Pod) corev1.Pod {
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	return pod
+}
+
+func TestPodsAreReadSeldomAndOnlyWhileTheyAreMissed(t *testing.T) {
+	w := newWatched(t)
+	failing := podOf("press-a", waitingFor("ErrImagePull", ""))
+	w.want("True/Available", w.look(0, 1, failing))
+	if w.api.reads != 0 || !w.next.IsZero() {
+		t.Fatalf("%d reads, and again at %v, of pods that nothing is wrong with", w.api.reads, w.next)
+	}
+	for range 3600 {
+		w.want("False/ImagePullBackOff", w.look(time.Second, 0, failing))
+	}
+	if w.api.reads < 60 || w.api.reads > 75 || w.api.limit != podsLimit {
+		t.Errorf("%d reads of up to %d pods in an hour", w.api.reads, w.api.limit)
+	}
+	w.want("True/Available", w.look(time.Second, 1, failing))
+	if !w.next.IsZero() {
+		t.Errorf("looks again at %v", w.next)
+	}
+}
+
+func TestACrashingPodStaysOneAtEachOfItsStarts(t *testing.T) {
+	w := newWatched(t)
+	started := ready(podOf("press-a", crashed(running(nil), 20*time.Second)))
+	started.Status.ContainerStatuses[0].RestartCount++
+	w.want("False/Unavailable", w.look(0, 0, podOf("press-a", waitingFor("ContainerCreating", ""))))
+	w.want("True/Available", w.look(time.Second, 1, ready(podOf("press-a", running(nil)))))
+	w.want("False/CrashLoopBackOff", w.look(time.Minute, 0, podOf("press-a", crashed(waitingFor("CrashLoopBackOff", ""), 20*time.Second))))
+	w.want("False/CrashLoopBackOff", w.look(time.Minute, 1, started))
+	w.want("False/CrashLoopBackOff", w.look(20*time.Second, 1, started))
+	again := started.DeepCopy()
+	again.Status.ContainerStatuses[0].RestartCount++
+	w.want("False/CrashLoopBackOff", w.look(time.Minute, 1, *again))
+	w.want("False/CrashLoopBackOff", w.look(39*time.Second, 1, *again))
+	w.want("True/Available", w.look(time.Second, 1, *again)) // it has run for twice as long as before
+	w.want("True/Available", w.look(time.Second, 1, *again))
+	if !w.next.IsZero() {
+		t.Errorf("looks again at %v", w.next)
+	}
+}
+
+func TestAPodThatTakesThePlaceOfACrashingOneCounts(t *testing.T) {
+	w := newWatched(t)
+	w.want("False/CrashLoopBackOff", w.look(0, 0, podOf("press-a", crashed(waitingFor("CrashLoopBackOff", ""), time.Hour))))
+	w.want("True/Available", w.look(time.Second, 1, ready(podOf("press-b", running(nil)))))
+}
+
+func TestAMissingSecretIsNamed(t *testing.T) {
+	w := newWatched(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "there"}})
+	w.api.pods = []corev1.Pod{podOf("press-a", waitingFor("ContainerCreating", ""))}
+	d := deployment(0)
+	secret := func(name string, optional bool) corev1.Volume {
+		return corev1.Volume{Name: "of-" + name, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Optional: &optional}}}
+	}
+	d.Spec.Template.Spec.Volumes = []corev1.Volume{secret("there", false), secret("may-be-missing", true), secret("missing", false)}
+	w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	failure, _ := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now.Add(startPatience))
+	if failure == nil {
+		t.Fatal("no failure")
+	}
+	w.want(v1alpha1.ReasonContainerNotCreated+" container app of pod press-a: Secret missing, which volume of-missing mounts, does not exist", failure.Reason+" "+failure.Message)
+}
+
+func TestPodsThatCannotBeReadHideNothing(t *testing.T) {
+	w := newWatched(t)
+	w.api.err = errors.New("forbidden")
+	w.want("False/Unavailable", w.look(0, 0))
+	w.want("False/Unavailable", w.look(time.Second, 0))
+	if w.api.reads != 1 {
+		t.Errorf("%d reads", w.api.reads)
+	}
+}
