@@ -325,7 +325,7 @@ type MasterPodTemplate struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
 
-// ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
+// ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries, upstreams and strangers;
 // the operator writes everything else, and these while no master is active.
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || (has(self.active) && self.active.epoch >= oldSelf.active.epoch)",message="a newer master is active: active.epoch only grows"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.active) || !has(self.active) || self.active.epoch <= oldSelf.active.epoch + 1000",message="active.epoch grows by at most 1000 at once"
@@ -368,6 +368,12 @@ type ClusterMasterStatus struct {
 	// +optional
 	// +listType=atomic
 	Upstreams []UpstreamStatus `json:"upstreams,omitempty"`
+	// strangers are nodes that proved that they may take part, and are of no Refinery: the 16 that tried last, sorted by id. They
+	// are denied. A stranger is forgotten an hour after it tried last, and when another master becomes active.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Strangers []StrangerStatus `json:"strangers,omitempty"`
 	// certificate that the master serves over TLS.
 	// +optional
 	Certificate *ServedCertificate `json:"certificate,omitempty"`
@@ -445,6 +451,36 @@ type RefineryTotals struct {
 	// summary is authenticated/total, for the REFINERIES column.
 	// +required
 	Summary string `json:"summary"`
+}
+
+// StrangerStatus is a node that has the shared certificate, or one that a trusted authority signed, and is of no Refinery.
+type StrangerStatus struct {
+	// id that it announced.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
+	ID string `json:"id"`
+	// address from which it connected last, without the port.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Address string `json:"address,omitempty"`
+	// type that it announced.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type,omitempty"`
+	// certificate is the fingerprint of the certificate that it presented over TLS.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Certificate string `json:"certificate,omitempty"`
+	// reason why it was denied, in CamelCase.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason"`
+	// count is how often it was denied.
+	// +required
+	Count int32 `json:"count"`
+	// lastSeen is when it was denied last. It is written at most every half minute.
+	// +required
+	LastSeen metav1.Time `json:"lastSeen"`
 }
 
 // NodeTotals counts nodes.

@@ -68,6 +68,8 @@ const (
 	MaxRevokedCertificates = 100
 	// MaxNodeStatuses bounds the entries of status.nodes of a Refinery.
 	MaxNodeStatuses = 100
+	// MaxStrangers bounds the entries of status.strangers of a ClusterMaster.
+	MaxStrangers = 16
 	// MaxPresentedCertificates bounds the entries of status.authenticated.certificates of a Refinery.
 	MaxPresentedCertificates = 8
 	// MaxActiveAuthorities bounds the entries of status.active.authorities of a ClusterMaster.

@@ -86,6 +86,7 @@ func (a *Authenticator) Authenticate(n Announced, presented string) (*Grant, *De
 		if denial.Refinery == "" {
 			denial.Refinery = a.Attribute(n)
 		}
+		denial.Stranger = denial.Stranger && denial.Refinery == ""
 		return nil, denial
 	}
 	return grant, nil
@@ -133,7 +134,9 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 		return nil, denial
 	}
 	if n.Proof.identity != nil { // 2
-		return nil, n.Proof.identity.clone()
+		denial := n.Proof.identity.clone()
+		denial.Stranger = true
+		return nil, denial
 	}
 	refinery, leaf, fingerprint := n.Proof.Refinery, n.Proof.Leaf, n.Proof.Fingerprint
 	if !sameCertificate(presented, leaf) { // 3

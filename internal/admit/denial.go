@@ -17,6 +17,9 @@ type Denial struct {
 	// Own reports whether the node proved to be one of the Refinery's own, by a certificate that it lists and an id of its own:
 	// a new version that is rolled out but not accepted, for example. Status shows it beside any number of others.
 	Own bool
+	// Stranger reports whether the node proved that it may take part, by the shared certificate or by one that a trusted
+	// authority signed, and no Refinery has it.
+	Stranger bool
 }
 
 func (d *Denial) Error() string { return d.Reason + ": " + d.Message }

@@ -58,7 +58,7 @@ func invalidID(refinery string) *Denial {
 }
 
 func ofNone() *Denial {
-	return &Denial{Reason: v1alpha1.ReasonIDMismatch,
+	return &Denial{Reason: v1alpha1.ReasonIDMismatch, Stranger: true,
 		Message: "is of no Refinery of this master by its id and type; announce <refinery>/<node>, or select the node by spec.nodes of a Refinery"}
 }
 

@@ -32,7 +32,7 @@ func masterStatus(namespace, name string, term tenure, loaded reportedCertificat
 	status := &v1alpha1.ClusterMasterStatus{Active: &v1alpha1.ActiveMaster{Pod: term.Pod, Epoch: term.Epoch, Since: term.Since,
 		Certificate: loaded.Certificate, Authorities: loaded.Authorities, SharedGeneration: loaded.Shared}}
 	if totals != nil {
-		status.Refineries, status.Nodes, status.Upstreams = &totals.Refineries, &totals.Nodes, totals.Upstreams
+		status.Refineries, status.Nodes, status.Upstreams, status.Strangers = &totals.Refineries, &totals.Nodes, totals.Upstreams, totals.Strangers
 	}
 	return masterfields.OfClusterMaster(namespace, name, status)
 }

@@ -125,6 +125,29 @@ func TestANodeThatGoesByTheTextAloneIsLetInShownMovedAndClosed(t *testing.T) {
 	}
 }
 
+func TestAStrangerIsShownUntilARefinerySelectsIt(t *testing.T) {
+	p, m := openPlant(t)
+	p.patch(p.get("press"), func(r *v1alpha1.Refinery) { r.Spec.Nodes = nil }, false)
+	node := p.dial(m)
+	p.until("read", func() bool { return m.directory.Refinery("press").Spec.Nodes == nil })
+	node.enters(textUUID)
+	node.hears(`auth:dec;;<EOF>`)
+	node.says(`conn:close;;<EOF>`)
+	cm := p.eventuallyMaster("shown", func(m *v1alpha1.ClusterMaster) bool { return len(m.Status.Strangers) > 0 })
+	want := []v1alpha1.StrangerStatus{{ID: textUUID, Address: "127.0.0.1", Type: "refinery", Reason: v1alpha1.ReasonIDMismatch, Count: 1,
+		LastSeen: cm.Status.Strangers[0].LastSeen}}
+	if diff := cmp.Diff(want, cm.Status.Strangers); diff != "" {
+		t.Errorf("status.strangers (-want +got):\n%s", diff)
+	}
+	p.patch(p.get("press"), func(r *v1alpha1.Refinery) {
+		r.Spec.Nodes = &v1alpha1.NodeSelection{Prefixes: []v1alpha1.NodeID{"5f0c"}}
+	}, false)
+	p.until("read", func() bool { return m.directory.Refinery("press").Spec.Nodes != nil })
+	node = p.dial(m)
+	node.enters(textUUID)
+	node.hears(`auth:ack;;{"upstream":"east:1"}<EOF>`)
+}
+
 func TestTheProgramThatGoesByTheTextAloneIsLetInMovedAndClosed(t *testing.T) {
 	p, m := openPlant(t)
 	python, err := exec.LookPath("python3")

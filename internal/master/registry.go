@@ -98,10 +98,11 @@ type registry struct {
 	// changed is called when Snapshot returns something else for a Refinery, now or after some time.
 	changed func(refinery string, after time.Duration)
 
-	mu     sync.Mutex
-	groups map[string]*group
-	places int // of all groups
-	moved  move
+	mu        sync.Mutex
+	groups    map[string]*group
+	places    int // of all groups
+	moved     move
+	strangers strangers
 }
 
 // move is how the nodes of a former master came to this one.
@@ -309,6 +310,12 @@ func (r *registry) Refused(c *connection, d *admit.Denial) {
 	r.mu.Lock()
 	if g := r.groups[c.Refinery]; g != nil {
 		delete(g.handshakes, c)
+	}
+	if d.Stranger {
+		after := r.strangers.add(c, d.Reason, r.clock.Now())
+		r.mu.Unlock()
+		r.changed(totalsKey, after)
+		return
 	}
 	g := r.groups[d.Refinery]
 	if g == nil || !g.refuse(c, d, r.shownID(d.Refinery, c.Announced.ID), r.clock.Now()) {

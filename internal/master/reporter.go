@@ -95,9 +95,11 @@ func newReporter(c client.Client, d *directory, registry *registry, loaded func(
 	}
 }
 
-// Changed schedules a comparison of a Refinery's status, and of the totals, soon after some time.
+// Changed schedules a comparison of a Refinery's status, if there is one, and of the totals, soon after some time.
 func (r *reporter) Changed(refinery string, after time.Duration) {
-	r.queue.AddAfter(refinery, after+coalesceRefinery)
+	if refinery != totalsKey {
+		r.queue.AddAfter(refinery, after+coalesceRefinery)
+	}
 	r.queue.AddAfter(totalsKey, after+coalesceTotals)
 }
 
@@ -188,6 +190,9 @@ func (r *reporter) reportTotals(ctx context.Context, _ string) error {
 	if partial {
 		r.queue.AddAfter(totalsKey, coalesceTotals)
 		return nil
+	}
+	if _, after := r.registry.Strangers(); after > 0 {
+		r.queue.AddAfter(totalsKey, after)
 	}
 	loaded := r.loaded()
 	if before := r.reportedTotals(m); totals.Equal(before.totals) && loaded.Equal(before.loaded) {

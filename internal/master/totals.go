@@ -37,6 +37,7 @@ type masterTotals struct {
 	Refineries v1alpha1.RefineryTotals
 	Nodes      v1alpha1.NodeTotals
 	Upstreams  []v1alpha1.UpstreamStatus
+	Strangers  []v1alpha1.StrangerStatus
 }
 
 // Equal reports whether there is nothing to write.
@@ -49,7 +50,7 @@ func totalsIn(status *v1alpha1.ClusterMasterStatus) *masterTotals {
 	if status.Refineries == nil || status.Nodes == nil {
 		return nil
 	}
-	return &masterTotals{Refineries: *status.Refineries, Nodes: *status.Nodes, Upstreams: status.Upstreams}
+	return &masterTotals{Refineries: *status.Refineries, Nodes: *status.Nodes, Upstreams: status.Upstreams, Strangers: status.Strangers}
 }
 
 // newTotals counts. partial reports whether counts of assigned nodes are too low, as nodes are presumed to be authenticated
@@ -87,5 +88,6 @@ func newTotals(d *directory, r *registry) (totals *masterTotals, partial bool) {
 			Name: u.Name, Address: u.Address, Ready: u.Weight > 0, Assigned: assigned[u.Name],
 		})
 	}
+	totals.Strangers, _ = r.Strangers()
 	return totals, partial
 }

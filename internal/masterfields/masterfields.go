@@ -59,7 +59,7 @@ func node(n *v1alpha1.NodeStatus) *ac.NodeStatusApplyConfiguration {
 	return node
 }
 
-// OfClusterMaster are those of a ClusterMaster: who is active, and the totals.
+// OfClusterMaster are those of a ClusterMaster: who is active, the totals, and strangers.
 func OfClusterMaster(namespace, name string, from *v1alpha1.ClusterMasterStatus) *ac.ClusterMasterApplyConfiguration {
 	status := ac.ClusterMasterStatus()
 	if a := from.Active; a != nil {
@@ -81,5 +81,21 @@ func OfClusterMaster(namespace, name string, from *v1alpha1.ClusterMasterStatus)
 	for _, u := range from.Upstreams {
 		status.WithUpstreams(ac.UpstreamStatus().WithName(u.Name).WithAddress(u.Address).WithReady(u.Ready).WithAssigned(u.Assigned))
 	}
+	for i := range from.Strangers {
+		status.WithStrangers(stranger(&from.Strangers[i]))
+	}
 	return ac.ClusterMaster(name, namespace).WithStatus(status)
+}
+
+func stranger(s *v1alpha1.StrangerStatus) *ac.StrangerStatusApplyConfiguration {
+	stranger := ac.StrangerStatus().WithID(s.ID).WithReason(s.Reason).WithCount(s.Count).WithLastSeen(s.LastSeen)
+	for _, field := range []struct {
+		value string
+		with  func(string) *ac.StrangerStatusApplyConfiguration
+	}{{s.Address, stranger.WithAddress}, {s.Type, stranger.WithType}, {s.Certificate, stranger.WithCertificate}} {
+		if field.value != "" {
+			field.with(field.value)
+		}
+	}
+	return stranger
 }

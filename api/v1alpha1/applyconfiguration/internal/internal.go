@@ -250,6 +250,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: selector
       type:
         scalar: string
+    - name: strangers
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.StrangerStatus
+          elementRelationship: atomic
     - name: upstreams
       type:
         list:
@@ -750,6 +756,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: notAfter
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.StrangerStatus
+  map:
+    fields:
+    - name: address
+      type:
+        scalar: string
+    - name: certificate
+      type:
+        scalar: string
+    - name: count
+      type:
+        scalar: numeric
+    - name: id
+      type:
+        scalar: string
+    - name: lastSeen
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: reason
+      type:
+        scalar: string
+    - name: type
+      type:
+        scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpgradePolicy

@@ -12,7 +12,7 @@ import (
 // ClusterMasterStatusApplyConfiguration represents a declarative configuration of the ClusterMasterStatus type for use
 // with apply.
 //
-// ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries and upstreams;
+// ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries, upstreams and strangers;
 // the operator writes everything else, and these while no master is active.
 type ClusterMasterStatusApplyConfiguration struct {
 	// observedGeneration is the generation of the spec that was last looked at, whatever came of it: the conditions say that. It is
@@ -39,6 +39,9 @@ type ClusterMasterStatusApplyConfiguration struct {
 	Nodes *NodeTotalsApplyConfiguration `json:"nodes,omitempty"`
 	// upstreams in use, sorted by name, with the number of nodes placed on each.
 	Upstreams []UpstreamStatusApplyConfiguration `json:"upstreams,omitempty"`
+	// strangers are nodes that proved that they may take part, and are of no Refinery: the 16 that tried last, sorted by id. They
+	// are denied. A stranger is forgotten an hour after it tried last, and when another master becomes active.
+	Strangers []StrangerStatusApplyConfiguration `json:"strangers,omitempty"`
 	// certificate that the master serves over TLS.
 	Certificate *ServedCertificateApplyConfiguration `json:"certificate,omitempty"`
 	// authorities that the operator has put into ca.crt of the master's certificate Secret: fingerprints, sorted.
@@ -142,6 +145,19 @@ func (b *ClusterMasterStatusApplyConfiguration) WithUpstreams(values ...*Upstrea
 			panic("nil value passed to WithUpstreams")
 		}
 		b.Upstreams = append(b.Upstreams, *values[i])
+	}
+	return b
+}
+
+// WithStrangers adds the given value to the Strangers field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Strangers field.
+func (b *ClusterMasterStatusApplyConfiguration) WithStrangers(values ...*StrangerStatusApplyConfiguration) *ClusterMasterStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithStrangers")
+		}
+		b.Strangers = append(b.Strangers, *values[i])
 	}
 	return b
 }
