@@ -70,6 +70,13 @@ type ClusterMasterSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Upstreams []Upstream `json:"upstreams,omitempty"`
+	// imagePullSecrets name Secrets of this namespace with which the images of the pods are pulled, beside those that the operator
+	// is configured with. Default: none.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	ImagePullSecrets []LocalReference `json:"imagePullSecrets,omitempty"`
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`

@@ -202,6 +202,11 @@ func (in *ClusterMasterSpec) DeepCopyInto(out *ClusterMasterSpec) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.ImagePullSecrets != nil {
+		in, out := &in.ImagePullSecrets, &out.ImagePullSecrets
+		*out = make([]LocalReference, len(*in))
+		copy(*out, *in)
+	}
 	if in.Template != nil {
 		in, out := &in.Template, &out.Template
 		*out = new(MasterPodTemplate)
@@ -677,6 +682,11 @@ func (in *RefinerySpec) DeepCopyInto(out *RefinerySpec) {
 	if in.Ports != nil {
 		in, out := &in.Ports, &out.Ports
 		*out = make([]Port, len(*in))
+		copy(*out, *in)
+	}
+	if in.ImagePullSecrets != nil {
+		in, out := &in.ImagePullSecrets, &out.ImagePullSecrets
+		*out = make([]LocalReference, len(*in))
 		copy(*out, *in)
 	}
 	if in.Template != nil {

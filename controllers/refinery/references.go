@@ -98,7 +98,11 @@ func (r *Reconciler) checkTemplate(ctx context.Context, s *scope, d *appsv1ac.De
 			return err
 		}
 		if why != "" {
-			return r.refuse(s, v1alpha1.ReasonInvalidTemplate, fmt.Sprintf("spec.template uses Secret %s: %s", name, why))
+			field := "spec.template uses"
+			if slices.Contains(s.refinery.Spec.ImagePullSecrets, v1alpha1.LocalReference{Name: name}) {
+				field = "spec.imagePullSecrets names"
+			}
+			return r.refuse(s, v1alpha1.ReasonInvalidTemplate, fmt.Sprintf("%s Secret %s: %s", field, name, why))
 		}
 	}
 	return nil

@@ -89,6 +89,8 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.Images.Refinery, "refinery-image", "", "`IMAGE` container image of the refinery agent; required")
 	cli.Choice(f, &o.Images.PullPolicy, "image-pull-policy", corev1.PullIfNotPresent,
 		"`POLICY` when both are pulled: Always, IfNotPresent or Never", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
+	f.Func("image-pull-secrets", "`NAMES` Secrets with which these are pulled, in the namespace of each ClusterMaster and Refinery, separated by commas; not given: none",
+		o.setPullSecrets)
 	f.Group("The cluster")
 	f.Func("watch-namespaces", "`NAMESPACES` namespaces to work in, separated by commas; not given: all", o.setNamespaces)
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "",
@@ -125,21 +127,32 @@ func (o *Options) setIssuers(value string) (err error) {
 	return err
 }
 
+// setPullSecrets takes names separated by commas.
+func (o *Options) setPullSecrets(value string) (err error) {
+	o.Images.PullSecrets, err = parseNames(value, "name of a Secret", validation.IsDNS1123Subdomain)
+	return err
+}
+
 // setNamespaces takes namespaces separated by commas.
-func (o *Options) setNamespaces(value string) error {
-	o.WatchNamespaces = nil
-	for namespace := range strings.SplitSeq(value, ",") {
-		if namespace = strings.TrimSpace(namespace); namespace == "" {
+func (o *Options) setNamespaces(value string) (err error) {
+	o.WatchNamespaces, err = parseNames(value, "namespace", validation.IsDNS1123Label)
+	return err
+}
+
+// parseNames takes names of a kind separated by commas, and returns them sorted and each once.
+func parseNames(value, kind string, problemsOf func(string) []string) ([]string, error) {
+	var names []string
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
-		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
-			return fmt.Errorf("%q is not a valid namespace: %s", namespace, problems[0])
+		if problems := problemsOf(name); len(problems) > 0 {
+			return nil, fmt.Errorf("%q is not a valid %s: %s", name, kind, problems[0])
 		}
-		o.WatchNamespaces = append(o.WatchNamespaces, namespace)
+		names = append(names, name)
 	}
-	slices.Sort(o.WatchNamespaces)
-	o.WatchNamespaces = slices.Compact(o.WatchNamespaces)
-	return nil
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // validate checks what the flags do not check by themselves.

@@ -79,6 +79,7 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 	}
 	spec.WithServiceAccountName(MasterServiceAccountName(m)).
 		WithAutomountServiceAccountToken(true).
+		WithImagePullSecrets(images.pullSecrets(m.Spec.ImagePullSecrets)...).
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
 		WithContainers(container).

@@ -42,6 +42,7 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 	spec := v1.PodSpec().
 		WithServiceAccountName(RefineryServiceAccountName(r)).
 		WithAutomountServiceAccountToken(false).
+		WithImagePullSecrets(images.pullSecrets(r.Spec.ImagePullSecrets)...).
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
 		WithVolumes(v1.Volume().WithName(runVolume).WithEmptyDir(v1.EmptyDirVolumeSource()),

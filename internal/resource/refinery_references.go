@@ -12,8 +12,8 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// WorkloadSecrets are the names of the Secrets, sorted and each once, that the user's template brings into
-// the pods of a Refinery: in volumes of any kind, as variables, to pull images.
+// WorkloadSecrets are the names of the Secrets, sorted and each once, that the pods of a Refinery use beside the
+// operator's volumes: in volumes of any kind, as variables, to pull images.
 func WorkloadSecrets(d *appsv1ac.DeploymentApplyConfiguration) ([]string, error) {
 	raw, err := json.Marshal(d.Spec.Template.Spec)
 	if err != nil {
@@ -31,12 +31,15 @@ func certificateIn(secret string) corev1.Volume {
 	return corev1.Volume{Name: certificateVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}}}
 }
 
-// SpecifiedPods are the pods of a Refinery as far as its own words say what they use: spec.template, and the certificate that is
-// provided. There need not be any yet.
+// SpecifiedPods are the pods of a Refinery as far as its own words say what they use: spec.template, spec.imagePullSecrets, and the
+// certificate that is provided. There need not be any yet.
 func SpecifiedPods(r *v1alpha1.Refinery) *corev1.PodSpec {
 	template := corev1.PodTemplateSpec{}
 	if r.Spec.Template != nil && json.Unmarshal(r.Spec.Template.Raw, &template) != nil {
 		template = corev1.PodTemplateSpec{} // one that does not parse makes no pods
+	}
+	for _, secret := range r.Spec.ImagePullSecrets {
+		template.Spec.ImagePullSecrets = append(template.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: secret.Name})
 	}
 	if ref := r.Spec.CertificateSecretRef; ref != nil {
 		template.Spec.Volumes = append(template.Spec.Volumes, certificateIn(ref.Name))

@@ -3,6 +3,8 @@
 package resource
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -52,6 +54,8 @@ const (
 type Images struct {
 	Master, Refinery string
 	PullPolicy       corev1.PullPolicy
+	// PullSecrets are names of Secrets in the namespace of the pods, with which both are pulled.
+	PullSecrets []string
 }
 
 // MasterLabels are the labels of every object of a ClusterMaster.
@@ -136,6 +140,21 @@ func secretVolume(name, secret string, keys ...string) *v1.VolumeApplyConfigurat
 
 func readOnlyMount(volume, path string) *v1.VolumeMountApplyConfiguration {
 	return v1.VolumeMount().WithName(volume).WithMountPath(path).WithReadOnly(true)
+}
+
+// pullSecrets are the operator's own and then those of a CR, each once.
+func (i Images) pullSecrets(chosen []v1alpha1.LocalReference) []*v1.LocalObjectReferenceApplyConfiguration {
+	var references []*v1.LocalObjectReferenceApplyConfiguration
+	names := slices.Clone(i.PullSecrets)
+	for _, reference := range chosen {
+		if !slices.Contains(names, reference.Name) {
+			names = append(names, reference.Name)
+		}
+	}
+	for _, name := range names {
+		references = append(references, v1.LocalObjectReference().WithName(name))
+	}
+	return references
 }
 
 func fieldEnv(name, path string) *v1.EnvVarApplyConfiguration {

@@ -161,6 +161,8 @@ func masterRefusals() []refusal {
 		{"upstream address has a port", master("{upstreams: [{name: e, address: ingest}]}"), "must be host:port with a port from 1 to 65535"},
 		{"upstream port is not 0", master("{upstreams: [{name: e, address: 'ingest:0'}]}"), "must be host:port with a port from 1 to 65535"},
 		{"upstream port is not too high", master("{upstreams: [{name: e, address: 'ingest:70000'}]}"), "must be host:port with a port from 1 to 65535"},
+		{"master pull secrets are names", master("{imagePullSecrets: [{name: A}]}"), "must be the name of an object in this namespace"},
+		{"master pull secrets are named once", master("{imagePullSecrets: [{name: a}, {name: a}]}"), "Duplicate value"},
 		{"upstream weight", master("{upstreams: [{name: e, address: 'a:1', weight: -1}]}"), "should be greater than or equal to 0"},
 	}
 }
@@ -178,6 +180,8 @@ func refineryRefusals() []refusal {
 		{"placement", refinery("{masterRef: {name: alpha}, placement: Elsewhere}"), `supported values: "InCluster", "External"`},
 		{"external has no template", refinery("{masterRef: {name: alpha}, placement: External, template: {}}"), "remove template, or set placement: InCluster"},
 		{"external has no ports", refinery("{masterRef: {name: alpha}, placement: External, ports: [{name: http, containerPort: 80}]}"), "remove ports, or set placement: InCluster"},
+		{"external pulls no images", refinery("{masterRef: {name: alpha}, placement: External, imagePullSecrets: [{name: a}]}"), "remove imagePullSecrets, or set placement: InCluster"},
+		{"pull secrets are bounded", refinery("{masterRef: {name: alpha}, imagePullSecrets: [{name: " + strings.ReplaceAll(numbered("a", 17), ", ", "}, {name: ") + "}]}"), "must have at most 16 items"},
 		{"type", refinery("{masterRef: {name: alpha}, type: 'a b'}"), "must be letters, digits"},
 		{"version", refinery("{masterRef: {name: alpha}, version: latest}"), "must be a semantic version such as '0.1.0'"},
 		{"access", refinery("{masterRef: {name: alpha}, access: Maybe}"), `supported values: "Allowed", "Suspended"`},

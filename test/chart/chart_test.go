@@ -17,6 +17,8 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
+var digest = "sha256:" + strings.Repeat("0a", 32)
+
 const (
 	chartPath  = "../../charts/refinery-operator"
 	configPath = "../../config/default"
@@ -122,6 +124,14 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 		{"deletion refused", nil, "name: refinery-operator-master-deletion", ""},
 		{"deletion not refused", []string{"admissionPolicy.refuseDeletion=false"}, "refinery-operator-master-status", "master-deletion"},
 		{"pull secrets", []string{"imagePullSecrets[0].name=pull"}, "imagePullSecrets:\n        - name: pull", ""},
+		{"pull secrets of masters and agents", []string{"imagePullSecrets[0].name=pull", "global.imagePullSecrets={all,pull}"}, "--image-pull-secrets=pull,all\n", ""},
+		{"pull secrets of all charts", []string{"global.imagePullSecrets[0].name=all"}, "imagePullSecrets:\n        - name: all", ""},
+		{"no pull secrets", nil, "--image-pull-policy", "pull-secrets"},
+		{"registry", []string{"image.registry=example.com:5000"}, "image: example.com:5000/refinery-operator/operator:", ""},
+		{"registry of all charts", []string{"global.imageRegistry=mirror.example.com", "image.registry=example.com"}, "--refinery-image=mirror.example.com/refinery-operator/refinery:", "=example.com"},
+		{"digest of the operator", []string{"image.digests.operator=" + digest}, "image: refinery-operator/operator@" + digest + "\n", "/operator:"},
+		{"digest of the masters", []string{"image.digests.master=" + digest}, "--master-image=refinery-operator/master@" + digest + "\n", "/master:"},
+		{"digest of the agents", []string{"image.digests.refinery=" + digest}, "--refinery-image=refinery-operator/refinery@" + digest + "\n", "/refinery:"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var arguments []string
@@ -163,7 +173,7 @@ func TestTwoReleasesInOneNamespaceShareNothing(t *testing.T) {
 
 func TestChartRefusesWrongValues(t *testing.T) {
 	for _, value := range []string{
-		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "allowedIssuers={plant}", "clusterDomain=", "image.repository=example.com/",
+		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "allowedIssuers={plant}", "clusterDomain=", "image.repository=example.com/", "image.registry=example.com/", "image.digests.master=1.2.3", "global.imageRegistry=/",
 	} {
 		t.Run(value, func(t *testing.T) {
 			_, err := template(t, "--set", value)

@@ -18,5 +18,17 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "refinery-operator.image" -}}
-{{ .root.Values.image.repository }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- $image := .root.Values.image -}}
+{{- with .root.Values.global.imageRegistry | default $image.registry }}{{ . }}/{{ end -}}
+{{ $image.repository }}/{{ .name }}
+{{- with get $image.digests .name }}@{{ . }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* The names of the Secrets for pulling images, each once, as a list in JSON. */ -}}
+{{- define "refinery-operator.pullSecrets" -}}
+{{- $names := list -}}
+{{- range concat .Values.imagePullSecrets (.Values.global.imagePullSecrets | default list) -}}
+{{- $names = append $names (kindIs "string" . | ternary . (get (kindIs "map" . | ternary . dict) "name")) -}}
+{{- end -}}
+{{ $names | uniq | toJson }}
 {{- end }}

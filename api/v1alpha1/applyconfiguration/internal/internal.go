@@ -163,6 +163,14 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificatesSpec
       default: {}
+    - name: imagePullSecrets
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+          elementRelationship: associative
+          keys:
+          - name
     - name: maxConcurrentUpgrades
       type:
         scalar: numeric
@@ -558,6 +566,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: certificateSecretRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+    - name: imagePullSecrets
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+          elementRelationship: associative
+          keys:
+          - name
     - name: masterRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference

@@ -26,6 +26,9 @@ type ClusterMasterSpecApplyConfiguration struct {
 	Certificates *CertificatesSpecApplyConfiguration `json:"certificates,omitempty"`
 	// upstreams are the targets that nodes are told to connect to. Default: the master's own Service.
 	Upstreams []UpstreamApplyConfiguration `json:"upstreams,omitempty"`
+	// imagePullSecrets name Secrets of this namespace with which the images of the pods are pulled, beside those that the operator
+	// is configured with. Default: none.
+	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
 	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
@@ -99,6 +102,19 @@ func (b *ClusterMasterSpecApplyConfiguration) WithUpstreams(values ...*UpstreamA
 			panic("nil value passed to WithUpstreams")
 		}
 		b.Upstreams = append(b.Upstreams, *values[i])
+	}
+	return b
+}
+
+// WithImagePullSecrets adds the given value to the ImagePullSecrets field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ImagePullSecrets field.
+func (b *ClusterMasterSpecApplyConfiguration) WithImagePullSecrets(values ...*LocalReferenceApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithImagePullSecrets")
+		}
+		b.ImagePullSecrets = append(b.ImagePullSecrets, *values[i])
 	}
 	return b
 }

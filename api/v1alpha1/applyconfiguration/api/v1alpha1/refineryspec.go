@@ -42,6 +42,9 @@ type RefinerySpecApplyConfiguration struct {
 	Upstream *string `json:"upstream,omitempty"`
 	// ports of the workload. If there are any, the operator creates a Service with the name of the Refinery.
 	Ports []PortApplyConfiguration `json:"ports,omitempty"`
+	// imagePullSecrets name Secrets of this namespace with which the images of the pods are pulled, beside those that the operator
+	// is configured with. Default: none.
+	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
@@ -151,6 +154,19 @@ func (b *RefinerySpecApplyConfiguration) WithPorts(values ...*PortApplyConfigura
 			panic("nil value passed to WithPorts")
 		}
 		b.Ports = append(b.Ports, *values[i])
+	}
+	return b
+}
+
+// WithImagePullSecrets adds the given value to the ImagePullSecrets field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ImagePullSecrets field.
+func (b *RefinerySpecApplyConfiguration) WithImagePullSecrets(values ...*LocalReferenceApplyConfiguration) *RefinerySpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithImagePullSecrets")
+		}
+		b.ImagePullSecrets = append(b.ImagePullSecrets, *values[i])
 	}
 	return b
 }

@@ -1,0 +1,107 @@
+package resource
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/util/jsonpath"
+	"sigs.k8s.io/yaml"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// field is a field of a spec, and where its value is in an object that is built from it.
+type field struct {
+	// spec has the field, and nothing else of what is tested.
+	spec string
+	// path is a JSONPath into the object; want is what is there, as kubectl -o jsonpath prints it.
+	path, want string
+}
+
+// Paths into a Deployment.
+const (
+	podSpec = ".spec.template.spec"
+	sidecar = podSpec + ".initContainers[0]"
+	alone   = podSpec + ".containers[0]"
+)
+
+func TestFieldsOfAClusterMasterReachItsPods(t *testing.T) {
+	for name, f := range map[string]field{
+		"imagePullSecrets":          {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},
+		"the operator's by default": {`{}`, podSpec + ".imagePullSecrets[*].name", "all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built, err := MasterDeployment(masterWith(t, f.spec), imagesToPull())
+			f.check(t, built, err)
+		})
+	}
+}
+
+func TestFieldsOfARefineryReachItsPods(t *testing.T) {
+	for name, f := range map[string]field{
+		"imagePullSecrets":             {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},
+		"imagePullSecrets of template": {`{imagePullSecrets: [{name: own}], template: {spec: {imagePullSecrets: [{name: its}, {name: all}]}}}`, podSpec + ".imagePullSecrets[*].name", "its all own"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built, err := RefineryDeployment(refineryWith(t, f.spec), testMaster(nil), imagesToPull())
+			f.check(t, built, err)
+		})
+	}
+}
+
+func (f field) check(t *testing.T, built any, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := find(t, built, f.path); got != f.want {
+		t.Errorf("%s is %q, want %q", f.path, got, f.want)
+	}
+}
+
+// find returns what a JSONPath finds in an object, "" if nothing.
+func find(t *testing.T, object any, path string) string {
+	t.Helper()
+	raw, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plain any
+	if err := json.Unmarshal(raw, &plain); err != nil {
+		t.Fatal(err)
+	}
+	parser := jsonpath.New(path).AllowMissingKeys(true)
+	if err := parser.Parse("{" + path + "}"); err != nil {
+		t.Fatal(err)
+	}
+	var found strings.Builder
+	if err := parser.Execute(&found, plain); err != nil {
+		t.Fatal(err)
+	}
+	return found.String()
+}
+
+func imagesToPull() Images {
+	images := testImages
+	images.PullSecrets = []string{"all"}
+	return images
+}
+
+// masterWith is the ClusterMaster of the other tests with more in its spec.
+func masterWith(t *testing.T, spec string) *v1alpha1.ClusterMaster {
+	t.Helper()
+	return testMaster(func(m *v1alpha1.ClusterMaster) { parseOver(t, spec, &m.Spec) })
+}
+
+func refineryWith(t *testing.T, spec string) *v1alpha1.Refinery {
+	t.Helper()
+	return testRefinery(func(r *v1alpha1.Refinery) { parseOver(t, spec, &r.Spec) })
+}
+
+func parseOver(t *testing.T, text string, over any) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict([]byte(text), over); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+}
