@@ -40,8 +40,11 @@ func TestFieldsOfAClusterMasterReachItsPods(t *testing.T) {
 
 func TestFieldsOfARefineryReachItsPods(t *testing.T) {
 	for name, f := range map[string]field{
-		"imagePullSecrets":             {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},
-		"imagePullSecrets of template": {`{imagePullSecrets: [{name: own}], template: {spec: {imagePullSecrets: [{name: its}, {name: all}]}}}`, podSpec + ".imagePullSecrets[*].name", "its all own"},
+		"imagePullSecrets":              {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},
+		"runAsUser of template":         {`{template: {spec: {securityContext: {runAsUser: 1000}, containers: [{name: app}]}}}`, sidecar + ".securityContext.runAsUser", ""},
+		"root in template":              {`{template: {spec: {securityContext: {runAsUser: 0}, containers: [{name: app}]}}}`, sidecar + ".securityContext.runAsUser", "65532"},
+		"root in template, no workload": {`{template: {spec: {securityContext: {runAsUser: 0}}}}`, alone + ".securityContext.runAsUser", "65532"},
+		"imagePullSecrets of template":  {`{imagePullSecrets: [{name: own}], template: {spec: {imagePullSecrets: [{name: its}, {name: all}]}}}`, podSpec + ".imagePullSecrets[*].name", "its all own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			built, err := RefineryDeployment(refineryWith(t, f.spec), testMaster(nil), imagesToPull())

@@ -96,8 +96,8 @@ func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Imag
 		WithReadinessProbe(httpProbe("/readyz", "agent", 5).WithFailureThreshold(2)).
 		WithResources(v1.ResourceRequirements().WithRequests(requests("10m", "16Mi")).
 			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")})).
-		// Its own user and profile, so that what the template chooses for the pod does not reach the agent.
-		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).WithRunAsUser(user).
+		// Its own profile, so that what the template chooses for the pod does not reach the agent.
+		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).
 			WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithVolumeMounts(v1.VolumeMount().WithName(runVolume).WithMountPath(runDirectory), readOnlyMount(masterVolume, masterDirectory))
 	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {

@@ -136,6 +136,6 @@ func HasWorkload(r *v1alpha1.Refinery) bool {
 	if r.Spec.Template == nil {
 		return false
 	}
-	_, sidecar, err := parseTemplate(r.Spec.Template.Raw)
-	return err != nil || sidecar
+	_, template, err := parseTemplate(r.Spec.Template.Raw)
+	return err != nil || hasWorkload(template)
 }

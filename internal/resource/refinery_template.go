@@ -33,12 +33,13 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 	if r.Spec.Template == nil || len(r.Spec.Template.Raw) == 0 {
 		return basePodTemplate(r, m, images, false), nil
 	}
-	patch, sidecar, err := parseTemplate(r.Spec.Template.Raw)
+	patch, template, err := parseTemplate(r.Spec.Template.Raw)
 	if err != nil {
 		return nil, err
 	}
+	sidecar := hasWorkload(template)
 	base := map[string]any{}
-	if err := toUnstructured(basePodTemplate(r, m, images, sidecar), &base); err != nil {
+	if err := toUnstructured(keepFromRoot(basePodTemplate(r, m, images, sidecar), template), &base); err != nil {
 		return nil, err
 	}
 	reference := map[string]any{} // the merge writes into its original
@@ -58,17 +59,37 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 	return finishTemplate(merged, RefineryLabels(r))
 }
 
-// parseTemplate also reports whether the template has containers of the workload.
-func parseTemplate(raw []byte) (patch map[string]any, sidecar bool, err error) {
+// parseTemplate returns a template as a patch and as what it is.
+func parseTemplate(raw []byte) (patch map[string]any, template *corev1.PodTemplateSpec, err error) {
 	if err := utiljson.Unmarshal(raw, &patch); err != nil {
-		return nil, false, templateErrorf("is not an object: %v", err)
+		return nil, nil, templateErrorf("is not an object: %v", err)
 	}
-	var typed corev1.PodTemplateSpec
-	if err := json.Unmarshal(raw, &typed); err != nil {
-		return nil, false, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+	template = &corev1.PodTemplateSpec{}
+	if err := json.Unmarshal(raw, template); err != nil {
+		return nil, nil, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	sidecar = slices.ContainsFunc(typed.Spec.Containers, func(c corev1.Container) bool { return c.Name != AgentContainer })
-	return patch, sidecar, nil
+	return patch, template, nil
+}
+
+// hasWorkload reports whether a template has containers of the workload.
+func hasWorkload(template *corev1.PodTemplateSpec) bool {
+	return slices.ContainsFunc(template.Spec.Containers, func(c corev1.Container) bool { return c.Name != AgentContainer })
+}
+
+// imageUser is the user that the images name.
+const imageUser = 65532
+
+// keepFromRoot gives the agent a user of its own in a pod whose template chooses root for all: a kubelet does not start it as root.
+func keepFromRoot(base *v1.PodTemplateSpecApplyConfiguration, template *corev1.PodTemplateSpec) *v1.PodTemplateSpecApplyConfiguration {
+	if s := template.Spec.SecurityContext; s == nil || s.RunAsUser == nil || *s.RunAsUser != 0 {
+		return base
+	}
+	for _, containers := range [][]v1.ContainerApplyConfiguration{base.Spec.InitContainers, base.Spec.Containers} {
+		for i := range containers {
+			containers[i].SecurityContext.WithRunAsUser(imageUser)
+		}
+	}
+	return base
 }
 
 // checkAgent compares what the agent lives on with the reference, the base before the merge.

@@ -45,9 +45,6 @@ const (
 	peerVolume        = "refinery-peer"
 	runVolume         = "refinery-run"
 	masterVolume      = "refinery-master"
-
-	// user is the non-root user of all images.
-	user = 65532
 )
 
 // Images are the container images that the operator runs. They are its configuration, never a CR's.
@@ -115,9 +112,10 @@ func ownerReference(kind string) *metav1ac.OwnerReferenceApplyConfiguration {
 		WithController(true).WithBlockOwnerDeletion(true)
 }
 
-// podSecurity and containerSecurity together satisfy the Pod Security Standard "restricted".
+// podSecurity and containerSecurity together satisfy the Pod Security Standard "restricted". Neither chooses a user: each image
+// names its own, by number, and platforms that assign users refuse pods that choose one.
 func podSecurity() *v1.PodSecurityContextApplyConfiguration {
-	return v1.PodSecurityContext().WithRunAsNonRoot(true).WithRunAsUser(user).WithRunAsGroup(user).
+	return v1.PodSecurityContext().WithRunAsNonRoot(true).
 		WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))
 }
 
@@ -129,7 +127,8 @@ func containerSecurity() *v1.SecurityContextApplyConfiguration {
 // certificateKeys are the keys of a certificate Secret that a pod needs.
 var certificateKeys = []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey, v1alpha1.AuthorityKey}
 
-// secretVolume mounts the keys that are needed, and nothing else that the Secret may hold.
+// secretVolume mounts the keys that are needed, and nothing else that the Secret may hold. Its files have Kubernetes' default mode,
+// 0644: what user a pod runs as is not known here, and only containers that mount the volume see it.
 func secretVolume(name, secret string, keys ...string) *v1.VolumeApplyConfiguration {
 	source := v1.SecretVolumeSource().WithSecretName(secret)
 	for _, key := range keys {

@@ -44,7 +44,13 @@ func installPolicy(t *testing.T, c client.Client, name string, refused func() er
 		t.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
-	for decoder := utilyaml.NewYAMLOrJSONDecoder(file, 4096); ; {
+	installManifests(t, c, file, refused)
+}
+
+// installManifests creates what a stream of manifests has, and waits until that refuses something.
+func installManifests(t *testing.T, c client.Client, manifests io.Reader, refused func() error) {
+	t.Helper()
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(manifests, 4096); ; {
 		o := &unstructured.Unstructured{}
 		if err := decoder.Decode(&o.Object); errors.Is(err, io.EOF) {
 			break
