@@ -3,15 +3,19 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -26,16 +30,30 @@ import (
 // them the operator caches what bears its label only.
 var Owned = map[string][]client.Object{
 	KindMaster: {&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
-		&appsv1.Deployment{}},
-	KindRefinery: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &appsv1.Deployment{}},
+		&appsv1.Deployment{}, &policyv1.PodDisruptionBudget{}},
+	KindRefinery: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &appsv1.Deployment{}, &policyv1.PodDisruptionBudget{}},
 }
 
 // WatchOwned has a controller reconcile the owner, which is of the kind, when something that it owns changes.
 func WatchOwned(b *ctrl.Builder, kind string) *ctrl.Builder {
 	for _, object := range Owned[kind] {
+		if _, ok := object.(*policyv1.PodDisruptionBudget); ok {
+			b.Owns(object, builder.WithPredicates(notStatusAlone()))
+			continue
+		}
 		b.Owns(object)
 	}
 	return b
+}
+
+// notStatusAlone leaves out updates of the status only: Kubernetes counts there with every pod that becomes ready, and nobody here
+// reads it.
+func notStatusAlone() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(u event.UpdateEvent) bool {
+		before, after := u.ObjectOld, u.ObjectNew
+		return before.GetGeneration() != after.GetGeneration() || !maps.Equal(before.GetLabels(), after.GetLabels()) ||
+			!maps.Equal(before.GetAnnotations(), after.GetAnnotations()) || !equality.Semantic.DeepEqual(before.GetOwnerReferences(), after.GetOwnerReferences())
+	}}
 }
 
 // Indexes by what a CR or a Deployment refers to.

@@ -77,6 +77,9 @@ type ClusterMasterSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []LocalReference `json:"imagePullSecrets,omitempty"`
+	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
+	// +optional
+	PodDisruptionBudget DisruptionBudget `json:"podDisruptionBudget,omitzero"`
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`

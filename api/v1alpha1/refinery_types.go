@@ -41,7 +41,7 @@ const (
 
 // RefinerySpec is the desired state of a group of nodes.
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
-// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.imagePullSecrets)",message="imagePullSecrets are for pods, and placement External makes none; remove imagePullSecrets, or set placement: InCluster"
+// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !(has(self.imagePullSecrets) || has(self.podDisruptionBudget))",message="imagePullSecrets and podDisruptionBudget are for pods, and placement External makes none; remove them, or set placement: InCluster"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
 type RefinerySpec struct {
 	// masterRef names the ClusterMaster, in this namespace, at which the nodes authenticate. It cannot be changed.
@@ -107,6 +107,9 @@ type RefinerySpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []LocalReference `json:"imagePullSecrets,omitempty"`
+	// podDisruptionBudget configures the PodDisruptionBudget over the pods.
+	// +optional
+	PodDisruptionBudget DisruptionBudget `json:"podDisruptionBudget,omitzero"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	// +optional

@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // LocalReference names an object in the same namespace.
@@ -13,6 +14,16 @@ type LocalReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object in this namespace: lower case letters, digits, '-' and '.', for example 'plant-ca'"
 	Name string `json:"name"`
+}
+
+// DisruptionBudget bounds how many pods are evicted at once, as when Kubernetes nodes are drained.
+type DisruptionBudget struct {
+	// maxUnavailable is how many pods, or what percentage of them, may be missing for an eviction. At least 1, so that no
+	// drain waits for ever. Default: 1.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 10000 : self.matches('^([1-9][0-9]?|100)%$')",message="must be a number of pods from 1 to 10000, or a percentage from '1%' to '100%': with none no Kubernetes node with such a pod could ever be drained"
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 }
 
 // SecretSource names the Secret of something that a user provides.

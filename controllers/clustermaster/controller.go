@@ -31,6 +31,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups="",resources=endpoints,verbs=delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;patch
@@ -102,7 +103,7 @@ type findings struct {
 //  9. find or make the key pair of the link between masters, and apply its Service
 //  10. apply the ServiceAccount, Role and RoleBinding
 //  11. apply the Lease, the Service, its EndpointSlice, and the ConfigMap that tells nodes in pods where it is
-//  12. apply the Deployment
+//  12. apply the Deployment, and the PodDisruptionBudget or, with one pod, remove it
 //  13. find out why pods do not start, if they do not
 //  14. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
@@ -161,6 +162,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error { return r.reconcileService(ctx, s) },
 		func() error { return r.apply.Apply(ctx, s.master, resource.MasterNodes(s.master)) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
+		func() error { return r.reconcileDisruptionBudget(ctx, s) },
 		func() error { return s.unpublished },
 	)
 }

@@ -25,6 +25,7 @@ import (
 // +kubebuilder:rbac:groups=cluster.refinery.dev,resources=refineries/finalizers,verbs=update
 // +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -92,7 +93,8 @@ type findings struct {
 //  7. apply the ServiceAccount
 //  8. wait until status lists the certificate, so that no node starts that would be denied
 //  9. apply the Service over spec.ports, or remove it
-//  10. apply the Deployment, or remove it with placement External; running pods stay as they are where an upgrade has to wait
+//  10. apply the Deployment and its PodDisruptionBudget, or remove both with placement External; running pods stay as they are where
+//     an upgrade has to wait
 //  11. find out why pods do not start, if they do not
 //  12. write the status if it differs, and what a master would, if there is none; then the events of what changed
 //
@@ -130,6 +132,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 			func() error { return r.awaitListing(s, found.certificate) },
 			func() error { return r.reconcileService(ctx, s) },
 			func() error { return r.reconcileDeployment(ctx, s, &found) },
+			func() error { return r.reconcileDisruptionBudget(ctx, s) },
 		)
 	}
 	if found.certificate == nil {

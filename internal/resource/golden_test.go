@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
@@ -117,6 +118,8 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_service":             MasterService(master),
 		"master_endpoint_slice":      MasterEndpointSlice(master, discoveryv1.AddressTypeIPv6),
 		"master_service_chosen":      MasterService(testMaster(chooseService)),
+		"master_disruption_budget":   MasterDisruptionBudget(master),
+		"refinery_disruption_budget": RefineryDisruptionBudget(testRefinery(evictHalf)),
 		"master_deployment":          deployment(MasterDeployment(master, testImages)),
 		"master_deployment_shared":   deployment(MasterDeployment(testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),
 		"master_deployment_chosen":   deployment(MasterDeployment(testMaster(choosePods), testImages)),
@@ -191,6 +194,10 @@ func nameMore(m *v1alpha1.ClusterMaster) {
 
 func choosePorts(r *v1alpha1.Refinery) {
 	r.Spec.Ports = []v1alpha1.Port{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}, {Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP}}
+}
+
+func evictHalf(r *v1alpha1.Refinery) {
+	r.Spec.PodDisruptionBudget.MaxUnavailable = ptr.To(intstr.FromString("50%"))
 }
 
 func bringSecret(r *v1alpha1.Refinery) {

@@ -68,7 +68,7 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		return nil, fmt.Errorf("spec.template: %w", err)
 	}
 	if len(template.TopologySpreadConstraints) == 0 {
-		spec.WithTopologySpreadConstraints(spreadOverNodes(MasterSelector(m)))
+		spec.WithTopologySpreadConstraints(spreadOver(corev1.LabelTopologyZone, m), spreadOver(corev1.LabelHostname, m))
 	}
 	container := masterContainer(m, images)
 	if template.Resources.Requests != nil || template.Resources.Limits != nil || template.Resources.Claims != nil {
@@ -132,12 +132,13 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 	return container
 }
 
-// spreadOverNodes prefers different nodes and does not insist.
-func spreadOverNodes(selector map[string]string) *v1.TopologySpreadConstraintApplyConfiguration {
+// spreadOver prefers different zones or Kubernetes nodes for the pods of one version of a ClusterMaster, and does not insist.
+func spreadOver(topologyKey string, m *v1alpha1.ClusterMaster) *v1.TopologySpreadConstraintApplyConfiguration {
 	return v1.TopologySpreadConstraint().WithMaxSkew(1).
-		WithTopologyKey(corev1.LabelHostname).
+		WithTopologyKey(topologyKey).
 		WithWhenUnsatisfiable(corev1.ScheduleAnyway).
-		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(selector))
+		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).
+		WithMatchLabelKeys(appsv1.DefaultDeploymentUniqueLabelKey)
 }
 
 // rollingUpdate never takes a pod away before its replacement is ready.

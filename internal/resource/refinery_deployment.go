@@ -45,7 +45,7 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 		WithImagePullSecrets(images.pullSecrets(r.Spec.ImagePullSecrets)...).
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
-		WithVolumes(v1.Volume().WithName(runVolume).WithEmptyDir(v1.EmptyDirVolumeSource()),
+		WithVolumes(sharedMemory(runVolume),
 			v1.Volume().WithName(masterVolume).WithConfigMap(v1.ConfigMapVolumeSource().WithName(m.NodesName()).
 				WithItems(v1.KeyToPath().WithKey(masterfile.Name).WithPath(masterfile.Name))))
 	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
@@ -135,6 +136,12 @@ func secretVolume(name, secret string, keys ...string) *v1.VolumeApplyConfigurat
 		source.WithItems(v1.KeyToPath().WithKey(key).WithPath(key))
 	}
 	return v1.Volume().WithName(name).WithSecret(source)
+}
+
+// sharedMemory is an empty volume for a few small files. One on disk would keep cluster autoscalers from removing a Kubernetes node.
+func sharedMemory(name string) *v1.VolumeApplyConfiguration {
+	return v1.Volume().WithName(name).WithEmptyDir(v1.EmptyDirVolumeSource().
+		WithMedium(corev1.StorageMediumMemory).WithSizeLimit(resource.MustParse("1Mi")))
 }
 
 func readOnlyMount(volume, path string) *v1.VolumeMountApplyConfiguration {

@@ -161,8 +161,6 @@ func masterRefusals() []refusal {
 		{"upstream address has a port", master("{upstreams: [{name: e, address: ingest}]}"), "must be host:port with a port from 1 to 65535"},
 		{"upstream port is not 0", master("{upstreams: [{name: e, address: 'ingest:0'}]}"), "must be host:port with a port from 1 to 65535"},
 		{"upstream port is not too high", master("{upstreams: [{name: e, address: 'ingest:70000'}]}"), "must be host:port with a port from 1 to 65535"},
-		{"master pull secrets are names", master("{imagePullSecrets: [{name: A}]}"), "must be the name of an object in this namespace"},
-		{"master pull secrets are named once", master("{imagePullSecrets: [{name: a}, {name: a}]}"), "Duplicate value"},
 		{"upstream weight", master("{upstreams: [{name: e, address: 'a:1', weight: -1}]}"), "should be greater than or equal to 0"},
 	}
 }
@@ -180,8 +178,6 @@ func refineryRefusals() []refusal {
 		{"placement", refinery("{masterRef: {name: alpha}, placement: Elsewhere}"), `supported values: "InCluster", "External"`},
 		{"external has no template", refinery("{masterRef: {name: alpha}, placement: External, template: {}}"), "remove template, or set placement: InCluster"},
 		{"external has no ports", refinery("{masterRef: {name: alpha}, placement: External, ports: [{name: http, containerPort: 80}]}"), "remove ports, or set placement: InCluster"},
-		{"external pulls no images", refinery("{masterRef: {name: alpha}, placement: External, imagePullSecrets: [{name: a}]}"), "remove imagePullSecrets, or set placement: InCluster"},
-		{"pull secrets are bounded", refinery("{masterRef: {name: alpha}, imagePullSecrets: [{name: " + strings.ReplaceAll(numbered("a", 17), ", ", "}, {name: ") + "}]}"), "must have at most 16 items"},
 		{"type", refinery("{masterRef: {name: alpha}, type: 'a b'}"), "must be letters, digits"},
 		{"version", refinery("{masterRef: {name: alpha}, version: latest}"), "must be a semantic version such as '0.1.0'"},
 		{"access", refinery("{masterRef: {name: alpha}, access: Maybe}"), `supported values: "Allowed", "Suspended"`},
@@ -203,7 +199,7 @@ func refineryRefusals() []refusal {
 
 func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 	c := newClient(t)
-	for _, row := range slices.Concat(masterRefusals(), refineryRefusals()) {
+	for _, row := range slices.Concat(masterRefusals(), refineryRefusals(), podRefusals()) {
 		t.Run(row.rule, func(t *testing.T) {
 			err := create(t, c, object(t, row.manifest))
 			if err == nil {
@@ -233,6 +229,9 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"a long key of ECDSA":                master("{certificates: {privateKey: {size: 384}}}"),
 		"a key of RSA":                       master("{certificates: {privateKey: {algorithm: RSA, size: 4096}}}"),
 		"a key of Ed25519":                   master("{certificates: {privateKey: {algorithm: Ed25519}}}"),
+		"a budget in pods":                   refinery("{masterRef: {name: alpha}, podDisruptionBudget: {maxUnavailable: 3}}"),
+		"a budget as a share":                master("{podDisruptionBudget: {maxUnavailable: '100%'}}"),
+		"a budget by default":                refinery("{masterRef: {name: alpha}, podDisruptionBudget: {}}"),
 		"no replicas":                        refinery("{masterRef: {name: alpha}, replicas: 0}"),
 		"no grace":                           refinery("{masterRef: {name: alpha}, readinessGraceSeconds: 0}"),
 		"prerelease version":                 refinery("{masterRef: {name: alpha}, version: 1.2.3-rc.1+build.5}"),

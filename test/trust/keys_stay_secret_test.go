@@ -27,6 +27,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -255,7 +256,7 @@ func (p *plant) written() map[string][]byte {
 	}
 	for _, list := range []client.ObjectList{
 		&v1alpha1.ClusterMasterList{}, &v1alpha1.RefineryList{}, &eventsv1.EventList{}, &corev1.ServiceList{}, &corev1.ConfigMapList{},
-		&corev1.ServiceAccountList{}, &appsv1.DeploymentList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &coordinationv1.LeaseList{},
+		&corev1.ServiceAccountList{}, &appsv1.DeploymentList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &coordinationv1.LeaseList{}, &policyv1.PodDisruptionBudgetList{},
 	} {
 		p.must(api.List(p.Context(), list, client.InNamespace(p.namespace)))
 		content, err := json.Marshal(list)

@@ -178,6 +178,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: paused
       type:
         scalar: boolean
+    - name: podDisruptionBudget
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.DisruptionBudget
     - name: protocol
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProtocolSpec
@@ -275,6 +278,12 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.DeletionPolicy
   scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.DisruptionBudget
+  map:
+    fields:
+    - name: maxUnavailable
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.FormerSecurity
   map:
     fields:
@@ -587,6 +596,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Placement
       default: InCluster
+    - name: podDisruptionBudget
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.DisruptionBudget
     - name: ports
       type:
         list:
@@ -1273,6 +1285,16 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: untyped
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
+- name: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: __untyped_atomic_
   scalar: untyped
   list:

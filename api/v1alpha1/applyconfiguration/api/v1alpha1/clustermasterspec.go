@@ -29,6 +29,8 @@ type ClusterMasterSpecApplyConfiguration struct {
 	// imagePullSecrets name Secrets of this namespace with which the images of the pods are pulled, beside those that the operator
 	// is configured with. Default: none.
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
+	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
+	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
 	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
@@ -116,6 +118,14 @@ func (b *ClusterMasterSpecApplyConfiguration) WithImagePullSecrets(values ...*Lo
 		}
 		b.ImagePullSecrets = append(b.ImagePullSecrets, *values[i])
 	}
+	return b
+}
+
+// WithPodDisruptionBudget sets the PodDisruptionBudget field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodDisruptionBudget field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithPodDisruptionBudget(value *DisruptionBudgetApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
+	b.PodDisruptionBudget = value
 	return b
 }
 

@@ -45,6 +45,8 @@ type RefinerySpecApplyConfiguration struct {
 	// imagePullSecrets name Secrets of this namespace with which the images of the pods are pulled, beside those that the operator
 	// is configured with. Default: none.
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
+	// podDisruptionBudget configures the PodDisruptionBudget over the pods.
+	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
@@ -168,6 +170,14 @@ func (b *RefinerySpecApplyConfiguration) WithImagePullSecrets(values ...*LocalRe
 		}
 		b.ImagePullSecrets = append(b.ImagePullSecrets, *values[i])
 	}
+	return b
+}
+
+// WithPodDisruptionBudget sets the PodDisruptionBudget field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodDisruptionBudget field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithPodDisruptionBudget(value *DisruptionBudgetApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.PodDisruptionBudget = value
 	return b
 }
 
