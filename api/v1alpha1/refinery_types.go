@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Placement says who runs the nodes of a Refinery.
@@ -41,7 +42,8 @@ const (
 
 // RefinerySpec is the desired state of a group of nodes.
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
-// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !(has(self.imagePullSecrets) || has(self.podDisruptionBudget))",message="imagePullSecrets and podDisruptionBudget are for pods, and placement External makes none; remove them, or set placement: InCluster"
+// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !(has(self.imagePullSecrets) || has(self.podDisruptionBudget) || has(self.strategy) || has(self.minReadySeconds) || has(self.progressDeadlineSeconds))",message="imagePullSecrets, podDisruptionBudget, strategy, minReadySeconds and progressDeadlineSeconds are for pods, and placement External makes none; remove them, or set placement: InCluster"
+// +kubebuilder:validation:XValidation:rule="!has(self.minReadySeconds) || self.minReadySeconds < (has(self.progressDeadlineSeconds) ? self.progressDeadlineSeconds : 600)",message="progressDeadlineSeconds (600 by default) must be longer than minReadySeconds, or every rollout would count as failed; raise the one or lower the other"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
 type RefinerySpec struct {
 	// masterRef names the ClusterMaster, in this namespace, at which the nodes authenticate. It cannot be changed.
@@ -110,6 +112,19 @@ type RefinerySpec struct {
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods.
 	// +optional
 	PodDisruptionBudget DisruptionBudget `json:"podDisruptionBudget,omitzero"`
+	// strategy says how pods are replaced when they change.
+	// +optional
+	Strategy RolloutStrategy `json:"strategy,omitzero"`
+	// minReadySeconds is how long a new pod has to be ready before it counts as available, and the next one is replaced.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	MinReadySeconds int32 `json:"minReadySeconds,omitempty"`
+	// progressDeadlineSeconds is how long a rollout may go without progress before it counts as failed. Default: 600.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	// +optional
@@ -162,6 +177,23 @@ type NodeSelection struct {
 // +kubebuilder:validation:MaxLength=253
 // +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\pL\\\\pM\\\\pN\\\\pP\\\\pS ]+$')",message="must be printable: letters, marks, numbers, punctuation, symbols and spaces"
 type NodeID string
+
+// RolloutStrategy says how pods are replaced, as the strategy RollingUpdate of a Deployment does.
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSurge) || !has(self.maxUnavailable) || !(string(self.maxSurge) in ['0', '0%'] && string(self.maxUnavailable) in ['0', '0%'])",message="maxSurge and maxUnavailable must not both be 0: then no pod could ever be replaced"
+type RolloutStrategy struct {
+	// maxSurge is how many pods, or what percentage, there may be beside those that are wanted. Default: 25%; 0 where two pods
+	// cannot be beside each other, because the template has a hostPort, hostNetwork, a persistentVolumeClaim or a required
+	// anti-affinity to the pods themselves.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 10000 : self.matches('^([0-9]|[1-9][0-9]|100)%$')",message="must be a number of pods from 0 to 10000, or a percentage from '0%' to '100%'"
+	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
+	// maxUnavailable is how many pods, or what percentage, may be missing meanwhile. Default: 0; 1 where maxSurge is 0.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 10000 : self.matches('^([0-9]|[1-9][0-9]|100)%$')",message="must be a number of pods from 0 to 10000, or a percentage from '0%' to '100%'"
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+}
 
 // Port is a port of the workload.
 type Port struct {

@@ -44,11 +44,44 @@ func TestFieldsOfARefineryReachItsPods(t *testing.T) {
 		"runAsUser of template":         {`{template: {spec: {securityContext: {runAsUser: 1000}, containers: [{name: app}]}}}`, sidecar + ".securityContext.runAsUser", ""},
 		"root in template":              {`{template: {spec: {securityContext: {runAsUser: 0}, containers: [{name: app}]}}}`, sidecar + ".securityContext.runAsUser", "65532"},
 		"root in template, no workload": {`{template: {spec: {securityContext: {runAsUser: 0}}}}`, alone + ".securityContext.runAsUser", "65532"},
+		"minReadySeconds":               {`{minReadySeconds: 7}`, ".spec.minReadySeconds", "7"},
+		"progressDeadlineSeconds":       {`{progressDeadlineSeconds: 70}`, ".spec.progressDeadlineSeconds", "70"},
 		"imagePullSecrets of template":  {`{imagePullSecrets: [{name: own}], template: {spec: {imagePullSecrets: [{name: its}, {name: all}]}}}`, podSpec + ".imagePullSecrets[*].name", "its all own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			built, err := RefineryDeployment(refineryWith(t, f.spec), testMaster(nil), imagesToPull())
 			f.check(t, built, err)
+		})
+	}
+}
+
+func TestHowARefinerysPodsAreReplaced(t *testing.T) {
+	avoiding := func(term string) string {
+		return `{template: {spec: {affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [` + term + `]}}}}}`
+	}
+	for name, test := range map[string]struct{ spec, surge, unavailable string }{
+		"by default":               {`{}`, "25%", "0"},
+		"as chosen":                {`{strategy: {maxSurge: 3, maxUnavailable: 10%}}`, "3", "10%"},
+		"surge alone":              {`{strategy: {maxSurge: 3}}`, "3", "0"},
+		"no surge":                 {`{strategy: {maxSurge: 0%}}`, "0", "1"},
+		"unavailable alone":        {`{strategy: {maxUnavailable: 2}}`, "25%", "2"},
+		"hostPort":                 {`{template: {spec: {containers: [{name: app, ports: [{containerPort: 80, hostPort: 80}]}]}}}`, "0", "1"},
+		"hostNetwork":              {`{template: {spec: {hostNetwork: true}}}`, "0", "1"},
+		"claim":                    {`{template: {spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]}}}`, "0", "1"},
+		"claim, several at a time": {`{strategy: {maxUnavailable: 2}, template: {spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]}}}`, "0", "2"},
+		"claim that can be shared": {`{strategy: {maxSurge: 1}, template: {spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]}}}`, "1", "0"},
+		"claim, none missing":      {`{strategy: {maxUnavailable: 0}, template: {spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]}}}`, "25%", "0"},
+		"a claim for each pod":     {`{template: {spec: {volumes: [{name: v, ephemeral: {}}]}}}`, "25%", "0"},
+		"avoids itself":            {avoiding(`{topologyKey: host, labelSelector: {matchLabels: {app.kubernetes.io/instance: press}}}`), "0", "1"},
+		"avoids every pod":         {avoiding(`{topologyKey: host, namespaceSelector: {}, labelSelector: {}}`), "0", "1"},
+		"avoids others":            {avoiding(`{topologyKey: host, labelSelector: {matchLabels: {app.kubernetes.io/instance: mill}}}`), "25%", "0"},
+		"avoids others elsewhere":  {avoiding(`{topologyKey: host, namespaces: [other], labelSelector: {}}`), "25%", "0"},
+		"avoids its revision":      {avoiding(`{topologyKey: host, labelSelector: {}, matchLabelKeys: [pod-template-hash]}`), "25%", "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			built, err := RefineryDeployment(refineryWith(t, test.spec), testMaster(nil), testImages)
+			field{test.spec, ".spec.strategy.rollingUpdate.maxSurge", test.surge}.check(t, built, err)
+			field{test.spec, ".spec.strategy.rollingUpdate.maxUnavailable", test.unavailable}.check(t, built, err)
 		})
 	}
 }

@@ -42,7 +42,7 @@ func MasterDeployment(m *v1alpha1.ClusterMaster, images Images) (*appsv1ac.Deplo
 			WithReplicas(m.WantedPods()).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).
 			// A new pod is warm before an old one goes: a failover, not an outage.
-			WithStrategy(rollingUpdate(intstr.FromInt32(1))).
+			WithStrategy(rollingUpdate(intstr.FromInt32(1), intstr.FromInt32(0))).
 			WithTemplate(pod)), nil
 }
 
@@ -141,11 +141,9 @@ func spreadOver(topologyKey string, m *v1alpha1.ClusterMaster) *v1.TopologySprea
 		WithMatchLabelKeys(appsv1.DefaultDeploymentUniqueLabelKey)
 }
 
-// rollingUpdate never takes a pod away before its replacement is ready.
-func rollingUpdate(surge intstr.IntOrString) *appsv1ac.DeploymentStrategyApplyConfiguration {
+func rollingUpdate(surge, unavailable intstr.IntOrString) *appsv1ac.DeploymentStrategyApplyConfiguration {
 	return appsv1ac.DeploymentStrategy().WithType(appsv1.RollingUpdateDeploymentStrategyType).
-		WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
-			WithMaxSurge(surge).WithMaxUnavailable(intstr.FromInt32(0)))
+		WithRollingUpdate(appsv1ac.RollingUpdateDeployment().WithMaxSurge(surge).WithMaxUnavailable(unavailable))
 }
 
 func requests(cpu, memory string) corev1.ResourceList {

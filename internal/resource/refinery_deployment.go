@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -28,13 +27,15 @@ func RefineryDeployment(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images 
 	if err != nil {
 		return nil, err
 	}
+	spec := appsv1ac.DeploymentSpec().
+		WithReplicas(r.WantedNodes()).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(RefinerySelector(r))).
+		WithTemplate(template)
+	if err := addRollout(spec, r); err != nil {
+		return nil, err
+	}
 	return appsv1ac.Deployment(r.Name, r.Namespace).
-		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).
-		WithSpec(appsv1ac.DeploymentSpec().
-			WithReplicas(r.WantedNodes()).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(RefinerySelector(r))).
-			WithStrategy(rollingUpdate(intstr.FromString("25%"))).
-			WithTemplate(template)), nil
+		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).WithSpec(spec), nil
 }
 
 // basePodTemplate is the pod before the user's template is merged in.

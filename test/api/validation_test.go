@@ -231,6 +231,7 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"a key of Ed25519":                   master("{certificates: {privateKey: {algorithm: Ed25519}}}"),
 		"a budget in pods":                   refinery("{masterRef: {name: alpha}, podDisruptionBudget: {maxUnavailable: 3}}"),
 		"a budget as a share":                master("{podDisruptionBudget: {maxUnavailable: '100%'}}"),
+		"a slow rollout":                     refinery("{masterRef: {name: alpha}, strategy: {maxSurge: 0, maxUnavailable: 50%}, minReadySeconds: 600, progressDeadlineSeconds: 601}"),
 		"a budget by default":                refinery("{masterRef: {name: alpha}, podDisruptionBudget: {}}"),
 		"no replicas":                        refinery("{masterRef: {name: alpha}, replicas: 0}"),
 		"no grace":                           refinery("{masterRef: {name: alpha}, readinessGraceSeconds: 0}"),

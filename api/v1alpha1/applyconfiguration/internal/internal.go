@@ -586,6 +586,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: masterRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+    - name: minReadySeconds
+      type:
+        scalar: numeric
     - name: nodes
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeSelection
@@ -607,6 +610,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: progressDeadlineSeconds
+      type:
+        scalar: numeric
     - name: readinessGraceSeconds
       type:
         scalar: numeric
@@ -614,6 +620,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 1
+    - name: strategy
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RolloutStrategy
     - name: template
       type:
         map:
@@ -730,6 +739,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RolloutStrategy
+  map:
+    fields:
+    - name: maxSurge
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: maxUnavailable
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecretSource
   map:
     fields:

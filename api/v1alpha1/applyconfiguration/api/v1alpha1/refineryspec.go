@@ -47,6 +47,12 @@ type RefinerySpecApplyConfiguration struct {
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods.
 	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
+	// strategy says how pods are replaced when they change.
+	Strategy *RolloutStrategyApplyConfiguration `json:"strategy,omitempty"`
+	// minReadySeconds is how long a new pod has to be ready before it counts as available, and the next one is replaced.
+	MinReadySeconds *int32 `json:"minReadySeconds,omitempty"`
+	// progressDeadlineSeconds is how long a rollout may go without progress before it counts as failed. Default: 600.
+	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
@@ -178,6 +184,30 @@ func (b *RefinerySpecApplyConfiguration) WithImagePullSecrets(values ...*LocalRe
 // If called multiple times, the PodDisruptionBudget field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithPodDisruptionBudget(value *DisruptionBudgetApplyConfiguration) *RefinerySpecApplyConfiguration {
 	b.PodDisruptionBudget = value
+	return b
+}
+
+// WithStrategy sets the Strategy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Strategy field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithStrategy(value *RolloutStrategyApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.Strategy = value
+	return b
+}
+
+// WithMinReadySeconds sets the MinReadySeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MinReadySeconds field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithMinReadySeconds(value int32) *RefinerySpecApplyConfiguration {
+	b.MinReadySeconds = &value
+	return b
+}
+
+// WithProgressDeadlineSeconds sets the ProgressDeadlineSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ProgressDeadlineSeconds field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithProgressDeadlineSeconds(value int32) *RefinerySpecApplyConfiguration {
+	b.ProgressDeadlineSeconds = &value
 	return b
 }
 
