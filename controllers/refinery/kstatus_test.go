@@ -63,6 +63,7 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 		v1alpha1.ReasonAuthenticated: "Current", v1alpha1.ReasonPartiallyAuthenticated: "InProgress", v1alpha1.ReasonConnecting: "InProgress",
 		v1alpha1.ReasonVersionMismatch: "InProgress", v1alpha1.ReasonDenied: "InProgress", v1alpha1.ReasonLost: "InProgress",
 		v1alpha1.ReasonSuspended: "Failed", v1alpha1.ReasonMasterUnavailable: "InProgress",
+		v1alpha1.ReasonDuplicateID: "InProgress",
 	} {
 		status := metav1.ConditionFalse
 		if want == "Current" {
