@@ -313,6 +313,12 @@ type MasterPodTemplate struct {
 	// metadata of the pods.
 	// +optional
 	Metadata PodMetadata `json:"metadata,omitzero"`
+	// env are further variables of the master container, such as GOMEMLIMIT.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Env []Variable `json:"env,omitempty"`
 	// resources of the master container.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitzero"`

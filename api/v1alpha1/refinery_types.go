@@ -41,8 +41,10 @@ const (
 )
 
 // RefinerySpec is the desired state of a group of nodes.
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, p.containerPort != (has(self.agent) && has(self.agent.httpPort) ? self.agent.httpPort : 8081) && p.containerPort != (has(self.agent) && has(self.agent.healthPort) ? self.agent.healthPort : 8082))",message="a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082); choose another port for one of the two"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || !has(oldSelf.ports) || (has(self.service) && has(self.service.headless) && self.service.headless) == (has(oldSelf.service) && has(oldSelf.service.headless) && oldSelf.service.headless)",message="service.headless cannot be changed while there is a Service; remove ports, and then set both again"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
-// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !(has(self.imagePullSecrets) || has(self.podDisruptionBudget) || has(self.strategy) || has(self.minReadySeconds) || has(self.progressDeadlineSeconds))",message="imagePullSecrets, podDisruptionBudget, strategy, minReadySeconds and progressDeadlineSeconds are for pods, and placement External makes none; remove them, or set placement: InCluster"
+// +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !(has(self.imagePullSecrets) || has(self.podDisruptionBudget) || has(self.strategy) || has(self.minReadySeconds) || has(self.progressDeadlineSeconds) || has(self.agent) || has(self.service))",message="imagePullSecrets, podDisruptionBudget, strategy, minReadySeconds, progressDeadlineSeconds, agent and service are for pods, and placement External makes none; remove them, or set placement: InCluster"
 // +kubebuilder:validation:XValidation:rule="!has(self.minReadySeconds) || self.minReadySeconds < (has(self.progressDeadlineSeconds) ? self.progressDeadlineSeconds : 600)",message="progressDeadlineSeconds (600 by default) must be longer than minReadySeconds, or every rollout would count as failed; raise the one or lower the other"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
 type RefinerySpec struct {
@@ -125,6 +127,12 @@ type RefinerySpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
+	// service configures the Service over ports.
+	// +optional
+	Service RefineryService `json:"service,omitzero"`
+	// agent configures the agent in the pods.
+	// +optional
+	Agent AgentSpec `json:"agent,omitzero"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	// +optional
@@ -195,6 +203,50 @@ type RolloutStrategy struct {
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 }
 
+// RefineryService configures the Service of a Refinery.
+// +kubebuilder:validation:XValidation:rule="!has(self.headless) || !self.headless || !has(self.type) || self.type == 'ClusterIP'",message="a headless Service has type ClusterIP; remove headless or type"
+type RefineryService struct {
+	// type of the Service. Default: ClusterIP.
+	// +optional
+	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
+	Type corev1.ServiceType `json:"type,omitempty"`
+	// headless gives the Service no address of its own: its name leads to the pods. It cannot be changed while there is a Service.
+	// +optional
+	Headless bool `json:"headless,omitempty"`
+	// annotations of the Service, for load balancers and DNS controllers.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// AgentSpec configures the agent in the pods of a Refinery.
+// +kubebuilder:validation:XValidation:rule="(has(self.httpPort) ? self.httpPort : 8081) != (has(self.healthPort) ? self.healthPort : 8082)",message="httpPort (default 8081) and healthPort (default 8082) must differ"
+type AgentSpec struct {
+	// httpPort is where the agent tells the workload its upstream, on 127.0.0.1. Default: 8081.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HTTPPort *int32 `json:"httpPort,omitempty"`
+	// healthPort is where the agent serves probes and metrics. Default: 8082.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	HealthPort *int32 `json:"healthPort,omitempty"`
+	// resources of the agent's container. Default: 10m of CPU and 16Mi of memory, which is limited to 64Mi.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
+	// logLevel is debug, info, warn or error. Default: info.
+	// +optional
+	// +kubebuilder:validation:Enum=debug;info;warn;error
+	LogLevel string `json:"logLevel,omitempty"`
+	// env are further variables of the agent's container.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=32
+	Env []Variable `json:"env,omitempty"`
+}
+
 // Port is a port of the workload.
 type Port struct {
 	// name of the port.
@@ -203,11 +255,15 @@ type Port struct {
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be at most 15 lower-case letters, digits and '-', for example 'http'"
 	Name string `json:"name"`
-	// containerPort that the workload listens on. The Service has the same port.
+	// port of the Service. Default: containerPort.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port *int32 `json:"port,omitempty"`
+	// containerPort that the workload listens on, to which the Service leads.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	// +kubebuilder:validation:XValidation:rule="self != 8081 && self != 8082",message="8081 and 8082 are the agent's; choose another port"
 	ContainerPort int32 `json:"containerPort"`
 	// protocol is TCP or UDP.
 	// +optional

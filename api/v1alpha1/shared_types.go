@@ -26,6 +26,21 @@ type DisruptionBudget struct {
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 }
 
+// Variable is an environment variable of a container that the operator makes.
+type Variable struct {
+	// name of the variable.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",message="must be letters, digits and '_', and not begin with a digit"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^(?i:KUBECONFIG|KUBERNETES_.*|.*_PROXY|GODEBUG|SSL_.*|POD_.*|NODE_NAME)$')",message="must not be KUBECONFIG, GODEBUG, NODE_NAME, begin with KUBERNETES_, SSL_ or POD_, or end with _PROXY: these change whom the process trusts and where it connects, or are the operator's"
+	Name string `json:"name"`
+	// value of the variable.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Value string `json:"value,omitempty"`
+}
+
 // SecretSource names the Secret of something that a user provides.
 type SecretSource struct {
 	// secretRef names a Secret in the same namespace. The operator reads it and never writes to it.

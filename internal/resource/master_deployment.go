@@ -70,7 +70,7 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 	if len(template.TopologySpreadConstraints) == 0 {
 		spec.WithTopologySpreadConstraints(spreadOver(corev1.LabelTopologyZone, m), spreadOver(corev1.LabelHostname, m))
 	}
-	container := masterContainer(m, images)
+	container := masterContainer(m, images).WithEnv(variables(template.Env)...)
 	if template.Resources.Requests != nil || template.Resources.Limits != nil || template.Resources.Claims != nil {
 		container.Resources = v1.ResourceRequirements()
 		if err := convertJSON(template.Resources, container.Resources); err != nil {
@@ -79,6 +79,7 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 	}
 	spec.WithServiceAccountName(MasterServiceAccountName(m)).
 		WithAutomountServiceAccountToken(true).
+		WithEnableServiceLinks(false).
 		WithImagePullSecrets(images.pullSecrets(m.Spec.ImagePullSecrets)...).
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).

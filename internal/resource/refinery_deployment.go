@@ -4,20 +4,12 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/masterfile"
-)
-
-const (
-	// agentHTTPPort tells the workload in the same pod its upstream.
-	agentHTTPPort = 8081
-	// agentHealthPort serves probes and metrics of an agent.
-	agentHealthPort = 8082
 )
 
 // RefineryDeployment runs the nodes of a Refinery: the agent as a native sidecar ahead of the user's
@@ -43,6 +35,7 @@ func basePodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Ima
 	spec := v1.PodSpec().
 		WithServiceAccountName(RefineryServiceAccountName(r)).
 		WithAutomountServiceAccountToken(false).
+		WithEnableServiceLinks(false).
 		WithImagePullSecrets(images.pullSecrets(r.Spec.ImagePullSecrets)...).
 		WithSecurityContext(podSecurity()).
 		WithTerminationGracePeriodSeconds(30).
@@ -90,13 +83,12 @@ func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Imag
 	container := v1.Container().WithName(AgentContainer).
 		WithImage(images.Refinery).WithImagePullPolicy(images.PullPolicy).
 		WithArgs(agentArgs(r, m)...).
-		WithEnv(fieldEnv("POD_NAME", "metadata.name")).
-		WithPorts(v1.ContainerPort().WithName("agent").WithContainerPort(agentHealthPort).WithProtocol(corev1.ProtocolTCP)).
+		WithEnv(fieldEnv("POD_NAME", "metadata.name")).WithEnv(variables(r.Spec.Agent.Env)...).
+		WithPorts(v1.ContainerPort().WithName("agent").WithContainerPort(healthPortOf(r)).WithProtocol(corev1.ProtocolTCP)).
 		WithStartupProbe(httpProbe("/healthz", "agent", 2).WithFailureThreshold(30)).
 		WithLivenessProbe(httpProbe("/healthz", "agent", 10).WithFailureThreshold(3)).
 		WithReadinessProbe(httpProbe("/readyz", "agent", 5).WithFailureThreshold(2)).
-		WithResources(v1.ResourceRequirements().WithRequests(requests("10m", "16Mi")).
-			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")})).
+		WithResources(agentResources(r)).
 		// Its own profile, so that what the template chooses for the pod does not reach the agent.
 		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).
 			WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
@@ -119,8 +111,11 @@ func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 		"--type=" + r.Spec.Type,
 		"--certificate-dir=" + certificateDirectory,
 		"--upstream-file=" + runDirectory + "/upstream.json",
-		fmt.Sprintf("--http-address=127.0.0.1:%d", agentHTTPPort),
-		fmt.Sprintf("--health-address=:%d", agentHealthPort),
+		fmt.Sprintf("--http-address=127.0.0.1:%d", httpPortOf(r)),
+		fmt.Sprintf("--health-address=:%d", healthPortOf(r)),
+	}
+	if level := r.Spec.Agent.LogLevel; level != "" {
+		args = append(args, "--log-level="+level)
 	}
 	if grace := r.Spec.ReadinessGraceSeconds; grace != nil {
 		args = append(args, fmt.Sprintf("--readiness-grace=%ds", *grace))

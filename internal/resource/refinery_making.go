@@ -42,6 +42,7 @@ func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (M
 	// What reaches no pod, or is in Uses.
 	asked.MasterRef, asked.Replicas, asked.Access, asked.Upstream, asked.Ports = v1alpha1.LocalReference{}, nil, "", "", nil
 	asked.Placement, asked.CertificateSecretRef, asked.UpgradePolicy, asked.Paused = "", nil, "", false
+	asked.Service = v1alpha1.RefineryService{}
 	asked.PodDisruptionBudget, asked.Strategy, asked.MinReadySeconds, asked.ProgressDeadlineSeconds = v1alpha1.DisruptionBudget{}, v1alpha1.RolloutStrategy{}, 0, nil
 	anyone := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "anyone"}, Spec: v1alpha1.RefinerySpec{MasterRef: r.Spec.MasterRef}}
 	askedDigest, err := digest(asked)

@@ -1,8 +1,10 @@
 package resource
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -10,11 +12,21 @@ import (
 // RefineryService is how others reach the workload of a Refinery: one port for each of spec.ports.
 func RefineryService(r *v1alpha1.Refinery) *v1.ServiceApplyConfiguration {
 	spec := v1.ServiceSpec().WithSelector(RefinerySelector(r))
+	if r.Spec.Service.Type != "" {
+		spec.WithType(r.Spec.Service.Type)
+	}
+	if r.Spec.Service.Headless {
+		spec.WithClusterIP(corev1.ClusterIPNone)
+	}
 	for _, p := range r.Spec.Ports {
 		spec.WithPorts(v1.ServicePort().WithName(p.Name).WithProtocol(p.Protocol).
-			WithPort(p.ContainerPort).WithTargetPort(intstr.FromInt32(p.ContainerPort)))
+			WithPort(ptr.Deref(p.Port, p.ContainerPort)).WithTargetPort(intstr.FromInt32(p.ContainerPort)))
 	}
-	return v1.Service(r.Name, r.Namespace).
+	service := v1.Service(r.Name, r.Namespace).
 		WithLabels(RefineryLabels(r)).WithOwnerReferences(refineryOwner(r)).
 		WithSpec(spec)
+	if len(r.Spec.Service.Annotations) > 0 {
+		service.WithAnnotations(r.Spec.Service.Annotations)
+	}
+	return service
 }

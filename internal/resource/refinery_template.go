@@ -39,7 +39,7 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 	}
 	sidecar := hasWorkload(template)
 	base := map[string]any{}
-	if err := toUnstructured(keepFromRoot(basePodTemplate(r, m, images, sidecar), template), &base); err != nil {
+	if err := toUnstructured(adjustTo(template, basePodTemplate(r, m, images, sidecar)), &base); err != nil {
 		return nil, err
 	}
 	reference := map[string]any{} // the merge writes into its original
@@ -56,7 +56,7 @@ func refineryPodTemplate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images
 	if err := checkAgent(merged, reference, sidecar); err != nil {
 		return nil, err
 	}
-	return finishTemplate(merged, RefineryLabels(r))
+	return finishTemplate(merged, r)
 }
 
 // parseTemplate returns a template as a patch and as what it is.
@@ -74,22 +74,6 @@ func parseTemplate(raw []byte) (patch map[string]any, template *corev1.PodTempla
 // hasWorkload reports whether a template has containers of the workload.
 func hasWorkload(template *corev1.PodTemplateSpec) bool {
 	return slices.ContainsFunc(template.Spec.Containers, func(c corev1.Container) bool { return c.Name != AgentContainer })
-}
-
-// imageUser is the user that the images name.
-const imageUser = 65532
-
-// keepFromRoot gives the agent a user of its own in a pod whose template chooses root for all: a kubelet does not start it as root.
-func keepFromRoot(base *v1.PodTemplateSpecApplyConfiguration, template *corev1.PodTemplateSpec) *v1.PodTemplateSpecApplyConfiguration {
-	if s := template.Spec.SecurityContext; s == nil || s.RunAsUser == nil || *s.RunAsUser != 0 {
-		return base
-	}
-	for _, containers := range [][]v1.ContainerApplyConfiguration{base.Spec.InitContainers, base.Spec.Containers} {
-		for i := range containers {
-			containers[i].SecurityContext.WithRunAsUser(imageUser)
-		}
-	}
-	return base
 }
 
 // checkAgent compares what the agent lives on with the reference, the base before the merge.
@@ -123,7 +107,7 @@ func checkVolumes(merged, reference map[string]any) error {
 
 // finishTemplate decodes the merged template, unknown fields refused, and puts in what holds for every
 // pod: our labels, the agent first, and safe defaults for the user's containers.
-func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTemplateSpecApplyConfiguration, error) {
+func finishTemplate(merged map[string]any, r *v1alpha1.Refinery) (*v1.PodTemplateSpecApplyConfiguration, error) {
 	raw, err := json.Marshal(merged)
 	if err != nil {
 		return nil, templateErrorf("cannot be encoded: %v", err)
@@ -137,10 +121,10 @@ func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTem
 	if err := json.Unmarshal(raw, template); err != nil {
 		return nil, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if err := checkPorts(slices.Concat(template.Spec.InitContainers, template.Spec.Containers)); err != nil {
+	if err := checkPorts(slices.Concat(template.Spec.InitContainers, template.Spec.Containers), httpPortOf(r), healthPortOf(r)); err != nil {
 		return nil, err
 	}
-	template.WithLabels(labels)
+	template.WithLabels(RefineryLabels(r))
 	slices.SortStableFunc(template.Spec.InitContainers, func(a, b v1.ContainerApplyConfiguration) int {
 		return boolToInt(isAgent(b)) - boolToInt(isAgent(a))
 	})
@@ -154,15 +138,15 @@ func finishTemplate(merged map[string]any, labels map[string]string) (*v1.PodTem
 }
 
 // checkPorts refuses ports on which the agent listens: the containers of a pod share one address.
-func checkPorts(containers []v1.ContainerApplyConfiguration) error {
+func checkPorts(containers []v1.ContainerApplyConfiguration, http, health int32) error {
 	for _, c := range containers {
 		if isAgent(c) {
 			continue
 		}
 		for _, port := range c.Ports {
-			if p := port.ContainerPort; p != nil && (*p == agentHTTPPort || *p == agentHealthPort) {
+			if p := port.ContainerPort; p != nil && (*p == http || *p == health) {
 				return templateErrorf("has port %d in container %s: %d and %d are the agent's; choose another port",
-					*p, ptr.Deref(c.Name, "without a name"), agentHTTPPort, agentHealthPort)
+					*p, ptr.Deref(c.Name, "without a name"), http, health)
 			}
 		}
 	}

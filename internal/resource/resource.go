@@ -46,6 +46,7 @@ const (
 	peerVolume        = "refinery-peer"
 	runVolume         = "refinery-run"
 	masterVolume      = "refinery-master"
+	noTokenVolume     = "refinery-no-token"
 )
 
 // Images are the container images that the operator runs. They are its configuration, never a CR's.

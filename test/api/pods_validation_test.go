@@ -1,10 +1,29 @@
 package api
 
-import "strings"
+import (
+	"context"
+	"strings"
+	"testing"
+)
 
 // podRefusals are of the fields that say how pods are to be.
 func podRefusals() []refusal {
 	return []refusal{
+		{"external has no agent", refinery("{masterRef: {name: alpha}, placement: External, agent: {logLevel: debug}}"), "are for pods, and placement External makes none"},
+		{"ports of the agent differ", refinery("{masterRef: {name: alpha}, agent: {httpPort: 8082}}"), "httpPort (default 8081) and healthPort (default 8082) must differ"},
+		{"chosen port of the agent", refinery("{masterRef: {name: alpha}, agent: {httpPort: 80}, ports: [{name: a, containerPort: 80}]}"), "a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082)"},
+		{"log level of the agent", refinery("{masterRef: {name: alpha}, agent: {logLevel: loud}}"), `supported values: "debug", "info", "warn", "error"`},
+		{"variables have names", refinery("{masterRef: {name: alpha}, agent: {env: [{name: 1A}]}}"), "must be letters, digits and '_', and not begin with a digit"},
+		{"variables of the agent are not the operator's", refinery("{masterRef: {name: alpha}, agent: {env: [{name: POD_NAME}]}}"), "or are the operator's"},
+		{"variables are named once", master("{template: {env: [{name: A}, {name: A}]}}"), "Duplicate value"},
+		{"no kubeconfig for masters", master("{template: {env: [{name: KUBECONFIG}]}}"), "must not be KUBECONFIG"},
+		{"no other API server for masters", master("{template: {env: [{name: KUBERNETES_SERVICE_HOST}]}}"), "begin with KUBERNETES_"},
+		{"no proxy for masters", master("{template: {env: [{name: https_proxy}]}}"), "or end with _PROXY"},
+		{"no GODEBUG for masters", master("{template: {env: [{name: GODEBUG}]}}"), "GODEBUG"},
+		{"no other roots for masters", master("{template: {env: [{name: SSL_CERT_DIR}]}}"), "SSL_"},
+		{"a headless Service has no type", refinery("{masterRef: {name: alpha}, service: {headless: true, type: NodePort}}"), "a headless Service has type ClusterIP; remove headless or type"},
+		{"type of the Service", refinery("{masterRef: {name: alpha}, service: {type: ExternalName}}"), `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
+		{"port of the Service", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, port: 0}]}"), "should be greater than or equal to 1"},
 		{"external is not rolled out", refinery("{masterRef: {name: alpha}, placement: External, strategy: {maxSurge: 1}}"), "are for pods, and placement External makes none"},
 		{"a rollout can replace pods", refinery("{masterRef: {name: alpha}, strategy: {maxSurge: 0, maxUnavailable: 0%}}"), "maxSurge and maxUnavailable must not both be 0: then no pod could ever be replaced"},
 		{"a surge is bounded", refinery("{masterRef: {name: alpha}, strategy: {maxSurge: -1}}"), "must be a number of pods from 0 to 10000, or a percentage from '0%' to '100%'"},
@@ -19,5 +38,18 @@ func podRefusals() []refusal {
 		{"external is not evicted", refinery("{masterRef: {name: alpha}, placement: External, podDisruptionBudget: {maxUnavailable: 1}}"), "are for pods, and placement External makes none"},
 		{"a drain ends", refinery("{masterRef: {name: alpha}, podDisruptionBudget: {maxUnavailable: '0%'}}"), "must be a number of pods from 1 to 10000, or a percentage from '1%' to '100%'"},
 		{"a drain is a share", refinery("{masterRef: {name: alpha}, podDisruptionBudget: {maxUnavailable: '101%'}}"), "with none no Kubernetes node with such a pod could ever be drained"},
+	}
+}
+
+func TestAServiceStaysHeadlessOrNot(t *testing.T) {
+	c := newClient(t)
+	o := object(t, refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 80}]}"))
+	if err := create(t, c, o); err != nil {
+		t.Fatal(err)
+	}
+	set(t, o, true, "spec", "service", "headless")
+	err := c.Update(context.Background(), o)
+	if err == nil || !strings.Contains(err.Error(), "service.headless cannot be changed while there is a Service; remove ports, and then set both again") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -21,6 +21,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=cluster.refinery.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("ActiveMaster"):
 		return &apiv1alpha1.ActiveMasterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AgentSpec"):
+		return &apiv1alpha1.AgentSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AuthenticatedNodes"):
 		return &apiv1alpha1.AuthenticatedNodesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CertificatesSpec"):
@@ -65,6 +67,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ProtocolSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Refinery"):
 		return &apiv1alpha1.RefineryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RefineryService"):
+		return &apiv1alpha1.RefineryServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefinerySpec"):
 		return &apiv1alpha1.RefinerySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefineryStatus"):
@@ -95,6 +99,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.UpstreamServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamStatus"):
 		return &apiv1alpha1.UpstreamStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Variable"):
+		return &apiv1alpha1.VariableApplyConfiguration{}
 
 	}
 	return nil

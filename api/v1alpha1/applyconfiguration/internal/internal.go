@@ -52,6 +52,29 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.AgentSpec
+  map:
+    fields:
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Variable
+          elementRelationship: associative
+          keys:
+          - name
+    - name: healthPort
+      type:
+        scalar: numeric
+    - name: httpPort
+      type:
+        scalar: numeric
+    - name: logLevel
+      type:
+        scalar: string
+    - name: resources
+      type:
+        namedType: io.k8s.api.core.v1.ResourceRequirements
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.AuthenticatedNodes
   map:
     fields:
@@ -345,6 +368,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: affinity
       type:
         namedType: io.k8s.api.core.v1.Affinity
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Variable
+          elementRelationship: associative
+          keys:
+          - name
     - name: metadata
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.PodMetadata
@@ -493,6 +524,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+    - name: port
+      type:
+        scalar: numeric
     - name: protocol
       type:
         namedType: io.k8s.api.core.v1.Protocol
@@ -565,6 +599,20 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryStatus
       default: {}
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryService
+  map:
+    fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: headless
+      type:
+        scalar: boolean
+    - name: type
+      type:
+        namedType: io.k8s.api.core.v1.ServiceType
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefinerySpec
   map:
     fields:
@@ -572,6 +620,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Access
       default: Allowed
+    - name: agent
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.AgentSpec
     - name: certificateSecretRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
@@ -620,6 +671,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 1
+    - name: service
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryService
     - name: strategy
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RolloutStrategy
@@ -876,6 +930,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ready
       type:
         scalar: boolean
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Variable
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.Affinity
   map:
     fields:

@@ -16,6 +16,8 @@ import (
 type MasterPodTemplateApplyConfiguration struct {
 	// metadata of the pods.
 	Metadata *PodMetadataApplyConfiguration `json:"metadata,omitempty"`
+	// env are further variables of the master container, such as GOMEMLIMIT.
+	Env []VariableApplyConfiguration `json:"env,omitempty"`
 	// resources of the master container.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// nodeSelector of the pods.
@@ -41,6 +43,19 @@ func MasterPodTemplate() *MasterPodTemplateApplyConfiguration {
 // If called multiple times, the Metadata field is set to the value of the last call.
 func (b *MasterPodTemplateApplyConfiguration) WithMetadata(value *PodMetadataApplyConfiguration) *MasterPodTemplateApplyConfiguration {
 	b.Metadata = value
+	return b
+}
+
+// WithEnv adds the given value to the Env field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Env field.
+func (b *MasterPodTemplateApplyConfiguration) WithEnv(values ...*VariableApplyConfiguration) *MasterPodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithEnv")
+		}
+		b.Env = append(b.Env, *values[i])
+	}
 	return b
 }
 

@@ -16,7 +16,9 @@ import (
 type PortApplyConfiguration struct {
 	// name of the port.
 	Name *string `json:"name,omitempty"`
-	// containerPort that the workload listens on. The Service has the same port.
+	// port of the Service. Default: containerPort.
+	Port *int32 `json:"port,omitempty"`
+	// containerPort that the workload listens on, to which the Service leads.
 	ContainerPort *int32 `json:"containerPort,omitempty"`
 	// protocol is TCP or UDP.
 	Protocol *v1.Protocol `json:"protocol,omitempty"`
@@ -33,6 +35,14 @@ func Port() *PortApplyConfiguration {
 // If called multiple times, the Name field is set to the value of the last call.
 func (b *PortApplyConfiguration) WithName(value string) *PortApplyConfiguration {
 	b.Name = &value
+	return b
+}
+
+// WithPort sets the Port field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Port field is set to the value of the last call.
+func (b *PortApplyConfiguration) WithPort(value int32) *PortApplyConfiguration {
+	b.Port = &value
 	return b
 }
 

@@ -53,6 +53,10 @@ type RefinerySpecApplyConfiguration struct {
 	MinReadySeconds *int32 `json:"minReadySeconds,omitempty"`
 	// progressDeadlineSeconds is how long a rollout may go without progress before it counts as failed. Default: 600.
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
+	// service configures the Service over ports.
+	Service *RefineryServiceApplyConfiguration `json:"service,omitempty"`
+	// agent configures the agent in the pods.
+	Agent *AgentSpecApplyConfiguration `json:"agent,omitempty"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
@@ -208,6 +212,22 @@ func (b *RefinerySpecApplyConfiguration) WithMinReadySeconds(value int32) *Refin
 // If called multiple times, the ProgressDeadlineSeconds field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithProgressDeadlineSeconds(value int32) *RefinerySpecApplyConfiguration {
 	b.ProgressDeadlineSeconds = &value
+	return b
+}
+
+// WithService sets the Service field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Service field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithService(value *RefineryServiceApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.Service = value
+	return b
+}
+
+// WithAgent sets the Agent field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Agent field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithAgent(value *AgentSpecApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.Agent = value
 	return b
 }
 
