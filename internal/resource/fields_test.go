@@ -60,7 +60,7 @@ func TestFieldsOfARefineryReachItsPods(t *testing.T) {
 		"a ServiceAccount says whether there is a token": {`{template: {spec: {serviceAccountName: its, containers: [{name: app}]}}}`, podSpec + ".automountServiceAccountToken", ""},
 		"no token for the agent":                         {`{template: {spec: {serviceAccountName: its, containers: [{name: app}]}}}`, sidecar + `.volumeMounts[?(@.mountPath=="/var/run/secrets/kubernetes.io/serviceaccount")].name`, "refinery-no-token"},
 		"a token by the template":                        {`{template: {spec: {automountServiceAccountToken: true}}}`, alone + `.volumeMounts[?(@.mountPath=="/var/run/secrets/kubernetes.io/serviceaccount")].name`, "refinery-no-token"},
-		"no token by the template":                       {`{template: {spec: {serviceAccountName: its, automountServiceAccountToken: false}}}`, alone + ".volumeMounts[*].name", "refinery-run refinery-tls"},
+		"no token by the template":                       {`{template: {spec: {serviceAccountName: its, automountServiceAccountToken: false}}}`, alone + ".volumeMounts[*].name", "refinery-run refinery-master refinery-tls"},
 		"minReadySeconds":                                {`{minReadySeconds: 7}`, ".spec.minReadySeconds", "7"},
 		"progressDeadlineSeconds":                        {`{progressDeadlineSeconds: 70}`, ".spec.progressDeadlineSeconds", "70"},
 		"imagePullSecrets of template":                   {`{imagePullSecrets: [{name: own}], template: {spec: {imagePullSecrets: [{name: its}, {name: all}]}}}`, podSpec + ".imagePullSecrets[*].name", "its all own"},

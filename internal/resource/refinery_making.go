@@ -38,10 +38,13 @@ type Making struct {
 
 // MakingOf is what the pods of a Refinery would be made from now.
 func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (Making, error) {
+	// What reaches no pod, or is in Uses, is left out: a field that is forgotten here lets an upgrade go too soon, and not never.
 	asked := r.Spec.DeepCopy()
-	// What reaches no pod, or is in Uses.
-	asked.MasterRef, asked.Replicas, asked.Access, asked.Upstream, asked.Ports = v1alpha1.LocalReference{}, nil, "", "", nil
-	asked.Placement, asked.CertificateSecretRef, asked.UpgradePolicy, asked.Paused = "", nil, "", false
+	asked.MasterRef, asked.Replicas, asked.Placement, asked.CertificateSecretRef = v1alpha1.LocalReference{}, nil, "", nil
+	asked.Access, asked.Nodes, asked.Upstream, asked.Paused = "", nil, "", false
+	asked.Ports, asked.Service = nil, v1alpha1.RefineryService{}
+	asked.UpgradePolicy, asked.Strategy, asked.PodDisruptionBudget = "", v1alpha1.RolloutStrategy{}, v1alpha1.DisruptionBudget{}
+	asked.MinReadySeconds, asked.ProgressDeadlineSeconds = 0, nil
 	asked.Service = v1alpha1.RefineryService{}
 	asked.PodDisruptionBudget, asked.Strategy, asked.MinReadySeconds, asked.ProgressDeadlineSeconds = v1alpha1.DisruptionBudget{}, v1alpha1.RolloutStrategy{}, 0, nil
 	anyone := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "anyone"}, Spec: v1alpha1.RefinerySpec{MasterRef: r.Spec.MasterRef}}

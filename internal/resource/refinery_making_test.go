@@ -1,0 +1,74 @@
+package resource
+
+import (
+	"reflect"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+// A change of a field counts as asked for by the owner exactly if pods are another after it.
+func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
+	changes := map[string]string{
+		"masterRef":               `{name: alpha}`,
+		"replicas":                `7`,
+		"readinessGraceSeconds":   `7`,
+		"placement":               `InCluster`,
+		"type":                    `smelter`,
+		"version":                 `7.0.0`,
+		"nodes":                   `{rest: true}`,
+		"access":                  `Suspended`,
+		"certificateSecretRef":    `{name: own}`,
+		"upstream":                `north`,
+		"ports":                   `[{name: http, containerPort: 80}]`,
+		"imagePullSecrets":        `[{name: registry}]`,
+		"podDisruptionBudget":     `{maxUnavailable: 2}`,
+		"strategy":                `{maxSurge: 2}`,
+		"minReadySeconds":         `7`,
+		"progressDeadlineSeconds": `7`,
+		"service":                 `{type: NodePort}`,
+		"agent":                   `{logLevel: debug}`,
+		"template":                `{spec: {containers: [{name: app, image: example.com/app}]}}`,
+		"upgradePolicy":           `Automatic`,
+		"paused":                  `true`,
+	}
+	if fields := reflect.TypeFor[v1alpha1.RefinerySpec]().NumField(); fields != len(changes) {
+		t.Fatalf("spec has %d fields, and %d are tried here", fields, len(changes))
+	}
+	m := testMaster(nil)
+	made := func(r *v1alpha1.Refinery) (Making, bool) {
+		making, err := MakingOf(r, m, testImages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := RefineryDeployment(testRefinery(nil), m, testImages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := RefineryDeployment(r, m, testImages)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, err := SamePods(before.Spec.Template, after.Spec.Template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return making, same
+	}
+	former, _ := made(testRefinery(nil))
+	for field, value := range changes {
+		r := testRefinery(nil)
+		if err := yaml.UnmarshalStrict([]byte("{"+field+": "+value+"}"), &r.Spec); err != nil {
+			t.Fatal(err)
+		}
+		making, same := made(r)
+		if asks := making.AsksMoreThan(former, true); asks == same {
+			t.Errorf("%s: the owner asks for other pods: %v; the same pods: %v", field, asks, same)
+		}
+		if making.Revision != former.Revision {
+			t.Errorf("%s changes the revision, which is the same for all Refineries of a ClusterMaster", field)
+		}
+	}
+}
