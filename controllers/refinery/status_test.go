@@ -62,20 +62,22 @@ func succeeded(byNobody bool) func(*pass) {
 	}
 }
 
-func TestConditions(t *testing.T) {
-	with := func(changes map[string]string) map[string]string {
-		all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "Authenticated": "True/Authenticated"}
-		for kind, value := range changes {
-			all[kind] = value
-			if value == "" {
-				delete(all, kind)
-			}
+// with are the conditions of a Refinery at its best, but for changes; an empty one is absent.
+func with(changes map[string]string) map[string]string {
+	all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "Authenticated": "True/Authenticated"}
+	for kind, value := range changes {
+		all[kind] = value
+		if value == "" {
+			delete(all, kind)
 		}
-		if status, reason, _ := strings.Cut(all["Ready"], "/"); reason != "" && status != "True" && all["Stalled"] == "" {
-			all["Reconciling"] = "True/" + reason
-		}
-		return all
 	}
+	if status, reason, _ := strings.Cut(all["Ready"], "/"); reason != "" && status != "True" && all["Stalled"] == "" {
+		all["Reconciling"] = "True/" + reason
+	}
+	return all
+}
+
+func TestConditions(t *testing.T) {
 	masterless := with(map[string]string{"Authenticated": "Unknown/MasterUnavailable", "Ready": "False/NotAuthenticated"})
 	tests := map[string]struct {
 		change  func(*pass)
