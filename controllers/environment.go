@@ -64,6 +64,8 @@ type Environment struct {
 	Marks *certificates.Marks
 	// Images of the pods.
 	Images resource.Images
+	// SecretAnnotations are those that a CR may have put on the Secrets that it owns.
+	SecretAnnotations []string
 	// Claims say where this operator may work. Nil: everywhere.
 	Claims Claims
 	// Recheck is how long after an object of someone else was found in the way it is looked for again.
@@ -91,6 +93,13 @@ func (e *Environment) Guarded(r ctrlreconcile.Reconciler) ctrlreconcile.Reconcil
 
 // Now has the resolution of the API, so that what is computed equals what is read back.
 func (e *Environment) Now() time.Time { return e.Clock.Now().UTC().Truncate(time.Second) }
+
+// NewApplier returns one that has written nothing yet.
+func (e *Environment) NewApplier() *apply.Applier {
+	return apply.New(e.Client, e.Live, e.Clock).Adding(func(owner client.Object, kind string) (labels, annotations map[string]string) {
+		return resource.CommonMetadata(owner, kind, e.SecretAnnotations)
+	})
+}
 
 // Sources are what a pass gets certificates with.
 func (e *Environment) Sources(now time.Time) *certificates.Sources {

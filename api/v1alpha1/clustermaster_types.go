@@ -80,6 +80,9 @@ type ClusterMasterSpec struct {
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
 	// +optional
 	PodDisruptionBudget DisruptionBudget `json:"podDisruptionBudget,omitzero"`
+	// commonMetadata is put on every object that the operator owns for this one.
+	// +optional
+	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`

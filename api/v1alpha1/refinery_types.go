@@ -133,6 +133,9 @@ type RefinerySpec struct {
 	// agent configures the agent in the pods.
 	// +optional
 	Agent AgentSpec `json:"agent,omitzero"`
+	// commonMetadata is put on every object that the operator owns for this one.
+	// +optional
+	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	// +optional

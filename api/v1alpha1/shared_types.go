@@ -26,6 +26,27 @@ type DisruptionBudget struct {
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
 }
 
+// MetadataValue is the value of a label.
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')",message="must be letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, or empty"
+type MetadataValue string
+
+// CommonMetadata is put on every object that the operator owns for a ClusterMaster or Refinery, and not on pods: what these have is in
+// spec.template. What the operator itself sets goes before.
+type CommonMetadata struct {
+	// labels of every owned object, such as those that a policy of the cluster asks for.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['app.kubernetes.io/name', 'app.kubernetes.io/instance', 'app.kubernetes.io/component', 'app.kubernetes.io/managed-by', 'app.kubernetes.io/part-of']) && !k.startsWith('cluster.refinery.dev/'))",message="the labels name, instance, component, managed-by and part-of of app.kubernetes.io, and those of cluster.refinery.dev, are the operator's; remove them"
+	Labels map[string]MetadataValue `json:"labels,omitempty"`
+	// annotations of every owned object. Secrets get only those that the operator's flag --secret-annotations names, since
+	// annotations have other programs copy Secrets elsewhere.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !k.startsWith('cluster.refinery.dev/') && !k.startsWith('cert-manager.io/') && !k.startsWith('kubectl.kubernetes.io/') && !k.startsWith('deployment.kubernetes.io/'))",message="annotations of cluster.refinery.dev, cert-manager.io, kubectl.kubernetes.io and deployment.kubernetes.io are for programs to write; remove them"
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
 // Variable is an environment variable of a container that the operator makes.
 type Variable struct {
 	// name of the variable.

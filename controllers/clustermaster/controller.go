@@ -51,7 +51,7 @@ type Reconciler struct {
 
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
-	a := apply.New(e.Client, e.Live, e.Clock)
+	a := e.NewApplier()
 	return &Reconciler{e, a, reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), reconcile.NewLeases(e.Live), reconcile.NewPods(e.Live)}
 }
 

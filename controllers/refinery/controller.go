@@ -45,7 +45,7 @@ type Reconciler struct {
 
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
-	a := apply.New(e.Client, e.Live, e.Clock)
+	a := e.NewApplier()
 	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), pods: reconcile.NewPods(e.Live),
 		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{begun: map[client.ObjectKey]string{}}}
 }

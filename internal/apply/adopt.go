@@ -126,6 +126,7 @@ func (a *Applier) Adopt(ctx context.Context, owner, orphan client.Object, desire
 }
 
 func (a *Applier) adopt(ctx context.Context, owner, orphan client.Object, want *unstructured.Unstructured) error {
+	a.addMetadata(owner, want)
 	if err := a.prepare(want); err != nil {
 		return err
 	}

@@ -59,6 +59,9 @@ type Applier struct {
 	// deduce is for kinds that the scheme does not know: every list of theirs counts as atomic.
 	deduce managedfields.TypeConverter
 
+	// metadata returns what is put on every object of a kind, beside what is applied. Nil: nothing.
+	metadata func(owner client.Object, kind string) (labels, annotations map[string]string)
+
 	mu     sync.Mutex
 	owners map[types.NamespacedName]*memory
 }
@@ -103,6 +106,29 @@ func New(c client.Client, live client.Reader, clk clock.PassiveClock) *Applier {
 		convert: applyconfigurations.NewTypeConverter(c.Scheme()),
 		deduce:  managedfields.NewDeducedTypeConverter(),
 		owners:  map[types.NamespacedName]*memory{},
+	}
+}
+
+// Adding has labels and annotations put on every object of an owner, where what is applied does not have them itself.
+func (a *Applier) Adding(metadata func(owner client.Object, kind string) (labels, annotations map[string]string)) *Applier {
+	a.metadata = metadata
+	return a
+}
+
+func (a *Applier) addMetadata(owner client.Object, want *unstructured.Unstructured) {
+	if a.metadata == nil {
+		return
+	}
+	labels, annotations := a.metadata(owner, want.GetKind())
+	if len(labels) > 0 {
+		labels = maps.Clone(labels)
+		maps.Copy(labels, want.GetLabels())
+		want.SetLabels(labels)
+	}
+	if len(annotations) > 0 {
+		annotations = maps.Clone(annotations)
+		maps.Copy(annotations, want.GetAnnotations())
+		want.SetAnnotations(annotations)
 	}
 }
 
@@ -160,6 +186,7 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 	version := want.GetResourceVersion()
 	want.SetUID("")
 	want.SetResourceVersion("")
+	a.addMetadata(owner, want)
 	if err := a.prepare(want); err != nil {
 		return false, err
 	}

@@ -26,6 +26,8 @@ type Options struct {
 	WatchNamespaces []string
 	// Issuers are those of cert-manager that a ClusterMaster may name.
 	Issuers certificates.AllowedIssuers
+	// SecretAnnotations are those that a ClusterMaster or Refinery may have put on its Secrets.
+	SecretAnnotations []string
 	// ClusterDomain is the DNS domain of the cluster's Services.
 	ClusterDomain string
 	// Release is what this operator is one of. The zero value: of none, so that it works beside any other.
@@ -98,6 +100,7 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.ClusterDomain, "cluster-domain", resource.DefaultClusterDomain, "`DOMAIN` DNS domain of the cluster's Services, for the names in certificates of masters")
 	f.Func("allowed-issuers", "`PATTERNS` issuers of cert-manager that a ClusterMaster may name, as KIND/NAME or KIND.GROUP/NAME, separated by commas, "+
 		"with '*' for any part of a name; not given: "+certificates.DefaultAllowedIssuers, o.setIssuers)
+	f.Func("secret-annotations", "`KEYS` annotations of spec.commonMetadata that are put on Secrets too, separated by commas; not given: none", o.setSecretAnnotations)
 	f.Group("Several operators")
 	f.Func("release", "`NAMESPACE/NAME` the release that this operator is one of: one of them works and the others stand by, and none works where "+
 		"another release does; not given: it works beside any other, for development", o.setRelease)
@@ -130,6 +133,12 @@ func (o *Options) setIssuers(value string) (err error) {
 // setPullSecrets takes names separated by commas.
 func (o *Options) setPullSecrets(value string) (err error) {
 	o.Images.PullSecrets, err = parseNames(value, "name of a Secret", validation.IsDNS1123Subdomain)
+	return err
+}
+
+// setSecretAnnotations takes keys separated by commas.
+func (o *Options) setSecretAnnotations(value string) (err error) {
+	o.SecretAnnotations, err = parseNames(value, "key of an annotation", validation.IsQualifiedName)
 	return err
 }
 

@@ -107,7 +107,7 @@ func newManager(ctx context.Context, restConfig *rest.Config, options Options, l
 	environment := &controllers.Environment{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: secrets, CertManager: certManager,
 		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(),
-		Images: options.Images, Issuers: options.Issuers, ClusterDomain: options.ClusterDomain, Recheck: conflictRecheck,
+		Images: options.Images, SecretAnnotations: options.SecretAnnotations, Issuers: options.Issuers, ClusterDomain: options.ClusterDomain, Recheck: conflictRecheck,
 	}
 	for _, change := range with {
 		change(environment)

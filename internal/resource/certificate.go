@@ -59,6 +59,7 @@ type CertificatePrivateKey struct {
 // MasterCertificate has cert-manager fill the Secret of what a ClusterMaster serves, and again renewBefore the end.
 func MasterCertificate(m *v1alpha1.ClusterMaster, issuer v1alpha1.IssuerReference, clusterDomain string, renewBefore time.Duration) *CertificateApplyConfiguration {
 	c := certificate(m.CertificateSecretName(), m, renewBefore, issuer, MasterLabels(m), masterOwner(m))
+	maps.Copy(c.Spec.SecretTemplate.Labels, commonLabels(m))
 	if name := MasterServerName(m); len(name) <= maxCommonName { // some issuers take it for a DNS name, and judge it as one
 		c.Spec.CommonName = name
 	}
@@ -70,6 +71,7 @@ func MasterCertificate(m *v1alpha1.ClusterMaster, issuer v1alpha1.IssuerReferenc
 // RefineryCertificate has cert-manager fill the Secret of the nodes of a Refinery of m, and again renewBefore the end.
 func RefineryCertificate(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, issuer v1alpha1.IssuerReference, renewBefore time.Duration) *CertificateApplyConfiguration {
 	c := certificate(r.IssuedSecretName(), m, renewBefore, issuer, RefineryLabels(r), refineryOwner(r))
+	maps.Copy(c.Spec.SecretTemplate.Labels, commonLabels(r))
 	c.Spec.CommonName, c.Spec.URIs = r.Name, []string{r.Identity().String()}
 	c.Spec.Usages = []string{"digital signature", "client auth"}
 	return c

@@ -42,11 +42,9 @@ func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (M
 	asked := r.Spec.DeepCopy()
 	asked.MasterRef, asked.Replicas, asked.Placement, asked.CertificateSecretRef = v1alpha1.LocalReference{}, nil, "", nil
 	asked.Access, asked.Nodes, asked.Upstream, asked.Paused = "", nil, "", false
-	asked.Ports, asked.Service = nil, v1alpha1.RefineryService{}
+	asked.Ports, asked.Service, asked.CommonMetadata = nil, v1alpha1.RefineryService{}, v1alpha1.CommonMetadata{}
 	asked.UpgradePolicy, asked.Strategy, asked.PodDisruptionBudget = "", v1alpha1.RolloutStrategy{}, v1alpha1.DisruptionBudget{}
 	asked.MinReadySeconds, asked.ProgressDeadlineSeconds = 0, nil
-	asked.Service = v1alpha1.RefineryService{}
-	asked.PodDisruptionBudget, asked.Strategy, asked.MinReadySeconds, asked.ProgressDeadlineSeconds = v1alpha1.DisruptionBudget{}, v1alpha1.RolloutStrategy{}, 0, nil
 	anyone := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "anyone"}, Spec: v1alpha1.RefinerySpec{MasterRef: r.Spec.MasterRef}}
 	askedDigest, err := digest(asked)
 	if err != nil {

@@ -9,6 +9,9 @@ import (
 // podRefusals are of the fields that say how pods are to be.
 func podRefusals() []refusal {
 	return []refusal{
+		{"labels are not the operator's", refinery("{masterRef: {name: alpha}, commonMetadata: {labels: {app.kubernetes.io/instance: a}}}"), "are the operator's; remove them"},
+		{"labels have values", master("{commonMetadata: {labels: {team: a b}}}"), "must be letters, digits, '-', '_' and '.', beginning and ending with a letter or digit, or empty"},
+		{"annotations are not the operator's", master("{commonMetadata: {annotations: {cluster.refinery.dev/owner-uid: a}}}"), "are for programs to write; remove them"},
 		{"external has no agent", refinery("{masterRef: {name: alpha}, placement: External, agent: {logLevel: debug}}"), "are for pods, and placement External makes none"},
 		{"ports of the agent differ", refinery("{masterRef: {name: alpha}, agent: {httpPort: 8082}}"), "httpPort (default 8081) and healthPort (default 8082) must differ"},
 		{"chosen port of the agent", refinery("{masterRef: {name: alpha}, agent: {httpPort: 80}, ports: [{name: a, containerPort: 80}]}"), "a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082)"},

@@ -117,6 +117,7 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 		{"rights in the namespaces only", []string{"watchNamespaces={a,b}"}, "kind: RoleBinding\nmetadata:\n  name: refinery-operator\n  namespace: a\n", "kind: ClusterRoleBinding\nmetadata:\n  name: refinery-operator\n"},
 		{"issuers", []string{"allowedIssuers={Issuer/*,ClusterIssuer/plant}"}, "--allowed-issuers=Issuer/*,ClusterIssuer/plant\n", ""},
 		{"cluster domain", []string{"clusterDomain=plant.test"}, "--cluster-domain=plant.test\n", "cluster.local"},
+		{"annotations of Secrets", []string{"secretAnnotations={example.com/team}"}, "--secret-annotations=example.com/team\n", ""},
 		{"no CRDs", []string{"crds.enabled=false"}, "kind: Deployment", "kind: CustomResourceDefinition"},
 		{"CRDs are kept", nil, "helm.sh/resource-policy: keep", ""},
 		{"CRDs go with the release", []string{"crds.keep=false"}, "kind: CustomResourceDefinition", "resource-policy"},

@@ -33,6 +33,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ClusterMasterSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClusterMasterStatus"):
 		return &apiv1alpha1.ClusterMasterStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CommonMetadata"):
+		return &apiv1alpha1.CommonMetadataApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DisruptionBudget"):
 		return &apiv1alpha1.DisruptionBudgetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FormerSecurity"):

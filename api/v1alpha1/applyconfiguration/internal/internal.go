@@ -186,6 +186,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificatesSpec
       default: {}
+    - name: commonMetadata
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CommonMetadata
     - name: imagePullSecrets
       type:
         list:
@@ -299,6 +302,19 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.CommonMetadata
+  map:
+    fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: labels
+      type:
+        map:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MetadataValue
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.DeletionPolicy
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.DisruptionBudget
@@ -418,6 +434,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.api.core.v1.ServiceType
       default: ClusterIP
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.MetadataValue
+  scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeID
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeSelection
@@ -626,6 +644,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: certificateSecretRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference
+    - name: commonMetadata
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CommonMetadata
     - name: imagePullSecrets
       type:
         list:

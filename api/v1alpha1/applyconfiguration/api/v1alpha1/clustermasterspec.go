@@ -31,6 +31,8 @@ type ClusterMasterSpecApplyConfiguration struct {
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
 	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
+	// commonMetadata is put on every object that the operator owns for this one.
+	CommonMetadata *CommonMetadataApplyConfiguration `json:"commonMetadata,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
 	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
@@ -126,6 +128,14 @@ func (b *ClusterMasterSpecApplyConfiguration) WithImagePullSecrets(values ...*Lo
 // If called multiple times, the PodDisruptionBudget field is set to the value of the last call.
 func (b *ClusterMasterSpecApplyConfiguration) WithPodDisruptionBudget(value *DisruptionBudgetApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
 	b.PodDisruptionBudget = value
+	return b
+}
+
+// WithCommonMetadata sets the CommonMetadata field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CommonMetadata field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithCommonMetadata(value *CommonMetadataApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
+	b.CommonMetadata = value
 	return b
 }
 

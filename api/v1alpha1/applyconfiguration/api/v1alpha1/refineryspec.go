@@ -57,6 +57,8 @@ type RefinerySpecApplyConfiguration struct {
 	Service *RefineryServiceApplyConfiguration `json:"service,omitempty"`
 	// agent configures the agent in the pods.
 	Agent *AgentSpecApplyConfiguration `json:"agent,omitempty"`
+	// commonMetadata is put on every object that the operator owns for this one.
+	CommonMetadata *CommonMetadataApplyConfiguration `json:"commonMetadata,omitempty"`
 	// template is a PodTemplateSpec that is merged strategically over the operator's pod. The containers of the workload go
 	// here. Without it the agent runs alone.
 	Template *runtime.RawExtension `json:"template,omitempty"`
@@ -228,6 +230,14 @@ func (b *RefinerySpecApplyConfiguration) WithService(value *RefineryServiceApply
 // If called multiple times, the Agent field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithAgent(value *AgentSpecApplyConfiguration) *RefinerySpecApplyConfiguration {
 	b.Agent = value
+	return b
+}
+
+// WithCommonMetadata sets the CommonMetadata field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CommonMetadata field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithCommonMetadata(value *CommonMetadataApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.CommonMetadata = value
 	return b
 }
 
