@@ -472,36 +472,6 @@ type RefineryTotals struct {
 	Summary string `json:"summary"`
 }
 
-// StrangerStatus is a node that has the shared certificate, or one that a trusted authority signed, and is of no Refinery.
-type StrangerStatus struct {
-	// id that it announced.
-	// +required
-	// +kubebuilder:validation:MaxLength=253
-	ID string `json:"id"`
-	// address from which it connected last, without the port.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	Address string `json:"address,omitempty"`
-	// type that it announced.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	Type string `json:"type,omitempty"`
-	// certificate is the fingerprint of the certificate that it presented over TLS.
-	// +optional
-	// +kubebuilder:validation:MaxLength=64
-	Certificate string `json:"certificate,omitempty"`
-	// reason why it was denied, in CamelCase.
-	// +required
-	// +kubebuilder:validation:MaxLength=64
-	Reason string `json:"reason"`
-	// count is how often it was denied.
-	// +required
-	Count int32 `json:"count"`
-	// lastSeen is when it was denied last. It is written at most every half minute.
-	// +required
-	LastSeen metav1.Time `json:"lastSeen"`
-}
-
 // NodeTotals counts nodes.
 type NodeTotals struct {
 	// wanted is the number of nodes that the Refineries ask for.

@@ -254,6 +254,9 @@ const (
 	// ReasonIDMismatch: the announced id is, or begins with, the name of another Refinery than the one that the certificate
 	// proves; or, with SharedCertificate, no Refinery has the id. To do: announce <refinery>/<node>, or any unique id.
 	ReasonIDMismatch = "IDMismatch"
+	// ReasonBanned: spec.banned of the Refinery names the node's id or certificate; the message has the reason that it gives. To
+	// do: remove the ban to let the node in.
+	ReasonBanned = "Banned"
 	// ReasonTooManySessions: spec.protocol.maxSessions of the ClusterMaster is reached, or the Refinery has more than twice
 	// its wanted nodes and sixteen sessions. To do: raise maxSessions, or stop the nodes that are too many.
 	ReasonTooManySessions = "TooManySessions"

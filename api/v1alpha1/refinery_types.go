@@ -86,6 +86,11 @@ type RefinerySpec struct {
 	// the Refinery's name, or begins with it and '/', are always this Refinery's.
 	// +optional
 	Nodes *NodeSelection `json:"nodes,omitempty"`
+	// banned nodes are denied, and their sessions are closed.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Banned []NodeBan `json:"banned,omitempty"`
 	// access is Allowed or Suspended. Suspended closes all sessions and refuses new ones.
 	// +optional
 	// +kubebuilder:default=Allowed
@@ -155,39 +160,6 @@ type RefinerySpec struct {
 	// +optional
 	Paused bool `json:"paused,omitempty"`
 }
-
-// NodeSelection selects nodes by what they announce. Of several Refineries that select a node, it is of the one that has its
-// id, then of the one with the longest prefix, then of the one that has its type, then of the one that takes the rest; and of
-// two that do so in the same way, of the older one.
-// +kubebuilder:validation:XValidation:rule="(has(self.ids) && self.ids.size() > 0) || (has(self.prefixes) && self.prefixes.size() > 0) || (has(self.types) && self.types.size() > 0) || (has(self.rest) && self.rest)",message="nodes selects nothing; write ids, prefixes, types or rest: true, or remove nodes"
-type NodeSelection struct {
-	// ids of nodes.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=256
-	IDs []NodeID `json:"ids,omitempty"`
-	// prefixes of ids.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=64
-	Prefixes []NodeID `json:"prefixes,omitempty"`
-	// types of nodes; spec.protocol.acceptedTypes of the ClusterMaster must have them too.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=63
-	Types []string `json:"types,omitempty"`
-	// rest selects the nodes that no Refinery selects in another way.
-	// +optional
-	Rest bool `json:"rest,omitempty"`
-}
-
-// NodeID is the id of a node, or the beginning of one.
-// +kubebuilder:validation:MinLength=1
-// +kubebuilder:validation:MaxLength=253
-// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\pL\\\\pM\\\\pN\\\\pP\\\\pS ]+$')",message="must be printable: letters, marks, numbers, punctuation, symbols and spaces"
-type NodeID string
 
 // RolloutStrategy says how pods are replaced, as the strategy RollingUpdate of a Deployment does.
 // +kubebuilder:validation:XValidation:rule="!has(self.maxSurge) || !has(self.maxUnavailable) || !(string(self.maxSurge) in ['0', '0%'] && string(self.maxUnavailable) in ['0', '0%'])",message="maxSurge and maxUnavailable must not both be 0: then no pod could ever be replaced"

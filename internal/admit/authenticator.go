@@ -71,7 +71,8 @@ func (a *Authenticator) Establish(n Announced) *Denial {
 // Own reports whether a node would pass every check of its certificate, whatever version and type it announces.
 func (a *Authenticator) Own(n Announced) bool {
 	refinery := n.Proof.Refinery
-	return refinery != "" && a.checkAccess(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && a.checkID(refinery, n.ID) == nil
+	return refinery != "" && a.checkAccess(refinery) == nil && a.checkListed(refinery, n.Proof.Fingerprint) == nil && a.checkID(refinery, n.ID) == nil &&
+		a.checkBan(refinery, n.ID, n.Proof.Fingerprint) == nil
 }
 
 // Authenticate checks the certificate that auth:start carried. It returns a Grant if auth:ack is to answer.
@@ -146,6 +147,9 @@ func (a *Authenticator) issued(n Announced, presented string) (*Grant, *Denial) 
 	if denial := a.checkAccess(refinery); denial != nil { // 4
 		return nil, denial
 	}
+	if denial := a.checkBan(refinery, n.ID, fingerprint); denial != nil {
+		return nil, denial
+	}
 	if denial := a.checkListed(refinery, fingerprint); denial != nil {
 		return nil, denial
 	}
@@ -190,6 +194,9 @@ func (a *Authenticator) shared(mode v1alpha1.SecurityMode, n Announced, presente
 	if denial := a.checkAccess(name); denial != nil {
 		return nil, denial
 	}
+	if denial := a.checkBan(name, n.ID, grant.Fingerprint); denial != nil {
+		return nil, denial
+	}
 	if mode.ChecksCertificates() {
 		if denial := a.checkListed(name, grant.Fingerprint); denial != nil {
 			return nil, denial
@@ -214,6 +221,9 @@ func (a *Authenticator) review(g *Grant) *Denial {
 		return denial
 	}
 	if denial := a.checkAccess(g.Refinery); denial != nil {
+		return denial
+	}
+	if denial := a.checkBan(g.Refinery, g.ID, g.Fingerprint); denial != nil {
 		return denial
 	}
 	if denial := a.checkStillOf(g); denial != nil {

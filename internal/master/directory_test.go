@@ -77,8 +77,11 @@ func TestConditionSaysWhatAnIDDoesNotProve(t *testing.T) {
 		edit           func(r *v1alpha1.Refinery)
 		want           string
 	}{
-		"nothing":                      {v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate, func(*v1alpha1.Refinery) {}, ""},
-		"suspended":                    {v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate, suspended, leak},
+		"nothing":   {v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate, func(*v1alpha1.Refinery) {}, ""},
+		"suspended": {v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate, suspended, leak},
+		"banned": {v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate, func(r *v1alpha1.Refinery) {
+			r.Spec.Banned = []v1alpha1.NodeBan{{ID: "press/a", Reason: "stolen"}}
+		}, "; spec.banned does not bind whoever holds the shared certificate, since it can announce another id: change the shared certificate to end that"},
 		"suspended, with certificates": {v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationSharedCertificate, suspended, ""},
 		"suspended, and proven":        {v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationIssuedCertificate, suspended, ""},
 		"in vain":                      {v1alpha1.TransportPlaintext, v1alpha1.AuthenticationSharedCertificate, rest, "; rest of spec.nodes selects nothing: Refinery a has that"},

@@ -335,6 +335,11 @@ func TestWhatChangesUnderALiveSession(t *testing.T) {
 		{"suspended", func(f *floor) {
 			f.setRefinery("press", func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, f.press)
 		}, "Closed/Suspended"},
+		{"banned", func(f *floor) {
+			f.setRefinery("press", func(r *v1alpha1.Refinery) {
+				r.Spec.Banned = []v1alpha1.NodeBan{{ID: "press/a", Reason: "stolen"}}
+			}, f.press)
+		}, "Closed/Banned"},
 		{"deleted", func(f *floor) { f.directory.DeleteRefinery("press") }, "Closed/Denied"},
 		{"its fingerprint gone", func(f *floor) { f.setRefinery("press", func(*v1alpha1.Refinery) {}) }, "Closed/CertificateNotListed"},
 		{"its certificate expired", func(f *floor) { f.clock.SetTime(f.press.Leaf.NotAfter.Add(time.Second)) }, "Closed/Expired"},

@@ -14,8 +14,13 @@ func sharedNote(p *admit.Policy, m *admit.Membership, r *v1alpha1.Refinery) (not
 	if overlaps := m.Overlaps(r); overlaps != "" {
 		note = "; " + overlaps
 	}
-	if r.Spec.Access == v1alpha1.AccessSuspended && !p.Mode().ChecksCertificates() {
+	if p.Mode().ChecksCertificates() {
+		return note
+	}
+	if r.Spec.Access == v1alpha1.AccessSuspended {
 		note += "; whoever holds the shared certificate can still come in under an id of another Refinery: change the shared certificate to end that"
+	} else if len(r.Spec.Banned) > 0 {
+		note += "; spec.banned does not bind whoever holds the shared certificate, since it can announce another id: change the shared certificate to end that"
 	}
 	return note
 }

@@ -41,7 +41,7 @@ func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (M
 	// What reaches no pod, or is in Uses, is left out: a field that is forgotten here lets an upgrade go too soon, and not never.
 	asked := r.Spec.DeepCopy()
 	asked.MasterRef, asked.Replicas, asked.Placement, asked.CertificateSecretRef = v1alpha1.LocalReference{}, nil, "", nil
-	asked.Access, asked.Nodes, asked.Upstream, asked.Paused = "", nil, "", false
+	asked.Access, asked.Nodes, asked.Banned, asked.Upstream, asked.Paused = "", nil, nil, "", false
 	asked.Ports, asked.Service, asked.CommonMetadata = nil, v1alpha1.RefineryService{}, v1alpha1.CommonMetadata{}
 	asked.UpgradePolicy, asked.Strategy, asked.PodDisruptionBudget = "", v1alpha1.RolloutStrategy{}, v1alpha1.DisruptionBudget{}
 	asked.MinReadySeconds, asked.ProgressDeadlineSeconds = 0, nil

@@ -22,6 +22,8 @@ func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
 		"access":                  `Suspended`,
 		"certificateSecretRef":    `{name: own}`,
 		"upstream":                `north`,
+		"banned":                  `[{id: press/a}]`,
+		"commonMetadata":          `{labels: {team: press}}`,
 		"ports":                   `[{name: http, containerPort: 80}]`,
 		"imagePullSecrets":        `[{name: registry}]`,
 		"podDisruptionBudget":     `{maxUnavailable: 2}`,

@@ -188,6 +188,10 @@ func refineryRefusals() []refusal {
 		{"other port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8082}]}"), "a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082)"},
 		{"port protocol", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, protocol: SCTP}]}"), `supported values: "TCP", "UDP"`},
 		{"template is an object", refinery("{masterRef: {name: alpha}, template: pod}"), "must be of type object"},
+		{"a ban names something", refinery("{masterRef: {name: alpha}, banned: [{reason: stolen}]}"), "a ban names either an id or a certificate"},
+		{"a ban names one thing", refinery("{masterRef: {name: alpha}, banned: [{reason: stolen, id: a, certificate: " + strings.Repeat("a", 64) + "}]}"), "a ban names either an id or a certificate"},
+		{"a ban names a fingerprint", refinery("{masterRef: {name: alpha}, banned: [{reason: stolen, certificate: AA:BB}]}"), "must be a fingerprint"},
+		{"a ban has a reason", refinery("{masterRef: {name: alpha}, banned: [{id: a}]}"), "banned[0].reason: Required value"},
 		{"nodes selects something", refinery("{masterRef: {name: alpha}, nodes: {}}"), "nodes selects nothing; write ids, prefixes, types or rest: true"},
 		{"an empty list of nodes selects nothing", refinery("{masterRef: {name: alpha}, nodes: {ids: [], rest: false}}"), "nodes selects nothing"},
 		{"ids of nodes are printable", refinery(`{masterRef: {name: alpha}, nodes: {ids: ["a\nb"]}}`), "must be printable: letters"},
@@ -216,6 +220,7 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 	c := newClient(t)
 	for name, manifest := range map[string]string{
 		"a selection of nodes":               refinery("{masterRef: {name: alpha}, nodes: {ids: [5f0c9a52-7d0e, 'é 1 <+>'], prefixes: [n-], types: [smelter], rest: true}}"),
+		"bans":                               refinery("{masterRef: {name: alpha}, banned: [{id: 'press/a', reason: stolen}, {certificate: " + strings.Repeat("0a", 32) + ", reason: stolen, until: '2030-01-01T00:00:00Z'}]}"),
 		"plain protocol":                     master("{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: s}}}}"),
 		"IPv6 upstream":                      master("{upstreams: [{name: e, address: '[2001:db8::1]:34307', weight: 0}]}"),
 		"service upstream":                   master("{upstreams: [{name: e, service: {name: ingest, port: 34307}, types: [refinery]}]}"),

@@ -49,6 +49,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MasterPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasterService"):
 		return &apiv1alpha1.MasterServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeBan"):
+		return &apiv1alpha1.NodeBanApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelection"):
 		return &apiv1alpha1.NodeSelectionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodesOfMode"):

@@ -436,6 +436,21 @@ var schemaYAML = typed.YAMLObject(`types:
       default: ClusterIP
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.MetadataValue
   scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeBan
+  map:
+    fields:
+    - name: certificate
+      type:
+        scalar: string
+    - name: id
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeID
+    - name: reason
+      type:
+        scalar: string
+    - name: until
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeID
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeSelection
@@ -641,6 +656,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: agent
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.AgentSpec
+    - name: banned
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeBan
+          elementRelationship: atomic
     - name: certificateSecretRef
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.LocalReference

@@ -33,6 +33,8 @@ type RefinerySpecApplyConfiguration struct {
 	// SharedCertificate; a node with a certificate of its own is of the Refinery that the certificate names. Nodes whose id is
 	// the Refinery's name, or begins with it and '/', are always this Refinery's.
 	Nodes *NodeSelectionApplyConfiguration `json:"nodes,omitempty"`
+	// banned nodes are denied, and their sessions are closed.
+	Banned []NodeBanApplyConfiguration `json:"banned,omitempty"`
 	// access is Allowed or Suspended. Suspended closes all sessions and refuses new ones.
 	Access *apiv1alpha1.Access `json:"access,omitempty"`
 	// certificateSecretRef names a Secret of type kubernetes.io/tls with a provided certificate. The operator never writes
@@ -132,6 +134,19 @@ func (b *RefinerySpecApplyConfiguration) WithVersion(value string) *RefinerySpec
 // If called multiple times, the Nodes field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithNodes(value *NodeSelectionApplyConfiguration) *RefinerySpecApplyConfiguration {
 	b.Nodes = value
+	return b
+}
+
+// WithBanned adds the given value to the Banned field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Banned field.
+func (b *RefinerySpecApplyConfiguration) WithBanned(values ...*NodeBanApplyConfiguration) *RefinerySpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithBanned")
+		}
+		b.Banned = append(b.Banned, *values[i])
+	}
 	return b
 }
 
