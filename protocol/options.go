@@ -33,10 +33,6 @@ const (
 	DefaultMaxMessageBytes        = 64 << 10
 )
 
-// CompatibleVersions are the versions of nodes that speak this protocol, as a semver constraint: all from the first one on,
-// with pre-releases. It has no upper end, so that a master lets in the nodes of later releases too.
-const CompatibleVersions = ">=0.0.1-0"
-
 // Least and greatest values of the options.
 const (
 	minPacketBytes  = 16

@@ -10,7 +10,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
-	"github.com/refinery-operator/refinery-operator/protocol"
+	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
 // Policy is the part of a ClusterMaster's spec that its master follows, parsed once. It is never changed.
@@ -39,18 +39,18 @@ type Policy struct {
 // A pre-release such as 0.2.0-rc.1 is accepted only if the constraint itself names a pre-release (">=0.2.0-0 <0.3.0"), as
 // github.com/Masterminds/semver documents it.
 func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
-	spoken := m.Spec.Protocol
+	protocol := m.Spec.Protocol
 	p := &Policy{
 		Namespace:        m.Namespace,
 		Name:             m.Name,
 		Modes:            modes(m),
-		HandshakeTimeout: seconds(spoken.HandshakeTimeoutSeconds, 10),
-		AliveInterval:    seconds(spoken.AliveIntervalSeconds, 10),
-		AliveTimeout:     seconds(spoken.AliveTimeoutSeconds, 35),
-		MaxSessions:      int(spoken.MaxSessions),
-		versionsText:     strings.TrimSpace(spoken.AcceptedVersions),
+		HandshakeTimeout: seconds(protocol.HandshakeTimeoutSeconds, 10),
+		AliveInterval:    seconds(protocol.AliveIntervalSeconds, 10),
+		AliveTimeout:     seconds(protocol.AliveTimeoutSeconds, 35),
+		MaxSessions:      int(protocol.MaxSessions),
+		versionsText:     strings.TrimSpace(protocol.AcceptedVersions),
 		versionsFrom:     "spec.protocol.acceptedVersions",
-		types:            slices.Clone(spoken.AcceptedTypes),
+		types:            slices.Clone(protocol.AcceptedTypes),
 	}
 	if p.MaxSessions <= 0 {
 		p.MaxSessions = 20000
@@ -59,7 +59,7 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 		p.types = []string{"refinery"}
 	}
 	if p.versionsText == "" {
-		p.versionsText = protocol.CompatibleVersions
+		p.versionsText = version.SpeakProtocol
 		p.versionsFrom = "those that speak the protocol; spec.protocol.acceptedVersions changes it"
 	}
 	p.versions, p.versionsErr = semver.NewConstraint(p.versionsText)

@@ -266,6 +266,7 @@ service: {type: ClusterIP, port: 34308}
 protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
 security: {transport: MutualTLS, authentication: IssuedCertificate, overlap: 1h}
 apiServerOutageSeconds: 3600
+maxConcurrentUpgrades: 5
 certificates: {duration: 2160h, overlap: 1h, caDuration: 87600h, deletionPolicy: Retain}`},
 		{refinery("{masterRef: {name: alpha}, ports: [{name: http, containerPort: 8080}]}"), `
 masterRef: {name: alpha}
