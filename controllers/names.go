@@ -16,6 +16,9 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
+// TheName stands for the kind in a *apply.ConflictError about the name of an object itself.
+const TheName = "the name"
+
 // RequireName refuses own if its name belongs to an object of the other kind: a ClusterMaster and a Refinery of one
 // name would own objects of the same names, and the pods of one would mount the key of the other. The name belongs to
 // the object that already controls the Secret or Deployment of that name (holder), and otherwise to the one that was
@@ -44,7 +47,7 @@ func (e *Environment) RequireName(ctx context.Context, own client.Object) error 
 	if holder == own || (holder == nil && wasFirst(own, other)) {
 		return nil
 	}
-	return &apply.ConflictError{Kind: "the name", Name: key.Name, Owner: kind + " " + key.Name}
+	return &apply.ConflictError{Kind: TheName, Name: key.Name, Owner: kind + " " + key.Name}
 }
 
 // reconciled returns the generation that was last reconciled in full, or 0.

@@ -1,6 +1,8 @@
 package controllers_test
 
 import (
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -22,6 +24,8 @@ var _ = Describe("A pod that does not start", func() {
 		f.becomeActive(m)
 		pod := f.podOf(r, "app", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}})
 		f.deploy(r, 0)
+		operatorClock.Step(5 * time.Second)
+		wake(f, r)
 		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
 		Eventually(conditionText(f, r, v1alpha1.ConditionAvailable)).Should(Equal("False/ImagePullBackOff" + why))
 		Eventually(conditionText(f, r, v1alpha1.ConditionReady)).Should(Equal("False/Progressing" + why))
@@ -48,6 +52,8 @@ var _ = Describe("A pod that does not start", func() {
 		Eventually(exists(f, &appsv1.Deployment{}, "alpha")).Should(Succeed())
 		f.podOf(m, "master", corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerConfigError", Message: `secret "x" not found`}})
 		f.deploy(m, 0)
+		operatorClock.Step(5 * time.Second)
+		wake(f, m)
 		Eventually(conditionText(f, m, v1alpha1.ConditionReady)).Should(Equal(
 			`False/Progressing: 0 of 1 pods are available: container master of pod alpha-a: CreateContainerConfigError: secret "x" not found`))
 	})

@@ -90,6 +90,9 @@ const (
 	ReasonProvided = "Provided"
 	// ReasonNotRequired: spec.security needs no certificate here.
 	ReasonNotRequired = "NotRequired"
+	// ReasonNotIssued: the operator has not issued the certificate yet, and creates its Secret itself. To do: wait; if it stays, see
+	// condition Ready.
+	ReasonNotIssued = "NotIssued"
 	// ReasonSecretNotFound: the Secret that the spec names does not exist. To do: create it.
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretKeyMissing: the Secret lacks a key that is needed, such as tls.crt. To do: add it.

@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
@@ -157,18 +159,36 @@ func (r *Reconciler) verify(ctx context.Context, s *scope, found *certificates.F
 // inspectCertificate is verifyCertificate for a pass that changes nothing: the Refinery is paused, or something else in
 // its spec ends the pass earlier. Certificates expire in the meantime too. status.certificates stays as it is, but for
 // what is revoked. It returns nil while there is nothing to verify against.
-func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope) (*certificates.Finding, error) {
+func (r *Reconciler) inspectCertificate(ctx context.Context, s *scope, ended error) (*certificates.Finding, error) {
 	if s.master == nil || !s.master.UsesTLS() {
 		return nil, nil
 	}
-	found, err := r.verifyCertificate(ctx, s, s.refinery.CertificateSecretName())
+	name := s.refinery.CertificateSecretName()
+	found, err := r.verifyCertificate(ctx, s, name)
 	if _, early := errors.AsType[*reconcile.WaitError](err); early {
 		return nil, nil // the ClusterMaster has just been made
 	}
 	if found != nil {
-		found.ReadOnly, found.Wanted = true, s.refinery.CertificateSecretName()
+		found.ReadOnly, found.Wanted = true, name
+		if !s.refinery.IsProvided(name) {
+			found.Condition = notIssued(found.Condition, name, ended)
+		}
 	}
 	return found, err
+}
+
+// notIssued is condition CertificateReady of a Secret that the operator fills, where the pass ended before that. A person who created
+// the Secret would be in its way, and what someone else has in it is not what the operator issued.
+func notIssued(c metav1.Condition, secret string, ended error) metav1.Condition {
+	taken, ok := errors.AsType[*apply.ConflictError](ended)
+	switch {
+	case ok && (taken.Name == secret || taken.Kind == controllers.TheName):
+		return certificates.NotReady(v1alpha1.ReasonNameConflict, taken.Error())
+	case c.Reason == v1alpha1.ReasonSecretNotFound:
+		return certificates.NotReady(v1alpha1.ReasonNotIssued, fmt.Sprintf("Secret %s does not exist yet; the operator creates it, and condition Ready says what it waits for", secret))
+	default:
+		return c
+	}
 }
 
 // masterAuthority is the authority of the Refinery's master. What is wrong with it is a *pki.Problem.

@@ -136,7 +136,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 		)
 	}
 	if found.certificate == nil {
-		certificate, inspectErr := r.inspectCertificate(ctx, s)
+		certificate, inspectErr := r.inspectCertificate(ctx, s, err)
 		found.certificate, err = certificate, cmp.Or(err, inspectErr)
 	}
 	return found, err

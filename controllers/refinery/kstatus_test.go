@@ -19,86 +19,24 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// seenAs is what a tool takes a Refinery for after a pass.
-type seenAs struct {
+// row is what kstatus makes of a row of the conditions page, and a pass that leaves it.
+type row struct {
 	want   string
 	change func(*pass)
 	err    error
 }
 
+// certificate has a reason in condition CertificateReady.
 func certificate(status metav1.ConditionStatus, reason string) func(*pass) {
 	return func(s *pass) {
 		s.certificate.Condition = reconcile.NewCondition(v1alpha1.ConditionCertificateReady, status, reason, "")
 	}
 }
 
-// seenByReason are the rows that differ in nothing but the reason of one condition.
-func seenByReason() map[string]seenAs {
-	rows := map[string]seenAs{}
-	for reason, want := range map[string]string{
-		v1alpha1.ReasonAuthenticated: "Current", v1alpha1.ReasonPartiallyAuthenticated: "InProgress", v1alpha1.ReasonConnecting: "InProgress",
-		v1alpha1.ReasonVersionMismatch: "InProgress", v1alpha1.ReasonDenied: "InProgress", v1alpha1.ReasonLost: "InProgress",
-		v1alpha1.ReasonSuspended: "Failed", v1alpha1.ReasonMasterUnavailable: "InProgress",
-		v1alpha1.ReasonDuplicateID: "InProgress",
-	} {
-		status := metav1.ConditionFalse
-		if want == "Current" {
-			status = metav1.ConditionTrue
-		}
-		rows["Authenticated/"+reason] = seenAs{want, authenticated(status, reason), nil}
-	}
-	for want, reasons := range map[string]string{
-		"Current":    "Issued Provided NotRequired",
-		"InProgress": "SecretNotFound NotYetValid AuthorityNotReady IssuerNotInstalled IssuerNotReady",
-		"Failed": "SecretKeyMissing TooLarge TooShort NotPEM KeyMismatch WrongAuthority WrongIdentity WrongUsage UnsupportedKey Expired Revoked " +
-			"AuthorityWithoutKey AuthorityConstrained IssuerNotAllowed",
-	} {
-		status := metav1.ConditionFalse
-		if want == "Current" {
-			status = metav1.ConditionTrue
-		}
-		for reason := range strings.FieldsSeq(reasons) {
-			rows["CertificateReady/"+reason] = seenAs{want, certificate(status, reason), nil}
-		}
-	}
-	for _, reason := range []string{v1alpha1.ReasonImageNotPulled, v1alpha1.ReasonContainerNotCreated, v1alpha1.ReasonCrashLoop, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonContainersNotReady} {
-		rows["Available/"+reason] = seenAs{"InProgress", failing(reason, passtest.Deployed(1)), nil}
-	}
-	return rows
-}
-
 // What is applied together comes in any order: a tool waits for what may still come, and does not for what needs a person.
 func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
-	stalled := func(reason string) error { return &reconcile.StalledError{Reason: reason} }
-	rows := map[string]seenAs{
-		"Ready/Ready":                    {"Current", nil, nil},
-		"Ready/Progressing":              {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
-		"Ready/Paused":                   {"Failed", func(s *pass) { s.refinery.Spec.Paused = true }, nil},
-		"Ready/MasterNotFound":           {"InProgress", nil, &reconcile.WaitError{Reason: v1alpha1.ReasonMasterNotFound}},
-		"Ready/NotAuthenticated":         {"InProgress", authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting), nil},
-		"Ready/CertificateNotReady":      {"Failed", certificate(metav1.ConditionFalse, v1alpha1.ReasonNotPEM), nil},
-		"Ready/NameConflict":             {"Failed", nil, &apply.ConflictError{}},
-		"Ready/Contested":                {"Failed", nil, &apply.ContestedError{}},
-		"Ready/InvalidTemplate":          {"Failed", nil, &resource.TemplateError{}},
-		"Ready/InvalidReference":         {"Failed", nil, stalled(v1alpha1.ReasonInvalidReference)},
-		"Ready/Rejected":                 {"Failed", nil, apierrors.NewForbidden(schema.GroupResource{}, "press", errors.New("a policy"))},
-		"Ready/ProgressDeadlineExceeded": {"Failed", func(s *pass) { s.deployment = passtest.Late(1) }, nil},
-		"Ready/TooManyRevoked":           {"Failed", nil, stalled(v1alpha1.ReasonTooManyRevoked)},
-		"Ready/Error":                    {"InProgress", nil, errors.New("failed")},
-
-		"Available/Available":   {"Current", nil, nil},
-		"Available/Unavailable": {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
-		"Available/External":    {"Current", func(s *pass) { s.refinery.Spec.Placement = v1alpha1.PlacementExternal }, nil},
-
-		"Available/PodsRefused": {"Failed", func(s *pass) { s.deployment = passtest.Refused("exceeded quota") }, nil},
-
-		"CertificateInSync/InSync":              {"Current", presenting(true), nil},
-		"CertificateInSync/OutdatedCertificate": {"Current", presenting(false), nil},
-		"CertificateExpiring/Expiring": {"Current", func(s *pass) {
-			s.certificate.Leaf, s.certificate.Secret = passtest.Lasting(90*passtest.Day, passtest.Day), "provided"
-		}, nil},
-	}
-	maps.Copy(rows, seenByReason())
+	rows := rowsOfPods()
+	maps.Copy(rows, rowsOfReasons())
 	passtest.Covers(t, []string{"Ready", "Available", "CertificateReady", "CertificateInSync", "CertificateExpiring", "Authenticated"}, rows,
 		"Ready/NoActiveMaster", "Ready/InvalidVersions", "Ready/AuthorityUnproven") // a ClusterMaster's
 	for name, row := range rows {
@@ -148,4 +86,72 @@ func TestToolsWaitForWhatWasNotLookedAtYet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rowsOfPods are those of conditions Ready and Available, and of what a pass has found besides.
+func rowsOfPods() map[string]row {
+	stalled := func(reason string) error { return &reconcile.StalledError{Reason: reason} }
+	rows := map[string]row{
+		"Ready/Ready":                    {"Current", nil, nil},
+		"Ready/Progressing":              {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
+		"Ready/Paused":                   {"Failed", func(s *pass) { s.refinery.Spec.Paused = true }, nil},
+		"Ready/MasterNotFound":           {"InProgress", nil, &reconcile.WaitError{Reason: v1alpha1.ReasonMasterNotFound}},
+		"Ready/NotAuthenticated":         {"InProgress", authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting), nil},
+		"Ready/CertificateNotReady":      {"Failed", certificate(metav1.ConditionFalse, v1alpha1.ReasonNotPEM), nil},
+		"Ready/NameConflict":             {"Failed", nil, &apply.ConflictError{}},
+		"Ready/Contested":                {"Failed", nil, &apply.ContestedError{}},
+		"Ready/InvalidTemplate":          {"Failed", nil, &resource.TemplateError{}},
+		"Ready/InvalidReference":         {"Failed", nil, stalled(v1alpha1.ReasonInvalidReference)},
+		"Ready/Rejected":                 {"Failed", nil, apierrors.NewForbidden(schema.GroupResource{}, "press", errors.New("a policy"))},
+		"Ready/ProgressDeadlineExceeded": {"Failed", func(s *pass) { s.deployment = passtest.Late(1) }, nil},
+		"Ready/TooManyRevoked":           {"Failed", nil, stalled(v1alpha1.ReasonTooManyRevoked)},
+		"Ready/Error":                    {"InProgress", nil, errors.New("failed")},
+
+		"Available/Available":   {"Current", nil, nil},
+		"Available/Unavailable": {"InProgress", func(s *pass) { s.deployment = passtest.Deployed(1) }, nil},
+		"Available/External":    {"Current", func(s *pass) { s.refinery.Spec.Placement = v1alpha1.PlacementExternal }, nil},
+
+		"Available/PodsRefused": {"Failed", func(s *pass) { s.deployment = passtest.Refused("exceeded quota") }, nil},
+
+		"CertificateInSync/InSync":              {"Current", presenting(true), nil},
+		"CertificateInSync/OutdatedCertificate": {"Current", presenting(false), nil},
+		"CertificateExpiring/Expiring": {"Current", func(s *pass) {
+			s.certificate.Leaf, s.certificate.Secret = passtest.Lasting(90*passtest.Day, passtest.Day), "provided"
+		}, nil},
+	}
+	for _, reason := range []string{v1alpha1.ReasonImageNotPulled, v1alpha1.ReasonContainerNotCreated, v1alpha1.ReasonCrashLoop, v1alpha1.ReasonUnschedulable, v1alpha1.ReasonContainersNotReady} {
+		rows["Available/"+reason] = row{"InProgress", failing(reason, passtest.Deployed(1)), nil}
+	}
+	return rows
+}
+
+// rowsOfReasons are those of conditions Authenticated and CertificateReady.
+func rowsOfReasons() map[string]row {
+	rows := map[string]row{}
+	for reason, want := range map[string]string{
+		v1alpha1.ReasonAuthenticated: "Current", v1alpha1.ReasonPartiallyAuthenticated: "InProgress", v1alpha1.ReasonConnecting: "InProgress",
+		v1alpha1.ReasonVersionMismatch: "InProgress", v1alpha1.ReasonDenied: "InProgress", v1alpha1.ReasonLost: "InProgress",
+		v1alpha1.ReasonSuspended: "Failed", v1alpha1.ReasonMasterUnavailable: "InProgress", v1alpha1.ReasonDuplicateID: "InProgress",
+	} {
+		status := metav1.ConditionFalse
+		if want == "Current" {
+			status = metav1.ConditionTrue
+		}
+		rows["Authenticated/"+reason] = row{want, authenticated(status, reason), nil}
+	}
+	for want, reasons := range map[string]string{
+		"Current":    "Issued Provided NotRequired",
+		"InProgress": "NotIssued SecretNotFound NotYetValid AuthorityNotReady IssuerNotInstalled IssuerNotReady",
+		"Failed": "SecretKeyMissing TooLarge TooShort NotPEM KeyMismatch WrongAuthority WrongIdentity WrongUsage UnsupportedKey Expired Revoked " +
+			"AuthorityWithoutKey AuthorityConstrained IssuerNotAllowed",
+	} {
+		status := metav1.ConditionFalse
+		if want == "Current" {
+			status = metav1.ConditionTrue
+		}
+		for reason := range strings.FieldsSeq(reasons) {
+			rows["CertificateReady/"+reason] = row{want, certificate(status, reason), nil}
+		}
+	}
+	return rows
 }

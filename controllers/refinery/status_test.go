@@ -62,7 +62,7 @@ func succeeded(byNobody bool) func(*pass) {
 	}
 }
 
-// with are the conditions of a Refinery at its best, but for changes; an empty one is absent.
+// with are the conditions of a Refinery at its best, but for these; those that are "" are not there.
 func with(changes map[string]string) map[string]string {
 	all := map[string]string{"Ready": "True/Ready", "CertificateReady": "True/Issued", "Available": "True/Available", "Authenticated": "True/Authenticated"}
 	for kind, value := range changes {

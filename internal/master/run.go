@@ -29,6 +29,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
+	"github.com/refinery-operator/refinery-operator/internal/eventlog"
 	"github.com/refinery-operator/refinery-operator/internal/health"
 	"github.com/refinery-operator/refinery-operator/internal/master/peer"
 	"github.com/refinery-operator/refinery-operator/internal/version"
@@ -241,7 +242,7 @@ func (m *Master) recordEvents(ctx context.Context) (stop func(), err error) {
 	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
 		return nil, err
 	}
-	m.events = broadcaster.NewRecorder(m.scheme, "refinery-master")
+	m.events = eventlog.New(broadcaster.NewRecorder(m.scheme, "refinery-master"), m.scheme)
 	return broadcaster.Shutdown, nil
 }
 

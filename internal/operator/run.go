@@ -31,6 +31,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers/refinery"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
+	"github.com/refinery-operator/refinery-operator/internal/eventlog"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -106,7 +107,7 @@ func newManager(ctx context.Context, restConfig *rest.Config, options Options, l
 	}
 	environment := &controllers.Environment{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Secrets: secrets, CertManager: certManager,
-		Events: mgr.GetEventRecorder(reporter), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(),
+		Events: eventlog.New(mgr.GetEventRecorder(reporter), mgr.GetScheme()), Clock: clock.RealClock{}, Metrics: controllers.NewMetrics(),
 		Images: options.Images, SecretAnnotations: options.SecretAnnotations, Issuers: options.Issuers, ClusterDomain: options.ClusterDomain, Recheck: conflictRecheck,
 	}
 	for _, change := range with {

@@ -55,6 +55,7 @@ func (s Conditions) SetProgress(ready metav1.Condition, stalled bool) {
 
 // passing reasons of a certificate that is not ready go away as others do their work: what is applied together comes in any order.
 var passing = map[string]bool{
+	v1alpha1.ReasonNotIssued:          true,
 	v1alpha1.ReasonSecretNotFound:     true,
 	v1alpha1.ReasonNotYetValid:        true,
 	v1alpha1.ReasonAuthorityNotReady:  true,

@@ -46,6 +46,9 @@ func Changes(before, after []metav1.Condition) []Event {
 		}
 		switch {
 		case kind == v1alpha1.ConditionAuthenticated && was == nil: // there was no master yet to be lost
+		case is.Reason == v1alpha1.ReasonNotIssued: // Ready says why
+		case kind == v1alpha1.ConditionReady && was == nil && is.Reason == v1alpha1.ReasonMasterNotFound: // which may be created with it
+			changes = append(changes, Event{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
 		case kind == v1alpha1.ConditionReady && (derivedReasons[is.Reason] || repeats(after, is)):
 		case kind == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
 		case is.Reason == v1alpha1.ReasonPaused:
@@ -57,8 +60,7 @@ func Changes(before, after []metav1.Condition) []Event {
 	return changes
 }
 
-// repeats reports whether condition CertificateReady already has the reason of Ready. Of two events that differ only in
-// their note, only the first is kept.
+// repeats reports whether condition CertificateReady already has the reason of Ready, and so an event of its own.
 func repeats(conditions []metav1.Condition, ready *metav1.Condition) bool {
 	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionCertificateReady)
 	return c != nil && c.Status != metav1.ConditionTrue && c.Reason == ready.Reason
