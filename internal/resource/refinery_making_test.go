@@ -39,33 +39,13 @@ func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
 	if fields := reflect.TypeFor[v1alpha1.RefinerySpec]().NumField(); fields != len(changes) {
 		t.Fatalf("spec has %d fields, and %d are tried here", fields, len(changes))
 	}
-	m := testMaster(nil)
-	made := func(r *v1alpha1.Refinery) (Making, bool) {
-		making, err := MakingOf(r, m, testImages)
-		if err != nil {
-			t.Fatal(err)
-		}
-		before, err := RefineryDeployment(testRefinery(nil), m, testImages)
-		if err != nil {
-			t.Fatal(err)
-		}
-		after, err := RefineryDeployment(r, m, testImages)
-		if err != nil {
-			t.Fatal(err)
-		}
-		same, err := SamePods(before.Spec.Template, after.Spec.Template)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return making, same
-	}
-	former, _ := made(testRefinery(nil))
+	former, _ := madeFor(t, testRefinery(nil))
 	for field, value := range changes {
 		r := testRefinery(nil)
 		if err := yaml.UnmarshalStrict([]byte("{"+field+": "+value+"}"), &r.Spec); err != nil {
 			t.Fatal(err)
 		}
-		making, same := made(r)
+		making, same := madeFor(t, r)
 		if asks := making.AsksMoreThan(former, true); asks == same {
 			t.Errorf("%s: the owner asks for other pods: %v; the same pods: %v", field, asks, same)
 		}
@@ -73,4 +53,27 @@ func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
 			t.Errorf("%s changes the revision, which is the same for all Refineries of a ClusterMaster", field)
 		}
 	}
+}
+
+// madeFor is what the pods of a Refinery are made from, and whether they are those of testRefinery.
+func madeFor(t *testing.T, r *v1alpha1.Refinery) (Making, bool) {
+	t.Helper()
+	m := testMaster(nil)
+	making, err := MakingOf(r, m, testImages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := RefineryDeployment(testRefinery(nil), m, testImages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := RefineryDeployment(r, m, testImages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := SamePods(before.Spec.Template, after.Spec.Template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return making, same
 }
