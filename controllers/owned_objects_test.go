@@ -42,7 +42,7 @@ var _ = Describe("A ClusterMaster and its Refinery", func() {
 			Eventually(func() error { return f.get(&corev1.Service{}, name) }).Should(Succeed())
 		}
 
-		Expect(condition(f, m, v1alpha1.ConditionReady)()).To(Equal("False/Progressing"))
+		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("False/Progressing"))
 		f.becomeActive(m)
 		Eventually(condition(f, m, v1alpha1.ConditionReady)).Should(Equal("True/Ready"))
 		f.deploy(r, 3)

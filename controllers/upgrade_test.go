@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,16 +12,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/masterfile"
+	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
 // upgrade is a ClusterMaster with Refineries, and the operator of one release after the other at work on them.
@@ -152,6 +158,34 @@ func (u *upgrade) expectPending(name, want string) {
 	}
 }
 
+func (u *upgrade) editMaster(patch string) {
+	u.Helper()
+	raw, err := yaml.YAMLToJSON([]byte(patch))
+	u.must(err)
+	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "alpha"}}
+	u.must(api.Patch(u.ctx, m, client.RawPatch("application/merge-patch+json", raw)))
+}
+
+// forgetMaking makes the Deployment of press, and the status, those of a release that wrote nothing down about pods.
+func (u *upgrade) forgetMaking() {
+	u.Helper()
+	d := u.deployment("press")
+	for _, key := range []string{"asked", "revision"} {
+		delete(d.Annotations, "cluster.refinery.dev/"+key)
+	}
+	u.must(api.Update(u.ctx, d))
+	r := u.read("press")
+	r.Status.ReconciledGeneration = 0
+	u.must(api.Status().Update(u.ctx, r))
+}
+
+func (u *upgrade) certificateOf(name string) pki.PEMPair {
+	u.Helper()
+	secret := &corev1.Secret{}
+	u.must(u.get(secret, name+"-tls"))
+	return pki.PEMPair{Certificate: secret.Data[corev1.TLSCertKey], Key: secret.Data[corev1.TLSPrivateKeyKey]}
+}
+
 // template is the pod template of a Deployment as JSON.
 func (u *upgrade) template(name string) string {
 	u.Helper()
@@ -215,10 +249,7 @@ func TestAChangeThatTheOwnerAsksForTakesTheUpgradeAlong(t *testing.T) {
 				u.edit("press", test.refinery)
 			}
 			if test.master != "" {
-				raw, err := yaml.YAMLToJSON([]byte(test.master))
-				u.must(err)
-				m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: u.namespace, Name: "alpha"}}
-				u.must(api.Patch(u.ctx, m, client.RawPatch("application/merge-patch+json", raw)))
+				u.editMaster(test.master)
 			}
 			u.run(newerImages)
 			want := newerImages.Refinery
@@ -241,7 +272,7 @@ func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
 	u.run(newerImages)
 	u.expectImages(map[string]string{"a": newer, "b": old, "c": old})
 	u.expectPending("a", "")
-	u.expectPending("b", "AwaitsOthers: pods of 1 other Refineries are being upgraded, and spec.maxConcurrentUpgrades of ClusterMaster alpha is 1")
+	u.expectPending("b", "AwaitsOthers: waiting for others, such as Refinery a: pods of 1 are being upgraded, and spec.maxConcurrentUpgrades of ClusterMaster alpha is 1")
 
 	u.roll("a")
 	u.run(newerImages)
@@ -260,24 +291,74 @@ func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
 	u.expectImages(map[string]string{"a": newer, "b": newer, "c": newer})
 }
 
-// A Deployment of a release that wrote nothing down about its pods is held too, unless its owner changed the Refinery meanwhile.
+// One whose nodes are kept out, or that did not work before, keeps nobody waiting.
+func TestAnUpgradeOfWhatDoesNotWorkStopsNoOther(t *testing.T) {
+	newer := newerImages.Refinery
+	u := newUpgrade(t, `{maxConcurrentUpgrades: 1}`, map[string]string{"a": `{}`, "b": `{access: Suspended}`, "c": `{}`})
+	for _, name := range []string{"a", "b"} {
+		d := u.deployment(name)
+		d.Status.AvailableReplicas, d.Status.ReadyReplicas = 0, 0
+		u.must(api.Status().Update(u.ctx, d))
+	}
+	u.run(newerImages)
+	u.roll("alpha")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": newer, "c": newer})
+}
+
+// What the owner asks for is compared across versions of the operator.
+func TestNothingThatReachesNoPodTakesAnUpgradeAlong(t *testing.T) {
+	u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+	before := version.Version
+	t.Cleanup(func() { version.Version = before })
+	version.Version = "0.2.0-rc.1"
+	u.edit("press", `{spec: {replicas: 3, access: Suspended}}`)
+	u.run(newerImages)
+	u.expectImages(map[string]string{"press": images.Refinery})
+	u.expectPending("press", "AwaitsOwner")
+}
+
+// A Deployment of a release that wrote nothing down about its pods is held too, unless its owner changed the Refinery meanwhile, or
+// its nodes would not be let in.
 func TestPodsOfAReleaseBeforeAreHeldToo(t *testing.T) {
-	for name, test := range map[string]struct {
-		edit string
-		want string
-	}{
-		"nothing else changed":                          {"", images.Refinery},
-		"the owner changed it while no operator worked": {`{spec: {version: 0.2.0}}`, newerImages.Refinery},
+	old, newer := images.Refinery, newerImages.Refinery
+	for name, test := range map[string]struct{ refinery, master, later, laterMaster, want string }{
+		"nothing else changed":                           {want: old},
+		"the owner changed it while no operator worked":  {refinery: `{spec: {version: 0.2.0}}`, want: newer},
+		"the owner changes it while it is held":          {later: `{spec: {version: 0.2.0}}`, want: newer},
+		"the owner scales it while it is held":           {later: `{spec: {replicas: 3}}`, want: old},
+		"the owner names another certificate":            {later: `{spec: {certificateSecretRef: {name: own}}}`, want: newer},
+		"nodes have to connect in another way":           {laterMaster: `{spec: {security: {transport: ServerTLS, authentication: SharedCertificate}}}`, want: newer},
+		"the master is given another port":               {laterMaster: `{spec: {service: {port: 4444}}}`, want: old},
+		"the owner changed it, and the pass ended early": {refinery: `{spec: {version: 0.2.0}}`, master: "absent", want: newer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
-			d := u.deployment("press")
-			for _, key := range []string{"asked", "uses", "revision"} {
-				delete(d.Annotations, "cluster.refinery.dev/"+key)
+			u.forgetMaking()
+			if test.refinery != "" {
+				u.edit("press", test.refinery)
 			}
-			u.must(api.Update(u.ctx, d))
-			if test.edit != "" {
-				u.edit("press", test.edit)
+			if test.master == "absent" { // the operator has to wait before it comes to the pods
+				p := newProcessAt(u.namespace, 0, false, u.clock, "press")
+				p.environment.Images = newerImages
+				p.environment.Client = interceptor.NewClient(api, interceptor.Funcs{
+					Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+						if _, ok := o.(*v1alpha1.ClusterMaster); ok {
+							return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+						}
+						return c.Get(ctx, key, o, options...)
+					}})
+				for range 2 {
+					_ = p.reconciles[0](u.ctx)
+				}
+			}
+			u.run(newerImages)
+			if test.later != "" {
+				u.must(api.Create(u.ctx, u.tlsSecret("own", u.certificateOf("press"))))
+				u.edit("press", test.later)
+			}
+			if test.laterMaster != "" {
+				u.editMaster(test.laterMaster)
 			}
 			u.run(newerImages)
 			u.expectImages(map[string]string{"press": test.want})

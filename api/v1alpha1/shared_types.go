@@ -16,8 +16,13 @@ type LocalReference struct {
 	Name string `json:"name"`
 }
 
-// DisruptionBudget bounds how many pods are evicted at once, as when Kubernetes nodes are drained.
+// DisruptionBudget bounds how many pods are evicted at once, as when Kubernetes nodes are drained. None is made where someone else's
+// PodDisruptionBudget selects the pods already: Kubernetes evicts no pod that two select.
+// +kubebuilder:validation:XValidation:rule="!has(self.disabled) || !self.disabled || !has(self.maxUnavailable)",message="maxUnavailable is of a PodDisruptionBudget that disabled takes away; remove one of them"
 type DisruptionBudget struct {
+	// disabled makes no PodDisruptionBudget, for pods that one of your own is to select.
+	// +optional
+	Disabled bool `json:"disabled,omitempty"`
 	// maxUnavailable is how many pods, or what percentage of them, may be missing for an eviction. At least 1, so that no
 	// drain waits for ever. Default: 1.
 	// +optional

@@ -79,6 +79,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		conditions.SetProgress(ready, o.Consequence == reconcile.Stalled || isSuspended(conditions, ready))
 		status.ObservedGeneration = r.Generation
 	}
+	status.ReconciledGeneration = reconciledGeneration(s)
 	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused {
 		status.ReconciledGeneration = r.Generation
 	}

@@ -89,6 +89,7 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *f
 		return err
 	}
 	if err := r.apply.Apply(ctx, s.refinery, desired); err != nil {
+		r.pace.forget(client.ObjectKeyFromObject(s.refinery))
 		return err
 	}
 	found.written = r.apply.Written(s.refinery, "Deployment", s.refinery.Name)

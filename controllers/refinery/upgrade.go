@@ -1,15 +1,17 @@
 package refinery
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,59 +47,93 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 	}
 	if s.deployment == nil {
 		making.Stamp(desired)
-		return nil, nil
+		return nil, r.awaitNodes(ctx, s)
 	}
 	former := resource.MadeFrom(s.deployment)
-	if former.Revision == making.Revision || making.AsksMoreThan(former, isReconciled(s.refinery)) {
+	if former.Revision == making.Revision {
+		if former.Upgrading == making.Revision && s.refinery.Spec.Access != v1alpha1.AccessSuspended && !hasComeBack(s.deployment, s.refinery.WantedNodes()) {
+			making.Upgrading = former.Upgrading
+		}
 		making.Stamp(desired)
 		return nil, nil
 	}
-	live := &appsv1.Deployment{} // the cache holds no managed fields
-	if err := r.env.Live.Get(ctx, client.ObjectKeyFromObject(s.deployment), live); err != nil {
-		return nil, fmt.Errorf("read Deployment %s: %w", s.deployment.Name, err)
-	}
-	running, err := resource.RunningTemplate(live)
+	running, err := r.runningPods(ctx, s, desired)
 	if err != nil {
 		return nil, err
 	}
-	if running != nil && !resource.FindsMaster(running, s.master) {
-		running = nil
-	}
-	if running != nil {
-		same, err := resource.SamePods(running, desired.Spec.Template)
-		if err != nil {
-			return nil, err
-		}
-		if same {
-			running = nil
-		}
-	}
-	if running == nil {
+	if running == nil || making.AsksMoreThan(former, isReconciled(s)) || !resource.Connects(running, desired.Spec.Template, s.master) {
 		making.Stamp(desired)
-		return nil, nil
+		return nil, r.awaitNodes(ctx, s)
 	}
-	pending, err := r.awaits(ctx, s, making.Revision)
-	if err != nil || pending == nil {
-		making.Stamp(desired)
+	pending, paced, err := r.awaits(ctx, s, making.Revision)
+	switch {
+	case err != nil:
 		return nil, err
+	case pending == nil:
+		if paced {
+			making.Upgrading = making.Revision
+		}
+		making.Stamp(desired)
+		return nil, r.awaitNodes(ctx, s)
 	}
 	desired.Spec.Template = running
-	making.Revision, making.Uses = former.Revision, former.Uses
+	making.Revision, making.Upgrading = former.Revision, former.Upgrading
 	making.Stamp(desired)
 	return pending, nil
 }
 
-// isReconciled reports whether the whole spec was reconciled before. A release before wrote that into observedGeneration.
-func isReconciled(r *v1alpha1.Refinery) bool {
-	return cmp.Or(r.Status.ReconciledGeneration, r.Status.ObservedGeneration) == r.Generation
+// runningPods is the template that the pods run, or nil if it makes the same pods as desired. The cache holds no managed fields, so
+// that the API server is asked.
+func (r *Reconciler) runningPods(ctx context.Context, s *scope, desired *appsv1ac.DeploymentApplyConfiguration) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {
+	live := &appsv1.Deployment{}
+	if err := r.env.Live.Get(ctx, client.ObjectKeyFromObject(s.deployment), live); err != nil {
+		return nil, fmt.Errorf("read Deployment %s: %w", s.deployment.Name, err)
+	}
+	running, err := resource.RunningTemplate(live)
+	if err != nil || running == nil {
+		return nil, err
+	}
+	same, err := resource.SamePods(running, desired.Spec.Template)
+	if err != nil || same {
+		return nil, err
+	}
+	return running, nil
 }
 
-// awaits says what the upgrade of a Refinery's pods to a revision waits for, or nil if it may go.
-func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (*pendingUpgrade, error) {
+// awaitNodes ends the pass until the ConfigMap exists that tells nodes where their master is: pods that mount it could not start.
+func (r *Reconciler) awaitNodes(ctx context.Context, s *scope) error {
+	told := &corev1.ConfigMap{}
+	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: s.master.Namespace, Name: s.master.NodesName()}, told)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read ConfigMap %s: %w", s.master.NodesName(), err)
+	}
+	if err == nil && metav1.IsControlledBy(told, s.master) {
+		return nil
+	}
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Recheck: time.Second,
+		Message: fmt.Sprintf("waiting until ConfigMap %s tells nodes where their master is; see ClusterMaster %s", s.master.NodesName(), s.master.Name)}
+}
+
+// isReconciled reports whether the whole spec was reconciled before.
+func isReconciled(s *scope) bool { return reconciledGeneration(s) == s.refinery.Generation }
+
+// reconciledGeneration is what status says of that. A release before, which wrote nothing down about pods, said so in
+// observedGeneration.
+func reconciledGeneration(s *scope) int64 {
+	status := &s.refinery.Status
+	if status.ReconciledGeneration == 0 && s.deployment != nil && resource.MadeFrom(s.deployment).Asked == "" {
+		return max(0, status.ObservedGeneration)
+	}
+	return status.ReconciledGeneration
+}
+
+// awaits says what the upgrade of a Refinery's pods to a revision waits for, or nil if it may go; paced reports whether it goes in its
+// turn, so that others wait for it.
+func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (pending *pendingUpgrade, paced bool, err error) {
 	name := s.refinery.Name
 	r.pace.forget(client.ObjectKeyFromObject(s.refinery))
 	if s.refinery.Annotations[v1alpha1.UpgradeAnnotation] == revision {
-		return nil, nil
+		return nil, false, nil
 	}
 	policy := s.refinery.Spec.UpgradePolicy
 	if policy == "" && resource.HasWorkload(s.refinery) {
@@ -106,27 +142,35 @@ func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (*pe
 	if policy == v1alpha1.UpgradeManual {
 		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsOwner, fmt.Sprintf(
 			"running pods stay as they are (spec.upgradePolicy); to replace them: kubectl annotate --overwrite -n %s refinery %s %s=%s",
-			s.refinery.Namespace, name, v1alpha1.UpgradeAnnotation, revision)}, nil
+			s.refinery.Namespace, name, v1alpha1.UpgradeAnnotation, revision)}, false, nil
 	}
 	if upgraded, err := r.masterIsUpgraded(ctx, s); err != nil {
-		return nil, err
+		return nil, false, err
 	} else if !upgraded {
 		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsMaster,
-			fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, nil
+			fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, false, nil
 	}
-	return r.pace.begin(ctx, r.env.Client, s, revision)
+	if s.refinery.Spec.Access == v1alpha1.AccessSuspended || !hasComeBack(s.deployment, s.refinery.WantedNodes()) {
+		return nil, false, nil // nothing works there that an upgrade could end, and nobody else has to wait until it does
+	}
+	pending, err = r.pace.begin(ctx, r.env.Client, s, revision)
+	return pending, pending == nil, err
 }
 
-// masterIsUpgraded reports whether all pods of the ClusterMaster run the masters' image of this operator.
+// masterIsUpgraded reports whether all pods of the ClusterMaster are as this operator makes them.
 func (r *Reconciler) masterIsUpgraded(ctx context.Context, s *scope) (bool, error) {
 	if s.master.WantedPods() == 0 {
 		return true, nil
 	}
 	d, err := r.env.OwnDeployment(ctx, s.master)
-	if err != nil || d == nil || len(d.Spec.Template.Spec.Containers) == 0 {
+	if err != nil || d == nil {
 		return false, err
 	}
-	return d.Spec.Template.Spec.Containers[0].Image == r.env.Images.Master && hasComeBack(d, s.master.WantedPods()), nil
+	desired, err := resource.MasterDeployment(s.master, r.env.Images)
+	if err != nil {
+		return false, nil // see the ClusterMaster
+	}
+	return resource.MadeFrom(d).Revision == resource.RevisionIn(desired) && hasComeBack(d, s.master.WantedPods()), nil
 }
 
 // hasComeBack reports whether all wanted pods of a Deployment are the current ones, and available.
@@ -151,7 +195,7 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 		return nil, fmt.Errorf("list the Deployments of ClusterMaster %s: %w", s.master.Name, err)
 	}
 	own := client.ObjectKeyFromObject(s.refinery)
-	onTheirWay := 0
+	var onTheirWay, stuck []string
 	for i := range deployments.Items {
 		d := &deployments.Items[i]
 		key := client.ObjectKeyFromObject(d)
@@ -159,21 +203,23 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 		if shown {
 			delete(p.begun, key)
 		}
-		if key == own || !shown && p.begun[key] != revision {
-			continue
+		switch {
+		case key == own, !shown && p.begun[key] != revision:
+		case shown && (resource.MadeFrom(d).Upgrading != revision || hasComeBack(d, ptr.Deref(d.Spec.Replicas, 1))):
+		case shown && deadlineExceeded(d):
+			stuck = append(stuck, d.Name)
+		default:
+			onTheirWay = append(onTheirWay, d.Name)
 		}
-		if shown && hasComeBack(d, ptr.Deref(d.Spec.Replicas, 1)) {
-			continue
-		}
-		if shown && deadlineExceeded(d) {
-			return &pendingUpgrade{revision, v1alpha1.ReasonUpgradeStopped,
-				fmt.Sprintf("the pods of Refinery %s were upgraded and have not come back; no other upgrade begins until they are", d.Name)}, nil
-		}
-		onTheirWay++
 	}
-	if most := int(ptr.Deref(s.master.Spec.MaxConcurrentUpgrades, v1alpha1.DefaultMaxConcurrentUpgrades)); onTheirWay >= most {
-		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsOthers,
-			fmt.Sprintf("pods of %d other Refineries are being upgraded, and spec.maxConcurrentUpgrades of ClusterMaster %s is %d", onTheirWay, s.master.Name, most)}, nil
+	if len(stuck) > 0 {
+		return &pendingUpgrade{revision, v1alpha1.ReasonUpgradeStopped, fmt.Sprintf(
+			"the pods of Refinery %s were upgraded and have not come back; no other upgrade begins until they have, or that Refinery is suspended or deleted", slices.Min(stuck))}, nil
+	}
+	if most := int(ptr.Deref(s.master.Spec.MaxConcurrentUpgrades, v1alpha1.DefaultMaxConcurrentUpgrades)); len(onTheirWay) >= most {
+		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsOthers, fmt.Sprintf(
+			"waiting for others, such as Refinery %s: pods of %d are being upgraded, and spec.maxConcurrentUpgrades of ClusterMaster %s is %d",
+			slices.Min(onTheirWay), len(onTheirWay), s.master.Name, most)}, nil
 	}
 	p.begun[own] = revision
 	return nil, nil

@@ -36,8 +36,13 @@ func MasterDeployment(m *v1alpha1.ClusterMaster, images Images) (*appsv1ac.Deplo
 	if len(template.Metadata.Annotations) > 0 {
 		pod.WithAnnotations(template.Metadata.Annotations)
 	}
+	revision, err := digest(pod)
+	if err != nil {
+		return nil, err
+	}
 	return appsv1ac.Deployment(m.Name, m.Namespace).
 		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
+		WithAnnotations(map[string]string{revisionAnnotation: revision}).
 		WithSpec(appsv1ac.DeploymentSpec().
 			WithReplicas(m.WantedPods()).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).

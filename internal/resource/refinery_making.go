@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -19,26 +20,25 @@ import (
 
 // Annotations of the Deployment of a Refinery: what its pods were made from.
 const (
-	askedAnnotation    = "cluster.refinery.dev/asked"
-	usesAnnotation     = "cluster.refinery.dev/uses"
-	revisionAnnotation = "cluster.refinery.dev/revision"
+	askedAnnotation     = "cluster.refinery.dev/asked"
+	revisionAnnotation  = "cluster.refinery.dev/revision"
+	upgradingAnnotation = "cluster.refinery.dev/upgrading"
 )
 
-// Making is what the pods of a Refinery are made from, in three parts that change for different reasons.
+// Making is what the pods of a Refinery are made from, in two parts that change for different reasons.
 type Making struct {
-	// Asked is a digest of what the owner of the Refinery asks for in its spec. It compares only within one version of the operator,
-	// which it begins with.
+	// Asked is what the owner of the Refinery asks for in its spec: the version of the operator, and a digest.
 	Asked string
-	// Uses says how the nodes connect and with what certificate: what they have to change in time to be let in.
-	Uses string
 	// Revision is everything else: the version of the operator, and a digest of the pod that it makes for any Refinery of the
 	// ClusterMaster. It is the same for all of these.
 	Revision string
+	// Upgrading is the revision that the pods were let go to in their turn, until they have come back; "" otherwise.
+	Upgrading string
 }
 
 // MakingOf is what the pods of a Refinery would be made from now.
 func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (Making, error) {
-	// What reaches no pod, or is in Uses, is left out: a field that is forgotten here lets an upgrade go too soon, and not never.
+	// What reaches no pod is left out, and what Connects compares: a field that is forgotten here lets an upgrade go too soon, and not never.
 	asked := r.Spec.DeepCopy()
 	asked.MasterRef, asked.Replicas, asked.Placement, asked.CertificateSecretRef = v1alpha1.LocalReference{}, nil, "", nil
 	asked.Access, asked.Nodes, asked.Banned, asked.Upstream, asked.Paused = "", nil, nil, "", false
@@ -54,12 +54,7 @@ func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (M
 	if err != nil {
 		return Making{}, err
 	}
-	mode := m.NodeMode()
-	return Making{
-		Asked:    version.Version + "-" + askedDigest,
-		Uses:     fmt.Sprintf("%s %s %s", mode.Transport, mode.Authentication, r.SecretInUse()),
-		Revision: version.Version + "-" + platform,
-	}, nil
+	return Making{Asked: version.Version + "-" + askedDigest, Revision: version.Version + "-" + platform}, nil
 }
 
 func digest(of any) (string, error) {
@@ -73,37 +68,38 @@ func digest(of any) (string, error) {
 
 // MadeFrom is what the pods of a Deployment were made from. It is empty for one of a release that did not write it down.
 func MadeFrom(d *appsv1.Deployment) Making {
-	return Making{Asked: d.Annotations[askedAnnotation], Uses: d.Annotations[usesAnnotation], Revision: d.Annotations[revisionAnnotation]}
+	return Making{Asked: d.Annotations[askedAnnotation], Revision: d.Annotations[revisionAnnotation], Upgrading: d.Annotations[upgradingAnnotation]}
+}
+
+// RevisionIn is the revision that is written down in what is about to be applied.
+func RevisionIn(d *appsv1ac.DeploymentApplyConfiguration) string {
+	return d.Annotations[revisionAnnotation]
 }
 
 // Stamp writes down what the pods of a Deployment are made from.
 func (m Making) Stamp(d *appsv1ac.DeploymentApplyConfiguration) {
-	for key, value := range map[string]string{askedAnnotation: m.Asked, usesAnnotation: m.Uses, revisionAnnotation: m.Revision} {
+	for key, value := range map[string]string{askedAnnotation: m.Asked, revisionAnnotation: m.Revision, upgradingAnnotation: m.Upgrading} {
 		if value != "" {
 			d.WithAnnotations(map[string]string{key: value})
 		}
 	}
 }
 
-// AsksMoreThan reports whether pods that were made from former do not do any more: their owner asks for other ones, or they could not
-// connect. seen reports whether the whole spec was looked at before; it decides where what was asked for does not compare, as
-// another version of the operator wrote it down.
+// AsksMoreThan reports whether the owner asks for other pods than those that were made from former. Another version of the operator
+// may have another digest for the same spec: then seen decides, which says whether that version has reconciled the whole of it.
 func (m Making) AsksMoreThan(former Making, seen bool) bool {
-	if former.Uses != "" && former.Uses != m.Uses {
-		return true
-	}
-	if versionOf(former.Asked) != version.Version {
-		return !seen
-	}
-	return former.Asked != m.Asked
+	formerVersion, formerDigest := cutDigest(former.Asked)
+	_, digest := cutDigest(m.Asked)
+	return formerDigest != digest && (formerVersion == version.Version || !seen)
 }
 
-// versionOf is the version that a digest begins with.
-func versionOf(asked string) string {
-	if len(asked) < 11 {
-		return ""
+// cutDigest parts the version of the operator from the digest; a version may have hyphens itself.
+func cutDigest(asked string) (version, digest string) {
+	i := strings.LastIndexByte(asked, '-')
+	if i < 0 {
+		return "", ""
 	}
-	return asked[:len(asked)-11]
+	return asked[:i], asked[i+1:]
 }
 
 // RunningTemplate is the pod template of a Deployment as the operator applied it last. live has the managed fields that the API

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"testing"
 
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -39,14 +40,18 @@ func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
 	if fields := reflect.TypeFor[v1alpha1.RefinerySpec]().NumField(); fields != len(changes) {
 		t.Fatalf("spec has %d fields, and %d are tried here", fields, len(changes))
 	}
-	former, _ := madeFor(t, testRefinery(nil))
+	former, before := madeFor(t, testRefinery(nil))
 	for field, value := range changes {
 		r := testRefinery(nil)
 		if err := yaml.UnmarshalStrict([]byte("{"+field+": "+value+"}"), &r.Spec); err != nil {
 			t.Fatal(err)
 		}
-		making, same := madeFor(t, r)
-		if asks := making.AsksMoreThan(former, true); asks == same {
+		making, pods := madeFor(t, r)
+		same, err := SamePods(before, pods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if asks := making.AsksMoreThan(former, true) || !Connects(before, pods, testMaster(nil)); asks == same {
 			t.Errorf("%s: the owner asks for other pods: %v; the same pods: %v", field, asks, same)
 		}
 		if making.Revision != former.Revision {
@@ -55,25 +60,16 @@ func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
 	}
 }
 
-// madeFor is what the pods of a Refinery are made from, and whether they are those of testRefinery.
-func madeFor(t *testing.T, r *v1alpha1.Refinery) (Making, bool) {
+// madeFor is what the pods of a Refinery are made from, and their template.
+func madeFor(t *testing.T, r *v1alpha1.Refinery) (Making, *v1.PodTemplateSpecApplyConfiguration) {
 	t.Helper()
-	m := testMaster(nil)
-	making, err := MakingOf(r, m, testImages)
+	making, err := MakingOf(r, testMaster(nil), testImages)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := RefineryDeployment(testRefinery(nil), m, testImages)
+	d, err := RefineryDeployment(r, testMaster(nil), testImages)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := RefineryDeployment(r, m, testImages)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same, err := SamePods(before.Spec.Template, after.Spec.Template)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return making, same
+	return making, d.Spec.Template
 }

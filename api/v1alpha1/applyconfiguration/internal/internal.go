@@ -320,6 +320,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.DisruptionBudget
   map:
     fields:
+    - name: disabled
+      type:
+        scalar: boolean
     - name: maxUnavailable
       type:
         namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString

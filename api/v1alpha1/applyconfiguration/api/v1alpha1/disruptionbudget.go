@@ -12,8 +12,11 @@ import (
 // DisruptionBudgetApplyConfiguration represents a declarative configuration of the DisruptionBudget type for use
 // with apply.
 //
-// DisruptionBudget bounds how many pods are evicted at once, as when Kubernetes nodes are drained.
+// DisruptionBudget bounds how many pods are evicted at once, as when Kubernetes nodes are drained. None is made where someone else's
+// PodDisruptionBudget selects the pods already: Kubernetes evicts no pod that two select.
 type DisruptionBudgetApplyConfiguration struct {
+	// disabled makes no PodDisruptionBudget, for pods that one of your own is to select.
+	Disabled *bool `json:"disabled,omitempty"`
 	// maxUnavailable is how many pods, or what percentage of them, may be missing for an eviction. At least 1, so that no
 	// drain waits for ever. Default: 1.
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
@@ -23,6 +26,14 @@ type DisruptionBudgetApplyConfiguration struct {
 // apply.
 func DisruptionBudget() *DisruptionBudgetApplyConfiguration {
 	return &DisruptionBudgetApplyConfiguration{}
+}
+
+// WithDisabled sets the Disabled field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Disabled field is set to the value of the last call.
+func (b *DisruptionBudgetApplyConfiguration) WithDisabled(value bool) *DisruptionBudgetApplyConfiguration {
+	b.Disabled = &value
+	return b
 }
 
 // WithMaxUnavailable sets the MaxUnavailable field in the declarative configuration to the given value
