@@ -72,3 +72,28 @@ func TestABanOfOneRefineryDoesNotConcernANodeOfTheSameIDOfAnother(t *testing.T) 
 	grant, denial = s.try(with(admittest.Issue(s.authority, "press"), "uuid")) // not listed: the ban says more
 	check(t, grant, denial, denied(v1alpha1.ReasonBanned, "press"), "")
 }
+
+func TestWhileSecurityChangesABanByCertificateIsNotPassedByAsBefore(t *testing.T) {
+	for _, from := range all(sharedServerTLS, sharedPlain) {
+		for _, to := range all(issuedMutualTLS, sharedMutualTLS) {
+			t.Run(from.Mode().String()+" to "+to.Mode().String(), func(t *testing.T) {
+				s := newScene(t)
+				s.change(from, to)
+				live, denial := s.try(s.connecting(from))
+				check(t, live, denial, granted("press"), "")
+				ends := metav1.NewTime(s.clock.Now().Add(time.Second))
+				s.ban(v1alpha1.NodeBan{Certificate: v1alpha1.Fingerprint(s.press.Leaf), Reason: "stolen", Until: &ends})
+				check(t, nil, s.authenticator().Review(live), verdict{v1alpha1.NodeClosed, v1alpha1.ReasonSecurityChanged, "press"}, "names a certificate")
+				grant, denial := s.try(s.connecting(from))
+				check(t, grant, denial, denied(v1alpha1.ReasonSecurityChanged, "press"), "names a certificate")
+				grant, denial = s.try(s.connecting(to))
+				if denial == nil {
+					t.Errorf("let in by %s", grant.Mode)
+				}
+				s.clock.SetTime(ends.Time)
+				grant, denial = s.try(s.connecting(from))
+				check(t, grant, denial, granted("press"), "")
+			})
+		}
+	}
+}

@@ -80,7 +80,7 @@ func (p *Policy) hasLeft(r *v1alpha1.Refinery, index int) bool {
 
 // checkMode reports that a node may not be let in the way in which it connected, or not any more: spec.security says
 // something else, and the time for moving is over, or all nodes of its Refinery had moved. While they move, a Refinery with a
-// revoked certificate is let in only where certificates are checked: whoever had the key may know the shared certificate too.
+// revoked or banned certificate is let in only where certificates are checked: whoever has the key may know the shared certificate too.
 func (a *Authenticator) checkMode(g *Grant) *Denial {
 	policy := a.Directory.Policy()
 	if policy == nil {
@@ -104,6 +104,8 @@ func (a *Authenticator) checkMode(g *Grant) *Denial {
 		return changed("all nodes of the Refinery had connected by %s, and none may go back", *r.Status.Security)
 	case len(r.Status.Revoked) > 0 && !mode.ChecksCertificates():
 		return changed("a certificate of the Refinery is revoked, so its nodes are let in that way only")
+	case !mode.ChecksCertificates() && a.bansCertificate(r):
+		return changed("spec.banned of the Refinery names a certificate, so its nodes are let in that way only")
 	}
 	return nil
 }
