@@ -337,13 +337,13 @@ func (r *registry) shownID(refinery, announced string) string {
 
 // refuse remembers a refused connection under an id, and reports whether it did.
 func (g *group) refuse(c *connection, d *admit.Denial, id string, now time.Time) bool {
-	if d.Reason == v1alpha1.ReasonDuplicateID {
-		return g.contested(c, now)
+	n := g.nodes[id]
+	if d.Reason == v1alpha1.ReasonDuplicateID && n != nil && n.live != nil {
+		return n.contested(c, now)
 	}
 	if !d.Own && g.authenticated() >= g.wanted {
 		return false
 	}
-	n := g.nodes[id]
 	if n != nil && (n.live != nil || n.presumed) {
 		return false
 	}

@@ -57,12 +57,8 @@ func (g *group) duplicate(c *connection, grant *admit.Grant, now time.Time) *adm
 	return nil
 }
 
-// contested remembers that a connection was denied for another one of its id, and reports whether status changes.
-func (g *group) contested(c *connection, now time.Time) bool {
-	n := g.nodes[c.Announced.ID]
-	if n == nil || n.live == nil {
-		return false
-	}
+// contested remembers that a connection was denied for the live one of its id, and reports whether status changes.
+func (n *node) contested(c *connection, now time.Time) bool {
 	was := n.contest.shown(now)
 	n.contest.denied = now
 	if !was {

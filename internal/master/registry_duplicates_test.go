@@ -174,3 +174,21 @@ func TestFewConnectionsOfOneIDAreLetInAtOnce(t *testing.T) {
 		t.Errorf("%d were let in at once", in)
 	}
 }
+
+// Whoever has the key takes all of them and acknowledges none.
+func TestANodeThatIsKeptOutByUnacknowledgedGrantsIsShown(t *testing.T) {
+	l := newLedger(t, 1)
+	for range maxGranted {
+		if denial := l.Grant(connectionOf("press/a", "press"), grantFor("press", 5), eastUpstream); denial != nil {
+			t.Fatal(denial)
+		}
+	}
+	if _, in := l.arrive("press/a", "10.0.0.2"); in {
+		t.Error("let in")
+	}
+	l.want("press/a: Denied/DuplicateID")
+	report := newReport(refineryOf(1), l.Snapshot("press"), &report{}, metav1.NewTime(l.clock.Now()))
+	if c := report.Condition; c.Reason != v1alpha1.ReasonDuplicateID || !strings.Contains(c.Message, "press/a: Denied (DuplicateID): other nodes announce the same id") {
+		t.Errorf("condition: %+v", c)
+	}
+}
