@@ -253,7 +253,7 @@ func (r *registry) Authenticated(c *connection) session {
 		g.unlisted = max(0, g.unlisted-1)
 	case n.live != nil:
 		replaced = n.live.session
-		n.contest.replacedBy(n.live.Address, c.Address)
+		n.contest.replacedBy(n.live.Address, c.Address, r.clock.Now(), c.grant.Policy.AliveTimeout)
 	default:
 		n.contest = contest{}
 	}

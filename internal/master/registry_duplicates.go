@@ -29,32 +29,24 @@ type contest struct {
 	denied  time.Time // when that was
 }
 
-// duplicate says why a connection may not take the place of the live session of its id now, or returns nil, and counts it.
+// duplicate says why a connection may not take the place of the live session of its id now, or returns nil. Whether it does is
+// counted when it acknowledges its grant: one that is lost before has ended no session, and its node tries again.
 func (g *group) duplicate(c *connection, grant *admit.Grant, now time.Time) *admit.Denial {
 	id := c.Announced.ID
 	n := g.nodes[id]
-	denial := &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonDuplicateID,
-		Message: "other nodes announce the same id; give each node an id of its own"}
-	switch window := grant.Policy.AliveTimeout; {
-	case g.granted[id] >= maxGranted:
-		return denial
-	case n == nil || n.live == nil:
+	if g.granted[id] < maxGranted && (n == nil || n.live == nil || n.contest.allows(n.live.Address, c.Address, now, grant.Policy.AliveTimeout)) {
 		return nil
-	case c.Address != n.live.Address:
-		if now.Before(n.contest.moved.Add(window)) {
-			return denial
-		}
-		n.contest.moved = now
-	default:
-		if !now.Before(n.contest.since.Add(window)) {
-			n.contest.since, n.contest.returns = now, 0
-		}
-		if n.contest.returns == maxReturns {
-			return denial
-		}
-		n.contest.returns++
 	}
-	return nil
+	return &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonDuplicateID,
+		Message: "other nodes announce the same id; give each node an id of its own"}
+}
+
+// allows reports whether a session from an address may take the place of the live one.
+func (c *contest) allows(live, newer string, now time.Time, window time.Duration) bool {
+	if newer != live {
+		return !now.Before(c.moved.Add(window))
+	}
+	return c.returns < maxReturns || !now.Before(c.since.Add(window))
 }
 
 // contested remembers that a connection was denied for the live one of its id, and reports whether status changes.
@@ -72,7 +64,15 @@ func (c *contest) shown(now time.Time) bool {
 }
 
 // replacedBy records that a session took the place of another one.
-func (c *contest) replacedBy(former, newer string) {
+func (c *contest) replacedBy(former, newer string, now time.Time, window time.Duration) {
+	switch {
+	case newer != former:
+		c.moved = now
+	case !now.Before(c.since.Add(window)):
+		c.since, c.returns = now, 1
+	default:
+		c.returns++
+	}
 	if c.rival == newer {
 		c.rival = former
 	}

@@ -192,3 +192,25 @@ func TestANodeThatIsKeptOutByUnacknowledgedGrantsIsShown(t *testing.T) {
 		t.Errorf("condition: %+v", c)
 	}
 }
+
+// A connection that is lost before its auth:ack has taken no place.
+func TestOnlyAcknowledgedSessionsCountAsTaking(t *testing.T) {
+	for name, address := range map[string]string{"from another address": "10.0.0.2", "from its own": "10.0.0.1"} {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t, 1)
+			l.arrive("press/a", "10.0.0.1")
+			for range maxReturns {
+				c := connectionOf("press/a", "press")
+				c.Address = address
+				if denial := l.Grant(c, &admit.Grant{Refinery: "press", Policy: &admit.Policy{MaxSessions: 100, AliveTimeout: window}}, eastUpstream); denial != nil {
+					t.Fatal(denial)
+				}
+				l.Ended(c, protocol.ErrPeerGone)
+			}
+			if _, in := l.arrive("press/a", address); !in {
+				t.Error("denied when it tried again")
+			}
+			l.want("press/a: Authenticated/Authenticated")
+		})
+	}
+}
