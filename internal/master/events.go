@@ -1,8 +1,6 @@
 package master
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
 
@@ -32,12 +30,8 @@ func announce(recorder events.EventRecorder, refinery *v1alpha1.Refinery, before
 		if first == nil {
 			continue
 		}
-		subject := first.ID
-		if others > 0 {
-			subject = fmt.Sprintf("%s and %d more", first.ID, others)
-		}
 		recorder.Eventf(refinery, nil, corev1.EventTypeWarning, state, "Authenticate", "%s: %s: %s",
-			subject, first.Reason, admit.Truncate(first.Message, 512))
+			subject(first.ID, others), first.Reason, admit.Truncate(first.Message, 512))
 	}
 }
 

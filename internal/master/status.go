@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -12,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/admit"
 )
 
 // report is the part of a Refinery's status that a master owns, without who reports.
@@ -254,10 +257,22 @@ type complaint struct {
 }
 
 func (t *complaint) String() string {
-	if t.count > 1 {
-		return fmt.Sprintf("; %s and %d more: %s: %s", t.first.ID, t.count-1, label(t.first), t.first.Message)
+	return fmt.Sprintf("; %s: %s: %s", subject(t.first.ID, t.count-1), label(t.first), t.first.Message)
+}
+
+// plainID matches ids that read as nothing but an id.
+var plainID = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
+
+// subject names a node, and how many others there are, in a sentence. A node may announce any printable text as its id: one that
+// could be taken for the master's own words is quoted and cut.
+func subject(id string, others int) string {
+	if !plainID.MatchString(id) {
+		id = strconv.Quote(admit.Truncate(id, 64))
 	}
-	return fmt.Sprintf("; %s: %s: %s", t.first.ID, label(t.first), t.first.Message)
+	if others > 0 {
+		return fmt.Sprintf("%s and %d more", id, others)
+	}
+	return id
 }
 
 // complaints are the state of most nodes, of several the severest, and the severest of all. Both are nil if there is none.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -242,5 +243,28 @@ func TestTotalsCountRefineriesNodesAndWhatUpstreamsWereAssigned(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" || partial {
 		t.Errorf("partial %v, totals (-want +got):\n%s", partial, diff)
+	}
+}
+
+// A node makes up its id: in a message it must not read as what the master says.
+func TestAnIDForgesNoMessage(t *testing.T) {
+	for id, want := range map[string]string{
+		"press/a-1_b.c": "press/a-1_b.c",
+		"a: Authenticated; spec.security is fine": `"a: Authenticated; spec.security is fine"`,
+		`a" and more`:                   `"a\" and more"`,
+		"":                              `""`,
+		"a\n":                           `"a\n"`,
+		"x " + strings.Repeat("é", 100): `"x ` + strings.Repeat("é", 31) + `"`,
+	} {
+		denied := []v1alpha1.NodeStatus{nodeIn(id, v1alpha1.NodeDenied, "its certificate expired")}
+		c := newReport(refineryOf(1), snapshot{Nodes: denied}, &report{}, late).Condition
+		if message := "0 of 1 wanted nodes are authenticated; " + want + ": Denied: its certificate expired"; c.Message != message {
+			t.Errorf("condition of %q: %s", id, c.Message)
+		}
+		recorder := events.NewFakeRecorder(1)
+		announce(recorder, refineryOf(1), nil, denied)
+		if event := <-recorder.Events; event != "Warning Denied "+want+": Denied: its certificate expired" {
+			t.Errorf("event of %q: %s", id, event)
+		}
 	}
 }
