@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -25,8 +26,6 @@ type PodFailure struct {
 
 	// where names container and pod.
 	where string
-	// calm is how long the container has to run that ended.
-	calm time.Duration
 	// isWaiting reports whether no container was made yet, of which the pod does not say the cause.
 	isWaiting bool
 }
@@ -40,12 +39,61 @@ func (f *PodFailure) Blocks() bool { return f != nil && f.Reason != v1alpha1.Rea
 var severities = []string{v1alpha1.ReasonImageNotPulled, v1alpha1.ReasonContainerNotCreated, v1alpha1.ReasonCrashLoop, v1alpha1.ReasonUnschedulable,
 	v1alpha1.ReasonContainersNotReady}
 
+// containerKey names a container of one pod: another pod of the same name has other runs.
+type containerKey struct {
+	pod  types.UID
+	name string
+}
+
+// run is what is remembered of a container from one look at the pods to the next.
+type run struct {
+	// restarts of the container, and since when this process has seen that many.
+	restarts  int32
+	unchanged time.Time
+	// crashing reports whether it ended again and again at the last look, and calm is for how long it then has to run.
+	crashing bool
+	calm     time.Duration
+}
+
+// runsOf are the runs of the containers of pods, and of no others.
+func runsOf(pods []corev1.Pod, before map[containerKey]*run, now time.Time) map[containerKey]*run {
+	runs := map[containerKey]*run{}
+	for i := range pods {
+		for _, containers := range [][]corev1.ContainerStatus{pods[i].Status.InitContainerStatuses, pods[i].Status.ContainerStatuses} {
+			for j := range containers {
+				key := containerKey{pods[i].UID, containers[j].Name}
+				r := before[key]
+				if r == nil {
+					r = &run{unchanged: now}
+				} else if r.restarts != containers[j].RestartCount {
+					r.unchanged = now
+				}
+				r.restarts, runs[key] = containers[j].RestartCount, r
+			}
+		}
+	}
+	return runs
+}
+
+// isCrashing notes whether a container ends again and again. One that did, and runs, still does until it has run for long enough.
+func (r *run) isCrashing(c *corev1.ContainerStatus, now time.Time) bool {
+	ended := c.LastTerminationState.Terminated
+	r.calm = firstCalm
+	if ended != nil {
+		r.calm = calm(ended.FinishedAt.Sub(ended.StartedAt.Time))
+	}
+	waits := c.State.Waiting != nil && c.State.Waiting.Reason == "CrashLoopBackOff"
+	r.crashing = waits || r.crashing && ended != nil && now.Sub(r.unchanged) < r.calm
+	return r.crashing
+}
+
 // judgement is what one look at a pod cannot know.
 type judgement struct {
 	// slow reports whether pods have had the time that they need to start.
 	slow bool
-	// crashing reports whether a container that has ended after it had run for some time counts as crashing still.
-	crashing func(ran time.Duration) bool
+	// runs are those of all containers of the pods, now.
+	runs map[containerKey]*run
+	now  time.Time
 }
 
 // worstPod is the severest failure of some pods, or nil; of several, that of the first by name, so that it stays the same.
@@ -94,20 +142,15 @@ func (j judgement) ofPod(pod *corev1.Pod) *PodFailure {
 
 func (j judgement) ofContainer(pod *corev1.Pod, c *corev1.ContainerStatus) *PodFailure {
 	where := fmt.Sprintf("container %s of pod %s", c.Name, pod.Name)
-	waiting, ended := c.State.Waiting, c.LastTerminationState.Terminated
+	waiting := c.State.Waiting
 	fail := func(reason, format string, arguments ...any) *PodFailure {
 		return &PodFailure{Reason: reason, Message: where + ": " + fmt.Sprintf(format, arguments...), where: where}
 	}
 	switch {
 	case waiting != nil && strings.Contains(waiting.Reason, "Image"): // ErrImagePull and ImagePullBackOff take turns
 		return fail(v1alpha1.ReasonImageNotPulled, "image %s cannot be pulled%s", c.Image, detailOfPull(waiting.Message))
-	case waiting != nil && waiting.Reason == "CrashLoopBackOff", ended != nil && j.crashing(ended.FinishedAt.Sub(ended.StartedAt.Time)):
-		f := fail(v1alpha1.ReasonCrashLoop, "it ends again and again%s", detailOfEnd(ended))
-		f.calm = firstCalm
-		if ended != nil {
-			f.calm = calm(ended.FinishedAt.Sub(ended.StartedAt.Time))
-		}
-		return f
+	case j.runs[containerKey{pod.UID, c.Name}].isCrashing(c, j.now):
+		return fail(v1alpha1.ReasonCrashLoop, "it ends again and again%s", detailOfEnd(c.LastTerminationState.Terminated))
 	case waiting != nil && waiting.Reason != "" && waiting.Reason != "ContainerCreating" && waiting.Reason != "PodInitializing":
 		return fail(v1alpha1.ReasonContainerNotCreated, "%s: %s", waiting.Reason, quote(waiting.Message))
 	case waiting != nil && waiting.Reason == "ContainerCreating" && j.slow:
@@ -155,15 +198,4 @@ func isReady(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 	})
-}
-
-func restartsOf(pods []corev1.Pod) (restarts int32) {
-	for i := range pods {
-		for _, containers := range [][]corev1.ContainerStatus{pods[i].Status.InitContainerStatuses, pods[i].Status.ContainerStatuses} {
-			for j := range containers {
-				restarts += containers[j].RestartCount
-			}
-		}
-	}
-	return restarts
 }

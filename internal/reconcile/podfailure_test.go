@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -14,7 +15,7 @@ import (
 // podOf has one container in a state.
 func podOf(name string, c corev1.ContainerStatus) corev1.Pod {
 	c.Name, c.Image = "app", "example.com/app:1"
-	return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{c}}}
+	return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{c}}}
 }
 
 func waitingFor(reason, message string) corev1.ContainerStatus {
@@ -62,7 +63,7 @@ func TestAPodThatDoesNotStartSaysWhy(t *testing.T) {
 		"not of one that is replaced": {[]corev1.Pod{evicted, podOf("press-a", running(&started))}, false, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			failure := worstPod(test.pods, judgement{slow: test.slow, crashing: func(time.Duration) bool { return false }})
+			failure := worstPod(test.pods, judgement{slow: test.slow, runs: runsOf(test.pods, nil, time.Time{})})
 			reason, got := "", ""
 			if failure != nil {
 				reason, got = failure.Reason, failure.Message

@@ -45,9 +45,7 @@ type sightOfPods struct {
 	since, next time.Time
 	troubled    bool
 	failure     *PodFailure
-	// restarts of all containers, and since when this process has seen that many.
-	restarts  int32
-	unchanged time.Time
+	runs        map[containerKey]*run
 }
 
 // NewPods returns Pods that have seen nothing. live is the API server.
@@ -100,16 +98,10 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 // judge notes why the pods do not start. A container that crashes again and again counts as one that does until it has run for
 // longer than it did before, so that status does not change with each of its starts.
 func (s *sightOfPods) judge(pods []corev1.Pod, now time.Time) {
-	if restarts := restartsOf(pods); restarts != s.restarts || s.unchanged.IsZero() {
-		s.restarts, s.unchanged = restarts, now
-	}
-	wasCrash := s.failure.isCrash()
-	s.failure = worstPod(pods, judgement{
-		slow:     now.Sub(s.since) >= startPatience,
-		crashing: func(ran time.Duration) bool { return wasCrash && now.Sub(s.unchanged) < calm(ran) },
-	})
-	if s.failure.isCrash() {
-		if over := s.unchanged.Add(s.failure.calm); over.After(now) && over.Before(s.next) {
+	s.runs = runsOf(pods, s.runs, now)
+	s.failure = worstPod(pods, judgement{slow: now.Sub(s.since) >= startPatience, runs: s.runs, now: now})
+	for _, r := range s.runs {
+		if over := r.unchanged.Add(r.calm); r.crashing && over.After(now) && over.Before(s.next) {
 			s.next = over
 		}
 	}

@@ -66,6 +66,17 @@ func (w *watched) look(after time.Duration, available int32, pods ...corev1.Pod)
 	return fmt.Sprintf("%s/%s", c.Status, c.Reason)
 }
 
+// lookAtTwo is condition Available of a Deployment that wants two pods and needs one.
+func (w *watched) lookAtTwo(after time.Duration, available int32, pods ...corev1.Pod) string {
+	w.t.Helper()
+	w.now, w.api.pods = w.now.Add(after), pods
+	d := deployment(available)
+	d.Spec.Replicas, d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.UnavailableReplicas = ptr.To[int32](2), 2, 2, 2-available
+	failure, _ := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	c := Available(d, failure, 1, 2)
+	return fmt.Sprintf("%s: %s", c.Status, c.Message)
+}
+
 func (w *watched) want(want, got string) {
 	w.t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -121,6 +132,20 @@ func TestAPodThatTakesThePlaceOfACrashingOneCounts(t *testing.T) {
 	w := newWatched(t)
 	w.want("False/CrashLoopBackOff", w.look(0, 0, podOf("press-a", crashed(waitingFor("CrashLoopBackOff", ""), time.Hour))))
 	w.want("True/Available", w.look(time.Second, 1, ready(podOf("press-b", running(nil)))))
+}
+
+func TestACrashingPodSaysNothingOfItsSibling(t *testing.T) {
+	const crashes = "container app of pod press-b: it ends again and again, the last time with exit code 1 (Error); see its log"
+	w := newWatched(t)
+	recovered := ready(podOf("press-a", crashed(running(nil), time.Hour)))
+	waits, runs := podOf("press-b", crashed(waitingFor("CrashLoopBackOff", ""), time.Second)), ready(podOf("press-b", crashed(running(nil), time.Second)))
+	w.want("True: 1 of 2 pods are available: "+crashes, w.lookAtTwo(0, 1, recovered, waits))
+	for range 3 {
+		waits.Status.ContainerStatuses[0].RestartCount++
+		runs.Status.ContainerStatuses[0].RestartCount++
+		w.want("True: 1 of 2 pods are available: "+crashes, w.lookAtTwo(time.Minute, 2, recovered, runs))
+		w.want("True: 1 of 2 pods are available: "+crashes, w.lookAtTwo(time.Minute, 1, recovered, waits))
+	}
 }
 
 func TestAMissingSecretIsNamed(t *testing.T) {
