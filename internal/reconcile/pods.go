@@ -21,6 +21,8 @@ const (
 	// firstPodsRecheck and longestPodsRecheck bound how often they are: at first soon, and then less and less often.
 	firstPodsRecheck   = 5 * time.Second
 	longestPodsRecheck = time.Minute
+	// podsRest is the time between two reads because pods became available, or no more are: while they crash, that is often.
+	podsRest = 3 * time.Second
 	// startPatience is for how long a pod may start before it counts as one that does not.
 	startPatience = 30 * time.Second
 	// firstCalm and longestCalm bound for how long a container that has crashed again and again has to run before it counts as
@@ -43,9 +45,12 @@ type Pods struct {
 type sightOfPods struct {
 	// since is when the Deployment was first seen to lack something, and next when to look again.
 	since, next time.Time
-	troubled    bool
-	failure     *PodFailure
-	runs        map[containerKey]*run
+	// read is when the pods were read last. Then the Deployment was troubled or not, and had so many available.
+	read      time.Time
+	troubled  bool
+	available int32
+	failure   *PodFailure
+	runs      map[containerKey]*run
 }
 
 // NewPods returns Pods that have seen nothing. live is the API server.
@@ -75,15 +80,19 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 		p.known[owner] = s
 	}
 	p.mu.Unlock() // one pass at a time has an owner
+	if rested := s.read.Add(podsRest); d.Status.AvailableReplicas != s.available && rested.Before(s.next) {
+		s.next = rested
+	}
 	if now.Before(s.next) && s.troubled == lacking {
-		return s.failure, s.next
+		return s.unread(d), s.next
 	}
 	pods := &corev1.PodList{}
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err == nil {
 		err = p.live.List(ctx, pods, client.InNamespace(d.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(podsLimit))
 	}
-	s.troubled, s.next = lacking, now.Add(min(max(now.Sub(s.since), firstPodsRecheck), longestPodsRecheck))
+	s.read, s.troubled, s.available = now, lacking, d.Status.AvailableReplicas
+	s.next = now.Add(min(max(now.Sub(s.since), firstPodsRecheck), longestPodsRecheck))
 	if err != nil { // what is known without the pods is shown in any case
 		log.FromContext(ctx).Error(err, "Reading the pods failed, so that status does not show why they do not start")
 		return s.failure, s.next
@@ -93,6 +102,17 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 		p.nameMissing(ctx, d, s.failure)
 	}
 	return s.failure, s.next
+}
+
+// unread is why the pods do not start while they are not read again: pods that became available since the last look, or are so no
+// more, are taken to be those that crash, so that status does not change with each of their starts.
+func (s *sightOfPods) unread(d *appsv1.Deployment) *PodFailure {
+	if !s.failure.isCrash() || d.Status.AvailableReplicas == s.available {
+		return s.failure
+	}
+	failure := *s.failure
+	failure.Crashing = max(0, failure.Crashing+d.Status.AvailableReplicas-s.available)
+	return &failure
 }
 
 // judge notes why the pods do not start. A container that crashes again and again counts as one that does until it has run for

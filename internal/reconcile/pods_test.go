@@ -41,6 +41,8 @@ type watched struct {
 	pods *Pods
 	now  time.Time
 	next time.Time
+	// generation is that of the Deployment, of which its controller has taken none up.
+	generation int64
 }
 
 func newWatched(t *testing.T, objects ...client.Object) *watched {
@@ -72,7 +74,9 @@ func (w *watched) lookAtTwo(after time.Duration, available int32, pods ...corev1
 	w.now, w.api.pods = w.now.Add(after), pods
 	d := deployment(available)
 	d.Spec.Replicas, d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.UnavailableReplicas = ptr.To[int32](2), 2, 2, 2-available
-	failure, _ := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	d.Generation = w.generation
+	failure, next := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	w.next = next
 	c := Available(d, failure, 1, 2)
 	return fmt.Sprintf("%s: %s", c.Status, c.Message)
 }
@@ -145,6 +149,38 @@ func TestACrashingPodSaysNothingOfItsSibling(t *testing.T) {
 		runs.Status.ContainerStatuses[0].RestartCount++
 		w.want("True: 1 of 2 pods are available: "+crashes, w.lookAtTwo(time.Minute, 2, recovered, runs))
 		w.want("True: 1 of 2 pods are available: "+crashes, w.lookAtTwo(time.Minute, 1, recovered, waits))
+	}
+}
+
+func TestACrashingPodDoesNotCountWhenItHasJustEndedOrStarted(t *testing.T) {
+	const crashes = "True: 1 of 2 pods are available: container app of pod press-b: it ends again and again, the last time with exit code 1 (Error); see its log"
+	w := newWatched(t)
+	w.generation = 1 // it is troubled throughout, so that nothing else makes for a look
+	works := ready(podOf("press-a", running(nil)))
+	waits, runs := podOf("press-b", crashed(waitingFor("CrashLoopBackOff", ""), time.Minute)), ready(podOf("press-b", crashed(running(nil), time.Minute)))
+	w.want(crashes, w.lookAtTwo(0, 1, works, waits))
+	w.want(crashes, w.lookAtTwo(10*time.Minute, 1, works, waits))
+	for range 3 {
+		waits.Status.ContainerStatuses[0].RestartCount++
+		runs.Status.ContainerStatuses[0].RestartCount++
+		for _, pod := range []corev1.Pod{runs, waits} {
+			available := map[bool]int32{true: 2, false: 1}[isReady(&pod)]
+			before := w.api.reads
+			w.want(crashes, w.lookAtTwo(podsRest, available, works, pod))
+			if w.api.reads != before+1 {
+				t.Errorf("%d reads after %d pods became available", w.api.reads-before, available)
+			}
+		}
+	}
+	before := w.api.reads
+	w.want(crashes, w.lookAtTwo(time.Second, 2, works, runs))
+	w.want(crashes, w.lookAtTwo(time.Second, 1, works, waits))
+	if w.api.reads != before {
+		t.Errorf("%d reads within %v", w.api.reads-before, podsRest)
+	}
+	w.want(crashes, w.lookAtTwo(0, 2, works, runs))
+	if wait := w.next.Sub(w.now); wait > podsRest {
+		t.Errorf("looks again after %v", wait)
 	}
 }
 
