@@ -74,9 +74,9 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	status.Security = movedTo(r, s.master)
 	status.Replicas, status.Selector = scaleOf(r, s.deployment)
 	if !o.Silent() {
-		ready := readyCondition(s, found, conditions, o)
+		ready, late := readyCondition(s, found, conditions, o)
 		conditions.Set(ready)
-		conditions.SetProgress(ready, o.Consequence == reconcile.Stalled || isSuspended(conditions, ready))
+		conditions.SetProgress(ready, o.Consequence == reconcile.Stalled || late || isSuspended(conditions, ready))
 		status.ObservedGeneration = r.Generation
 	}
 	status.ReconciledGeneration = reconciledGeneration(s)
@@ -115,29 +115,30 @@ func expiries(s *scope, found *certificates.Finding) []certificates.Expiry {
 }
 
 // readyCondition returns condition Ready: False with the first problem that the pass and its other conditions show, or
-// True.
-func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o reconcile.Outcome) metav1.Condition {
+// True. late reports whether pods are missing for longer than they may, whichever of the problems goes first.
+func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o reconcile.Outcome) (ready metav1.Condition, late bool) {
 	if c, ok := reconcile.Hindered(conditions, o, s.refinery.Spec.Paused, "running nodes continue"); ok {
-		return c
+		return c, false
 	}
 	authenticated, available, deployment := conditions.Find(v1alpha1.ConditionAuthenticated), conditions.Find(v1alpha1.ConditionAvailable), s.deployment
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal { // one that is left is about to be deleted
 		deployment = nil
 	}
 	lack, lacking := reconcile.PodsLack(deployment, found.written, s.refinery.WantedNodes(), found.pods, available)
+	late = lacking && lack.Reason == v1alpha1.ReasonProgressDeadlineExceeded
 	switch {
 	case reconcile.ReplicaFailure(deployment) != "":
-		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message)
+		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message), late
 	case lacking && found.pods.Blocks(): // whatever the other containers do
-		return lack
+		return lack, late
 	case authenticated == nil:
-		return reconcile.NotReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes")
+		return reconcile.NotReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes"), late
 	case authenticated.Status != metav1.ConditionTrue:
-		return reconcile.NotReady(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message))
+		return reconcile.NotReady(v1alpha1.ReasonNotAuthenticated, fmt.Sprintf("%s: %s", authenticated.Reason, authenticated.Message)), late
 	case lacking:
-		return lack
+		return lack, late
 	default:
-		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated")
+		return reconcile.NewCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "every wanted node is authenticated"), late
 	}
 }
 

@@ -203,6 +203,33 @@ func TestPodsThatDoNotStartSayWhy(t *testing.T) {
 	}
 }
 
+func TestPodsThatAreLateStallWhateverKeepsTheNodesOut(t *testing.T) {
+	connecting := authenticated(metav1.ConditionFalse, v1alpha1.ReasonConnecting)
+	late := func(s *pass) { s.deployment = passtest.Late(1) }
+	for name, test := range map[string]struct {
+		changes        []func(*pass)
+		outcome        reconcile.Outcome
+		ready, stalled string
+	}{
+		"not authenticated":                    {[]func(*pass){late, connecting}, reconcile.Outcome{}, "False/NotAuthenticated", "True/NotAuthenticated"},
+		"a probe that waits for the session":   {[]func(*pass){failing(v1alpha1.ReasonContainersNotReady, passtest.Late(1)), connecting}, reconcile.Outcome{}, "False/NotAuthenticated", "True/NotAuthenticated"},
+		"not reported yet":                     {[]func(*pass){late, func(s *pass) { s.refinery.Status.Conditions = nil }}, reconcile.Outcome{}, "False/Progressing", "True/Progressing"},
+		"late once, and not authenticated now": {[]func(*pass){connecting, func(s *pass) { s.deployment = passtest.Late(2) }}, reconcile.Outcome{}, "False/NotAuthenticated", ""},
+		"not before what the pass waits for":   {[]func(*pass){late, connecting}, reconcile.Outcome{Consequence: reconcile.Retry, Reason: v1alpha1.ReasonError}, "False/Error", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conditions := passtest.Shown(passOf(func(s *pass) {
+				for _, change := range test.changes {
+					change(s)
+				}
+			}).status(test.outcome).Conditions)
+			if diff := cmp.Diff([]string{test.ready, test.stalled}, []string{conditions["Ready"], conditions["Stalled"]}); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestTimeOfAConditionMovesWithItsStatusOnly(t *testing.T) {
 	s := passOf(nil)
 	s.refinery.Status = s.status(reconcile.Outcome{})
