@@ -43,8 +43,8 @@ const (
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
 	// policy that it names; the operator tries again after seconds at first, at last every five minutes.
 	ReasonRejected = "Rejected"
-	// ReasonProgressDeadlineExceeded: pods did not become available within the progress deadline of the Deployment. The message says
-	// what keeps one of them. To do: correct that; the operator notices by itself.
+	// ReasonProgressDeadlineExceeded: pods did not become available within the progress deadline of the Deployment, in a rollout or
+	// since. The message says what keeps one of them. To do: correct that; the operator notices by itself.
 	ReasonProgressDeadlineExceeded = "ProgressDeadlineExceeded"
 	// ReasonTooManyRevoked: status.revoked is full. What is revoked stays refused, and no other certificate is listed until
 	// there is room again. To do: wait until one of them expires, or take back a revocation with the annotation

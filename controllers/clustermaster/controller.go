@@ -77,9 +77,8 @@ type findings struct {
 	trusted *pki.Authority
 	// shared is what is wrong with the shared certificate that is provided.
 	shared *pki.Problem
-	// pods is why pods do not start, and podsRecheck when to look again.
-	pods        *reconcile.PodFailure
-	podsRecheck time.Time
+	// pods is why pods do not start, and when to look again.
+	pods reconcile.PodsSeen
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
 	lease   *reconcile.Lease
@@ -125,7 +124,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	default:
 		err = r.reconcile(ctx, s, &found)
 	}
-	found.pods, found.podsRecheck = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
+	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
 	return r.close(ctx, s, found, err)
 }
 

@@ -47,7 +47,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 		rotating, under := found.rotation.Condition()
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateAuthorityRotating, rotating, under)
 	}
-	conditions.Set(availableCondition(m, s.deployment, found.pods))
+	conditions.Set(availableCondition(m, s.deployment, found.pods.Failure))
 	if found.security != nil {
 		status.Security = &found.security.status
 		changing, under := found.security.changing()
@@ -78,7 +78,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 
 // agendaOf is when to look again at what a pass found.
 func agendaOf(s *scope, found findings) (a reconcile.Agenda) {
-	a.AtFuture(found.podsRecheck, s.now)
+	a.AtFuture(found.pods.Recheck, s.now)
 	if found.rotation != nil {
 		a.AtFuture(found.rotation.RecheckAt(s.now), s.now)
 	}

@@ -70,9 +70,8 @@ type findings struct {
 	certificate *certificates.Finding
 	// nobodys reports whether the status has the epoch of a master that there never was.
 	nobodys bool
-	// pods is why pods do not start, and podsRecheck when to look again.
-	pods        *reconcile.PodFailure
-	podsRecheck time.Time
+	// pods is why pods do not start, and when to look again.
+	pods reconcile.PodsSeen
 	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
 	written int64
 	// upgrade is what the pods have to become, and wait for; nil if they are as they have to be.
@@ -106,7 +105,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: again}, err
 	}
 	found, err := r.reconcile(ctx, s)
-	found.pods, found.podsRecheck = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
+	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
 	return r.close(ctx, s, found, err)
 }
 

@@ -57,7 +57,7 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 // failing has a pod fail to start.
 func failing(reason string, d *appsv1.Deployment) func(*pass) {
 	return func(s *pass) {
-		s.deployment, s.pods = d, &reconcile.PodFailure{Reason: reason, Message: "container app of pod press-a: why"}
+		s.deployment, s.pods.Failure = d, &reconcile.PodFailure{Reason: reason, Message: "container app of pod press-a: why"}
 	}
 }
 

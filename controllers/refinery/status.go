@@ -29,7 +29,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	status := *r.Status.DeepCopy()
 	conditions := reconcile.Conditions{All: &status.Conditions, Generation: r.Generation, Now: s.now}
 	agenda := reconcile.Agenda{}
-	agenda.AtFuture(found.podsRecheck, s.now)
+	agenda.AtFuture(found.pods.Recheck, s.now)
 	status.Certificates, status.Revoked = s.standing.Listed, s.standing.Revoked
 	if certificate := found.certificate; certificate != nil {
 		agenda.AtFuture(certificate.Recheck, s.now)
@@ -54,7 +54,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 		inSync, presents := certificates.InSync(r, s.master, status.Certificates)
 		conditions.SetOrRemove(v1alpha1.ConditionCertificateInSync, inSync, presents)
 	}
-	conditions.Set(availableCondition(r, s.deployment, found.pods))
+	conditions.Set(availableCondition(r, s.deployment, found.pods.Failure))
 	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused { // else the pods were not looked at
 		status.PendingUpgrade = found.upgrade.show(conditions)
 		if found.upgrade.waitsForOthers() {
@@ -129,7 +129,7 @@ func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o
 	switch {
 	case reconcile.ReplicaFailure(deployment) != "":
 		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message), late
-	case lacking && found.pods.Blocks(): // whatever the other containers do
+	case lacking && found.pods.Failure.Blocks(): // whatever the other containers do
 		return lack, late
 	case authenticated == nil:
 		return reconcile.NotReady(v1alpha1.ReasonProgressing, "waiting for the master to report on the nodes"), late

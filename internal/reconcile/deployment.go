@@ -82,26 +82,35 @@ func Available(deployment *appsv1.Deployment, failure *PodFailure, needed, wante
 
 // PodsLack returns condition Ready if pods are missing, or older ones are still there: Progressing, and after the Deployment's
 // deadline ProgressDeadlineExceeded. Otherwise it returns false. written is that of RolloutMessage.
-func PodsLack(deployment *appsv1.Deployment, written int64, wanted int32, failure *PodFailure, available *metav1.Condition) (metav1.Condition, bool) {
+func PodsLack(deployment *appsv1.Deployment, written int64, wanted int32, pods PodsSeen, available *metav1.Condition) (metav1.Condition, bool) {
 	message := RolloutMessage(deployment, written, wanted)
 	switch {
 	case available.Status != metav1.ConditionTrue:
 		message = available.Message
 	case message == "":
 		return metav1.Condition{}, false
-	case failure != nil:
-		message += ": " + failure.Message
+	case pods.Failure != nil:
+		message += ": " + pods.Failure.Message
 	}
-	if isLate(deployment) {
+	if pods.Late || isLate(deployment) {
 		return NotReady(v1alpha1.ReasonProgressDeadlineExceeded, message), true
 	}
 	return NotReady(v1alpha1.ReasonProgressing, message), true
 }
 
-// isLate reports whether the pods of a Deployment did not become available within its progress deadline.
+// isLate reports whether the pods of a rollout did not become available within the progress deadline of the Deployment.
 func isLate(deployment *appsv1.Deployment) bool {
+	return progresses(deployment, corev1.ConditionFalse, v1alpha1.ReasonProgressDeadlineExceeded)
+}
+
+// isRolledOut reports whether a rollout of what the Deployment is has ended.
+func isRolledOut(deployment *appsv1.Deployment) bool {
+	return progresses(deployment, corev1.ConditionTrue, "NewReplicaSetAvailable") && deployment.Status.ObservedGeneration >= deployment.Generation
+}
+
+func progresses(deployment *appsv1.Deployment, status corev1.ConditionStatus, reason string) bool {
 	return deployment != nil && slices.ContainsFunc(deployment.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
-		return c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && c.Reason == v1alpha1.ReasonProgressDeadlineExceeded
+		return c.Type == appsv1.DeploymentProgressing && c.Status == status && c.Reason == reason
 	})
 }
 

@@ -23,6 +23,8 @@ const (
 	longestPodsRecheck = time.Minute
 	// podsRest is the time between two reads because pods became available, or no more are: while they crash, that is often.
 	podsRest = 3 * time.Second
+	// defaultProgressDeadlineSeconds is that of a Deployment.
+	defaultProgressDeadlineSeconds = 600
 	// startPatience is for how long a pod may start before it counts as one that does not.
 	startPatience = 30 * time.Second
 	// firstCalm and longestCalm bound for how long a container that has crashed again and again has to run before it counts as
@@ -41,10 +43,24 @@ type Pods struct {
 	known map[client.ObjectKey]*sightOfPods
 }
 
+// PodsSeen is what a look at the pods of a Deployment has found.
+type PodsSeen struct {
+	// Failure is why pods do not start, or nil.
+	Failure *PodFailure
+	// Late reports whether pods were missing for longer than the progress deadline of the Deployment, though its controller does
+	// not say so: it times a rollout only, and not pods that are lost or added after one.
+	Late bool
+	// Recheck is when to look again, or zero.
+	Recheck time.Time
+}
+
 // sightOfPods is what is remembered of the pods of one Deployment.
 type sightOfPods struct {
 	// since is when the Deployment was first seen to lack something, and next when to look again.
 	since, next time.Time
+	// most is how many pods were available at once since then or the last rollout, and progressed when they became so many.
+	most       int32
+	progressed time.Time
 	// read is when the pods were read last. Then the Deployment was troubled or not, and had so many available.
 	read      time.Time
 	troubled  bool
@@ -65,43 +81,66 @@ func (p *Pods) Forget(owner client.ObjectKey) {
 	delete(p.known, owner)
 }
 
-// Look returns why pods of a Deployment, nil if there is none, do not start, or nil; and when to look again, or zero.
-func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deployment, now time.Time) (*PodFailure, time.Time) {
+// Look finds out why pods of a Deployment, nil if there is none, do not start.
+func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deployment, now time.Time) PodsSeen {
 	lacking := isLacking(d)
 	p.mu.Lock()
 	s := p.known[owner]
 	if !lacking && (s == nil || !s.failure.isCrash() || d == nil) {
 		delete(p.known, owner)
 		p.mu.Unlock()
-		return nil, time.Time{}
+		return PodsSeen{}
 	}
 	if s == nil {
-		s = &sightOfPods{since: now}
+		s = &sightOfPods{since: now, progressed: now, most: d.Status.AvailableReplicas}
 		p.known[owner] = s
 	}
 	p.mu.Unlock() // one pass at a time has an owner
+	if d.Status.AvailableReplicas > s.most || !isRolledOut(d) {
+		s.most, s.progressed = d.Status.AvailableReplicas, now
+	}
 	if rested := s.read.Add(podsRest); d.Status.AvailableReplicas != s.available && rested.Before(s.next) {
 		s.next = rested
 	}
 	if now.Before(s.next) && s.troubled == lacking {
-		return s.unread(d), s.next
+		return s.seen(d, s.unread(d), now)
 	}
+	p.read(ctx, s, d, now)
+	return s.seen(d, s.failure, now)
+}
+
+// read finds out from the pods why they do not start, and when to read them again.
+func (p *Pods) read(ctx context.Context, s *sightOfPods, d *appsv1.Deployment, now time.Time) {
 	pods := &corev1.PodList{}
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err == nil {
 		err = p.live.List(ctx, pods, client.InNamespace(d.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(podsLimit))
 	}
-	s.read, s.troubled, s.available = now, lacking, d.Status.AvailableReplicas
+	s.read, s.troubled, s.available = now, isLacking(d), d.Status.AvailableReplicas
 	s.next = now.Add(min(max(now.Sub(s.since), firstPodsRecheck), longestPodsRecheck))
 	if err != nil { // what is known without the pods is shown in any case
 		log.FromContext(ctx).Error(err, "Reading the pods failed, so that status does not show why they do not start")
-		return s.failure, s.next
+		return
 	}
 	s.judge(pods.Items, now)
 	if s.failure != nil && s.failure.isWaiting {
 		p.nameMissing(ctx, d, s.failure)
 	}
-	return s.failure, s.next
+}
+
+// seen is what to tell of the pods. A Deployment whose last rollout has ended is late when no more of its pods became available for
+// as long as a rollout may take.
+func (s *sightOfPods) seen(d *appsv1.Deployment, failure *PodFailure, now time.Time) PodsSeen {
+	seen := PodsSeen{Failure: failure, Recheck: s.next}
+	if !isRolledOut(d) { // its controller times it
+		return seen
+	}
+	deadline := s.progressed.Add(time.Duration(ptr.Deref(d.Spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)) * time.Second)
+	seen.Late = !now.Before(deadline)
+	if !seen.Late && deadline.Before(seen.Recheck) {
+		seen.Recheck = deadline
+	}
+	return seen
 }
 
 // unread is why the pods do not start while they are not read again: pods that became available since the last look, or are so no

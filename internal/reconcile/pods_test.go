@@ -62,9 +62,9 @@ func (w *watched) look(after time.Duration, available int32, pods ...corev1.Pod)
 	w.t.Helper()
 	w.now, w.api.pods = w.now.Add(after), pods
 	d := deployment(available)
-	failure, next := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
-	w.next = next
-	c := Available(d, failure, 1, 1)
+	seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	w.next = seen.Recheck
+	c := Available(d, seen.Failure, 1, 1)
 	return fmt.Sprintf("%s/%s", c.Status, c.Reason)
 }
 
@@ -75,9 +75,9 @@ func (w *watched) lookAtTwo(after time.Duration, available int32, pods ...corev1
 	d := deployment(available)
 	d.Spec.Replicas, d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.UnavailableReplicas = ptr.To[int32](2), 2, 2, 2-available
 	d.Generation = w.generation
-	failure, next := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
-	w.next = next
-	c := Available(d, failure, 1, 2)
+	seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	w.next = seen.Recheck
+	c := Available(d, seen.Failure, 1, 2)
 	return fmt.Sprintf("%s: %s", c.Status, c.Message)
 }
 
@@ -193,7 +193,7 @@ func TestAMissingSecretIsNamed(t *testing.T) {
 	}
 	d.Spec.Template.Spec.Volumes = []corev1.Volume{secret("there", false), secret("may-be-missing", true), secret("missing", false)}
 	w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now)
-	failure, _ := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now.Add(startPatience))
+	failure := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now.Add(startPatience)).Failure
 	if failure == nil {
 		t.Fatal("no failure")
 	}
@@ -207,5 +207,66 @@ func TestPodsThatCannotBeReadHideNothing(t *testing.T) {
 	w.want("False/Unavailable", w.look(time.Second, 0))
 	if w.api.reads != 1 {
 		t.Errorf("%d reads", w.api.reads)
+	}
+}
+
+func TestPodsThatAreMissingAfterARolloutAreLateAtItsDeadline(t *testing.T) {
+	rolledOut := func(d *appsv1.Deployment) {
+		d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"}}
+	}
+	for name, test := range map[string]struct {
+		change func(*appsv1.Deployment)
+		// available are how many pods are, each for five minutes.
+		available []int32
+		want      string
+	}{
+		"for as long as the default":            {func(*appsv1.Deployment) {}, []int32{0, 0}, "False/ProgressDeadlineExceeded"},
+		"not for long":                          {func(*appsv1.Deployment) {}, []int32{0}, "False/Progressing"},
+		"of a Deployment with its own deadline": {func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](300) }, []int32{0}, "False/ProgressDeadlineExceeded"},
+		"with a longer one":                     {func(d *appsv1.Deployment) { d.Spec.ProgressDeadlineSeconds = ptr.To[int32](601) }, []int32{0, 0}, "False/Progressing"},
+		"while more and more come":              {func(*appsv1.Deployment) {}, []int32{0, 1, 2}, "False/Progressing"},
+		"while the same come and go":            {func(*appsv1.Deployment) {}, []int32{1, 0, 1, 0}, "False/ProgressDeadlineExceeded"},
+		"since they were all there":             {func(*appsv1.Deployment) {}, []int32{0, 0, 3, 0}, "False/Progressing"},
+		"in a rollout, which its controller times": {func(d *appsv1.Deployment) { d.Status.Conditions[0].Reason = "ReplicaSetUpdated" }, []int32{0, 0, 0},
+			"False/Progressing"},
+		"since a long rollout": {func(d *appsv1.Deployment) {
+			if d.Status.AvailableReplicas == 2 {
+				d.Status.Conditions[0].Reason = "ReplicaSetUpdated"
+			}
+		}, []int32{2, 2, 2, 1}, "False/Progressing"},
+		"of a change that was not taken up": {func(d *appsv1.Deployment) { d.Generation++ }, []int32{0, 0, 0}, "False/Progressing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWatched(t)
+			for i := range test.available {
+				ready := w.lookFor(5*time.Minute, func() *appsv1.Deployment {
+					d := deployment(test.available[i])
+					d.Spec.Replicas, d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.UnavailableReplicas = ptr.To[int32](3), 3, 3, 3-test.available[i]
+					rolledOut(d)
+					test.change(d)
+					return d
+				})
+				if i == len(test.available)-1 {
+					w.want(test.want, ready)
+				}
+			}
+		})
+	}
+}
+
+// lookFor is condition Ready after some time in which the pods were looked at whenever they had to be.
+func (w *watched) lookFor(after time.Duration, d func() *appsv1.Deployment) (ready string) {
+	for end := w.now.Add(after); ; w.now = w.next {
+		seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d()), d(), w.now)
+		available := Available(d(), seen.Failure, 3, 3)
+		c, _ := PodsLack(d(), 0, 3, seen, &available)
+		ready = fmt.Sprintf("%s/%s", c.Status, c.Reason)
+		if w.next = seen.Recheck; w.next.IsZero() || w.next.After(end) {
+			w.now = end
+			return ready
+		}
+		if !w.next.After(w.now) {
+			w.t.Fatalf("looks again at once, at %v", w.now)
+		}
 	}
 }
