@@ -35,7 +35,7 @@ func fingerprintOf(pem []byte) string {
 // owned are all objects of an owner, also those that outlive it.
 func owned(f fixture, owner client.Object) (objects []client.Object) {
 	GinkgoHelper()
-	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ServiceAccountList{}, &corev1.ServiceList{}, &discoveryv1.EndpointSliceList{},
+	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{}, &corev1.ServiceList{}, &discoveryv1.EndpointSliceList{},
 		&policyv1.PodDisruptionBudgetList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &appsv1.DeploymentList{}, &coordinationv1.LeaseList{}} {
 		must(api.List(f.ctx, list, client.InNamespace(f.namespace)))
 		items, err := meta.ExtractList(list)

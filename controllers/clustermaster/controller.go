@@ -101,8 +101,9 @@ type findings struct {
 //  8. find, make or remove the shared certificate
 //  9. find or make the key pair of the link between masters, and apply its Service
 //  10. apply the ServiceAccount, Role and RoleBinding
-//  11. apply the Lease, the Service, its EndpointSlice, and the ConfigMap that tells nodes in pods where it is
-//  12. apply the Deployment, and the PodDisruptionBudget or, with one pod, remove it
+//  11. apply the Lease, the Service and its EndpointSlice
+//  12. apply the Deployment, and the PodDisruptionBudget or, with one pod, remove it; then the ConfigMap that
+//     tells nodes in pods where the master is
 //  13. find out why pods do not start, if they do not
 //  14. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
@@ -159,9 +160,9 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error { return r.reconcileAccess(ctx, s) },
 		func() error { return r.reconcileLease(ctx, s, found.lease) },
 		func() error { return r.reconcileService(ctx, s) },
-		func() error { return r.apply.Apply(ctx, s.master, resource.MasterNodes(s.master)) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
 		func() error { return r.reconcileDisruptionBudget(ctx, s) },
+		func() error { return r.apply.Apply(ctx, s.master, resource.MasterNodes(s.master)) },
 		func() error { return s.unpublished },
 	)
 }
