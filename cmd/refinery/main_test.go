@@ -46,7 +46,7 @@ func TestWrongFlagsEndWithOneLineAndExitCode2(t *testing.T) {
 	if c.ProcessState == nil || c.ProcessState.ExitCode() != 2 {
 		t.Errorf("ended with %v, not exit code 2", err)
 	}
-	const want = "refinery: --id is missing: write <refinery> or <refinery>/<node>, for example --id=press/press-1\n"
+	const want = "refinery: --id is missing: write an id that no other node has, for example --id=press/press-1\n"
 	if stderr.String() != want || stdout.Len() > 0 {
 		t.Errorf("stderr %q, stdout %q", &stderr, &stdout)
 	}
