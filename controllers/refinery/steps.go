@@ -85,10 +85,10 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *f
 	} else if d != nil && !d.DeletionTimestamp.IsZero() { // changed now, it would hide what its pods still mount
 		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("Deployment %s is being deleted; it is created again when its pods are gone", d.Name)}
 	}
-	if found.upgrade, err = r.holdPods(ctx, s, desired); err != nil {
-		return err
+	if found.upgrade, err = r.holdPods(ctx, s, desired); err == nil {
+		err = r.apply.Apply(ctx, s.refinery, desired)
 	}
-	if err := r.apply.Apply(ctx, s.refinery, desired); err != nil {
+	if err != nil {
 		r.pace.forget(client.ObjectKeyFromObject(s.refinery))
 		return err
 	}

@@ -61,6 +61,9 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 	if err != nil {
 		return nil, err
 	}
+	if running == nil && r.pace.hasBegun(client.ObjectKeyFromObject(s.refinery), making.Revision) {
+		making.Upgrading = making.Revision // the Deployment that was read is older than the one that was let go
+	}
 	if running == nil || making.AsksMoreThan(former, isReconciled(s)) || !resource.Connects(running, desired.Spec.Template, s.master) {
 		making.Stamp(desired)
 		return nil, r.awaitNodes(ctx, s)
@@ -225,7 +228,14 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 	return nil, nil
 }
 
-// forget drops a Refinery that is gone.
+// hasBegun reports whether the pods of a Refinery were let go to a revision, and the cache did not show it yet.
+func (p *pace) hasBegun(key client.ObjectKey, revision string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begun[key] == revision
+}
+
+// forget drops a Refinery that is gone, or whose pods were not let go after all.
 func (p *pace) forget(key client.ObjectKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
