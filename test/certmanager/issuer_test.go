@@ -44,6 +44,8 @@ var _ = Describe("spec.certificates.issuerRef", Ordered, func() {
 		for _, object := range []client.Object{p.master, p.refinery} {
 			Eventually(func() []string { return p.events(object) }).Should(ContainElement(HavePrefix("Warning/IssuerNotInstalled: CertificateReady: ")))
 		}
+		// The last that is made for a Refinery.
+		Eventually(func() []string { return operatorLog.lines(begin) }).Should(ContainElement(ContainSubstring("PodDisruptionBudget/press")))
 		must(p.get(p.master, "alpha"))
 		before := p.master.ResourceVersion
 		settled := len(operatorLog.lines(0))
