@@ -30,7 +30,9 @@ test: verify lint test-unit fuzz test-attack test-cluster test-bench test-trust 
 .PHONY: test-beside
 test-beside: # The parts that need an API server and measure nothing, two at a time. What a part says is shown at its end.
 	@$(ASSETS) >/dev/null; $(TOOL) cert-manager >/dev/null; $(TOOL) helm >/dev/null # with their progress
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync test-controllers test-restore test-api test-certmanager test-chart test-dockerfile
+	@$(MAKE) --no-print-directory test-packages
+	@# With nothing to be made before it, the longest part begins first.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-dockerfile
 
 # Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback
