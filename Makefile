@@ -61,7 +61,7 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 
 .PHONY: test-controllers
 test-controllers: test-packages ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 30m ./controllers ./internal/master/... ./internal/operator
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 45m ./controllers ./internal/master/... ./internal/operator
 
 SEQUENCES ?= 2000
 
