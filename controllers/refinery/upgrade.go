@@ -61,28 +61,25 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 	if err != nil {
 		return nil, err
 	}
-	if running == nil && r.pace.hasBegun(client.ObjectKeyFromObject(s.refinery), making.Revision) {
-		making.Upgrading = making.Revision // the Deployment that was read is older than the one that was let go
-	}
-	if running == nil || making.AsksMoreThan(former, isReconciled(s)) || !resource.Connects(running, desired.Spec.Template, s.master) {
-		making.Stamp(desired)
-		return nil, r.awaitNodes(ctx, s)
-	}
-	pending, paced, err := r.awaits(ctx, s, making.Revision)
-	switch {
-	case err != nil:
-		return nil, err
-	case pending == nil:
-		if paced {
-			making.Upgrading = making.Revision
+	paced := r.pace.hasBegun(client.ObjectKeyFromObject(s.refinery), making.Revision) // in a Deployment that the cache does not show yet
+	if running != nil && !making.AsksMoreThan(former, isReconciled(s)) && resource.Connects(running, desired.Spec.Template, s.master) {
+		pending, inTurn, err := r.awaits(ctx, s, making.Revision)
+		if err != nil {
+			return nil, err
 		}
-		making.Stamp(desired)
-		return nil, r.awaitNodes(ctx, s)
+		if pending != nil {
+			desired.Spec.Template = running
+			making.Revision, making.Upgrading = former.Revision, former.Upgrading
+			making.Stamp(desired)
+			return pending, nil
+		}
+		paced = inTurn
 	}
-	desired.Spec.Template = running
-	making.Revision, making.Upgrading = former.Revision, former.Upgrading
+	if paced {
+		making.Upgrading = making.Revision
+	}
 	making.Stamp(desired)
-	return pending, nil
+	return nil, r.awaitNodes(ctx, s)
 }
 
 // runningPods is the template that the pods run, or nil if it makes the same pods as desired. The cache holds no managed fields, so
@@ -201,14 +198,14 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 	var onTheirWay, stuck []string
 	for i := range deployments.Items {
 		d := &deployments.Items[i]
-		key := client.ObjectKeyFromObject(d)
-		shown := resource.MadeFrom(d).Revision == revision
+		key, making := client.ObjectKeyFromObject(d), resource.MadeFrom(d)
+		shown := making.Revision == revision
 		if shown {
 			delete(p.begun, key)
 		}
 		switch {
 		case key == own, !shown && p.begun[key] != revision:
-		case shown && (resource.MadeFrom(d).Upgrading != revision || hasComeBack(d, ptr.Deref(d.Spec.Replicas, 1))):
+		case shown && (making.Upgrading != revision || hasComeBack(d, ptr.Deref(d.Spec.Replicas, 1))):
 		case shown && deadlineExceeded(d):
 			stuck = append(stuck, d.Name)
 		default:
