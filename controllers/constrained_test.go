@@ -111,9 +111,11 @@ var _ = Describe("A provided authority with a constraint that its certificates w
 			} else {
 				Eventually(condition(f, m, v1alpha1.ConditionCertificateAuthorityRotating)).Should(HavePrefix("True/"))
 				settled()
-				operatorClock.Step(2 * time.Minute) // the nodes of a fleet do not all get a new one at once
-				wake(f, r)
+				// The nodes of a fleet do not all get a new one at once. Meanwhile the time for pods that report nothing is over, and
+				// the master gets its own from the new authority.
+				f.later(2*time.Minute, m, r)
 				Eventually(condition(f, r, v1alpha1.ConditionCertificateReady)).Should(Equal(refused))
+				Eventually(condition(f, m, v1alpha1.ConditionCertificateAuthorityRotating)).Should(Equal("True/Activating"))
 			}
 			atRest()
 			Expect(f.secret("press-tls").Data).To(Equal(shown.Data))
