@@ -41,7 +41,7 @@ const (
 	// a Refinery read which must not have its key. To do: name another one.
 	ReasonInvalidReference = "InvalidReference"
 	// ReasonRejected: the API server refused an object. The message quotes it. To do: correct the spec, the quota or the
-	// policy that it names; the operator tries again after seconds at first, at last every five minutes.
+	// policy that it names; the operator tries again after seconds at first, at least once a minute.
 	ReasonRejected = "Rejected"
 	// ReasonProgressDeadlineExceeded: pods did not become available within the progress deadline of the Deployment, in a rollout or
 	// since. The message says what keeps one of them. To do: correct that; the operator notices by itself.

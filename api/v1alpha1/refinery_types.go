@@ -108,6 +108,7 @@ type RefinerySpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, (has(q.port) ? q.port : q.containerPort) == (has(p.port) ? p.port : p.containerPort) && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="two ports have the same number and protocol; set port of one to another number, or remove it"
 	Ports []Port `json:"ports,omitempty"`
 	// imagePullSecrets name Secrets of this namespace with which the images of the pods are pulled, beside those that the operator
 	// is configured with. Default: none.
@@ -240,9 +241,9 @@ type Port struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	ContainerPort int32 `json:"containerPort"`
-	// protocol is TCP or UDP.
+	// protocol is TCP or UDP. Default: TCP. The API server does not fill it in: tools that compare lists as a whole would see a
+	// difference.
 	// +optional
-	// +kubebuilder:default=TCP
 	// +kubebuilder:validation:Enum=TCP;UDP
 	Protocol corev1.Protocol `json:"protocol,omitempty"`
 }

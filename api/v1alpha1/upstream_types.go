@@ -18,8 +18,8 @@ type Upstream struct {
 	// +optional
 	Service *UpstreamService `json:"service,omitempty"`
 	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
+	// Default: 1. The API server does not fill it in: tools that compare lists as a whole would see a difference.
 	// +optional
-	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000
 	Weight *int32 `json:"weight,omitempty"`

@@ -32,6 +32,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -199,7 +200,8 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 		if a.wrote(owner, ref, digest, current.GetResourceVersion()) {
 			return false, nil
 		}
-		if same, err := a.same(current, want); err != nil || same {
+		differs, err := a.difference(current, want)
+		if err != nil || differs.IsSame() || a.stored(owner, ref, digest, current, differs) {
 			return false, err
 		}
 		if err := a.contested(ctx, owner, current, want, digest); err != nil {
@@ -362,25 +364,42 @@ func (a *Applier) prepare(want *unstructured.Unstructured) error {
 	return nil
 }
 
-// same reports whether applying want would leave current as it is.
-func (a *Applier) same(current client.Object, want *unstructured.Unstructured) (bool, error) {
+// difference is what applying want would change of current.
+func (a *Applier) difference(current client.Object, want *unstructured.Unstructured) (*typed.Comparison, error) {
 	before, err := a.typedValue(current, typed.AllowDuplicates)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	wanted, err := a.typedValue(want)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	after, err := before.Merge(wanted)
 	if err != nil {
-		return false, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
+		return nil, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
 	}
 	difference, err := before.Compare(after)
 	if err != nil {
-		return false, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
+		return nil, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
 	}
-	return difference.IsSame(), nil
+	return difference, nil
+}
+
+// stored reports whether what differs is only how the API server, or a webhook of its, stores what was written last: it is in the
+// spec, and by its generation nobody has changed the spec since.
+func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size]byte, current client.Object, differs *typed.Comparison) bool {
+	a.mu.Lock()
+	last := a.memoryOf(owner).objects[ref]
+	a.mu.Unlock()
+	if last.digest != digest || last.generation == 0 || current.GetGeneration() != last.generation {
+		return false
+	}
+	return paths(differs).Equals(under(paths(differs), "spec"))
+}
+
+// paths are the fields in which two objects differ.
+func paths(differs *typed.Comparison) *fieldpath.Set {
+	return differs.Modified.Union(differs.Added).Union(differs.Removed)
 }
 
 // typedValue fails if the object has a field that the schema does not have, and names the path. The API server would

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -100,23 +99,11 @@ func (a *Applier) writerOf(ctx context.Context, current client.Object, want *uns
 	if err := a.live.Get(ctx, client.ObjectKeyFromObject(want), live); err != nil {
 		return "", fmt.Errorf("read %s %s: %w", want.GetKind(), want.GetName(), err)
 	}
-	before, err := a.typedValue(current, typed.AllowDuplicates)
+	difference, err := a.difference(current, want)
 	if err != nil {
 		return "", err
 	}
-	wanted, err := a.typedValue(want)
-	if err != nil {
-		return "", err
-	}
-	merged, err := before.Merge(wanted)
-	if err != nil {
-		return "", fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
-	}
-	difference, err := before.Compare(merged)
-	if err != nil {
-		return "", fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
-	}
-	differ, writer, at := difference.Modified.Union(difference.Added).Union(difference.Removed), "someone else", time.Time{}
+	differ, writer, at := paths(difference), "someone else", time.Time{}
 	owns := false
 	for _, entry := range live.GetManagedFields() {
 		if entry.Subresource != "" || (entry.Manager == v1alpha1.OperatorFieldOwner && entry.Operation == metav1.ManagedFieldsOperationApply) || entry.Time == nil {

@@ -20,7 +20,7 @@ import (
 // permissions change without a word to the operator, and permissions that are new take effect a moment later.
 const (
 	firstRejectedRecheck   = 5 * time.Second
-	longestRejectedRecheck = 5 * time.Minute
+	longestRejectedRecheck = time.Minute
 )
 
 // pendingRecheck is how soon to look again at an orphan that is about to change. Nobody is told of that, since it has no owner.
@@ -105,7 +105,7 @@ func OutcomeOf(err error, recheck time.Duration) Outcome {
 	case isAway(err):
 		return Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: awayMessage(err)}
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return Outcome{Stalled, v1alpha1.ReasonRejected, err.Error(), longestRejectedRecheck}
+		return Outcome{Stalled, v1alpha1.ReasonRejected, err.Error() + "; the operator tries again at least once a minute", longestRejectedRecheck}
 	default:
 		return Outcome{Consequence: Retry, Reason: v1alpha1.ReasonError, Message: err.Error()}
 	}

@@ -28,6 +28,7 @@ func TestConsequenceOfAnError(t *testing.T) {
 	busy, slow, unavailable := apierrors.NewTooManyRequests("x", 1), apierrors.NewTimeoutError("x", 1), apierrors.NewServiceUnavailable("x")
 	unreachable := &net.OpError{Op: "dial", Err: errors.New("x")}
 	webhook := apierrors.NewInternalError(errors.New("failed calling webhook"))
+	const triesAgain = "; the operator tries again at least once a minute"
 	wrapped := func(err error) error { return fmt.Errorf("apply Deployment press: %w", err) }
 	tests := map[string]struct {
 		err  error
@@ -38,8 +39,8 @@ func TestConsequenceOfAnError(t *testing.T) {
 		"stopped":            {&StalledError{"InvalidVersions", "no", 0}, Outcome{Stalled, "InvalidVersions", "no", 0}},
 		"name taken":         {&apply.ConflictError{Kind: "Secret", Name: "a", Owner: "Refinery b"}, Outcome{Stalled, v1alpha1.ReasonNameConflict, "Secret a is needed and belongs to Refinery b; it is left as it is: delete or rename one of the two", time.Minute}},
 		"template":           {&resource.TemplateError{Message: "no"}, Outcome{Stalled, v1alpha1.ReasonInvalidTemplate, "no", 0}},
-		"refused":            {wrapped(invalid), Outcome{Stalled, v1alpha1.ReasonRejected, wrapped(invalid).Error(), longestRejectedRecheck}},
-		"not allowed":        {wrapped(forbidden), Outcome{Stalled, v1alpha1.ReasonRejected, wrapped(forbidden).Error(), longestRejectedRecheck}},
+		"refused":            {wrapped(invalid), Outcome{Stalled, v1alpha1.ReasonRejected, wrapped(invalid).Error() + triesAgain, longestRejectedRecheck}},
+		"not allowed":        {wrapped(forbidden), Outcome{Stalled, v1alpha1.ReasonRejected, wrapped(forbidden).Error() + triesAgain, longestRejectedRecheck}},
 		"namespace ending":   {wrapped(terminating), Outcome{Consequence: SilentRetry}},
 		"changed meanwhile":  {wrapped(apierrors.NewConflict(deployments, "press", errors.New("x"))), Outcome{Consequence: SilentRetry}},
 		"server busy":        {wrapped(busy), Outcome{Consequence: Away, Reason: v1alpha1.ReasonError, Message: wrapped(busy).Error()}},

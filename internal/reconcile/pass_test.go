@@ -54,8 +54,8 @@ func TestWhatTheServerRefusesIsTriedSoonAndThenLessOften(t *testing.T) {
 	}
 	r.Outcome(press, nil, now)
 	got = append(got, r.Outcome(press, forbidden, now).Recheck)
-	want := []time.Duration{5 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second,
-		5 * time.Minute, 5 * time.Second}
+	want := []time.Duration{5 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, time.Minute,
+		time.Minute, 5 * time.Second}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

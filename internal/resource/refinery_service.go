@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
@@ -19,7 +21,7 @@ func RefineryService(r *v1alpha1.Refinery) *v1.ServiceApplyConfiguration {
 		spec.WithClusterIP(corev1.ClusterIPNone)
 	}
 	for _, p := range r.Spec.Ports {
-		spec.WithPorts(v1.ServicePort().WithName(p.Name).WithProtocol(p.Protocol).
+		spec.WithPorts(v1.ServicePort().WithName(p.Name).WithProtocol(cmp.Or(p.Protocol, corev1.ProtocolTCP)).
 			WithPort(ptr.Deref(p.Port, p.ContainerPort)).WithTargetPort(intstr.FromInt32(p.ContainerPort)))
 	}
 	service := v1.Service(r.Name, r.Namespace).

@@ -12,7 +12,6 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
@@ -112,10 +111,18 @@ func finishTemplate(merged map[string]any, r *v1alpha1.Refinery) (*v1.PodTemplat
 	if err != nil {
 		return nil, templateErrorf("cannot be encoded: %v", err)
 	}
-	strict := json.NewDecoder(bytes.NewReader(raw))
+	strict, typed := json.NewDecoder(bytes.NewReader(raw)), &corev1.PodTemplateSpec{}
 	strict.DisallowUnknownFields()
-	if err := strict.Decode(&corev1.PodTemplateSpec{}); err != nil {
+	if err := strict.Decode(typed); err != nil {
 		return nil, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	kept := map[string]any{}
+	if err := toUnstructured(typed, &kept); err != nil {
+		return nil, err
+	}
+	withoutEmpty(merged, kept)
+	if raw, err = json.Marshal(merged); err != nil {
+		return nil, templateErrorf("cannot be encoded: %v", err)
 	}
 	template := v1.PodTemplateSpec()
 	if err := json.Unmarshal(raw, template); err != nil {
@@ -128,12 +135,14 @@ func finishTemplate(merged map[string]any, r *v1alpha1.Refinery) (*v1.PodTemplat
 	slices.SortStableFunc(template.Spec.InitContainers, func(a, b v1.ContainerApplyConfiguration) int {
 		return boolToInt(isAgent(b)) - boolToInt(isAgent(a))
 	})
-	for i := range template.Spec.InitContainers {
-		finishContainer(&template.Spec.InitContainers[i])
+	for _, containers := range [][]v1.ContainerApplyConfiguration{template.Spec.InitContainers, template.Spec.Containers} {
+		for i := range containers {
+			if err := finishContainer(&containers[i]); err != nil {
+				return nil, err
+			}
+		}
 	}
-	for i := range template.Spec.Containers {
-		finishContainer(&template.Spec.Containers[i])
-	}
+	setDefaults(template.Spec)
 	return template, nil
 }
 
@@ -146,7 +155,7 @@ func checkPorts(containers []v1.ContainerApplyConfiguration, http, health int32)
 		for _, port := range c.Ports {
 			if p := port.ContainerPort; p != nil && (*p == http || *p == health) {
 				return templateErrorf("has port %d in container %s: %d and %d are the agent's; choose another port",
-					*p, ptr.Deref(c.Name, "without a name"), http, health)
+					*p, nameOf(&c), http, health)
 			}
 		}
 	}
@@ -155,21 +164,18 @@ func checkPorts(containers []v1.ContainerApplyConfiguration, http, health int32)
 
 // finishContainer shows the upstream to a container of the workload, and fills in what Pod Security
 // "restricted" asks of it where the user chose nothing.
-func finishContainer(c *v1.ContainerApplyConfiguration) {
+func finishContainer(c *v1.ContainerApplyConfiguration) error {
 	if isAgent(*c) {
-		return
+		return nil
+	}
+	if err := dropOverridden(c); err != nil {
+		return err
 	}
 	taken := slices.ContainsFunc(c.VolumeMounts, func(m v1.VolumeMountApplyConfiguration) bool {
 		return m.MountPath != nil && strings.TrimSuffix(*m.MountPath, "/") == runDirectory
 	})
 	if !taken {
 		c.WithVolumeMounts(readOnlyMount(runVolume, runDirectory))
-	}
-	for _, env := range c.Env {
-		// A fieldRef is compared as a whole, and the API server would fill this in.
-		if source := env.ValueFrom; source != nil && source.FieldRef != nil && source.FieldRef.APIVersion == nil {
-			source.FieldRef.WithAPIVersion("v1")
-		}
 	}
 	if c.SecurityContext == nil {
 		c.SecurityContext = v1.SecurityContext()
@@ -180,6 +186,7 @@ func finishContainer(c *v1.ContainerApplyConfiguration) {
 	if c.SecurityContext.Capabilities == nil {
 		c.SecurityContext.WithCapabilities(v1.Capabilities().WithDrop("ALL"))
 	}
+	return nil
 }
 
 func isAgent(c v1.ContainerApplyConfiguration) bool {

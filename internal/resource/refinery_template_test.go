@@ -27,6 +27,8 @@ func TestTemplateThatTakesWhatTheOperatorNeedsIsRefused(t *testing.T) {
 		"agent's port, no name": {`{spec: {initContainers: [{image: a, ports: [{containerPort: 8081}]}]}}`, "spec.template has port 8081 in container without a name: 8081 and 8082 are the agent's; choose another port"},
 		"agent's other port":    {`{spec: {initContainers: [{name: before, image: a, ports: [{containerPort: 8082}]}]}}`, "spec.template has port 8082 in container before: 8081 and 8082 are the agent's; choose another port"},
 		"no name":               {`{spec: {volumes: [{secret: {secretName: s3cret}}]}}`, "spec.template has a list item without its key, such as the name of a container, a variable or a volume"},
+		"one variable twice":    {`{spec: {containers: [{name: app, image: a, env: [{name: A, value: b}, {name: B, value: $(A)}, {name: A, value: c}]}]}}`, "spec.template has variable A twice in container app, and $(A) in between: give the first another name"},
+		"one port twice":        {`{spec: {containers: [{name: app, image: a, ports: [{containerPort: 80, name: a}, {containerPort: 80, name: b, protocol: TCP}]}]}}`, "spec.template has port 80/TCP twice in container app: list it once"},
 		"spec taken away":       {`{spec: null}`, "spec.template removes container refinery-agent: it belongs to the operator"},
 	}
 	for name, test := range tests {

@@ -183,6 +183,7 @@ func refineryRefusals() []refusal {
 		{"access", refinery("{masterRef: {name: alpha}, access: Maybe}"), `supported values: "Allowed", "Suspended"`},
 		{"port names", refinery("{masterRef: {name: alpha}, ports: [{name: HTTP, containerPort: 80}]}"), "must be at most 15 lower-case letters"},
 		{"port names are unique", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80}, {name: a, containerPort: 81}]}"), "Duplicate value"},
+		{"port numbers are unique", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 80, protocol: TCP}, {name: b, containerPort: 81, port: 80}]}"), "two ports have the same number and protocol"},
 		{"port range", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 65536}]}"), "should be less than or equal to 65535"},
 		{"port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8081}]}"), "a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082)"},
 		{"other port of the agent", refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 8082}]}"), "a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082)"},
@@ -237,6 +238,7 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"a budget in pods":                   refinery("{masterRef: {name: alpha}, podDisruptionBudget: {maxUnavailable: 3}}"),
 		"a budget as a share":                master("{podDisruptionBudget: {maxUnavailable: '100%'}}"),
 		"other ports for the agent":          refinery("{masterRef: {name: alpha}, agent: {httpPort: 9081, healthPort: 9082, logLevel: debug, env: [{name: GOMAXPROCS, value: '1'}]}, ports: [{name: a, containerPort: 8081, port: 80}]}"),
+		"one number, two protocols":          refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 53}, {name: b, containerPort: 53, protocol: UDP}]}"),
 		"a headless Service":                 refinery("{masterRef: {name: alpha}, service: {headless: true}, ports: [{name: a, containerPort: 80}]}"),
 		"a slow rollout":                     refinery("{masterRef: {name: alpha}, strategy: {maxSurge: 0, maxUnavailable: 50%}, minReadySeconds: 600, progressDeadlineSeconds: 601}"),
 		"a budget by default":                refinery("{masterRef: {name: alpha}, podDisruptionBudget: {}}"),
@@ -260,7 +262,8 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 		manifest string
 		spec     string
 	}{
-		{"kind: ClusterMaster\nmetadata: {name: alpha}", `
+		{"kind: ClusterMaster\nmetadata: {name: alpha}\nspec: {upstreams: [{name: e, address: 'e:1'}]}", `
+upstreams: [{name: e, address: 'e:1'}]
 replicas: 2
 service: {type: ClusterIP, port: 34308}
 protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
@@ -274,7 +277,7 @@ replicas: 1
 placement: InCluster
 type: refinery
 access: Allowed
-ports: [{name: http, containerPort: 8080, protocol: TCP}]`},
+ports: [{name: http, containerPort: 8080}]`},
 	} {
 		o := object(t, row.manifest)
 		t.Run(o.GetKind(), func(t *testing.T) {

@@ -566,7 +566,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: protocol
       type:
         namedType: io.k8s.api.core.v1.Protocol
-      default: TCP
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.PresentedCertificate
   map:
     fields:
@@ -950,7 +949,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: weight
       type:
         scalar: numeric
-      default: 1
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpstreamService
   map:
     fields:

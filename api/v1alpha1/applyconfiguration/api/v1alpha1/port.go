@@ -20,7 +20,8 @@ type PortApplyConfiguration struct {
 	Port *int32 `json:"port,omitempty"`
 	// containerPort that the workload listens on, to which the Service leads.
 	ContainerPort *int32 `json:"containerPort,omitempty"`
-	// protocol is TCP or UDP.
+	// protocol is TCP or UDP. Default: TCP. The API server does not fill it in: tools that compare lists as a whole would see a
+	// difference.
 	Protocol *v1.Protocol `json:"protocol,omitempty"`
 }
 

@@ -17,6 +17,7 @@ type UpstreamApplyConfiguration struct {
 	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
 	Service *UpstreamServiceApplyConfiguration `json:"service,omitempty"`
 	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
+	// Default: 1. The API server does not fill it in: tools that compare lists as a whole would see a difference.
 	Weight *int32 `json:"weight,omitempty"`
 	// types are the node types that are placed on this upstream. Default: all.
 	Types []string `json:"types,omitempty"`
