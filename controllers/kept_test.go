@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
@@ -307,6 +308,12 @@ var _ = Describe("The deletion of the Secret of a certificate", func() {
 					NotAfter: r.Status.Certificates[0].NotAfter, Since: r.Status.Certificates[0].NotAfter})
 			}
 		})
+		// What was written into the status is the operator's: it has to have seen it, as it has what it wrote itself.
+		change(u.fixture, u.refinery, func(r *v1alpha1.Refinery) { r.Spec.ReadinessGraceSeconds = ptr.To[int32](7) })
+		Eventually(func() bool {
+			must(u.get(u.refinery, "press"))
+			return u.refinery.Status.ObservedGeneration == u.refinery.Generation
+		}).Should(BeTrue())
 		before := u.fixture.secret(own)
 		u.delete(own)
 		Eventually(condition(u.fixture, u.refinery, v1alpha1.ConditionStalled)).Should(Equal("True/TooManyRevoked"))
