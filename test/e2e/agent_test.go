@@ -62,6 +62,12 @@ func startAgent(m *v1alpha1.ClusterMaster, address, id string, certificate *core
 	GinkgoHelper()
 	binary, err := agentBinary()
 	Expect(err).NotTo(HaveOccurred())
+	return startAgentOf(binary, m, address, id, certificate)
+}
+
+// startAgentOf is startAgent with an agent of another build.
+func startAgentOf(binary string, m *v1alpha1.ClusterMaster, address, id string, certificate *corev1.Secret) *agent {
+	GinkgoHelper()
 	a := &agent{id: id, folder: GinkgoT().TempDir(), host: nextAgentHost(), done: make(chan struct{})}
 	for name, content := range certificate.Data {
 		Expect(os.WriteFile(filepath.Join(a.folder, name), content, 0o600)).To(Succeed())

@@ -62,7 +62,13 @@ func (r *release) putBack(ctx context.Context) {
 
 func installChart(ctx context.Context, namespace string, args ...string) {
 	GinkgoHelper()
-	helm(ctx, append([]string{"install", chartRelease, path("charts", "refinery-operator"),
+	installFrom(ctx, path("charts", "refinery-operator"), namespace, args...)
+}
+
+// installFrom installs a chart in a folder.
+func installFrom(ctx context.Context, chart, namespace string, args ...string) {
+	GinkgoHelper()
+	helm(ctx, append([]string{"install", chartRelease, chart,
 		"--namespace=" + namespace, "--create-namespace", "--wait", "--timeout=2m"}, args...)...)
 }
 

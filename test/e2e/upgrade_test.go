@@ -1,0 +1,322 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/version"
+)
+
+const (
+	// releaseBefore is the commit that stands for the release before this one, which replaced all pods at once.
+	releaseBefore = "1572cb5"
+	// versionBefore and versionAfter are written into its binaries, and into those of this tree that stand for the release after.
+	versionBefore, versionAfter = "0.0.9", "0.2.0"
+	// buildTimeout is for the images of another commit, of which nothing may be in Go's cache.
+	buildTimeout = 10 * time.Minute
+	// upgradeTimeout is for all masters, or all nodes, to be replaced.
+	upgradeTimeout = 4 * time.Minute
+)
+
+var _ = Describe("An upgrade by helm upgrade", Serial, func() {
+	var plant *upgrading
+
+	BeforeEach(func(ctx SpecContext) {
+		manager := managerOf(managerManifest(ctx))
+		folder := checkout(ctx, releaseBefore)
+		buildImages(ctx, folder, versionBefore)
+		buildImages(ctx, path(), versionAfter)
+		waitForRemovals(ctx, "")
+		adopt := []string{"--set=image.tag=" + versionBefore}
+		if !removeManager(ctx) {
+			adopt = append(adopt, "--take-ownership")
+		}
+		DeferCleanup(func(ctx context.Context) {
+			waitForRemovals(ctx, "")
+			uninstallChart(ctx, manager.Namespace)
+			removeManager(ctx)
+			applyManager(ctx)
+		}, NodeTimeout(specTimeout))
+		plant = &upgrading{operator: manager.Namespace, before: filepath.Join(folder, "charts", "refinery-operator")}
+		installFrom(ctx, plant.before, plant.operator, adopt...)
+		plant.run(ctx, folder)
+	}, NodeTimeout(buildTimeout+specTimeout))
+
+	It("of the release before replaces masters, and no workload until it is let go; and so does the release after, both ways", func(ctx SpecContext) {
+		pods := plant.pods(ctx)
+
+		By("upgrading from the release before to this one")
+		asked := plant.ask(ctx)
+		plant.upgrade(ctx, path("charts", "refinery-operator"), version.Version)
+		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(And(HaveLen(1), HaveKey(HavePrefix(version.Version+"-"))),
+			"every workload waits for one revision")
+		Expect(asked.stop()).To(BeEmpty(), "a workload was not ready, or a node outside was refused")
+		Expect(plant.workloads(plant.pods(ctx))).To(Equal(plant.workloads(pods)), "no workload restarted")
+
+		By("changing what is stored: the rules of the new CRDs take it")
+		kubectl(ctx, "label", "clustermasters,refineries", "--all", "--namespace="+plant.namespace, "edited=yes")
+		for _, name := range plant.names {
+			change(ctx, plant.refinery(name), func(r *v1alpha1.Refinery) { r.Spec.ReadinessGraceSeconds = ptr.To[int32](20) })
+		}
+		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(BeEmpty(), "which is a rollout that takes the upgrade along")
+		plant.expectAuthenticated(ctx)
+
+		By("upgrading to the release after: the workloads wait, and go when they are let go, never fewer than wanted")
+		pods = plant.pods(ctx)
+		asked, watched := plant.ask(ctx), plant.watch(ctx)
+		plant.upgrade(ctx, path("charts", "refinery-operator"), versionAfter)
+		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(And(HaveLen(1), HaveKey(HavePrefix(versionAfter+"-"))))
+		Eventually(ctx, plant.images("refinery", "press-a")).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionAfter)))
+		Eventually(ctx, plant.images("refinery", "press-b")).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionAfter)))
+		Expect(asked.stop()).To(BeEmpty())
+		Expect(plant.workloads(plant.pods(ctx))).To(Equal(plant.workloads(pods)))
+		for revision := range must(plant.pending(ctx)) {
+			kubectl(ctx, "annotate", "refineries", "--all", "--overwrite", "--namespace="+plant.namespace, v1alpha1.UpgradeAnnotation+"="+revision)
+		}
+		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(BeEmpty())
+		plant.expectAuthenticated(ctx)
+		Expect(watched.stop()).To(BeEmpty())
+
+		By("going back to this one, which restarts no workload either")
+		pods = plant.pods(ctx)
+		asked = plant.ask(ctx)
+		plant.upgrade(ctx, path("charts", "refinery-operator"), version.Version)
+		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(And(HaveLen(1), HaveKey(HavePrefix(version.Version+"-"))))
+		Expect(asked.stop()).To(BeEmpty())
+		Expect(plant.workloads(plant.pods(ctx))).To(Equal(plant.workloads(pods)))
+
+		By("going back to the release before, at the cost that docs/upgrade.md names")
+		change(ctx, plant.master, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Certificates.DeletionPolicy, m.Spec.Protocol.AcceptedVersions = v1alpha1.DeletionPolicyDelete, ">=0.0.1"
+		})
+		Eventually(ctx, func(ctx context.Context) int { return len(secret(ctx, plant.namespace, "alpha-ca").OwnerReferences) }).Should(Equal(1))
+		plant.upgrade(ctx, plant.before, versionBefore)
+		Eventually(ctx, plant.images("refinery", plant.names...)).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionBefore)))
+		plant.expectAuthenticated(ctx)
+	}, SpecTimeout(4*specTimeout))
+})
+
+func must[T any](value T, err error) T {
+	GinkgoHelper()
+	Expect(err).NotTo(HaveOccurred())
+	return value
+}
+
+// checkout is a folder with the files of another commit. It is removed when the spec is over.
+func checkout(ctx context.Context, commit string) string {
+	GinkgoHelper()
+	folder := filepath.Join(GinkgoT().TempDir(), "tree")
+	_, err := command(ctx, "git", "", "-C", path(), "worktree", "add", "--detach", folder, commit)
+	Expect(err).NotTo(HaveOccurred(), "this needs the history of the repository: git fetch --unshallow brings it")
+	DeferCleanup(func(ctx context.Context) {
+		_, err := command(ctx, "git", "", "-C", path(), "worktree", "remove", "--force", folder)
+		Expect(err).NotTo(HaveOccurred())
+	})
+	return folder
+}
+
+// buildImages builds the images of a tree, with a version written into the binaries, and loads them into the cluster.
+func buildImages(ctx context.Context, tree, stamp string) {
+	GinkgoHelper()
+	_, err := command(ctx, filepath.Join(tree, "hack", "cluster", "run"), "", "images", "--version="+stamp)
+	Expect(err).NotTo(HaveOccurred())
+}
+
+// upgrading is a ClusterMaster with five Refineries that have workloads, two that have none, and one whose node is outside of the cluster.
+type upgrading struct {
+	operator, before, namespace string
+	master                      *v1alpha1.ClusterMaster
+	names                       []string // of the Refineries that have pods
+	yard                        *v1alpha1.Refinery
+	crane                       *agent
+}
+
+// run makes them, and starts the node that is outside with the agent in a folder.
+func (u *upgrading) run(ctx context.Context, folder string) {
+	GinkgoHelper()
+	u.namespace = newNamespace(ctx)
+	u.master = newReadyMaster(ctx, u.namespace, masterReplicas(2), func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = "" })
+	u.names = nil
+	for _, name := range []string{"mill-a", "mill-b", "mill-c", "mill-d", "mill-e"} {
+		newRefinery(ctx, u.master, name, template(fmt.Sprintf(
+			`{"spec":{"securityContext":{"runAsUser":65532},"containers":[{"name":"app","image":%q}]}}`, pauseImage(ctx))))
+		u.names = append(u.names, name)
+	}
+	for _, name := range []string{"press-a", "press-b"} {
+		newRefinery(ctx, u.master, name, replicas(2))
+		u.names = append(u.names, name)
+	}
+	u.yard = newRefinery(ctx, u.master, "yard", external)
+	binary := filepath.Join(GinkgoT().TempDir(), "refinery")
+	_, err := command(ctx, "go", "", "-C", folder, "build", "-trimpath", "-ldflags=-X github.com/refinery-operator/refinery-operator/internal/version.Version="+versionBefore,
+		"-o", binary, "./cmd/refinery")
+	Expect(err).NotTo(HaveOccurred())
+	Expect(os.Chmod(binary, 0o755)).To(Succeed()) //nolint:gosec // it is run
+	u.crane = startAgentOf(binary, u.master, endpoint(ctx, u.master), "yard/crane", secret(ctx, u.namespace, u.yard.CertificateSecretName()))
+	u.expectAuthenticated(ctx)
+}
+
+// pauseImage is a workload that does nothing, and that every Kubernetes node has.
+func pauseImage(ctx context.Context) string {
+	GinkgoHelper()
+	var nodes corev1.NodeList
+	Expect(k8s.List(ctx, &nodes)).To(Succeed())
+	for _, image := range nodes.Items[0].Status.Images {
+		for _, name := range image.Names {
+			if strings.Contains(name, "/pause:") {
+				return name
+			}
+		}
+	}
+	Fail("the node has no image of the name pause")
+	return ""
+}
+
+func (u *upgrading) refinery(name string) *v1alpha1.Refinery {
+	return &v1alpha1.Refinery{ObjectMeta: objectMeta(u.namespace, name)}
+}
+
+func (u *upgrading) expectAuthenticated(ctx context.Context) {
+	GinkgoHelper()
+	for _, name := range append([]string{u.yard.Name}, u.names...) {
+		wanted := 1
+		if strings.HasPrefix(name, "press") {
+			wanted = 2
+		}
+		Eventually(ctx, columnsOf(u.refinery(name))).WithTimeout(upgradeTimeout).Should(Equal(authenticated(wanted)), "Refinery %s", name)
+	}
+}
+
+// upgrade exchanges the operator, and waits until it has exchanged the masters.
+func (u *upgrading) upgrade(ctx context.Context, chart, tag string) {
+	GinkgoHelper()
+	helm(ctx, "upgrade", chartRelease, chart, "--namespace="+u.operator, "--set=image.tag="+tag, "--wait", "--timeout=3m")
+	Eventually(ctx, u.images("master", u.master.Name)).WithTimeout(upgradeTimeout).Should(And(HaveLen(2), HaveEach(HaveSuffix(":"+tag))))
+	u.expectAuthenticated(ctx)
+}
+
+// images are those of our containers in the pods of some objects, for Eventually.
+func (u *upgrading) images(component string, names ...string) func(context.Context) []string {
+	return func(ctx context.Context) (images []string) {
+		for _, name := range names {
+			for _, p := range podsOf(ctx, u.namespace, name, component) {
+				for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
+					if c.Name != "app" {
+						images = append(images, c.Image)
+					}
+				}
+			}
+		}
+		return images
+	}
+}
+
+// pending is which revisions Refineries with a workload wait for, for Eventually. Until all wait, or none does, it is an error.
+func (u *upgrading) pending(ctx context.Context) (map[string]bool, error) {
+	revisions, waiting := map[string]bool{}, 0
+	for _, name := range u.names[:5] {
+		r := u.refinery(name)
+		if err := k8s.Get(ctx, client.ObjectKeyFromObject(r), r); err != nil {
+			return nil, err
+		}
+		if r.Status.PendingUpgrade != "" {
+			revisions[r.Status.PendingUpgrade] = true
+			waiting++
+		}
+	}
+	if waiting > 0 && waiting < 5 {
+		return nil, fmt.Errorf("%d of 5 wait", waiting)
+	}
+	return revisions, nil
+}
+
+// pods are those of all Refineries, by their names.
+func (u *upgrading) pods(ctx context.Context) map[string][]pod {
+	GinkgoHelper()
+	pods := map[string][]pod{}
+	for _, name := range u.names {
+		pods[name] = refineryPods(ctx, u.refinery(name))
+	}
+	return pods
+}
+
+func (u *upgrading) workloads(pods map[string][]pod) map[string][]pod {
+	workloads := map[string][]pod{}
+	for _, name := range u.names[:5] {
+		workloads[name] = pods[name]
+	}
+	return workloads
+}
+
+// ask asks all nodes beside a workload, and the one outside, whether they are ready, until stop.
+func (u *upgrading) ask(ctx context.Context) *asked {
+	GinkgoHelper()
+	a := &asked{crane: u.crane, ctx: ctx}
+	var pods []corev1.Pod
+	for _, name := range u.names[:5] {
+		pods = append(pods, podsOf(ctx, u.namespace, name, "refinery")...)
+	}
+	a.nodes = askNodes(ctx, pods)
+	a.refused = u.crane.refusals(ctx)
+	return a
+}
+
+type asked struct {
+	ctx     context.Context
+	nodes   *questions
+	crane   *agent
+	refused []string
+}
+
+// stop returns what was wrong.
+func (a *asked) stop() []string {
+	GinkgoHelper()
+	wrong := a.nodes.stop()
+	if now := a.crane.refusals(a.ctx); fmt.Sprint(now) != fmt.Sprint(a.refused) {
+		wrong = append(wrong, fmt.Sprintf("the node outside was refused: %v, before %v", now, a.refused))
+	}
+	return wrong
+}
+
+// refusals are the agent's counts of attempts that a master answered with a refusal.
+func (a *agent) refusals(ctx context.Context) (counts []string) {
+	GinkgoHelper()
+	_, metrics, err := a.get(ctx, 8082, "/metrics")
+	Expect(err).NotTo(HaveOccurred())
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "refinery_agent_handshakes_total{") &&
+			(strings.Contains(line, `"denied"`) || strings.Contains(line, `"version_refused"`)) {
+			counts = append(counts, strings.TrimSpace(line))
+		}
+	}
+	Expect(counts).To(HaveLen(2), metrics)
+	return counts
+}
+
+// watch notes each moment in which a Refinery has fewer pods available than it wants, until stop.
+func (u *upgrading) watch(ctx context.Context) *sightings {
+	GinkgoHelper()
+	s := &sightings{}
+	s.see(ctx, &appsv1.DeploymentList{}, u.namespace, func(e watch.Event) {
+		d, ok := e.Object.(*appsv1.Deployment)
+		if !ok || d.Labels["app.kubernetes.io/component"] != "refinery" || d.Status.AvailableReplicas >= *d.Spec.Replicas {
+			return
+		}
+		s.wrong = append(s.wrong, fmt.Sprintf("%s %s: %d of %d pods are available", time.Now().Format(time.TimeOnly), d.Name, d.Status.AvailableReplicas, *d.Spec.Replicas))
+	})
+	DeferCleanup(s.stop)
+	return s
+}
