@@ -1,20 +1,34 @@
-{{- define "refinery-operator.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- define "refinery-operator.chart" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
-{{- define "refinery-operator.labels" -}}
-app.kubernetes.io/name: refinery-operator
-app.kubernetes.io/part-of: refinery-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- /* The name of the release, before all that follows in names of its objects. */ -}}
+{{- define "refinery-operator.name" -}}
+{{- $chart := include "refinery-operator.chart" . -}}
+{{- $name := contains $chart .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $chart) -}}
+{{ .Values.fullnameOverride | default $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "refinery-operator.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "refinery-operator.name" .) }}
 {{- end }}
 
 {{- define "refinery-operator.selector" -}}
-app.kubernetes.io/name: refinery-operator
+app.kubernetes.io/name: {{ include "refinery-operator.chart" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
+{{- end }}
+
+{{- /* commonLabels never replace what the chart sets by itself. */ -}}
+{{- define "refinery-operator.labels" -}}
+{{- $own := dict "app.kubernetes.io/name" (include "refinery-operator.chart" .) "app.kubernetes.io/part-of" "refinery-operator"
+  "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) -}}
+{{ merge $own .Values.commonLabels | toYaml }}
+{{- end }}
+
+{{- define "refinery-operator.podLabels" -}}
+{{ merge (include "refinery-operator.selector" . | fromYaml) .Values.podLabels .Values.commonLabels | toYaml }}
 {{- end }}
 
 {{- define "refinery-operator.image" -}}
