@@ -51,6 +51,7 @@ var reach = []struct {
 	{"priority", []string{"priorityClassName=high"}, "priorityClassName: high\n", ""},
 	{"replicas", []string{"replicas=2"}, "replicas: 2\n", ""},
 	{"resources", []string{"resources.limits.memory=1Gi"}, "limits:\n            memory: 1Gi\n", ""},
+	{"no metrics", []string{"metrics.enabled=false"}, "--metrics-address=0\n", "8443"},
 	{"no RBAC of the operator", []string{"rbac.create=false"}, "name: refinery-operator-edit", "leader-election"},
 	{"no bindings", []string{"rbac.create=false"}, "kind: ServiceAccount", "Binding\nmetadata:\n  name: refinery-operator\n"},
 	{"no roles for people", []string{"rbac.userRoles.create=false"}, "kind: ClusterRoleBinding", "refinery-operator-view"},

@@ -31,6 +31,11 @@ app.kubernetes.io/component: operator
 {{ merge (include "refinery-operator.selector" . | fromYaml) .Values.podLabels .Values.commonLabels | toYaml }}
 {{- end }}
 
+{{- /* The namespaces that the operator watches, as a list in JSON; empty for all. */ -}}
+{{- define "refinery-operator.namespaces" -}}
+{{ .Values.watchNamespaces | default (.Values.rbac.namespaced | ternary (list .Release.Namespace) list) | toJson }}
+{{- end }}
+
 {{- define "refinery-operator.image" -}}
 {{- $image := .root.Values.image -}}
 {{- with .root.Values.global.imageRegistry | default $image.registry }}{{ . }}/{{ end -}}
