@@ -90,8 +90,8 @@ outage: ## The same for every kind of outage, 40 minutes. It ends with a table. 
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 -timeout 90m -v ./test/outage/ -all
 
 .PHONY: test-chart
-test-chart: ## The Helm chart renders the same objects as config/default, and refuses wrong values.
-	@HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
+test-chart: ## The Helm chart: the same objects as config/default, every value, and installations on a real API server.
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
 
 .PHONY: test-e2e
 test-e2e: cluster-up images ## Everything end to end on the local cluster. FOCUS=text runs the specs that match it.

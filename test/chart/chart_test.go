@@ -1,5 +1,6 @@
 // Package chart holds the tests of the Helm chart: with default values it makes the same objects as
-// config/default, its values reach the objects, and wrong values are refused by its schema.
+// config/default, its values reach the objects, wrong values are refused by its schema, and a real API server takes what it
+// installs, upgrades and leaves behind.
 package chart
 
 import (
