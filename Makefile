@@ -114,14 +114,15 @@ build: ## The binaries, into bin/: operator, master, refinery, conformance and t
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
 .PHONY: generate
-generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md.
+generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md, docs/chart-values.md.
 	@controller_gen=$$($(TOOL) controller-gen); \
 	$$controller_gen object:headerFile=hack/boilerplate.go.txt paths=./api/...; \
 	go test ./api/v1alpha1/ -run GeneratedFromTheDefinitions -update >/dev/null; \
 	$$controller_gen applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...; \
 	$$controller_gen crd paths=./api/... output:crd:dir=config/crd/bases; \
 	$$controller_gen rbac:roleName=refinery-operator paths=./controllers/... output:rbac:dir=config/rbac; \
-	hack/chart/generate
+	hack/chart/generate; \
+	go test ./test/chart/ -run GeneratedFromTheirComments -update >/dev/null
 
 .PHONY: verify
 verify: ## Fail when a generated file, a go.mod or the formatting is not current.

@@ -43,10 +43,14 @@ func TestUpgradeBringsTheCRDsAndKeepsWhatPeopleMade(t *testing.T) {
 	s := newSite(t)
 	s.helm("install", "refinery-operator", olderChart(t), "--namespace=refinery-system", "--create-namespace")
 	s.Expect(s.crd("refineries").Spec.Names.ShortNames).To(Equal([]string{"older"}))
-	refinery := s.newRefinery("press")
+	refinery := s.newRefinery("still")
 	s.helm("upgrade", "refinery-operator", chartPath, "--namespace=refinery-system")
 	s.Expect(s.crd("refineries").Spec.Names.ShortNames).To(Equal([]string{"rfy"}))
 	s.expectUnharmed(refinery)
+	for _, example := range examples(t) {
+		example.SetNamespace("plant")
+		s.Expect(s.api.Create(t.Context(), example, client.FieldValidation(metav1.FieldValidationStrict))).To(Succeed())
+	}
 }
 
 func TestAnotherReleaseTakesOverWhatAnUninstalledOneLeaves(t *testing.T) {
