@@ -45,3 +45,19 @@ func TestNamespacedInstallationHasNoObjectOutsideOfItsNamespaces(t *testing.T) {
 		})
 	}
 }
+
+func TestNotesNameANamespaceThatTheOperatorWatches(t *testing.T) {
+	for values, want := range map[string]string{
+		"":                      "kubectl create namespace plant\nkubectl apply -n plant -f",
+		"watchNamespaces={a,b}": "Create a master and a group of nodes:\n\nkubectl apply -n a -f",
+		"rbac.namespaced=true":  "Create a master and a group of nodes:\n\nkubectl apply -n refinery-system -f",
+	} {
+		notes, err := run(t, "HELM", "install", "refinery-operator", chartPath, "--namespace=refinery-system", "--dry-run=client", "--set="+values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(notes, want) {
+			t.Errorf("with %q: %q is not in the notes:\n%s", values, want, notes[strings.Index(notes, "NOTES"):])
+		}
+	}
+}
