@@ -104,7 +104,7 @@ test-demo: ## What the README tells to type: make demo, the tour, make demo-down
 
 .PHONY: lint
 lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
-	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/bench hack/certmanager; do (cd $$module && $$lint run ./...); done
+	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/image hack/bench hack/certmanager; do (cd $$module && $$lint run ./...); done
 
 ##@ Build it
 

@@ -32,8 +32,9 @@ images: ## Build the images and load those that changed into the local cluster.
 	@$(LOCAL_CLUSTER) images --version $(TAG)
 
 .PHONY: test-cluster
-test-cluster: ## Unit tests of the local cluster's own code.
+test-cluster: ## Unit tests of the local cluster's own code, and of the images.
 	@go -C hack/cluster test ./...
+	@go -C hack/image test ./...
 
 .PHONY: test-dockerfile
 test-dockerfile: ## Build the Dockerfile with buildah; its images equal those of `make images` (needs root).

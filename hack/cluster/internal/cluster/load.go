@@ -13,8 +13,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/assets"
-	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/image"
 	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/progress"
+	"github.com/refinery-operator/refinery-operator/hack/image"
 )
 
 // registry begins the full name of images that have no registry of their own.

@@ -14,7 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
-	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/image"
+	"github.com/refinery-operator/refinery-operator/hack/image"
 )
 
 // Names of the local stand-ins for the Dockerfile's base images.

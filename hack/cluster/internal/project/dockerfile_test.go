@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/refinery-operator/refinery-operator/hack/cluster/internal/assets"
+	"github.com/refinery-operator/refinery-operator/hack/image"
 )
 
 // contents is what matters of an image when it runs.
@@ -92,9 +93,9 @@ func TestDockerfileMakesTheSameImagesAsTheLocalCluster(t *testing.T) {
 	}
 	b := newBuildah(t, cache)
 	volumes := b.makeStandIns(t)
-	for _, name := range Names {
+	for _, name := range image.Names {
 		t.Run(name, func(t *testing.T) {
-			want := contentsOf(t, ours[Reference(name, version)])
+			want := contentsOf(t, ours[image.Reference(image.Prefix, name, version)])
 			got := contentsOf(t, b.image(t, source, name, volumes, version, commit))
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("`make images` (-) and the Dockerfile (+) differ:\n%s", diff)

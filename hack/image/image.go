@@ -5,13 +5,16 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -28,6 +31,10 @@ type Spec struct {
 	Labels map[string]string
 	// Architecture is a GOARCH.
 	Architecture string
+	// Created is written into the configuration, and may be zero.
+	Created time.Time
+	// Compress is for images that travel over a network.
+	Compress bool
 }
 
 // Build makes the image. The same binary and spec give the same digest, whenever and wherever it is built.
@@ -36,11 +43,11 @@ func Build(spec Spec) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := layer(BaseFiles())
+	base, err := layer(BaseFiles(), spec.Compress)
 	if err != nil {
 		return nil, err
 	}
-	top, err := layer([]File{{Path: spec.Name, Mode: 0o755, Content: binary}})
+	top, err := layer([]File{{Path: spec.Name, Mode: 0o755, Content: binary}}, spec.Compress)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +61,7 @@ func Build(spec Spec) (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", spec.Architecture
+	config.Created = v1.Time{Time: spec.Created}
 	config.Config = Config(spec)
 	return mutate.ConfigFile(image, config)
 }
@@ -98,13 +106,17 @@ func BaseFiles() []File {
 	}
 }
 
-// layer is uncompressed: it travels over a local socket only.
-func layer(files []File) (v1.Layer, error) {
+// layer is an uncompressed layer of the files, or a compressed one. Each is the same bytes for the same files.
+func layer(files []File, compress bool) (v1.Layer, error) {
 	packed, err := Tar(files)
 	if err != nil {
 		return nil, err
 	}
-	return static.NewLayer(packed, types.OCIUncompressedLayer), nil
+	if !compress {
+		return static.NewLayer(packed, types.OCIUncompressedLayer), nil
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed)), nil }
+	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 }
 
 // Tar packs files without times, so that the same files give the same bytes.
