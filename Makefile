@@ -10,6 +10,7 @@ CLUSTER ?= local
 include hack/tools/tools.mk
 include hack/cluster/cluster.mk
 include hack/bench/bench.mk
+include hack/release/release.mk
 
 ##@ See it work
 
@@ -104,7 +105,7 @@ test-demo: ## What the README tells to type: make demo, the tour, make demo-down
 
 .PHONY: lint
 lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
-	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/image hack/bench hack/certmanager; do (cd $$module && $$lint run ./...); done
+	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/image hack/bench hack/release hack/certmanager; do (cd $$module && $$lint run ./...); done
 
 ##@ Build it
 
