@@ -25,7 +25,7 @@ demo-down: ## Undo make demo: nothing stays behind.
 ##@ Test it
 
 .PHONY: test
-test: verify lint test-unit fuzz test-attack test-cluster test-bench test-trust test-outage test-beside test-e2e test-demo ## Everything CI checks.
+test: verify lint test-unit fuzz test-attack test-cluster test-bench test-release test-trust test-outage test-beside test-e2e test-demo ## Everything CI checks.
 
 # The controllers' tests mostly wait, and have an API server of their own: the others run beside them.
 .PHONY: test-beside
@@ -115,13 +115,14 @@ build: ## The binaries, into bin/: operator, master, refinery, conformance and t
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
 .PHONY: generate
-generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md, docs/chart-values.md.
+generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md, docs/chart-values.md, the version.
 	@controller_gen=$$($(TOOL) controller-gen); \
 	$$controller_gen object:headerFile=hack/boilerplate.go.txt paths=./api/...; \
 	go test ./api/v1alpha1/ -run GeneratedFromTheDefinitions -update >/dev/null; \
 	$$controller_gen applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...; \
 	$$controller_gen crd paths=./api/... output:crd:dir=config/crd/bases; \
 	$$controller_gen rbac:roleName=refinery-operator paths=./controllers/... output:rbac:dir=config/rbac; \
+	hack/release/stamp; \
 	hack/chart/generate; \
 	go test ./test/chart/ -run GeneratedFromTheirComments -update >/dev/null
 
