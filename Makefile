@@ -104,8 +104,13 @@ test-demo: ## What the README tells to type: make demo, the tour, make demo-down
 	@PATH="$$($(ASSETS)):$$PATH" go test -count=1 -timeout 40m -v ./test/demo/
 
 .PHONY: lint
-lint: ## golangci-lint, with the rules of .golangci.yml, over every module.
+lint: ## golangci-lint, with the rules of .golangci.yml, over every module; actionlint over the workflows.
+	@$$($(TOOL) actionlint) .github/workflows/*.yml
 	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/image hack/bench hack/release hack/certmanager; do (cd $$module && $$lint run ./...); done
+
+.PHONY: vulncheck
+vulncheck: ## Known vulnerabilities in what the programs call. It asks the vulnerability database of Go over the network.
+	@$$($(TOOL) govulncheck) ./...
 
 ##@ Build it
 
