@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -166,14 +167,12 @@ func (srv *Server) Serve(l net.Listener) error {
 	}
 }
 
-// temporary reports whether Accept may succeed later.
+// temporary reports whether Accept may succeed later. On Linux it also fails for what has befallen the connection that it would have
+// returned, such as EPROTO and EHOSTUNREACH, or EPERM by a firewall: so every error of the system counts, unless the listener itself
+// is of no use any more.
 func temporary(err error) bool {
-	for _, e := range [...]error{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return !slices.Contains([]syscall.Errno{syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, syscall.EOPNOTSUPP, syscall.EFAULT}, number)
 	}
 	timeout, ok := errors.AsType[net.Error](err)
 	return ok && timeout.Timeout()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -121,6 +122,18 @@ func TestAcceptErrorsThatPassAreWaitedOut(t *testing.T) {
 			refused.expect(t, syscall.EMFILE)
 		}
 	})
+}
+
+func TestAcceptErrorsAreTemporaryUnlessTheListenerIsOfNoUse(t *testing.T) {
+	for number, want := range map[syscall.Errno]bool{
+		syscall.EMFILE: true, syscall.ECONNABORTED: true, syscall.EPROTO: true, syscall.EHOSTUNREACH: true, syscall.ENETDOWN: true,
+		syscall.EPERM: true, syscall.ETIMEDOUT: true, syscall.EBADF: false, syscall.EINVAL: false, syscall.ENOTSOCK: false,
+	} {
+		err := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", number)}
+		if got := temporary(err); got != want {
+			t.Errorf("%v: temporary %v, want %v", err, got, want)
+		}
+	}
 }
 
 func TestServeReturnsAnAcceptErrorThatStays(t *testing.T) {

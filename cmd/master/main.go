@@ -6,4 +6,4 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/master"
 )
 
-func main() { cli.Run(master.Main) }
+func main() { cli.Serve(master.Main) }

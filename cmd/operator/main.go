@@ -6,4 +6,4 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/operator"
 )
 
-func main() { cli.Run(operator.Main) }
+func main() { cli.Serve(operator.Main) }

@@ -6,4 +6,4 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 )
 
-func main() { cli.Run(agent.Main) }
+func main() { cli.Serve(agent.Main) }

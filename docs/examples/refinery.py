@@ -75,7 +75,7 @@ class Session:
     def granted(self, values):
         upstream = values.get("upstream")
         check(isinstance(upstream, str) and len(upstream.encode()) <= 1024 and upstream.isprintable(), "R-3.7 or R-3.9")
-        if upstream and not re.fullmatch(r"[^:]+:[0-9]+", upstream):  # Nothing that a workload could connect to.
+        if upstream and not re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^:\[\]]+):[0-9]+", upstream):  # Nothing that a workload could connect to.
             self.leave("the upstream is not HOST:PORT")
         print(upstream, flush=True)
         self.send("auth:ack")

@@ -134,6 +134,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	}
 	running.Go(func() { a.store.watch(ctx) })
+	running.Go(func() { a.loop.publisher.keep(ctx) })
 	running.Go(func() { a.loop.run(ctx) })
 
 	<-ctx.Done()

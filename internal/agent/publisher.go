@@ -1,14 +1,18 @@
 package agent
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -45,11 +49,14 @@ func newPublisher(id, file string, log *slog.Logger) *publisher {
 }
 
 func readUpstream(file string) (u Upstream, err error) {
-	f, err := os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // else a named pipe would block until somebody writes to it
 	if err != nil {
 		return u, err
 	}
 	defer func() { _ = f.Close() }() // only read
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return u, cmp.Or(err, fs.ErrInvalid)
+	}
 	content, err := io.ReadAll(io.LimitReader(f, maxUpstreamFileBytes))
 	if err != nil {
 		return u, err
@@ -100,6 +107,38 @@ func (p *publisher) write(upstream string) error {
 
 // errUpstream is the session's end when what was granted cannot be published.
 var errUpstream = errors.New("upstream not published")
+
+// keep writes the file again when somebody has deleted it, until ctx is done. A failure is logged once, and tried again.
+func (p *publisher) keep(ctx context.Context) {
+	if p.file == "" {
+		return
+	}
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	told := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		err := p.restore()
+		if err != nil && !told {
+			p.log.Warn("the upstream file is missing and cannot be written", "reason", err.Error())
+		}
+		told = err != nil
+	}
+}
+
+// restore writes the file again if it is missing.
+func (p *publisher) restore() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := os.Lstat(p.file); !errors.Is(err, fs.ErrNotExist) || p.current.Upstream == "" {
+		return nil
+	}
+	return replaceFile(p.file, p.current)
+}
 
 // latest is the last upstream granted; false before the first.
 func (p *publisher) latest() (Upstream, bool) {

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +53,45 @@ func TestUpstreamFileIsWrittenOnlyWhenTheUpstreamChanges(t *testing.T) {
 			t.Errorf("second (-want +got):\n%s", diff)
 		}
 	})
+}
+
+func TestUpstreamFileThatIsDeletedComesBack(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "upstream.json")
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher("press", file, discard())
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go p.keep(ctx)
+		time.Sleep(pollInterval + time.Second)
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("before an upstream is granted: %v", err)
+		}
+		if err := p.publish(1, "east:1"); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := p.latest()
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(pollInterval + time.Second)
+		if again, err := readUpstream(file); err != nil || again != before {
+			t.Errorf("got %v and %v, want %v", again, err, before)
+		}
+	})
+}
+
+func TestUpstreamFileThatIsANamedPipeHoldsNothingUp(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "upstream.json")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newPublisher("press", file, discard())
+	if err := p.publish(1, "east:1"); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := readUpstream(file); err != nil || u.Upstream != "east:1" {
+		t.Errorf("got %v and %v", u, err)
+	}
 }
 
 func TestUpstreamOutlivesTheAgentButNotTheNode(t *testing.T) {

@@ -27,6 +27,13 @@ func Run(main func(ctx context.Context, args []string, stdout, stderr io.Writer)
 	os.Exit(code)
 }
 
+// Serve is Run for a program that goes on when its terminal is closed and when nobody reads its log any more: SIGHUP and SIGPIPE would
+// end it.
+func Serve(main func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	Run(main)
+}
+
 // Flags are a program's flags. A usage begins with the value's name in back quotes: "`HOST:PORT` of the master".
 type Flags struct {
 	*flag.FlagSet

@@ -125,7 +125,18 @@ func TestSplitHostPort(t *testing.T) {
 const asProgram = "CLI_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	switch os.Getenv(asProgram) {
+	case "serve":
+		Serve(func(ctx context.Context, _ []string, stdout, _ io.Writer) int {
+			fmt.Fprintln(stdout, "started")
+			_, _ = os.Stdin.Read(make([]byte, 1)) // until nobody reads what it writes
+			for range 100 {
+				fmt.Fprintln(stdout, "still here")
+			}
+			<-ctx.Done()
+			return 7
+		})
+	case "run":
 		Run(func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintln(stdout, strings.Join(args, " "))
 			<-ctx.Done()
@@ -139,7 +150,7 @@ func TestMain(m *testing.M) {
 func TestRunEndsTheContextAtASignalAndExitsWithTheCode(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		c := exec.CommandContext(t.Context(), os.Args[0], "--a", "b")
-		c.Env = append(os.Environ(), asProgram+"=1")
+		c.Env = append(os.Environ(), asProgram+"=run")
 		stdout, err := c.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -160,6 +171,31 @@ func TestRunEndsTheContextAtASignalAndExitsWithTheCode(t *testing.T) {
 		if code := c.ProcessState.ExitCode(); code != 7 || stderr.String() != "stopped\n" {
 			t.Errorf("%v: exit code %d, stderr %q", signal, code, &stderr)
 		}
+	}
+}
+
+func TestServeOutlivesItsTerminalAndWhoReadsItsLog(t *testing.T) {
+	c := exec.CommandContext(t.Context(), os.Args[0])
+	c.Env = append(os.Environ(), asProgram+"=serve")
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadFull(stdout, make([]byte, len("started\n")))
+	err = errors.Join(err, stdout.Close(), c.Process.Signal(syscall.SIGHUP), stdin.Close(), c.Process.Signal(syscall.SIGTERM))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	if code := c.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("%v", c.ProcessState)
 	}
 }
 
