@@ -44,7 +44,7 @@ func run(t *testing.T, variable string, arguments ...string) (string, error) {
 
 func template(t *testing.T, arguments ...string) (string, error) {
 	t.Helper()
-	return run(t, "HELM", append([]string{"template", "refinery-operator", chartPath, "--namespace", "refinery-system"}, arguments...)...)
+	return run(t, "HELM", append([]string{"template", "refinery-operator", chartPath, "--namespace", "refinery-system", "--skip-tests"}, arguments...)...)
 }
 
 // objects reads a stream of manifests into a map by kind and name.
