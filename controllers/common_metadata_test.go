@@ -14,8 +14,8 @@ import (
 var _ = Describe("spec.commonMetadata", func() {
 	It("is on everything that is owned, but for annotations on Secrets, and goes when it is removed", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		const spec = `{commonMetadata: {labels: {team: press}, annotations: {example.com/team: press}}}`
-		m, r := f.master("alpha", spec), f.refinery("press", spec)
+		const common = `commonMetadata: {labels: {team: press}, annotations: {example.com/team: press}}`
+		m, r := f.master("alpha", `{`+common+`, networkPolicy: {}}`), f.refinery("press", `{`+common+`}`)
 		f.create(m, r)
 		Eventually(exists(f, &policyv1.PodDisruptionBudget{}, "alpha")).Should(Succeed())
 		Eventually(exists(f, &policyv1.PodDisruptionBudget{}, "press")).Should(Succeed())

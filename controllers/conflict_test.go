@@ -54,7 +54,7 @@ var _ = Describe("An object of a needed name that belongs to someone else", func
 	DescribeTable("is never touched, is named in condition and event, and the work goes on when it is gone",
 		func(ctx SpecContext, ofMaster bool, kind string, make func(fixture, string) client.Object, name string) {
 			f := newFixture(ctx)
-			m, r := f.master("alpha", `{}`), f.refinery("press", `{ports: [{name: http, containerPort: 8080}]}`)
+			m, r := f.master("alpha", `{networkPolicy: {}}`), f.refinery("press", `{ports: [{name: http, containerPort: 8080}]}`)
 			object := make(f, name)
 			f.create(object)
 			before := object.DeepCopyObject().(client.Object)
@@ -82,6 +82,7 @@ var _ = Describe("An object of a needed name that belongs to someone else", func
 		},
 		Entry("a Deployment of the ClusterMaster's name", true, "Deployment", foreignDeployment, "alpha"),
 		Entry("a Service of the ClusterMaster's name", true, "Service", foreignService, "alpha"),
+		Entry("a NetworkPolicy of the ClusterMaster's name", true, "NetworkPolicy", foreignPolicy, "alpha"),
 		Entry("the ClusterMaster's authority", true, "Secret", foreignSecret, "alpha-ca"),
 		Entry("the ClusterMaster's certificate", true, "Secret", foreignSecret, "alpha-tls"),
 		Entry("a Deployment of the Refinery's name", false, "Deployment", foreignDeployment, "press"),

@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -16,7 +17,7 @@ import (
 var _ = Describe("A ClusterMaster and its Refinery", func() {
 	It("become what their spec says, Ready follows the master's report, and nothing is written at rest", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		m := f.master("alpha", `{}`)
+		m := f.master("alpha", `{networkPolicy: {metrics: [{namespaceSelector: {}}]}}`)
 		r := f.refinery("press", `{replicas: 3, ports: [{name: http, containerPort: 8080}]}`)
 		f.create(m, r)
 
@@ -38,6 +39,7 @@ var _ = Describe("A ClusterMaster and its Refinery", func() {
 		for _, object := range []client.Object{&rbacv1.Role{}, &rbacv1.RoleBinding{}} {
 			Eventually(func() error { return f.get(object, "alpha-master") }).Should(Succeed())
 		}
+		Eventually(exists(f, &networkingv1.NetworkPolicy{}, "alpha")).Should(Succeed())
 		for _, name := range []string{"alpha", "press"} {
 			Eventually(func() error { return f.get(&corev1.Service{}, name) }).Should(Succeed())
 		}

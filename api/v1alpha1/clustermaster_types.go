@@ -80,6 +80,10 @@ type ClusterMasterSpec struct {
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
 	// +optional
 	PodDisruptionBudget DisruptionBudget `json:"podDisruptionBudget,omitzero"`
+	// networkPolicy, also an empty one, has the operator keep a NetworkPolicy over the pods: what may reach them, and what they may
+	// reach. Default: none, so that the pods are subject to the NetworkPolicies of others only.
+	// +optional
+	NetworkPolicy *MasterNetworkPolicy `json:"networkPolicy,omitempty"`
 	// commonMetadata is put on every object that the operator owns for this one.
 	// +optional
 	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`

@@ -32,6 +32,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=endpoints,verbs=delete
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles;rolebindings,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get;create;update;patch
@@ -101,7 +102,7 @@ type findings struct {
 //  8. find, make or remove the shared certificate
 //  9. find or make the key pair of the link between masters, and apply its Service
 //  10. apply the ServiceAccount, Role and RoleBinding
-//  11. apply the Lease, the Service and its EndpointSlice
+//  11. apply the Lease, the Service and its EndpointSlice, and the NetworkPolicy or, where none is asked for, remove it
 //  12. apply the Deployment, and the PodDisruptionBudget or, with one pod, remove it; then the ConfigMap that
 //     tells nodes in pods where the master is
 //  13. find out why pods do not start, if they do not
@@ -160,6 +161,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error { return r.reconcileAccess(ctx, s) },
 		func() error { return r.reconcileLease(ctx, s, found.lease) },
 		func() error { return r.reconcileService(ctx, s) },
+		func() error { return r.reconcileNetworkPolicy(ctx, s) },
 		func() (err error) { found.written, err = r.reconcileDeployment(ctx, s); return err },
 		func() error { return r.reconcileDisruptionBudget(ctx, s) },
 		func() error { return r.apply.Apply(ctx, s.master, resource.MasterNodes(s.master)) },

@@ -8,6 +8,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -117,6 +118,16 @@ func (r *Reconciler) reconcileLease(ctx context.Context, s *scope, l *reconcile.
 	}
 	_, err := r.apply.ApplyOver(ctx, s.master, l.Object, desired)
 	return err
+}
+
+// reconcileNetworkPolicy keeps a NetworkPolicy over the pods, if the spec asks for one. It is there before the pods are.
+func (r *Reconciler) reconcileNetworkPolicy(ctx context.Context, s *scope) error {
+	if s.master.Spec.NetworkPolicy != nil {
+		return r.apply.Apply(ctx, s.master, resource.MasterNetworkPolicy(s.master))
+	}
+	policy := &networkingv1.NetworkPolicy{}
+	policy.Namespace, policy.Name = s.master.Namespace, s.master.Name
+	return r.apply.Delete(ctx, s.master, policy)
 }
 
 func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope) (written int64, err error) {

@@ -40,6 +40,24 @@ func TestFieldsOfAClusterMasterReachItsPods(t *testing.T) {
 	}
 }
 
+func TestFieldsOfAClusterMasterReachItsNetworkPolicy(t *testing.T) {
+	const everywhere = `[{namespaceSelector: {}}]`
+	for name, f := range map[string]field{
+		"nodes from anywhere":             {`{networkPolicy: {}}`, ".spec.ingress[0].from", ""},
+		"nodes":                           {`{networkPolicy: {nodes: [{ipBlock: {cidr: 192.0.2.0/24}}]}}`, ".spec.ingress[0].from[*].ipBlock.cidr", "192.0.2.0/24"},
+		"nodes, all pods of all":          {`{networkPolicy: {nodes: ` + everywhere + `}}`, ".spec.ingress[0].from", `[{"namespaceSelector":{}}]`},
+		"metrics for nobody":              {`{networkPolicy: {}}`, ".spec.ingress[*].ports[*].port", "34308 34309"},
+		"metrics":                         {`{networkPolicy: {metrics: ` + everywhere + `}}`, ".spec.ingress[2].ports[*].port", "8080"},
+		"metrics for whom":                {`{networkPolicy: {metrics: ` + everywhere + `}}`, ".spec.ingress[2].from", `[{"namespaceSelector":{}}]`},
+		"API server anywhere":             {`{networkPolicy: {}}`, ".spec.egress[2]", `{"ports":[{"protocol":"TCP"}]}`},
+		"apiServer":                       {`{networkPolicy: {apiServer: [{ipBlock: {cidr: 192.0.2.1/32}}]}}`, ".spec.egress[2].to[*].ipBlock.cidr", "192.0.2.1/32"},
+		"apiServerPort":                   {`{networkPolicy: {apiServerPort: 6443}}`, ".spec.egress[2].ports[*].port", "6443"},
+		"a port of the Service is not it": {`{networkPolicy: {}, service: {port: 443}}`, ".spec.ingress[0].ports[*].port", "34308"},
+	} {
+		t.Run(name, func(t *testing.T) { f.check(t, MasterNetworkPolicy(masterWith(t, f.spec)), nil) })
+	}
+}
+
 func TestFieldsOfARefineryReachItsPods(t *testing.T) {
 	for name, f := range map[string]field{
 		"imagePullSecrets":                        {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},

@@ -102,36 +102,38 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		return object
 	}
 	tests := map[string]any{
-		"master_authority_secret":    MasterAuthoritySecret(master, pki.AuthorityFiles{Current: testPair}, AuthorityRecord{}),
-		"master_certificate_secret":  MasterCertificateSecret(master, testPair, testBundle),
-		"master_peer_secret":         MasterPeerSecret(master, pki.PEMPair{Certificate: []byte("certificate"), Key: []byte("key")}),
-		"master_trust":               MasterTrust(master, testBundle),
-		"master_peer_service":        MasterPeerService(master),
-		"master_shared_secret":       MasterSharedSecret(master, Shared{Certificate: []byte("bearer")}),
-		"master_certificate":         MasterCertificate(master, testIssuer, "", 800*time.Hour),
-		"master_certificate_named":   MasterCertificate(testMaster(nameMore), testIssuer, "example.test", 800*time.Hour),
-		"refinery_certificate":       RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),
-		"master_service_account":     MasterServiceAccount(master),
-		"master_role":                MasterRole(master),
-		"master_role_binding":        MasterRoleBinding(master),
-		"master_lease":               MasterLease(master),
-		"master_service":             MasterService(master),
-		"master_endpoint_slice":      MasterEndpointSlice(master, discoveryv1.AddressTypeIPv6),
-		"master_service_chosen":      MasterService(testMaster(chooseService)),
-		"master_disruption_budget":   MasterDisruptionBudget(master),
-		"refinery_disruption_budget": RefineryDisruptionBudget(testRefinery(evictHalf)),
-		"master_deployment":          deployment(MasterDeployment(master, testImages)),
-		"master_deployment_shared":   deployment(MasterDeployment(testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),
-		"master_deployment_chosen":   deployment(MasterDeployment(testMaster(choosePods), testImages)),
-		"refinery_secret":            RefineryCertificateSecret(refinery, testPair, testBundle),
-		"refinery_service_account":   RefineryServiceAccount(refinery),
-		"refinery_service":           RefineryService(testRefinery(choosePorts)),
-		"refinery_deployment":        deployment(RefineryDeployment(refinery, master, testImages)),
-		"refinery_deployment_own":    deployment(RefineryDeployment(testRefinery(bringSecret), master, testImages)),
-		"refinery_deployment_strict": deployment(RefineryDeployment(testRefinery(noGrace), master, testImages)),
-		"refinery_deployment_shared": deployment(RefineryDeployment(refinery, testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),
-		"refinery_deployment_plain":  deployment(RefineryDeployment(refinery, testMaster(shared(v1alpha1.TransportPlaintext)), testImages)),
-		"refinery_deployment_merged": deployment(RefineryDeployment(testRefinery(withTemplate(workload)), master, testImages)),
+		"master_authority_secret":      MasterAuthoritySecret(master, pki.AuthorityFiles{Current: testPair}, AuthorityRecord{}),
+		"master_certificate_secret":    MasterCertificateSecret(master, testPair, testBundle),
+		"master_peer_secret":           MasterPeerSecret(master, pki.PEMPair{Certificate: []byte("certificate"), Key: []byte("key")}),
+		"master_trust":                 MasterTrust(master, testBundle),
+		"master_peer_service":          MasterPeerService(master),
+		"master_shared_secret":         MasterSharedSecret(master, Shared{Certificate: []byte("bearer")}),
+		"master_certificate":           MasterCertificate(master, testIssuer, "", 800*time.Hour),
+		"master_certificate_named":     MasterCertificate(testMaster(nameMore), testIssuer, "example.test", 800*time.Hour),
+		"refinery_certificate":         RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),
+		"master_service_account":       MasterServiceAccount(master),
+		"master_role":                  MasterRole(master),
+		"master_role_binding":          MasterRoleBinding(master),
+		"master_lease":                 MasterLease(master),
+		"master_service":               MasterService(master),
+		"master_endpoint_slice":        MasterEndpointSlice(master, discoveryv1.AddressTypeIPv6),
+		"master_service_chosen":        MasterService(testMaster(chooseService)),
+		"master_disruption_budget":     MasterDisruptionBudget(master),
+		"master_network_policy":        MasterNetworkPolicy(testMaster(isolate)),
+		"master_network_policy_chosen": MasterNetworkPolicy(testMaster(isolateMore)),
+		"refinery_disruption_budget":   RefineryDisruptionBudget(testRefinery(evictHalf)),
+		"master_deployment":            deployment(MasterDeployment(master, testImages)),
+		"master_deployment_shared":     deployment(MasterDeployment(testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),
+		"master_deployment_chosen":     deployment(MasterDeployment(testMaster(choosePods), testImages)),
+		"refinery_secret":              RefineryCertificateSecret(refinery, testPair, testBundle),
+		"refinery_service_account":     RefineryServiceAccount(refinery),
+		"refinery_service":             RefineryService(testRefinery(choosePorts)),
+		"refinery_deployment":          deployment(RefineryDeployment(refinery, master, testImages)),
+		"refinery_deployment_own":      deployment(RefineryDeployment(testRefinery(bringSecret), master, testImages)),
+		"refinery_deployment_strict":   deployment(RefineryDeployment(testRefinery(noGrace), master, testImages)),
+		"refinery_deployment_shared":   deployment(RefineryDeployment(refinery, testMaster(shared(v1alpha1.TransportServerTLS)), testImages)),
+		"refinery_deployment_plain":    deployment(RefineryDeployment(refinery, testMaster(shared(v1alpha1.TransportPlaintext)), testImages)),
+		"refinery_deployment_merged":   deployment(RefineryDeployment(testRefinery(withTemplate(workload)), master, testImages)),
 	}
 	for name, object := range tests {
 		t.Run(name, func(t *testing.T) { compareGolden(t, name, object) })
@@ -194,6 +196,25 @@ func nameMore(m *v1alpha1.ClusterMaster) {
 
 func choosePorts(r *v1alpha1.Refinery) {
 	r.Spec.Ports = []v1alpha1.Port{{Name: "http", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}, {Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP}}
+}
+
+func isolate(m *v1alpha1.ClusterMaster) { m.Spec.NetworkPolicy = &v1alpha1.MasterNetworkPolicy{} }
+
+func isolateMore(m *v1alpha1.ClusterMaster) {
+	isolate(m)
+	chosen := `
+nodes:
+- {podSelector: {matchLabels: {app.kubernetes.io/component: refinery}}}
+- {ipBlock: {cidr: 192.0.2.0/24, except: [192.0.2.128/25]}}
+metrics:
+- {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}, podSelector: {matchExpressions: [{key: app, operator: In, values: [prometheus]}]}}
+apiServer:
+- {ipBlock: {cidr: 203.0.113.10/32}}
+apiServerPort: 6443
+`
+	if err := yaml.UnmarshalStrict([]byte(chosen), m.Spec.NetworkPolicy); err != nil {
+		panic(err)
+	}
 }
 
 func evictHalf(r *v1alpha1.Refinery) {

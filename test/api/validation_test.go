@@ -241,6 +241,8 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"one number, two protocols":          refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 53}, {name: b, containerPort: 53, protocol: UDP}]}"),
 		"a headless Service":                 refinery("{masterRef: {name: alpha}, service: {headless: true}, ports: [{name: a, containerPort: 80}]}"),
 		"a slow rollout":                     refinery("{masterRef: {name: alpha}, strategy: {maxSurge: 0, maxUnavailable: 50%}, minReadySeconds: 600, progressDeadlineSeconds: 601}"),
+		"a policy by default":                master("{networkPolicy: {}}"),
+		"a policy with choices":              master("{networkPolicy: {nodes: [{ipBlock: {cidr: '2001:db8::/32', except: ['2001:db8:1::/48']}}, {podSelector: {}}], metrics: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {}}], apiServer: [{ipBlock: {cidr: 192.0.2.1/32}}], apiServerPort: 6443}}"),
 		"a budget by default":                refinery("{masterRef: {name: alpha}, podDisruptionBudget: {}}"),
 		"no replicas":                        refinery("{masterRef: {name: alpha}, replicas: 0}"),
 		"no grace":                           refinery("{masterRef: {name: alpha}, readinessGraceSeconds: 0}"),

@@ -39,16 +39,22 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DisruptionBudgetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FormerSecurity"):
 		return &apiv1alpha1.FormerSecurityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IPBlock"):
+		return &apiv1alpha1.IPBlockApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IssuerReference"):
 		return &apiv1alpha1.IssuerReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ListedCertificate"):
 		return &apiv1alpha1.ListedCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LocalReference"):
 		return &apiv1alpha1.LocalReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MasterNetworkPolicy"):
+		return &apiv1alpha1.MasterNetworkPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasterPodTemplate"):
 		return &apiv1alpha1.MasterPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasterService"):
 		return &apiv1alpha1.MasterServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NetworkPeer"):
+		return &apiv1alpha1.NetworkPeerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeBan"):
 		return &apiv1alpha1.NodeBanApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelection"):

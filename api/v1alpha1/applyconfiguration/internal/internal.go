@@ -107,6 +107,8 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Authentication
   scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.CIDR
+  scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificateUse
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.CertificatesSpec
@@ -201,6 +203,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 5
+    - name: networkPolicy
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterNetworkPolicy
     - name: paused
       type:
         scalar: boolean
@@ -338,6 +343,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: until
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.IPBlock
+  map:
+    fields:
+    - name: cidr
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CIDR
+    - name: except
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CIDR
+          elementRelationship: atomic
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.IssuerReference
   map:
     fields:
@@ -381,6 +398,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterNetworkPolicy
+  map:
+    fields:
+    - name: apiServer
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NetworkPeer
+          elementRelationship: atomic
+    - name: apiServerPort
+      type:
+        scalar: numeric
+    - name: metrics
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NetworkPeer
+          elementRelationship: atomic
+    - name: nodes
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NetworkPeer
+          elementRelationship: atomic
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterPodTemplate
   map:
     fields:
@@ -439,6 +480,18 @@ var schemaYAML = typed.YAMLObject(`types:
       default: ClusterIP
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.MetadataValue
   scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NetworkPeer
+  map:
+    fields:
+    - name: ipBlock
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.IPBlock
+    - name: namespaceSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+    - name: podSelector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeBan
   map:
     fields:

@@ -31,6 +31,9 @@ type ClusterMasterSpecApplyConfiguration struct {
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
 	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
+	// networkPolicy, also an empty one, has the operator keep a NetworkPolicy over the pods: what may reach them, and what they may
+	// reach. Default: none, so that the pods are subject to the NetworkPolicies of others only.
+	NetworkPolicy *MasterNetworkPolicyApplyConfiguration `json:"networkPolicy,omitempty"`
 	// commonMetadata is put on every object that the operator owns for this one.
 	CommonMetadata *CommonMetadataApplyConfiguration `json:"commonMetadata,omitempty"`
 	// template configures the master's pods.
@@ -128,6 +131,14 @@ func (b *ClusterMasterSpecApplyConfiguration) WithImagePullSecrets(values ...*Lo
 // If called multiple times, the PodDisruptionBudget field is set to the value of the last call.
 func (b *ClusterMasterSpecApplyConfiguration) WithPodDisruptionBudget(value *DisruptionBudgetApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
 	b.PodDisruptionBudget = value
+	return b
+}
+
+// WithNetworkPolicy sets the NetworkPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NetworkPolicy field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithNetworkPolicy(value *MasterNetworkPolicyApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
+	b.NetworkPolicy = value
 	return b
 }
 
