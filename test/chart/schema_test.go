@@ -16,7 +16,7 @@ import (
 // open are the parts of the schema that take any field, since the API server knows better, or another chart does.
 var open = []string{
 	"affinity.nodeAffinity", "affinity.podAffinity", "affinity.podAntiAffinity", "extraEnv[].valueFrom", "extraObjects[]", "global",
-	"global.imagePullSecrets[]", "resources.claims[]", "topologySpreadConstraints[].labelSelector",
+	"global.imagePullSecrets[]", "resources.claims[]",
 }
 
 // notInValues are fields without a default: they are of a type of Kubernetes.
