@@ -231,6 +231,18 @@ type MasterPodTemplate struct {
 	// priorityClassName of the pods.
 	// +optional
 	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// runtimeClassName of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+	// podSecurityContext of the pods. Each field that it has takes the place of the default, which is what Pod Security "restricted"
+	// asks for.
+	// +optional
+	PodSecurityContext *corev1.PodSecurityContext `json:"podSecurityContext,omitempty"`
+	// securityContext of the master container. Each field that it has takes the place of the default, which is what Pod Security
+	// "restricted" asks for, with a read-only file system.
+	// +optional
+	SecurityContext *corev1.SecurityContext `json:"securityContext,omitempty"`
 }
 
 // ClusterMasterStatus is the observed state of a master. The active master writes active, nodes, refineries, upstreams and strangers;

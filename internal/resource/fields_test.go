@@ -31,6 +31,10 @@ func TestFieldsOfAClusterMasterReachItsPods(t *testing.T) {
 		"imagePullSecrets":          {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},
 		"env":                       {`{template: {env: [{name: GOMEMLIMIT, value: 1GiB}]}}`, alone + `.env[?(@.name=="GOMEMLIMIT")].value`, "1GiB"},
 		"no service links":          {`{}`, podSpec + ".enableServiceLinks", "false"},
+		"runtimeClassName":          {`{template: {runtimeClassName: sandboxed}}`, podSpec + ".runtimeClassName", "sandboxed"},
+		"podSecurityContext":        {`{template: {podSecurityContext: {fsGroup: 7}}}`, podSpec + ".securityContext", `{"fsGroup":7,"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}}`},
+		"securityContext":           {`{template: {securityContext: {runAsUser: 7, capabilities: {add: [NET_BIND_SERVICE]}}}}`, alone + ".securityContext.capabilities", `{"add":["NET_BIND_SERVICE"],"drop":["ALL"]}`},
+		"what it leaves out stays":  {`{template: {securityContext: {runAsUser: 7}}}`, alone + ".securityContext.readOnlyRootFilesystem", "true"},
 		"the operator's by default": {`{}`, podSpec + ".imagePullSecrets[*].name", "all"},
 	} {
 		t.Run(name, func(t *testing.T) {

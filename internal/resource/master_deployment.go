@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -69,6 +70,9 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		TopologySpreadConstraints: template.TopologySpreadConstraints,
 		PriorityClassName:         template.PriorityClassName,
 	}
+	if template.RuntimeClassName != "" {
+		chosen.RuntimeClassName = &template.RuntimeClassName
+	}
 	if err := convertJSON(chosen, spec); err != nil {
 		return nil, fmt.Errorf("spec.template: %w", err)
 	}
@@ -82,11 +86,15 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 			return nil, fmt.Errorf("spec.template.resources: %w", err)
 		}
 	}
+	pod := podSecurity()
+	if err := errors.Join(convertJSON(template.PodSecurityContext, pod), convertJSON(template.SecurityContext, container.SecurityContext)); err != nil {
+		return nil, fmt.Errorf("spec.template: %w", err)
+	}
 	spec.WithServiceAccountName(MasterServiceAccountName(m)).
 		WithAutomountServiceAccountToken(true).
 		WithEnableServiceLinks(false).
 		WithImagePullSecrets(images.pullSecrets(m.Spec.ImagePullSecrets)...).
-		WithSecurityContext(podSecurity()).
+		WithSecurityContext(pod).
 		WithTerminationGracePeriodSeconds(30).
 		WithContainers(container).
 		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...),

@@ -131,7 +131,7 @@ func checkout(ctx context.Context, commit string) string {
 // buildImages builds the images of a tree, with a version written into the binaries, and loads them into the cluster.
 func buildImages(ctx context.Context, tree, stamp string) {
 	GinkgoHelper()
-	_, err := command(ctx, filepath.Join(tree, "hack", "cluster", "run"), "", "images", "--version="+stamp)
+	_, err := command(ctx, "make", "", "--silent", "--directory="+tree, "images", "TAG="+stamp)
 	Expect(err).NotTo(HaveOccurred())
 }
 

@@ -30,6 +30,14 @@ type MasterPodTemplateApplyConfiguration struct {
 	TopologySpreadConstraints []v1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 	// priorityClassName of the pods.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
+	// runtimeClassName of the pods.
+	RuntimeClassName *string `json:"runtimeClassName,omitempty"`
+	// podSecurityContext of the pods. Each field that it has takes the place of the default, which is what Pod Security "restricted"
+	// asks for.
+	PodSecurityContext *v1.PodSecurityContext `json:"podSecurityContext,omitempty"`
+	// securityContext of the master container. Each field that it has takes the place of the default, which is what Pod Security
+	// "restricted" asks for, with a read-only file system.
+	SecurityContext *v1.SecurityContext `json:"securityContext,omitempty"`
 }
 
 // MasterPodTemplateApplyConfiguration constructs a declarative configuration of the MasterPodTemplate type for use with
@@ -114,5 +122,29 @@ func (b *MasterPodTemplateApplyConfiguration) WithTopologySpreadConstraints(valu
 // If called multiple times, the PriorityClassName field is set to the value of the last call.
 func (b *MasterPodTemplateApplyConfiguration) WithPriorityClassName(value string) *MasterPodTemplateApplyConfiguration {
 	b.PriorityClassName = &value
+	return b
+}
+
+// WithRuntimeClassName sets the RuntimeClassName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RuntimeClassName field is set to the value of the last call.
+func (b *MasterPodTemplateApplyConfiguration) WithRuntimeClassName(value string) *MasterPodTemplateApplyConfiguration {
+	b.RuntimeClassName = &value
+	return b
+}
+
+// WithPodSecurityContext sets the PodSecurityContext field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodSecurityContext field is set to the value of the last call.
+func (b *MasterPodTemplateApplyConfiguration) WithPodSecurityContext(value v1.PodSecurityContext) *MasterPodTemplateApplyConfiguration {
+	b.PodSecurityContext = &value
+	return b
+}
+
+// WithSecurityContext sets the SecurityContext field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SecurityContext field is set to the value of the last call.
+func (b *MasterPodTemplateApplyConfiguration) WithSecurityContext(value v1.SecurityContext) *MasterPodTemplateApplyConfiguration {
+	b.SecurityContext = &value
 	return b
 }
