@@ -51,7 +51,8 @@ func TestHelmTestSucceedsOnceItsPodHasAuthenticated(t *testing.T) {
 		"--kubeconfig="+s.admin, "--certificate-dir="+s.mount("refinery-operator-test"+v1alpha1.CertificateSuffix), "--listen="+address, "--health-address="+loopback.Reserve(t))
 	programs.Start(t, programs.Node, "node", t.TempDir(), append(node.Args, "--address="+address, "--server-name=refinery-operator-test.plant.svc",
 		"--certificate-dir="+s.mount(pod.Spec.Volumes[0].Secret.SecretName), "--health-address="+health)...)
-	s.Eventually(get("http://" + health + node.StartupProbe.HTTPGet.Path)).Should(Equal(200))
+	s.Expect(node.StartupProbe.HTTPGet.Path).To(Equal("/readyz")) // of a node that is authenticated
+	s.Eventually(get("http://" + health + "/readyz")).Should(Equal(200))
 	s.Consistently(tested, "1s").ShouldNot(Receive())
 
 	pod.Status.Phase = corev1.PodSucceeded
