@@ -57,7 +57,8 @@ func TestNotesNameANamespaceThatTheOperatorWatches(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(notes, want) {
-			t.Errorf("with %q: %q is not in the notes:\n%s", values, want, notes[strings.Index(notes, "NOTES"):])
+			_, notes, _ = strings.Cut(notes, "NOTES:")
+			t.Errorf("with %q: %q is not in the notes:\n%s", values, want, notes)
 		}
 	}
 }
