@@ -33,7 +33,7 @@ test-beside: # The parts that need an API server and measure nothing, two at a t
 	@$(ASSETS) >/dev/null; $(TOOL) cert-manager >/dev/null; $(TOOL) helm >/dev/null # with their progress
 	@$(MAKE) --no-print-directory test-packages
 	@# With nothing to be made before it, the longest part begins first.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-dockerfile
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-policies test-dockerfile
 
 # Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback
@@ -94,6 +94,10 @@ outage: ## The same for every kind of outage, 40 minutes. It ends with a table. 
 test-chart: ## The Helm chart: the same objects as config/default, every value, and installations on a real API server.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
 
+.PHONY: test-policies
+test-policies: ## The NetworkPolicies of operator, chart and docs/network.md let through what is listed there, and nothing else.
+	@HELM=$$($(TOOL) helm) go -C hack/policies test -count=1 ./...
+
 .PHONY: test-e2e
 test-e2e: cluster-up images ## Everything end to end on the local cluster. FOCUS=text runs the specs that match it.
 	@KUBECONFIG=$$($(MAKE) -s kubeconfig) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl PATH="$$($(ASSETS)):$$PATH" \
@@ -106,7 +110,7 @@ test-demo: ## What the README tells to type: make demo, the tour, make demo-down
 .PHONY: lint
 lint: ## golangci-lint, with the rules of .golangci.yml, over every module; actionlint over the workflows.
 	@$$($(TOOL) actionlint) .github/workflows/*.yml
-	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/image hack/bench hack/release hack/certmanager; do (cd $$module && $$lint run ./...); done
+	@lint=$$($(TOOL) golangci-lint); for module in . hack/cluster hack/image hack/bench hack/release hack/certmanager hack/policies; do (cd $$module && $$lint run ./...); done
 
 .PHONY: vulncheck
 vulncheck: ## Known vulnerabilities in what the programs call. It asks the vulnerability database of Go over the network.
