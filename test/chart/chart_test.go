@@ -144,7 +144,12 @@ func TestTwoReleasesInOneNamespaceShareNothing(t *testing.T) {
 }
 
 func TestChartRefusesWrongValues(t *testing.T) {
-	for _, value := range []string{} {
+	for _, value := range []string{
+		"image.pullPolicy=Sometimes", "replicas=-1", "replicas=many", "watchNamespaces=plant", "crd.enabled=true", "allowedIssuers={plant}", "clusterDomain=", "image.repository=example.com/", "image.registry=example.com/", "image.digests.master=1.2.3", "global.imageRegistry=/",
+		"log.level=loud", "log.format=xml", "extraArgs={start}", "extraEnv[0].value=a", "podLabels.team=a b", "commonLabels.team=a b", "strategy.type=Slow", "strategy.rollingUpdate.maxSurge=x",
+		"podDisruptionBudget.maxUnavailable=0", "podDisruptionBudget.minAvailable=1", "topologySpreadConstraints[0].maxSkew=1", "rbac.created=true", "serviceAccount.named=a", "serviceAccount.name=A",
+		"nameOverride=A", "fullnameOverride=a.b", "extraObjects[0].kind=ConfigMap", "resources.limit.memory=1Gi", "tolerations[0].keys=a", "affinity.node=a", "networkPolicy.apiServerPort=70000", "networkPolicy.metrics={all}",
+	} {
 		t.Run(value, func(t *testing.T) {
 			t.Parallel()
 			_, err := template(t, "--set", value)
