@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/refinery-operator/refinery-operator/hack/image"
@@ -42,30 +43,33 @@ func (r *release) setChartPrefix(values string) error {
 
 // manifests writes config/default as one file, with the images of the release.
 func (r *release) manifests(context.Context) error {
-	content, err := r.kustomize("config/default")
+	rendered, err := r.render("config/default")
 	if err != nil {
 		return err
 	}
-	return r.write("install.yaml", content)
-}
-
-// kustomize renders a folder of the source.
-func (r *release) kustomize(folder string) ([]byte, error) {
-	rendered, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(r.source, filepath.FromSlash(folder)))
-	if err != nil {
-		return nil, err
-	}
 	content, err := rendered.AsYaml()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	text := string(content)
 	for _, name := range image.Names {
-		reference := image.Prefix + "/" + name + ":" + r.version
-		if !strings.Contains(text, reference) {
-			return nil, fmt.Errorf("%s does not name image %s: run make generate", folder, reference)
+		if reference := image.Prefix + "/" + name + ":" + r.version; !bytes.Contains(content, []byte(reference)) {
+			return fmt.Errorf("config/default does not name image %s: run make generate", reference)
 		}
-		text = strings.ReplaceAll(text, reference, r.imagePrefix+"/"+name+":"+r.version)
 	}
-	return []byte(text), nil
+	return r.write("install.yaml", r.withImages(content))
+}
+
+// render is what kustomize makes of a folder of the source.
+func (r *release) render(folder string) (resmap.ResMap, error) {
+	return krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join(r.source, filepath.FromSlash(folder)))
+}
+
+// withImages gives the images of the manifests the prefix of the release.
+func (r *release) withImages(manifests []byte) []byte {
+	text := string(manifests)
+	for _, name := range image.Names {
+		reference := "/" + name + ":" + r.version
+		text = strings.ReplaceAll(text, image.Prefix+reference, r.imagePrefix+reference)
+	}
+	return []byte(text)
 }

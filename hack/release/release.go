@@ -56,6 +56,7 @@ func makeRelease(ctx context.Context, o options, progress io.Writer) error {
 		{"the images", r.images},
 		{"the chart", r.chart},
 		{"install.yaml", r.manifests},
+		{"the OLM bundle", r.olm},
 		{"the kubectl plugin", r.plugin},
 		{"the agent", r.agent},
 		{"the bills of materials", r.billsOfMaterials},

@@ -124,6 +124,7 @@ func TestARelease(t *testing.T) {
 	})
 	t.Run("has images for both architectures, by the digests in its list", func(t *testing.T) { seeImages(t, files, version) })
 	t.Run("installs its own images", func(t *testing.T) { seeInstall(t, files, version) })
+	t.Run("has a bundle that the Operator Lifecycle Manager takes", func(t *testing.T) { seeBundle(t, files, version) })
 	t.Run("has a plugin that krew finds", func(t *testing.T) { seePlugin(t, files, version) })
 	t.Run("has the committed files only", func(t *testing.T) {
 		if got := string(untar(t, files["refinery_"+version+"_linux_arm64.tar.gz"])["LICENSE"]); got != "to everyone" {
@@ -154,7 +155,7 @@ func wantFiles() []string {
 		"kubectl-refinery_V_windows_amd64.spdx.json", "kubectl-refinery_V_windows_amd64.zip",
 		"kubectl-refinery_V_windows_arm64.spdx.json", "kubectl-refinery_V_windows_arm64.zip",
 		"master_V.oci.tar", "master_V_linux_amd64.spdx.json", "master_V_linux_arm64.spdx.json",
-		"operator_V.oci.tar", "operator_V_linux_amd64.spdx.json", "operator_V_linux_arm64.spdx.json",
+		"olm-bundle_V.tar.gz", "operator_V.oci.tar", "operator_V_linux_amd64.spdx.json", "operator_V_linux_arm64.spdx.json",
 		"refinery-operator-V.tgz", "refinery.yaml",
 		"refinery_V.oci.tar", "refinery_V_amd64.deb", "refinery_V_arm64.deb",
 		"refinery_V_linux_amd64.spdx.json", "refinery_V_linux_amd64.tar.gz",
