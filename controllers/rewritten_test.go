@@ -75,8 +75,9 @@ func TestWhatAnAdmissionPolicyRewritesIsLeftSo(t *testing.T) {
 			d := &appsv1.Deployment{}
 			g.Expect(f.get(d, name)).To(Succeed())
 			g.Expect(imageOf(d)).To(HavePrefix("mirror.example/"))
-			d.Status.ObservedGeneration++ // as the controller of Deployments does
-			g.Expect(api.Status().Update(ctx, d)).To(Succeed())
+			// As the controller of Deployments does, which makes it another generation.
+			d.Annotations["deployment.kubernetes.io/revision"] = d.ResourceVersion
+			g.Expect(api.Update(ctx, d)).To(Succeed())
 		}
 		g.Expect(p.run(ctx, t)).To(Succeed())
 		for _, write := range p.writes.since(before) {

@@ -150,7 +150,9 @@ func (a *Applier) adopt(ctx context.Context, owner, orphan client.Object, want *
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership); err != nil {
 		return fmt.Errorf("adopt %s %s: %w", ref.kind, ref.name, err)
 	}
-	a.remember(owner, ref, digest, want)
+	if err := a.remember(owner, ref, digest, want); err != nil {
+		return err
+	}
 	log.FromContext(ctx).Info("Adopted", "object", ref.kind+"/"+ref.name)
 	return nil
 }

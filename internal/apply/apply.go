@@ -86,7 +86,10 @@ type reference struct {
 
 // record is what a write left behind.
 type record struct {
-	digest          [sha256.Size]byte
+	digest [sha256.Size]byte
+	// uid is of the object, and spec the digest of its spec as the API server stored it.
+	uid             types.UID
+	spec            [sha256.Size]byte
 	resourceVersion string
 	generation      int64
 	at              time.Time
@@ -201,7 +204,10 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 			return false, nil
 		}
 		differs, err := a.difference(current, want)
-		if err != nil || differs.IsSame() || a.stored(owner, ref, digest, current, differs) {
+		if err != nil || differs.IsSame() {
+			return false, err
+		}
+		if stored, err := a.stored(owner, ref, digest, current, differs); err != nil || stored {
 			return false, err
 		}
 		if err := a.contested(ctx, owner, current, want, digest); err != nil {
@@ -213,7 +219,9 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 	if err := a.write(ctx, current, want); err != nil {
 		return false, fmt.Errorf("apply %s %s: %w", ref.kind, ref.name, err)
 	}
-	a.remember(owner, ref, digest, want)
+	if err := a.remember(owner, ref, digest, want); err != nil {
+		return true, err
+	}
 	log.FromContext(ctx).Info("Applied", "object", ref.kind+"/"+ref.name)
 	return true, nil
 }
@@ -233,14 +241,40 @@ func (a *Applier) write(ctx context.Context, current client.Object, want *unstru
 }
 
 // remember notes what a write left behind.
-func (a *Applier) remember(owner client.Object, ref reference, digest [sha256.Size]byte, written *unstructured.Unstructured) {
+func (a *Applier) remember(owner client.Object, ref reference, digest [sha256.Size]byte, written *unstructured.Unstructured) error {
+	object, err := a.empty(written.GroupVersionKind())
+	if err != nil {
+		return err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(written.Object, object); err != nil {
+		return fmt.Errorf("decode %s %s: %w", ref.kind, ref.name, err)
+	}
+	spec, err := specDigest(object)
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	left := record{digest: digest, resourceVersion: written.GetResourceVersion(), generation: written.GetGeneration(), at: a.clock.Now()}
+	left := record{digest: digest, uid: written.GetUID(), spec: spec,
+		resourceVersion: written.GetResourceVersion(), generation: written.GetGeneration(), at: a.clock.Now()}
 	if last, ok := a.memoryOf(owner).objects[ref]; ok && (last.digest == digest || ref.kind == secretKind) {
 		left.overwritten = last.overwritten
 	}
 	a.memoryOf(owner).objects[ref] = left
+	return nil
+}
+
+// specDigest distinguishes the spec of an object from any other.
+func specDigest(object client.Object) (sum [sha256.Size]byte, err error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return sum, fmt.Errorf("convert %s: %w", object.GetName(), err)
+	}
+	raw, err := json.Marshal(content["spec"])
+	if err != nil {
+		return sum, fmt.Errorf("encode %s: %w", object.GetName(), err)
+	}
+	return sha256.Sum256(raw), nil
 }
 
 // Written is the generation that an object had after the last write of it for owner, or 0: one with an older
@@ -385,16 +419,17 @@ func (a *Applier) difference(current client.Object, want *unstructured.Unstructu
 	return difference, nil
 }
 
-// stored reports whether what differs is only how the API server, or a webhook of its, stores what was written last: it is in the
-// spec, and by its generation nobody has changed the spec since.
-func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size]byte, current client.Object, differs *typed.Comparison) bool {
+// stored reports whether what differs is only how the API server, or a webhook of its, stored what was written last: it is in the
+// spec, and the spec is what that write left behind.
+func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size]byte, current client.Object, differs *typed.Comparison) (bool, error) {
 	a.mu.Lock()
 	last := a.memoryOf(owner).objects[ref]
 	a.mu.Unlock()
-	if last.digest != digest || last.generation == 0 || current.GetGeneration() != last.generation {
-		return false
+	if last.digest != digest || last.uid != current.GetUID() || !paths(differs).Equals(under(paths(differs), "spec")) {
+		return false, nil
 	}
-	return paths(differs).Equals(under(paths(differs), "spec"))
+	spec, err := specDigest(current)
+	return spec == last.spec, err
 }
 
 // paths are the fields in which two objects differ.

@@ -320,3 +320,28 @@ func TestAWriteThatIsLostIsDoneAgainAndHoldsUpNothing(t *testing.T) {
 		t.Errorf("later it is still taken for a cache that is behind, for %v, or was not written", left)
 	}
 }
+
+func TestAnObjectThatIsMadeAgainInAnotherWayIsPutBack(t *testing.T) {
+	ctx, b := t.Context(), newBench(t)
+	a := b.start()
+	wanted := func() *corev1ac.ServiceApplyConfiguration {
+		return b.service(func(s *corev1ac.ServiceApplyConfiguration) { s.Spec.WithSelector(map[string]string{"app": "alpha"}) })
+	}
+	if err := a.Apply(ctx, b.owner, wanted()); err != nil {
+		t.Fatal(err)
+	}
+	again := b.get(t)
+	if err := b.client.Delete(ctx, again); err != nil {
+		t.Fatal(err)
+	}
+	again.ResourceVersion, again.UID, again.Spec.Selector = "", "another", map[string]string{"app": "intruder"}
+	if err := errors.Join(b.client.Create(ctx, again), b.client.Update(ctx, again)); err != nil { // of another version, too
+		t.Fatal(err)
+	}
+	if err := a.Apply(ctx, b.owner, wanted()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.get(t).Spec.Selector["app"]; got != "alpha" {
+		t.Errorf("it selects %s", got)
+	}
+}
