@@ -15,6 +15,7 @@ var templates = map[string]string{
 	"a field of the pod":        `{containers: [{name: app, image: a, env: [{name: A, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}]}`,
 	"an amount":                 `{initContainers: [{name: app, image: a, env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}]}]}`,
 	"an amount of another one":  `{containers: [{name: app, image: a, env: [{name: A, valueFrom: {resourceFieldRef: {containerName: refinery-agent, resource: limits.memory, divisor: 1Mi}}}]}]}`,
+	"a file":                    `{containers: [{name: app, image: a, env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: A}}}]}], volumes: [{name: v, emptyDir: {}}]}`,
 	"the downward API":          `{volumes: [{name: v, downwardAPI: {items: [{path: l, fieldRef: {fieldPath: metadata.labels}}, {path: c, resourceFieldRef: {containerName: refinery-agent, resource: limits.cpu}}]}}]}`,
 	"a token":                   `{volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}, {downwardAPI: {items: [{path: l, fieldRef: {fieldPath: metadata.name}}]}}]}}]}`,
 	"a token for an hour":       `{volumes: [{name: v, projected: {defaultMode: 256, sources: [{serviceAccountToken: {path: t, expirationSeconds: 3600}}]}}]}`,

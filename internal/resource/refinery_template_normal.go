@@ -20,10 +20,10 @@ const (
 )
 
 // withoutEmpty takes out of want, the JSON of a template, what is not in kept, the same JSON after it went through the API's types:
-// lists, objects and strings that are empty.
+// what is empty, false or 0 and may be left out as well. Like these types it takes names of fields in any case.
 func withoutEmpty(want, kept map[string]any) {
 	for key, value := range want {
-		other, ok := kept[key]
+		other, ok := fieldNamed(kept, key)
 		if !ok {
 			delete(want, key)
 			continue
@@ -48,12 +48,29 @@ func withoutEmpty(want, kept map[string]any) {
 	}
 }
 
+// fieldNamed is the value of a field, whose name may be written in another case.
+func fieldNamed(object map[string]any, name string) (any, bool) {
+	if value, ok := object[name]; ok {
+		return value, true
+	}
+	for key, value := range object {
+		if strings.EqualFold(key, name) {
+			return value, true
+		}
+	}
+	return nil, false
+}
+
 // setDefaults fills in what the API server would, in fields that are compared as a whole.
 func setDefaults(spec *v1.PodSpecApplyConfiguration) {
 	for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 		for _, env := range c.Env {
-			if env.ValueFrom != nil {
-				defaultSelectors(env.ValueFrom.FieldRef, env.ValueFrom.ResourceFieldRef)
+			if env.ValueFrom == nil {
+				continue
+			}
+			defaultSelectors(env.ValueFrom.FieldRef, env.ValueFrom.ResourceFieldRef)
+			if file := env.ValueFrom.FileKeyRef; file != nil && file.Optional == nil {
+				file.WithOptional(false)
 			}
 		}
 	}
@@ -106,7 +123,7 @@ func dropOverridden(c *v1.ContainerApplyConfiguration) error {
 			continue
 		}
 		if reference := "$(" + name + ")"; slices.ContainsFunc(c.Env[i+1:i+2+later], func(other v1.EnvVarApplyConfiguration) bool {
-			return strings.Contains(ptr.Deref(other.Value, ""), reference)
+			return strings.Contains(strings.ReplaceAll(ptr.Deref(other.Value, ""), "$$", ""), reference) // $$ is a dollar sign
 		}) {
 			return templateErrorf("has variable %s twice in container %s, and %s in between: give the first another name", name, nameOf(c), reference)
 		}
@@ -120,7 +137,8 @@ func dropOverridden(c *v1.ContainerApplyConfiguration) error {
 		switch {
 		case same < 0:
 			ports = append(ports, port)
-		case ptr.Deref(ports[same].Name, "") != ptr.Deref(port.Name, "") || ptr.Deref(ports[same].HostPort, 0) != ptr.Deref(port.HostPort, 0):
+		case ptr.Deref(ports[same].Name, "") != ptr.Deref(port.Name, ""), ptr.Deref(ports[same].HostPort, 0) != ptr.Deref(port.HostPort, 0),
+			ptr.Deref(ports[same].HostIP, "") != ptr.Deref(port.HostIP, ""):
 			return templateErrorf("has port %d/%s twice in container %s: list it once", ptr.Deref(port.ContainerPort, 0), protocolOf(port), nameOf(c))
 		}
 	}
