@@ -13,7 +13,8 @@ type NetworkPeer struct {
 	// namespaceSelector selects namespaces. An empty one selects all.
 	// +optional
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
-	// ipBlock is a range of addresses. Addresses of pods are not meant by it.
+	// ipBlock is a range of addresses, for what is outside of the cluster. Whether pods in that range are meant too depends on the
+	// network plugin; except leaves them out.
 	// +optional
 	IPBlock *IPBlock `json:"ipBlock,omitempty"`
 }

@@ -18,7 +18,8 @@ type NetworkPeerApplyConfiguration struct {
 	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
 	// namespaceSelector selects namespaces. An empty one selects all.
 	NamespaceSelector *v1.LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
-	// ipBlock is a range of addresses. Addresses of pods are not meant by it.
+	// ipBlock is a range of addresses, for what is outside of the cluster. Whether pods in that range are meant too depends on the
+	// network plugin; except leaves them out.
 	IPBlock *IPBlockApplyConfiguration `json:"ipBlock,omitempty"`
 }
 
