@@ -34,7 +34,7 @@ func TestNamespacedInstallationHasNoObjectOutsideOfItsNamespaces(t *testing.T) {
 					if o.GetNamespace() == "" {
 						t.Errorf("%s is in no namespace", name)
 					}
-					if name == "Role refinery-operator" || name == "RoleBinding refinery-operator" {
+					if name == "Role refinery-operator" || name == "RoleBinding refinery-operator-namespaced" {
 						got[o.GetKind()] = append(got[o.GetKind()], o.GetNamespace())
 					}
 				}

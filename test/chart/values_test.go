@@ -38,7 +38,7 @@ var reach = []struct {
 	{"labels of pods replace none", []string{"podLabels.app\\.kubernetes\\.io/component=x"}, "kind: Deployment", "component: x"},
 	{"annotations of pods", []string{"podAnnotations.team=plant"}, "default-container: operator\n        team: plant\n", ""},
 	{"labels of all replace none", []string{"commonLabels.app\\.kubernetes\\.io/instance=x"}, "kind: Deployment", "instance: x"},
-	{"strategy", []string{"strategy.type=Recreate"}, "strategy:\n    type: Recreate\n", ""},
+	{"strategy", []string{"strategy.type=Recreate"}, "strategy:\n    type: Recreate\n    rollingUpdate: null\n", ""},
 	{"no disruption budget", nil, "kind: Deployment", "kind: PodDisruptionBudget"},
 	{"disruption budget", []string{"podDisruptionBudget.enabled=true,podDisruptionBudget.maxUnavailable=50%"}, "maxUnavailable: 50%\n", ""},
 	{"spread", []string{"topologySpreadConstraints[0].maxSkew=1,topologySpreadConstraints[0].topologyKey=zone,topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway"},
