@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/refinery-operator/refinery-operator/hack/image"
 )
@@ -64,8 +65,26 @@ func (r *release) build(ctx context.Context, p platform, names ...string) (map[s
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = r.source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0",
-		"GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off")
-	_, err := output(cmd)
+	modules, err := whereModulesAre(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Env = append(append(os.Environ(), modules...), "CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0",
+		"GOENV=off", "GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=", "GOFIPS140=off")
+	_, err = output(cmd)
 	return made, err
+}
+
+// whereModulesAre are the settings of Go that say where modules come from and are kept: no others are taken from the file of go env -w.
+func whereModulesAre(ctx context.Context) ([]string, error) {
+	names := []string{"GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOINSECURE", "GOAUTH", "GOMODCACHE", "GOCACHE", "GOTOOLCHAIN"}
+	values, err := output(exec.CommandContext(ctx, "go", append([]string{"env"}, names...)...))
+	if err != nil {
+		return nil, err
+	}
+	var settings []string
+	for i, value := range strings.Split(strings.TrimSuffix(string(values), "\n"), "\n") {
+		settings = append(settings, names[i]+"="+value)
+	}
+	return settings, nil
 }

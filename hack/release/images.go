@@ -20,7 +20,7 @@ const imageList = "images.txt"
 func (r *release) images(context.Context) error {
 	var list bytes.Buffer
 	for _, name := range image.Names {
-		var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+		index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 		for _, p := range servers {
 			built, err := r.image(name, p)
 			if err != nil {

@@ -48,6 +48,7 @@ func plant(t *testing.T) (dir, version string) {
 	}
 	git := func(args ...string) {
 		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1") // a person's hooks and keys are not for this
 		cmd.Dir = dir
 		if said, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("git %v: %v\n%s", args, err, said)
