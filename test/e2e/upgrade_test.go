@@ -24,7 +24,7 @@ const (
 	// releaseBefore is the commit that stands for the release before this one, which replaced all pods at once.
 	releaseBefore = "1572cb5"
 	// versionBefore and versionAfter are written into its binaries, and into those of this tree that stand for the release after.
-	versionBefore, versionAfter = "0.0.9", "0.2.0"
+	versionBefore, versionAfter = "0.0.9", "99.0.0"
 	// buildTimeout is for the images of another commit, of which nothing may be in Go's cache.
 	buildTimeout = 10 * time.Minute
 	// upgradeTimeout is for all masters, or all nodes, to be replaced.
@@ -53,6 +53,9 @@ var _ = Describe("An upgrade by helm upgrade", Serial, func() {
 		plant = &upgrading{operator: manager.Namespace, before: filepath.Join(folder, "charts", "refinery-operator")}
 		installFrom(ctx, plant.before, plant.operator, adopt...)
 		plant.run(ctx, folder)
+		masters := &appsv1.Deployment{}
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(plant.master), masters)).To(Succeed())
+		Expect(masters.Annotations).NotTo(HaveKey("cluster.refinery.dev/revision"), "it is an operator that knows nothing of revisions")
 	}, NodeTimeout(buildTimeout+specTimeout))
 
 	It("of the release before replaces masters, and no workload until it is let go; and so does the release after, both ways", func(ctx SpecContext) {
@@ -71,8 +74,7 @@ var _ = Describe("An upgrade by helm upgrade", Serial, func() {
 		for _, name := range plant.names {
 			change(ctx, plant.refinery(name), func(r *v1alpha1.Refinery) { r.Spec.ReadinessGraceSeconds = ptr.To[int32](20) })
 		}
-		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(BeEmpty(), "which is a rollout that takes the upgrade along")
-		plant.expectAuthenticated(ctx)
+		plant.expectRolledOut(ctx, version.Version) // as what the pods need has changed, the upgrade is taken along
 
 		By("upgrading to the release after: the workloads wait, and go when they are let go, never fewer than wanted")
 		pods = plant.pods(ctx)
@@ -86,8 +88,7 @@ var _ = Describe("An upgrade by helm upgrade", Serial, func() {
 		for revision := range must(plant.pending(ctx)) {
 			kubectl(ctx, "annotate", "refineries", "--all", "--overwrite", "--namespace="+plant.namespace, v1alpha1.UpgradeAnnotation+"="+revision)
 		}
-		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(BeEmpty())
-		plant.expectAuthenticated(ctx)
+		plant.expectRolledOut(ctx, versionAfter)
 		Expect(watched.stop()).To(BeEmpty())
 
 		By("going back to this one, which restarts no workload either")
@@ -103,9 +104,9 @@ var _ = Describe("An upgrade by helm upgrade", Serial, func() {
 			m.Spec.Certificates.DeletionPolicy, m.Spec.Protocol.AcceptedVersions = v1alpha1.DeletionPolicyDelete, ">=0.0.1"
 		})
 		Eventually(ctx, func(ctx context.Context) int { return len(secret(ctx, plant.namespace, "alpha-ca").OwnerReferences) }).Should(Equal(1))
+		kubectl(ctx, "delete", "deployment", chartRelease, "--namespace="+plant.operator, "--cascade=foreground") // see docs/upgrade.md
 		plant.upgrade(ctx, plant.before, versionBefore)
-		Eventually(ctx, plant.images("refinery", plant.names...)).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionBefore)))
-		plant.expectAuthenticated(ctx)
+		plant.expectRolledOut(ctx, versionBefore)
 	}, SpecTimeout(4*specTimeout))
 })
 
@@ -198,6 +199,14 @@ func (u *upgrading) expectAuthenticated(ctx context.Context) {
 		}
 		Eventually(ctx, columnsOf(u.refinery(name))).WithTimeout(upgradeTimeout).Should(Equal(authenticated(wanted)), "Refinery %s", name)
 	}
+}
+
+// expectRolledOut waits until all pods of Refineries are of a version, and none waits for another.
+func (u *upgrading) expectRolledOut(ctx context.Context, tag string) {
+	GinkgoHelper()
+	Eventually(ctx, u.images("refinery", u.names...)).WithTimeout(upgradeTimeout).Should(And(HaveLen(5+2*2), HaveEach(HaveSuffix(":"+tag))))
+	Eventually(ctx, u.pending).WithTimeout(upgradeTimeout).Should(BeEmpty())
+	u.expectAuthenticated(ctx)
 }
 
 // upgrade exchanges the operator, and waits until it has exchanged the masters.
