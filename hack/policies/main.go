@@ -164,6 +164,20 @@ func removeRules(pods string) {
 	for _, rule := range [][]string{{"-D", "FORWARD", "-j", chain}, {"-D", "INPUT", "-s", pods, "-j", chain}, {"-F", chain}, {"-X", chain}} {
 		_, _ = iptables(ctx, rule...) // there may be none
 	}
+	// iptables makes a table of nftables for its chains, and leaves it when they are empty.
+	if left, err := iptables(ctx, "-S"); err == nil && isEmpty(string(left)) {
+		_ = exec.CommandContext(ctx, "nft", "delete", "table", "ip", "filter").Run() // there may be none
+	}
+}
+
+// isEmpty reports whether a table has chains of iptables' own only, and lets everything through. It is written as iptables -S does.
+func isEmpty(table string) bool {
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, "-P ") || !strings.HasSuffix(strings.TrimSpace(line), " ACCEPT") {
+			return false
+		}
+	}
+	return true
 }
 
 func iptables(ctx context.Context, arguments ...string) ([]byte, error) {
