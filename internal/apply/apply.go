@@ -32,7 +32,6 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -264,19 +263,6 @@ func (a *Applier) remember(owner client.Object, ref reference, digest [sha256.Si
 	return nil
 }
 
-// specDigest distinguishes the spec of an object from any other.
-func specDigest(object client.Object) (sum [sha256.Size]byte, err error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	if err != nil {
-		return sum, fmt.Errorf("convert %s: %w", object.GetName(), err)
-	}
-	raw, err := json.Marshal(content["spec"])
-	if err != nil {
-		return sum, fmt.Errorf("encode %s: %w", object.GetName(), err)
-	}
-	return sha256.Sum256(raw), nil
-}
-
 // Written is the generation that an object had after the last write of it for owner, or 0: one with an older
 // generation was read from a cache that is behind. It is 0 too once the cache has had the time to show the write.
 func (a *Applier) Written(owner client.Object, kind, name string) int64 {
@@ -417,24 +403,6 @@ func (a *Applier) difference(current client.Object, want *unstructured.Unstructu
 		return nil, fmt.Errorf("compare %s %s: %w", want.GetKind(), want.GetName(), err)
 	}
 	return difference, nil
-}
-
-// stored reports whether what differs is only how the API server, or a webhook of its, stored what was written last: it is in the
-// spec, and the spec is what that write left behind.
-func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size]byte, current client.Object, differs *typed.Comparison) (bool, error) {
-	a.mu.Lock()
-	last := a.memoryOf(owner).objects[ref]
-	a.mu.Unlock()
-	if last.digest != digest || last.uid != current.GetUID() || !paths(differs).Equals(under(paths(differs), "spec")) {
-		return false, nil
-	}
-	spec, err := specDigest(current)
-	return spec == last.spec, err
-}
-
-// paths are the fields in which two objects differ.
-func paths(differs *typed.Comparison) *fieldpath.Set {
-	return differs.Modified.Union(differs.Added).Union(differs.Removed)
 }
 
 // typedValue fails if the object has a field that the schema does not have, and names the path. The API server would

@@ -25,7 +25,7 @@ const (
 	releaseBefore = "1572cb5"
 	// versionBefore and versionAfter are written into its binaries, and into those of this tree that stand for the release after.
 	versionBefore, versionAfter = "0.0.9", "99.0.0"
-	// buildTimeout is for the images of another commit, of which nothing may be in Go's cache.
+	// buildTimeout is for the images of another commit, of which nothing may have been compiled before.
 	buildTimeout = 10 * time.Minute
 	// upgradeTimeout is for all masters, or all nodes, to be replaced.
 	upgradeTimeout = 4 * time.Minute

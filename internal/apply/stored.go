@@ -1,0 +1,43 @@
+package apply
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+)
+
+// stored reports whether what differs is only how the API server, or a webhook of its, stored what was written last: it is in the
+// spec, and the spec is what that write left behind.
+func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size]byte, current client.Object, differs *typed.Comparison) (bool, error) {
+	a.mu.Lock()
+	last := a.memoryOf(owner).objects[ref]
+	a.mu.Unlock()
+	if last.digest != digest || last.uid != current.GetUID() || !paths(differs).Equals(under(paths(differs), "spec")) {
+		return false, nil
+	}
+	spec, err := specDigest(current)
+	return spec == last.spec, err
+}
+
+// paths are the fields in which two objects differ.
+func paths(differs *typed.Comparison) *fieldpath.Set {
+	return differs.Modified.Union(differs.Added).Union(differs.Removed)
+}
+
+// specDigest distinguishes the spec of an object from any other.
+func specDigest(object client.Object) (sum [sha256.Size]byte, err error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return sum, fmt.Errorf("convert %s: %w", object.GetName(), err)
+	}
+	raw, err := json.Marshal(content["spec"])
+	if err != nil {
+		return sum, fmt.Errorf("encode %s: %w", object.GetName(), err)
+	}
+	return sha256.Sum256(raw), nil
+}
