@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,8 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/refinery-operator/refinery-operator/internal/secretfiles"
 )
 
 const maxUpstreamFileBytes = 4 << 10
@@ -49,14 +49,11 @@ func newPublisher(id, file string, log *slog.Logger) *publisher {
 }
 
 func readUpstream(file string) (u Upstream, err error) {
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // else a named pipe would block until somebody writes to it
+	f, err := secretfiles.OpenRegular(file)
 	if err != nil {
 		return u, err
 	}
 	defer func() { _ = f.Close() }() // only read
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return u, cmp.Or(err, fs.ErrInvalid)
-	}
 	content, err := io.ReadAll(io.LimitReader(f, maxUpstreamFileBytes))
 	if err != nil {
 		return u, err

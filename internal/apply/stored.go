@@ -17,7 +17,7 @@ func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size
 	a.mu.Lock()
 	last := a.memoryOf(owner).objects[ref]
 	a.mu.Unlock()
-	if last.digest != digest || last.uid != current.GetUID() || !paths(differs).Equals(under(paths(differs), "spec")) {
+	if changed := paths(differs); last.digest != digest || last.uid != current.GetUID() || !changed.Equals(under(changed, "spec")) {
 		return false, nil
 	}
 	spec, err := specDigest(current)

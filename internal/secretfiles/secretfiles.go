@@ -88,7 +88,8 @@ var (
 	errTooLarge  = fmt.Errorf("is larger than %d KiB", MaxBytes>>10)
 )
 
-func readFile(path string) ([]byte, error) {
+// OpenRegular opens a file to read it. Anything but a regular one is an error, and is not waited for.
+func OpenRegular(path string) (*os.File, error) {
 	// Opened without O_NONBLOCK, a named pipe would block until somebody writes to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,10 +98,19 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot be opened: %w", errors.Unwrap(err))
 	}
-	defer func() { _ = f.Close() }() // only read
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		_ = f.Close() // only read
 		return nil, errIrregular
 	}
+	return f, nil
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
 	content, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	switch {
 	case err != nil:
