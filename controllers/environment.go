@@ -12,6 +12,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -22,6 +23,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -113,30 +115,38 @@ func (e *Environment) NewSecrets(a *apply.Applier) *certificates.Secrets {
 	})
 }
 
-// OwnDeployment returns the Deployment that an owner controls and that bears its name, or nil.
+// OwnDeployment returns the Deployment that an owner controls and that bears its name, or nil. Of a Refinery that asks for one it is
+// the StatefulSet.
 func (e *Environment) OwnDeployment(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
-	deployment := &appsv1.Deployment{}
-	err := e.Client.Get(ctx, client.ObjectKeyFromObject(owner), deployment)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("read Deployment %s: %w", owner.GetName(), err)
+	d, err := e.deploymentOf(ctx, owner)
+	if err != nil || !metav1.IsControlledBy(d, owner) {
+		return nil, err
 	}
-	if err != nil || !metav1.IsControlledBy(deployment, owner) {
-		return nil, nil
+	if r, ok := owner.(*v1alpha1.Refinery); ok && podset.KindOf(d) == podset.StatefulSet {
+		d.Spec.ProgressDeadlineSeconds = r.Spec.ProgressDeadlineSeconds // which a StatefulSet cannot hold
 	}
-	return deployment, nil
+	return d, nil
 }
 
-// HasOrphanedDeployment reports whether there is a Deployment of an owner's name that bears the owner's labels and that nobody
-// controls. Before its pods are known to be as they have to be, no key may be made for their names.
+// HasOrphanedDeployment reports whether there is a Deployment or StatefulSet, whichever is the owner's, of the owner's name that bears
+// its labels and that nobody controls. Before its pods are known to be as they have to be, no key may be made for their names.
 func (e *Environment) HasOrphanedDeployment(ctx context.Context, owner client.Object) (bool, error) {
 	labels, err := resource.Labels(owner)
 	if err != nil {
 		return false, err
 	}
-	deployment := &appsv1.Deployment{}
-	err = e.Client.Get(ctx, client.ObjectKeyFromObject(owner), deployment)
-	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("read Deployment %s: %w", owner.GetName(), err)
+	d, err := e.deploymentOf(ctx, owner)
+	return err == nil && apply.LostOwner(d, owner, kindOf(owner), labels), err
+}
+
+// deploymentOf reads what bears an owner's name and is of the kind that runs its pods. It is empty if there is none.
+func (e *Environment) deploymentOf(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
+	kind := resource.PodSetKind(owner)
+	object := podset.New(kind, "", "")
+	if err := e.Client.Get(ctx, client.ObjectKeyFromObject(owner), object); apierrors.IsNotFound(err) {
+		object = podset.New(kind, "", "")
+	} else if err != nil {
+		return nil, fmt.Errorf("read %s %s: %w", kind, owner.GetName(), err)
 	}
-	return err == nil && apply.LostOwner(deployment, owner, kindOf(owner), labels), nil
+	return podset.Of(object), nil
 }

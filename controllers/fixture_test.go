@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -189,14 +190,37 @@ func (f fixture) report(r *v1alpha1.Refinery, status metav1.ConditionStatus, rea
 		client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)).To(Succeed())
 }
 
-// deploy does what the Deployment controller does.
+// deploy does what the controller of Deployments or StatefulSets does.
 func (f fixture) deploy(owner client.Object, available int32) {
 	GinkgoHelper()
-	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: owner.GetNamespace(), Name: owner.GetName()}}
-	changeStatus(f, deployment, func(d *appsv1.Deployment) {
-		d.Status.Replicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas, d.Status.UpdatedReplicas = available, available, available, available
-		d.Status.ObservedGeneration = d.Generation
-	})
+	Eventually(func() error { return f.available(owner.GetName(), available) }).Should(Succeed())
+}
+
+// available has some pods of a Deployment or StatefulSet be current and available, and no others.
+func (f fixture) available(name string, n int32) error {
+	object, err := f.podSet(name)
+	if err != nil {
+		return err
+	}
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		o.Status.ObservedGeneration = o.Generation
+		o.Status.Replicas, o.Status.ReadyReplicas, o.Status.AvailableReplicas, o.Status.UpdatedReplicas, o.Status.UnavailableReplicas = n, n, n, n, 0
+	case *appsv1.StatefulSet:
+		o.Status.ObservedGeneration = o.Generation
+		o.Status.Replicas, o.Status.ReadyReplicas, o.Status.AvailableReplicas, o.Status.UpdatedReplicas = n, n, n, n
+	}
+	return api.Status().Update(f.ctx, object)
+}
+
+// podSet is the Deployment of a name, or the StatefulSet if there is none.
+func (f fixture) podSet(name string) (client.Object, error) {
+	d, s := &appsv1.Deployment{}, &appsv1.StatefulSet{}
+	err := f.get(d, name)
+	if apierrors.IsNotFound(err) {
+		return s, f.get(s, name)
+	}
+	return d, err
 }
 
 // condition polls one condition as "status/reason".

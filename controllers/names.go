@@ -12,6 +12,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -72,14 +73,15 @@ func wasFirst(own, other client.Object) bool {
 	}
 }
 
-// holder returns which of two objects of one name controls the Secret <name>-tls, or, if neither does, the Deployment.
+// holder returns which of two objects of one name controls the Secret <name>-tls, or, if neither does, the Deployment or
+// StatefulSet.
 // It returns nil if neither controls either.
 func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, other client.Object) (client.Object, error) {
 	master := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Name: key.Name}}
 	for _, made := range []struct {
 		name   string
 		object client.Object
-	}{{master.CertificateSecretName(), &corev1.Secret{}}, {key.Name, &appsv1.Deployment{}}} {
+	}{{master.CertificateSecretName(), &corev1.Secret{}}, {key.Name, &appsv1.Deployment{}}, {key.Name, &appsv1.StatefulSet{}}} {
 		err := e.Client.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: made.name}, made.object)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("read %T %s: %w", made.object, made.name, err)
@@ -98,24 +100,23 @@ func (e *Environment) holder(ctx context.Context, key client.ObjectKey, own, oth
 // they would get its key. If the pods belong to a Refinery, its controller removes them as soon as it sees owner.
 func (e *Environment) RequireUnmounted(ctx context.Context, owner client.Object, secret string) error {
 	return e.RequireUnused(ctx, owner, SecretIndex, secret,
-		"Deployment %s mounts Secret %s, in which the operator would store a key that its pods must not have; remove the volume from the spec of its owner or delete the Deployment, then the Secret is created")
+		"%[1]s %[2]s mounts Secret %[3]s, in which the operator would store a key that its pods must not have; remove the volume from the spec of its owner or delete the %[1]s, then the Secret is created")
 }
 
-// RequireUnused makes the pass wait while a Deployment of another owner uses the name of an object that is still to be
-// created for owner.
+// RequireUnused makes the pass wait while a Deployment or StatefulSet of another owner uses the name of an object that is still to be
+// created for owner. message has the kind and name of the one, and the name of the other.
 func (e *Environment) RequireUnused(ctx context.Context, owner client.Object, index, name, message string) error {
-	list := &appsv1.DeploymentList{}
-	if err := e.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy, client.MatchingFields{index: name}); err != nil {
-		return fmt.Errorf("list Deployments: %w", err)
+	using, err := ListPodSets(ctx, e.Client, client.InNamespace(owner.GetNamespace()), client.UnsafeDisableDeepCopy, client.MatchingFields{index: name})
+	if err != nil {
+		return err
 	}
-	for i := range list.Items {
-		d := &list.Items[i]
+	for _, d := range using {
 		shared, err := e.sharesWith(ctx, owner, name, d)
 		if err != nil {
 			return err
 		}
 		if !shared && !metav1.IsControlledBy(d, owner) {
-			return &reconcile.WaitError{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(message, d.Name, name), Recheck: e.Recheck}
+			return &reconcile.WaitError{Reason: v1alpha1.ReasonNameConflict, Message: fmt.Sprintf(message, podset.KindOf(d), d.Name, name), Recheck: e.Recheck}
 		}
 	}
 	return nil

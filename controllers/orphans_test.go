@@ -37,7 +37,7 @@ func fingerprintOf(pem []byte) string {
 func owned(f fixture, owner client.Object) (objects []client.Object) {
 	GinkgoHelper()
 	for _, list := range []client.ObjectList{&corev1.SecretList{}, &corev1.ConfigMapList{}, &corev1.ServiceAccountList{}, &corev1.ServiceList{}, &discoveryv1.EndpointSliceList{},
-		&policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &appsv1.DeploymentList{}, &coordinationv1.LeaseList{}} {
+		&policyv1.PodDisruptionBudgetList{}, &networkingv1.NetworkPolicyList{}, &rbacv1.RoleList{}, &rbacv1.RoleBindingList{}, &appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &coordinationv1.LeaseList{}} {
 		must(api.List(f.ctx, list, client.InNamespace(f.namespace)))
 		items, err := meta.ExtractList(list)
 		must(err)

@@ -4,11 +4,20 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/yaml"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
+
+// claim has a quantity that is written in another way than Kubernetes does.
+var claim = corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+	Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1024Mi")}}}
 
 // templates hold what the API server fills in, drops or writes in another way.
 var templates = map[string]string{
@@ -54,28 +63,27 @@ func TestNothingIsWrittenAgainWhateverATemplateHolds(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.Spec.Template = &runtime.RawExtension{Raw: raw}
-			if err := errors.Join(api.Create(ctx, m), api.Create(ctx, r)); err != nil {
+			set := r.DeepCopy()
+			set.Name, set.Spec.StatefulSet = "mill", &v1alpha1.RefineryStatefulSet{VolumeClaimTemplates: []v1alpha1.VolumeClaimTemplate{{Name: "data", Spec: claim}}}
+			if err := errors.Join(api.Create(ctx, m), api.Create(ctx, r), api.Create(ctx, set)); err != nil {
 				t.Fatal(err)
 			}
-			first := newProcess(namespace, 0, false)
+			first := newProcessAt(namespace, 0, false, clocktesting.NewFakePassiveClock(time.Now()), "press", "mill")
 			if err := first.run(ctx, t); err != nil {
 				t.Fatal(err)
 			}
-			d := &appsv1.Deployment{}
-			if err := f.get(d, "press"); err != nil {
-				must(f.get(r, "press"))
-				t.Fatalf("%v; conditions: %+v", err, r.Status.Conditions)
+			for _, name := range []string{"press", "mill"} {
+				if err := f.available(name, 1); err != nil {
+					must(f.get(r, name))
+					t.Fatalf("%v; conditions: %+v", err, r.Status.Conditions)
+				}
 			}
-			d.Status.ObservedGeneration, d.Status.Replicas, d.Status.UnavailableReplicas = d.Generation, 1, 1
-			if err := api.Status().Update(ctx, d); err != nil {
-				t.Fatal(err)
-			}
-			before, restarted := first.writes.total(), newProcess(namespace, 0, false)
+			before, restarted := first.writes.total(), newProcessAt(namespace, 0, false, clocktesting.NewFakePassiveClock(time.Now()), "press", "mill")
 			if err := errors.Join(first.run(ctx, t), restarted.run(ctx, t)); err != nil {
 				t.Fatal(err)
 			}
 			for which, writes := range map[string][]string{"goes on": first.writes.since(before), "has just started": restarted.writes.since(0)} {
-				if slices.Contains(writes, "apply Deployment press") {
+				if slices.Contains(writes, "apply Deployment press") || slices.Contains(writes, "apply StatefulSet mill") {
 					t.Errorf("an operator that %s writes %q", which, writes)
 				}
 			}

@@ -25,6 +25,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/masterfile"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
@@ -82,13 +83,10 @@ func (u *upgrade) run(with resource.Images) []string {
 	return p.writes.since(0)
 }
 
-// roll does what the Deployment controller does when all pods are the current ones, and available.
+// roll does what the controller of Deployments or StatefulSets does when all pods are the current ones, and available.
 func (u *upgrade) roll(name string) {
 	u.Helper()
-	d := u.deployment(name)
-	n := *d.Spec.Replicas
-	d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
-	u.must(api.Status().Update(u.ctx, d))
+	u.must(u.available(name, *u.deployment(name).Spec.Replicas))
 }
 
 func (u *upgrade) rollAll() {
@@ -100,9 +98,9 @@ func (u *upgrade) rollAll() {
 
 func (u *upgrade) deployment(name string) *appsv1.Deployment {
 	u.Helper()
-	d := &appsv1.Deployment{}
-	u.must(u.get(d, name))
-	return d
+	d, err := u.podSet(name)
+	u.must(err)
+	return podset.Of(d)
 }
 
 func (u *upgrade) read(name string) *v1alpha1.Refinery {
@@ -195,7 +193,13 @@ func (u *upgrade) template(name string) string {
 }
 
 func TestPodsOfAWorkloadWaitForTheirOwnerWhenTheOperatorIsUpgraded(t *testing.T) {
-	u := newUpgrade(t, `{}`, map[string]string{"press": withWorkload})
+	for kind, spec := range map[string]string{podset.Deployment: ``, podset.StatefulSet: `statefulSet: {}, `} {
+		t.Run(kind, func(t *testing.T) { waitForTheirOwner(t, `{`+spec+withWorkload+`}`) })
+	}
+}
+
+func waitForTheirOwner(t *testing.T, refinery string) {
+	u := newUpgrade(t, `{}`, map[string]string{"press": refinery})
 	before := u.template("press")
 	u.run(newerImages)
 	if after := u.template("press"); after != before {

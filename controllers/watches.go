@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
@@ -32,7 +33,7 @@ import (
 var Owned = map[string][]client.Object{
 	KindMaster: {&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.ServiceAccount{}, &corev1.Service{}, &discoveryv1.EndpointSlice{}, &rbacv1.Role{}, &rbacv1.RoleBinding{},
 		&appsv1.Deployment{}, &policyv1.PodDisruptionBudget{}, &networkingv1.NetworkPolicy{}},
-	KindRefinery: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &appsv1.Deployment{}, &policyv1.PodDisruptionBudget{}},
+	KindRefinery: {&corev1.Secret{}, &corev1.ServiceAccount{}, &corev1.Service{}, &appsv1.Deployment{}, &appsv1.StatefulSet{}, &policyv1.PodDisruptionBudget{}},
 }
 
 // WatchOwned has a controller reconcile the owner, which is of the kind, when something that it owns changes.
@@ -57,17 +58,17 @@ func notStatusAlone() predicate.Predicate {
 	}}
 }
 
-// Indexes by what a CR or a Deployment refers to.
+// Indexes by what a CR, or what runs its pods, refers to.
 const (
 	MasterIndex = rotation.RefineriesByMaster
 	SecretIndex = "secrets"
 	// BroughtIndex is of Refineries, by the Secrets that their specs bring into pods.
 	BroughtIndex = "brought"
-	// AccountIndex is of Deployments, by the ServiceAccount of their pods.
+	// AccountIndex is of Deployments and StatefulSets, by the ServiceAccount of their pods.
 	AccountIndex = "serviceaccounts"
 )
 
-// indexes are by what the cache finds ClusterMasters, Refineries and Deployments.
+// indexes are by what the cache finds ClusterMasters, Refineries, and what runs their pods.
 var indexes = []struct {
 	object  client.Object
 	field   string
@@ -79,12 +80,18 @@ var indexes = []struct {
 	{&v1alpha1.Refinery{}, BroughtIndex, func(o client.Object) []string {
 		return resource.PodSecrets(resource.SpecifiedPods(o.(*v1alpha1.Refinery)))
 	}},
-	{&appsv1.Deployment{}, SecretIndex, func(o client.Object) []string {
-		return resource.PodSecrets(&o.(*appsv1.Deployment).Spec.Template.Spec)
-	}},
-	{&appsv1.Deployment{}, AccountIndex, func(o client.Object) []string {
-		return []string{o.(*appsv1.Deployment).Spec.Template.Spec.ServiceAccountName}
-	}},
+	{&appsv1.Deployment{}, SecretIndex, secretsOfPods},
+	{&appsv1.Deployment{}, AccountIndex, accountOfPods},
+	{&appsv1.StatefulSet{}, SecretIndex, secretsOfPods},
+	{&appsv1.StatefulSet{}, AccountIndex, accountOfPods},
+}
+
+func secretsOfPods(o client.Object) []string {
+	return resource.PodSecrets(&podset.Of(o).Spec.Template.Spec)
+}
+
+func accountOfPods(o client.Object) []string {
+	return []string{podset.Of(o).Spec.Template.Spec.ServiceAccountName}
 }
 
 // AddIndexes has the cache find objects by what they refer to.
@@ -151,12 +158,12 @@ func ComesOrGoes() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 }
 
-// OfMounted returns a map function from a Deployment to the owners of the Secrets that it mounts, and of the ServiceAccount
+// OfMounted returns a map function from a Deployment or StatefulSet to the owners of the Secrets that it mounts, and of the ServiceAccount
 // that it uses: "<name><suffix>" is for the ClusterMaster or Refinery <name>.
 func OfMounted(suffixes ...string) handler.MapFunc {
 	return func(_ context.Context, o client.Object) []ctrl.Request {
 		var requests []ctrl.Request
-		pods := &o.(*appsv1.Deployment).Spec.Template.Spec
+		pods := &podset.Of(o).Spec.Template.Spec
 		for _, used := range append(resource.PodSecrets(pods), pods.ServiceAccountName) {
 			for _, suffix := range suffixes {
 				if name, ok := strings.CutSuffix(used, suffix); ok {

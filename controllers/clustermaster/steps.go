@@ -75,7 +75,7 @@ func (r *Reconciler) reconcileAccess(ctx context.Context, s *scope) error {
 	err := r.env.Client.Get(ctx, client.ObjectKey{Namespace: s.master.Namespace, Name: name}, &corev1.ServiceAccount{})
 	if apierrors.IsNotFound(err) {
 		err = r.env.RequireUnused(ctx, s.master, controllers.AccountIndex, name,
-			"Deployment %s uses ServiceAccount %s, by which its pods would act as a master; name another one or delete the Deployment, then the ServiceAccount is created")
+			"%[1]s %[2]s uses ServiceAccount %[3]s, by which its pods would act as a master; name another one or delete the %[1]s, then the ServiceAccount is created")
 	}
 	if err != nil {
 		return err

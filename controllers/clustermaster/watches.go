@@ -33,12 +33,14 @@ func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 	if err := mgr.Add(r.watchLeases(lapsed)); err != nil {
 		return err
 	}
+	mounted := handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(
+		v1alpha1.AuthoritySuffix, v1alpha1.CertificateSuffix, v1alpha1.SharedSuffix, v1alpha1.PeerSuffix, resource.MasterSuffix))
+	changes := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return controllers.WatchOwned(ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.ClusterMaster{}), controllers.KindMaster).
 		Watches(&v1alpha1.Refinery{}, r.ofRefinery()).
 		Watches(&v1alpha1.Refinery{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(
-			v1alpha1.AuthoritySuffix, v1alpha1.CertificateSuffix, v1alpha1.SharedSuffix, v1alpha1.PeerSuffix, resource.MasterSuffix)),
-			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
+		Watches(&appsv1.Deployment{}, mounted, changes).                                                                      // which may have been in the way
+		Watches(&appsv1.StatefulSet{}, mounted, changes).
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(ofRetained)).
 		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(ofEndpointSlice)).

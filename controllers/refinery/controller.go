@@ -26,7 +26,8 @@ import (
 // +kubebuilder:rbac:groups="",resources=secrets;services;serviceaccounts,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconciler makes what a Refinery owns.
@@ -46,8 +47,9 @@ type Reconciler struct {
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
 	a := e.NewApplier()
-	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), pods: reconcile.NewPods(e.Live),
-		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{begun: map[client.ObjectKey]string{}}}
+	pods := reconcile.NewPods(e.Live)
+	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), pods: pods,
+		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{pods: pods, begun: map[client.ObjectKey]string{}}}
 }
 
 // scope is everything that one pass has read.
@@ -55,7 +57,7 @@ type scope struct {
 	refinery *v1alpha1.Refinery
 	// master is nil if it does not exist.
 	master *v1alpha1.ClusterMaster
-	// deployment is the Refinery's own, or nil.
+	// deployment is what runs the pods of the Refinery, a StatefulSet too (see podset), or nil.
 	deployment *appsv1.Deployment
 	secrets    *certificates.Secrets
 	// standing is what is listed and what is revoked, by what Secrets there are.
@@ -72,7 +74,7 @@ type findings struct {
 	nobodys bool
 	// pods is why pods do not start, and when to look again.
 	pods reconcile.PodsSeen
-	// written is the generation of the Deployment as it was last applied; the one that was read may be older.
+	// written is the generation of the Deployment or StatefulSet as it was last applied; the one that was read may be older.
 	written int64
 	// upgrade is what the pods have to become, and wait for; nil if they are as they have to be.
 	upgrade *pendingUpgrade
@@ -80,19 +82,19 @@ type findings struct {
 
 // Reconcile brings what a Refinery owns to what its spec says:
 //
-//  1. read the Refinery, its ClusterMaster and its Deployment
+//  1. read the Refinery, its ClusterMaster and its Deployment or StatefulSet
 //  2. revoke listed certificates whose Secrets were deleted; remove pods that read what was not someone else's when they
 //     were made, and is now
 //  3. require a name that no ClusterMaster had before it, that of a Secret that no pods read, the ClusterMaster that the spec
 //     names, an authority that it may use, and room for what is revoked
-//  4. adopt a Deployment and a Secret of its own that have lost their owner
+//  4. adopt a Deployment or StatefulSet and a Secret of its own that have lost their owner
 //  5. find, verify or issue the certificate, or have cert-manager issue it, unless it names one that is not for it; keep the
 //     one in use until that is good
 //  6. refuse a shared certificate that is not for its nodes to read
 //  7. apply the ServiceAccount
 //  8. wait until status lists the certificate, so that no node starts that would be denied
 //  9. apply the Service over spec.ports, or remove it
-//  10. apply the Deployment and its PodDisruptionBudget, or remove both with placement External; running pods stay as they are where
+//  10. apply the Deployment or StatefulSet and its PodDisruptionBudget, or remove both with placement External; running pods stay as they are where
 //     an upgrade has to wait
 //  11. find out why pods do not start, if they do not
 //  12. write the status if it differs, and what a master would, if there is none; then the events of what changed

@@ -20,6 +20,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -117,16 +118,16 @@ func (r *Reconciler) refuse(s *scope, reason, why string) error {
 	return &reconcile.StalledError{Reason: reason, Message: why, Recheck: r.env.Recheck}
 }
 
-// removeForbiddenPods deletes the Deployment if its pods mount a Secret or use a ServiceAccount that now belongs to a
-// ClusterMaster or another Refinery: no pods are better than pods with someone else's key. The Deployment stays until its
-// pods are gone, and is created again when the spec is corrected. It returns the Deployment that remains, or nil.
+// removeForbiddenPods deletes the Deployment or StatefulSet if its pods mount a Secret or use a ServiceAccount that now belongs to a
+// ClusterMaster or another Refinery: no pods are better than pods with someone else's key. It stays until its
+// pods are gone, and is created again when the spec is corrected. What remains is returned, or nil.
 func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1.Deployment, error) {
-	if s.deployment == nil || s.deployment.Generation < r.apply.Written(s.refinery, "Deployment", s.refinery.Name) {
+	if s.deployment == nil || s.deployment.Generation < r.apply.Written(s.refinery, podset.KindOf(s.deployment), s.refinery.Name) {
 		return s.deployment, nil // what was read is not what there is
 	}
-	pods := &s.deployment.Spec.Template.Spec
-	why, err := r.othersAccount(ctx, s, pods.ServiceAccountName)
-	for _, name := range resource.PodSecrets(pods) {
+	spec := &s.deployment.Spec.Template.Spec
+	why, err := r.othersAccount(ctx, s, spec.ServiceAccountName)
+	for _, name := range resource.PodSecrets(spec) {
 		if err != nil || why != "" {
 			break
 		}
@@ -135,8 +136,9 @@ func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1
 	if err != nil || why == "" {
 		return s.deployment, err
 	}
-	log.FromContext(ctx).Info("The pods use a Secret or ServiceAccount of another owner: deleting the Deployment", "why", why)
-	return nil, r.apply.Delete(ctx, s.refinery, s.deployment, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	log.FromContext(ctx).Info("The pods use a Secret or ServiceAccount of another owner: deleting what runs them", "why", why)
+	pods := podset.New(podset.KindOf(s.deployment), s.deployment.Namespace, s.deployment.Name)
+	return nil, r.apply.Delete(ctx, s.refinery, pods, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 
 // othersAccount says whose ServiceAccount this is if the pods of the Refinery may not use it, or "" if they may.

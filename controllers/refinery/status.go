@@ -127,7 +127,7 @@ func readyCondition(s *scope, found findings, conditions reconcile.Conditions, o
 	lack, lacking := reconcile.PodsLack(deployment, found.written, s.refinery.WantedNodes(), found.pods, available)
 	late = lacking && lack.Reason == v1alpha1.ReasonProgressDeadlineExceeded
 	switch {
-	case reconcile.ReplicaFailure(deployment) != "":
+	case reconcile.ReplicaFailure(deployment) != "", found.pods.Failure.IsRefusal():
 		return reconcile.NotReady(v1alpha1.ReasonRejected, available.Message), late
 	case lacking && found.pods.Failure.Blocks(): // whatever the other containers do
 		return lack, late

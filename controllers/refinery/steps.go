@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -25,7 +27,7 @@ func (r *Reconciler) requireMaster(s *scope) error {
 		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; create it and reconciliation resumes", s.refinery.Spec.MasterRef.Name)}
 }
 
-// adoptDeployment adopts the Deployment if it has lost its owner, or deletes it if its pods are not as they have to be.
+// adoptDeployment adopts the Deployment or StatefulSet if it has lost its owner, or deletes it if its pods are not as they have to be.
 func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		return nil
@@ -65,10 +67,16 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 }
 
 func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *findings) error {
-	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
-		deployment := &appsv1.Deployment{}
-		deployment.Namespace, deployment.Name = s.refinery.Namespace, s.refinery.Name
-		return r.apply.Delete(ctx, s.refinery, deployment)
+	external, kind := s.refinery.Spec.Placement == v1alpha1.PlacementExternal, resource.PodSetKind(s.refinery)
+	for _, k := range []string{podset.Deployment, podset.StatefulSet} {
+		if external || k != kind {
+			if err := r.removePods(ctx, s, k); err != nil {
+				return err
+			}
+		}
+	}
+	if external {
+		return nil
 	}
 	if err := r.awaitShared(ctx, s); err != nil {
 		return err
@@ -83,17 +91,41 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *f
 	if d, err := r.env.OwnDeployment(ctx, s.refinery); err != nil {
 		return err
 	} else if d != nil && !d.DeletionTimestamp.IsZero() { // changed now, it would hide what its pods still mount
-		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("Deployment %s is being deleted; it is created again when its pods are gone", d.Name)}
+		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("%s %s is being deleted; it is created again when its pods are gone", kind, d.Name)}
 	}
 	if found.upgrade, err = r.holdPods(ctx, s, desired); err == nil {
-		err = r.apply.Apply(ctx, s.refinery, desired)
+		err = r.applyPods(ctx, s, desired)
 	}
 	if err != nil {
 		r.pace.forget(client.ObjectKeyFromObject(s.refinery))
 		return err
 	}
-	found.written = r.apply.Written(s.refinery, "Deployment", s.refinery.Name)
+	found.written = r.apply.Written(s.refinery, kind, s.refinery.Name)
 	return nil
+}
+
+// removePods deletes what runs pods of the Refinery and is of a kind that is not asked for. With placement InCluster it waits until the
+// pods are gone: their ids would be taken.
+func (r *Reconciler) removePods(ctx context.Context, s *scope, kind string) error {
+	former := podset.New(kind, s.refinery.Namespace, s.refinery.Name)
+	err := r.apply.Delete(ctx, s.refinery, former, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	if err != nil || s.refinery.Spec.Placement == v1alpha1.PlacementExternal || !metav1.IsControlledBy(former, s.refinery) {
+		return err
+	}
+	return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing,
+		Message: fmt.Sprintf("%s %s ran the pods before, and is being deleted; pods are created again when these are gone", kind, s.refinery.Name)}
+}
+
+// applyPods applies the Deployment, or the StatefulSet that runs the same pods.
+func (r *Reconciler) applyPods(ctx context.Context, s *scope, desired *appsv1ac.DeploymentApplyConfiguration) error {
+	if s.refinery.Spec.StatefulSet == nil {
+		return r.apply.Apply(ctx, s.refinery, desired)
+	}
+	set, err := resource.RefineryStatefulSet(s.refinery, desired)
+	if err != nil {
+		return err
+	}
+	return r.apply.Apply(ctx, s.refinery, set)
 }
 
 // awaitShared ends the pass until the Secret of the shared certificate exists, if pods are to mount it: they could not start.

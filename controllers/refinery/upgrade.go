@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
@@ -85,9 +87,9 @@ func (r *Reconciler) holdPods(ctx context.Context, s *scope, desired *appsv1ac.D
 // runningPods is the template that the pods run, or nil if it makes the same pods as desired. The cache holds no managed fields, so
 // that the API server is asked.
 func (r *Reconciler) runningPods(ctx context.Context, s *scope, desired *appsv1ac.DeploymentApplyConfiguration) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {
-	live := &appsv1.Deployment{}
+	live := podset.New(podset.KindOf(s.deployment), "", "")
 	if err := r.env.Live.Get(ctx, client.ObjectKeyFromObject(s.deployment), live); err != nil {
-		return nil, fmt.Errorf("read Deployment %s: %w", s.deployment.Name, err)
+		return nil, fmt.Errorf("read %s %s: %w", podset.KindOf(s.deployment), s.deployment.Name, err)
 	}
 	running, err := resource.RunningTemplate(live)
 	if err != nil || running == nil {
@@ -180,24 +182,25 @@ func hasComeBack(d *appsv1.Deployment, wanted int32) bool {
 
 // pace holds upgrades to few Refineries of a ClusterMaster at a time.
 type pace struct {
+	pods *reconcile.Pods
+
 	mu sync.Mutex
 	// begun are the Refineries whose pods were let go, and the revision, until the cache shows it.
 	begun map[client.ObjectKey]string
 }
 
-// begin lets the pods of a Refinery go, or says why they have to wait. Deployments say which others are on their way: so it is
-// after a restart too.
+// begin lets the pods of a Refinery go, or says why they have to wait. What runs their pods says which others are on their way: so it
+// is after a restart too.
 func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision string) (*pendingUpgrade, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	deployments := &appsv1.DeploymentList{}
-	if err := c.List(ctx, deployments, client.InNamespace(s.master.Namespace), client.MatchingLabels(resource.AnyRefinerySelector()), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("list the Deployments of ClusterMaster %s: %w", s.master.Name, err)
+	all, err := controllers.ListPodSets(ctx, c, client.InNamespace(s.master.Namespace), client.MatchingLabels(resource.AnyRefinerySelector()), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, err
 	}
 	own := client.ObjectKeyFromObject(s.refinery)
 	var onTheirWay, stuck []string
-	for i := range deployments.Items {
-		d := &deployments.Items[i]
+	for _, d := range all {
 		key, making := client.ObjectKeyFromObject(d), resource.MadeFrom(d)
 		shown := making.Revision == revision
 		if shown {
@@ -206,7 +209,7 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 		switch {
 		case key == own, !shown && p.begun[key] != revision:
 		case shown && (making.Upgrading != revision || hasComeBack(d, ptr.Deref(d.Spec.Replicas, 1))):
-		case shown && deadlineExceeded(d):
+		case shown && (deadlineExceeded(d) || p.pods.IsLate(key)):
 			stuck = append(stuck, d.Name)
 		default:
 			onTheirWay = append(onTheirWay, d.Name)

@@ -28,13 +28,14 @@ import (
 // Setup adds the controller of Refineries to the manager.
 func Setup(mgr ctrl.Manager, e *controllers.Environment) error {
 	r := New(e)
+	mounted, changes := handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(v1alpha1.CertificateSuffix)), builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return controllers.WatchOwned(ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Refinery{}), controllers.KindRefinery).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofOwnAuthority)).
 		Watches(&v1alpha1.ClusterMaster{}, handler.EnqueueRequestsFromMapFunc(r.ofMaster), builder.WithPredicates(masterMatters())).
 		Watches(&v1alpha1.ClusterMaster{}, &handler.EnqueueRequestForObject{}, builder.WithPredicates(controllers.ComesOrGoes())). // it may have the name
 		Watches(&v1alpha1.Refinery{}, handler.EnqueueRequestsFromMapFunc(r.ofNeighbour), builder.WithPredicates(controllers.ComesOrGoes())).
-		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(controllers.OfMounted(v1alpha1.CertificateSuffix)),
-			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // which may have been in the way
+		Watches(&appsv1.Deployment{}, mounted, changes). // which may have been in the way
+		Watches(&appsv1.StatefulSet{}, mounted, changes).
 		WatchesRawSource(source.Kind(e.Secrets, controllers.SecretMetadata(), handler.TypedEnqueueRequestsFromMapFunc(r.ofSecret))).
 		WatchesRawSource(e.CertManager.Source(controllers.KindRefinery, r.ofIssuers)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: reconcile.NewBackoff()}).
@@ -53,16 +54,16 @@ func (r *Reconciler) ofNeighbour(ctx context.Context, o client.Object) []ctrl.Re
 	return r.using(ctx, o.GetNamespace(), controllers.SecretIndex, o.(*v1alpha1.Refinery).IssuedSecretName())
 }
 
-// using are the Refineries whose Deployments use one of these names, by an index of Deployments.
+// using are the Refineries whose pods use one of these names, by an index of what runs pods.
 func (r *Reconciler) using(ctx context.Context, namespace, index string, names ...string) []ctrl.Request {
 	var requests []ctrl.Request
 	for _, name := range names {
-		list := &appsv1.DeploymentList{}
-		if err := r.env.Client.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: name}); err != nil {
+		list, err := controllers.ListPodSets(ctx, r.env.Client, client.InNamespace(namespace), client.UnsafeDisableDeepCopy, client.MatchingFields{index: name})
+		if err != nil {
 			return nil // the cache is stopping
 		}
-		for i := range list.Items {
-			if owner := metav1.GetControllerOf(&list.Items[i]); owner != nil && owner.Kind == controllers.KindRefinery {
+		for _, d := range list {
+			if owner := metav1.GetControllerOf(d); owner != nil && owner.Kind == controllers.KindRefinery {
 				requests = append(requests, ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: owner.Name}})
 			}
 		}

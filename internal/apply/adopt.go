@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +21,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 )
 
 // PendingError reports that an object is about to change by itself, as one that is being deleted. Then it is looked at again.
@@ -141,8 +141,8 @@ func (a *Applier) adopt(ctx context.Context, owner, orphan client.Object, want *
 	ref := reference{want.GetKind(), want.GetName()}
 	want.SetUID(claimed.GetUID())
 	want.SetResourceVersion(claimed.GetResourceVersion())
-	if d, ok := claimed.(*appsv1.Deployment); ok {
-		if err := a.requireSamePods(ctx, d, want); err != nil {
+	if podset.Of(claimed) != nil {
+		if err := a.requireSamePods(ctx, claimed, want); err != nil {
 			return err
 		}
 	}
@@ -166,10 +166,10 @@ func (a *Applier) adoptOrReplace(ctx context.Context, owner, orphan client.Objec
 	return a.replace(ctx, orphan, want.GetKind())
 }
 
-// replace deletes an orphan, and the pods of a Deployment before it: those of a foreign template run no longer when it is made again.
+// replace deletes an orphan, and the pods of a Deployment or StatefulSet before it: those of a foreign template run no longer when it is made again.
 func (a *Applier) replace(ctx context.Context, orphan client.Object, kind string) error {
 	uid, propagation := orphan.GetUID(), metav1.DeletePropagationBackground
-	if _, ok := orphan.(*appsv1.Deployment); ok {
+	if podset.Of(orphan) != nil {
 		propagation = metav1.DeletePropagationForeground
 	}
 	err := a.client.Delete(ctx, orphan, client.Preconditions{UID: &uid}, client.PropagationPolicy(propagation))
@@ -248,25 +248,25 @@ func samePods(a, b *corev1.PodTemplateSpec) bool {
 	return equality.Semantic.DeepEqual(a.Spec, b.Spec) && equality.Semantic.DeepEqual(a.Labels, b.Labels)
 }
 
-// requireSamePods deletes a Deployment that was claimed if its pods are not as want has them, now or still from a former template:
+// requireSamePods deletes a Deployment or StatefulSet that was claimed if its pods are not as want has them, now or still from a former template:
 // none of those may go on with what the operator gives to the pods of the name.
-func (a *Applier) requireSamePods(ctx context.Context, d *appsv1.Deployment, want *unstructured.Unstructured) error {
+func (a *Applier) requireSamePods(ctx context.Context, claimed client.Object, want *unstructured.Unstructured) error {
+	d, after := podset.Of(claimed), podset.New(want.GetKind(), "", "")
 	tried := want.DeepCopy()
 	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(tried),
 		client.FieldOwner(v1alpha1.OperatorFieldOwner), client.ForceOwnership, client.DryRunAll)
-	after := &appsv1.Deployment{}
 	if err == nil {
 		err = runtime.DefaultUnstructuredConverter.FromUnstructured(tried.Object, after)
 	}
 	switch {
 	case apierrors.IsInvalid(err):
-		return a.replace(ctx, d, want.GetKind())
+		return a.replace(ctx, claimed, want.GetKind())
 	case err != nil:
-		return fmt.Errorf("try to adopt Deployment %s: %w", d.Name, err)
-	case !samePods(&after.Spec.Template, &d.Spec.Template), d.Status.UpdatedReplicas < d.Status.Replicas:
-		return a.replace(ctx, d, want.GetKind())
+		return fmt.Errorf("try to adopt %s %s: %w", want.GetKind(), d.Name, err)
+	case !samePods(&podset.Of(after).Spec.Template, &d.Spec.Template), d.Status.UpdatedReplicas < d.Status.Replicas:
+		return a.replace(ctx, claimed, want.GetKind())
 	case d.Generation > 1 && d.Status.ObservedGeneration < d.Generation:
-		return &PendingError{fmt.Sprintf("Deployment %s is adopted when Kubernetes has told which pods it has", d.Name)}
+		return &PendingError{fmt.Sprintf("%s %s is adopted when Kubernetes has told which pods it has", want.GetKind(), d.Name)}
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -31,6 +33,13 @@ func paths(differs *typed.Comparison) *fieldpath.Set {
 
 // specDigest distinguishes the spec of an object from any other.
 func specDigest(object client.Object) (sum [sha256.Size]byte, err error) {
+	if set, ok := object.(*appsv1.StatefulSet); ok { // the kind of a claim is in the answer to a write, and not in what the cache reads
+		set = set.DeepCopy()
+		for i := range set.Spec.VolumeClaimTemplates {
+			set.Spec.VolumeClaimTemplates[i].TypeMeta = metav1.TypeMeta{}
+		}
+		object = set
+	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return sum, fmt.Errorf("convert %s: %w", object.GetName(), err)

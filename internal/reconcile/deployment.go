@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 )
 
 // NotReady returns condition Ready with status False.
@@ -42,7 +43,7 @@ func RolloutMessage(deployment *appsv1.Deployment, written int64, wanted int32) 
 	}
 	status := deployment.Status
 	if status.ObservedGeneration < max(deployment.Generation, written) {
-		return "the Deployment controller has not observed the last change yet"
+		return fmt.Sprintf("the %s controller has not observed the last change yet", podset.KindOf(deployment))
 	}
 	old := status.Replicas - status.UpdatedReplicas
 	if old <= 0 {
@@ -103,9 +104,13 @@ func isLate(deployment *appsv1.Deployment) bool {
 	return progresses(deployment, corev1.ConditionFalse, v1alpha1.ReasonProgressDeadlineExceeded)
 }
 
-// isRolledOut reports whether a rollout of what the Deployment is has ended.
-func isRolledOut(deployment *appsv1.Deployment) bool {
-	return progresses(deployment, corev1.ConditionTrue, "NewReplicaSetAvailable") && deployment.Status.ObservedGeneration >= deployment.Generation
+// isTimed reports whether the controller of the Deployment says when its pods are late: it does in a rollout that has begun and not
+// ended. That of a StatefulSet never does.
+func isTimed(deployment *appsv1.Deployment) bool {
+	if deployment.Status.ObservedGeneration < deployment.Generation {
+		return true
+	}
+	return podset.KindOf(deployment) != podset.StatefulSet && !progresses(deployment, corev1.ConditionTrue, "NewReplicaSetAvailable")
 }
 
 func progresses(deployment *appsv1.Deployment, status corev1.ConditionStatus, reason string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -58,15 +59,18 @@ type PodsSeen struct {
 type sightOfPods struct {
 	// since is when the Deployment was first seen to lack something, and next when to look again.
 	since, next time.Time
-	// most is how many pods were available at once since then or the last rollout, and progressed when they became so many.
-	most       int32
-	progressed time.Time
+	// most is how many pods were available at once since then or the last rollout, updated how many were of the current spec, and
+	// progressed when either became so many.
+	most, updated int32
+	progressed    time.Time
 	// read is when the pods were read last. Then the Deployment was troubled or not, and had so many available.
 	read      time.Time
 	troubled  bool
 	available int32
 	failure   *PodFailure
 	runs      map[containerKey]*run
+	// late is what was last told of that.
+	late atomic.Bool
 }
 
 // NewPods returns Pods that have seen nothing. live is the API server.
@@ -81,6 +85,14 @@ func (p *Pods) Forget(owner client.ObjectKey) {
 	delete(p.known, owner)
 }
 
+// IsLate reports whether the pods of an owner were found to be late when they were looked at last.
+func (p *Pods) IsLate(owner client.ObjectKey) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.known[owner]
+	return s != nil && s.late.Load()
+}
+
 // Look finds out why pods of a Deployment, nil if there is none, do not start.
 func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deployment, now time.Time) PodsSeen {
 	lacking := isLacking(d)
@@ -92,12 +104,14 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 		return PodsSeen{}
 	}
 	if s == nil {
-		s = &sightOfPods{since: now, progressed: now, most: d.Status.AvailableReplicas}
+		s = &sightOfPods{since: now, progressed: now, most: d.Status.AvailableReplicas, updated: d.Status.UpdatedReplicas}
 		p.known[owner] = s
 	}
 	p.mu.Unlock() // one pass at a time has an owner
-	if d.Status.AvailableReplicas > s.most || !isRolledOut(d) {
-		s.most, s.progressed = d.Status.AvailableReplicas, now
+	if available, updated := d.Status.AvailableReplicas, d.Status.UpdatedReplicas; isTimed(d) {
+		s.most, s.updated, s.progressed = available, updated, now
+	} else if available > s.most || updated > s.updated {
+		s.most, s.updated, s.progressed = max(available, s.most), max(updated, s.updated), now
 	}
 	if rested := s.read.Add(podsRest); d.Status.AvailableReplicas != s.available && rested.Before(s.next) {
 		s.next = rested
@@ -126,17 +140,22 @@ func (p *Pods) read(ctx context.Context, s *sightOfPods, d *appsv1.Deployment, n
 	if s.failure != nil && s.failure.isWaiting {
 		p.nameMissing(ctx, d, s.failure)
 	}
+	if s.failure == nil {
+		s.failure = p.refusal(ctx, d, now.Sub(s.since))
+	}
 }
 
-// seen is what to tell of the pods. A Deployment whose last rollout has ended is late when no more of its pods became available for
-// as long as a rollout may take.
+// seen is what to tell of the pods. Where no controller says so, they are late when no more of them became available for as long as a
+// rollout may take.
 func (s *sightOfPods) seen(d *appsv1.Deployment, failure *PodFailure, now time.Time) PodsSeen {
 	seen := PodsSeen{Failure: failure, Recheck: s.next}
-	if !isRolledOut(d) { // its controller times it
+	if isTimed(d) {
+		s.late.Store(false)
 		return seen
 	}
 	deadline := s.progressed.Add(time.Duration(ptr.Deref(d.Spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)) * time.Second)
 	seen.Late = !now.Before(deadline)
+	s.late.Store(seen.Late)
 	if !seen.Late && deadline.Before(seen.Recheck) {
 		seen.Recheck = deadline
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 )
 
 // podList is an API server that has these pods, or fails, and counts how often it was asked.
@@ -86,6 +87,13 @@ func (w *watched) want(want, got string) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		w.t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// statefulSet tells a StatefulSet that has some of its three pods, so many of them available and of the current spec.
+func statefulSet(pods, available, updated int32) *appsv1.Deployment {
+	return podset.Of(&appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "press", UID: "uid-of-press"},
+		Spec:   appsv1.StatefulSetSpec{Replicas: ptr.To[int32](3), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "press"}}},
+		Status: appsv1.StatefulSetStatus{Replicas: pods, AvailableReplicas: available, UpdatedReplicas: updated}})
 }
 
 func ready(pod corev1.Pod) corev1.Pod {
@@ -269,4 +277,70 @@ func (w *watched) lookFor(after time.Duration, d func() *appsv1.Deployment) (rea
 			w.t.Fatalf("looks again at once, at %v", w.now)
 		}
 	}
+}
+
+func TestAStatefulSetIsLateWhenItMakesNoProgress(t *testing.T) {
+	w := newWatched(t)
+	look := func(after time.Duration, available, updated int32) bool {
+		w.now = w.now.Add(after)
+		d := statefulSet(3, available, updated)
+		seen := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+		if is := w.pods.IsLate(client.ObjectKeyFromObject(d)); is != seen.Late {
+			t.Errorf("late: told %v, remembered %v", seen.Late, is)
+		}
+		return seen.Late
+	}
+	const nearly = defaultProgressDeadlineSeconds*time.Second - time.Second
+	for updated := range int32(3) { // one pod after another, each slowly
+		if look(nearly, 2, updated+1) {
+			t.Fatalf("late with %d pods updated", updated+1)
+		}
+	}
+	if look(nearly, 2, 3) {
+		t.Error("late before the deadline")
+	}
+	if !look(time.Second, 2, 3) {
+		t.Error("not late after the deadline")
+	}
+	if look(time.Second, 3, 3) {
+		t.Error("late with all pods")
+	}
+}
+
+// eventList has the Events of a StatefulSet beside what it reads of pods.
+type eventList struct {
+	*podList
+	events []corev1.Event
+}
+
+func (l *eventList) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
+	events, ok := list.(*corev1.EventList)
+	if !ok {
+		return l.podList.List(ctx, list, options...)
+	}
+	events.Items = l.events
+	return nil
+}
+
+func TestAStatefulSetSaysWhyItsPodsAreRefused(t *testing.T) {
+	w := newWatched(t)
+	full := func(at int64, message string) corev1.Event {
+		return corev1.Event{LastTimestamp: metav1.Unix(at, 0), Message: message}
+	}
+	w.pods = NewPods(&eventList{podList: w.api, events: []corev1.Event{
+		full(1, "create Pod press-0 in StatefulSet press failed error: of before"),
+		full(3, "create Pod press-0 in StatefulSet press failed error: pods \"press-0\" is forbidden:\n exceeded quota"),
+		full(2, "create Pod press-0 in StatefulSet press failed error: of before"),
+	}})
+	look := func(after time.Duration, pods int32) string {
+		w.now = w.now.Add(after)
+		d := statefulSet(pods, pods, pods)
+		c := Available(d, w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now).Failure, 3, 3)
+		return c.Reason + ": " + c.Message
+	}
+	const refused = `are available: pods "press-0" is forbidden: exceeded quota`
+	w.want("PodsRefused: 0 of 3 pods "+refused, look(0, 0))
+	w.want("Available: 3 of 3 pods are available", look(time.Minute, 3))
+	w.want("Unavailable: 2 of 3 pods are available", look(time.Minute, 2)) // it may be replacing one
+	w.want("PodsRefused: 2 of 3 pods "+refused, look(startPatience, 2))
 }

@@ -125,6 +125,36 @@ func TestHowARefinerysPodsAreReplaced(t *testing.T) {
 	}
 }
 
+func TestFieldsOfARefineryReachItsStatefulSet(t *testing.T) {
+	const claim = `volumeClaimTemplates: [{name: data, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]`
+	for name, f := range map[string]field{
+		"replicas":                  {`{replicas: 5, statefulSet: {}}`, ".spec.replicas", "5"},
+		"its pods are the same":     {`{statefulSet: {}}`, alone + ".name", "refinery-agent"},
+		"its pods are selected":     {`{statefulSet: {}}`, ".spec.selector.matchLabels", `{"app.kubernetes.io/component":"refinery","app.kubernetes.io/instance":"press","app.kubernetes.io/name":"refinery"}`},
+		"all pods at once":          {`{statefulSet: {}}`, ".spec.podManagementPolicy", "Parallel"},
+		"names of pods":             {`{statefulSet: {}}`, ".spec.serviceName", "press"},
+		"its owner":                 {`{statefulSet: {}}`, ".metadata.ownerReferences[*].uid", "uid-of-press"},
+		"one pod after another":     {`{statefulSet: {}}`, ".spec.updateStrategy", `{"type":"RollingUpdate"}`},
+		"strategy.maxUnavailable":   {`{statefulSet: {}, strategy: {maxUnavailable: 2}}`, ".spec.updateStrategy.rollingUpdate.maxUnavailable", "2"},
+		"minReadySeconds":           {`{statefulSet: {}, minReadySeconds: 7}`, ".spec.minReadySeconds", "7"},
+		"a claim":                   {`{statefulSet: {` + claim + `}}`, ".spec.volumeClaimTemplates[*].metadata.name", "data"},
+		"spec of the claim":         {`{statefulSet: {` + claim + `}}`, ".spec.volumeClaimTemplates[*].spec", `{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"volumeMode":"Filesystem"}`},
+		"claims kept as by default": {`{statefulSet: {}}`, ".spec.persistentVolumeClaimRetentionPolicy", ""},
+		"whenDeleted":               {`{statefulSet: {persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}}}`, ".spec.persistentVolumeClaimRetentionPolicy", `{"whenDeleted":"Delete"}`},
+		"whenScaled":                {`{statefulSet: {persistentVolumeClaimRetentionPolicy: {whenScaled: Delete}}}`, ".spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Delete"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := refineryWith(t, f.spec)
+			d, err := RefineryDeployment(r, testMaster(nil), imagesToPull())
+			if err != nil {
+				t.Fatal(err)
+			}
+			built, err := RefineryStatefulSet(r, d)
+			f.check(t, built, err)
+		})
+	}
+}
+
 func TestFieldsOfARefineryReachItsService(t *testing.T) {
 	const port = `ports: [{name: http, containerPort: 8080, protocol: TCP}]`
 	for name, f := range map[string]field{

@@ -15,6 +15,7 @@ import (
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -44,7 +45,7 @@ func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (M
 	asked.Access, asked.Nodes, asked.Banned, asked.Upstream, asked.Paused = "", nil, nil, "", false
 	asked.Ports, asked.Service, asked.CommonMetadata = nil, v1alpha1.RefineryService{}, v1alpha1.CommonMetadata{}
 	asked.UpgradePolicy, asked.Strategy, asked.PodDisruptionBudget = "", v1alpha1.RolloutStrategy{}, v1alpha1.DisruptionBudget{}
-	asked.MinReadySeconds, asked.ProgressDeadlineSeconds = 0, nil
+	asked.MinReadySeconds, asked.ProgressDeadlineSeconds, asked.StatefulSet = 0, nil, nil
 	anyone := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "anyone"}, Spec: v1alpha1.RefinerySpec{MasterRef: r.Spec.MasterRef}}
 	askedDigest, err := digest(asked)
 	if err != nil {
@@ -102,14 +103,25 @@ func cutDigest(asked string) (version, digest string) {
 	return asked[:i], asked[i+1:]
 }
 
-// RunningTemplate is the pod template of a Deployment as the operator applied it last. live has the managed fields that the API
-// server keeps.
-func RunningTemplate(live *appsv1.Deployment) (*v1.PodTemplateSpecApplyConfiguration, error) {
-	applied, err := appsv1ac.ExtractDeployment(live, v1alpha1.OperatorFieldOwner)
-	if err != nil {
-		return nil, fmt.Errorf("what was applied to Deployment %s: %w", live.Name, err)
+// RunningTemplate is the pod template of a Deployment or StatefulSet as the operator applied it last, nil if it never did. live has
+// the managed fields that the API server keeps.
+func RunningTemplate(live podset.Object) (*v1.PodTemplateSpecApplyConfiguration, error) {
+	if set, ok := live.(*appsv1.StatefulSet); ok {
+		applied, err := appsv1ac.ExtractStatefulSet(set, v1alpha1.OperatorFieldOwner)
+		if err != nil {
+			return nil, fmt.Errorf("what was applied to StatefulSet %s: %w", set.Name, err)
+		}
+		if applied.Spec == nil {
+			return nil, nil
+		}
+		return applied.Spec.Template, nil
 	}
-	if applied.Spec == nil || applied.Spec.Template == nil {
+	deployment := live.(*appsv1.Deployment)
+	applied, err := appsv1ac.ExtractDeployment(deployment, v1alpha1.OperatorFieldOwner)
+	if err != nil {
+		return nil, fmt.Errorf("what was applied to Deployment %s: %w", deployment.Name, err)
+	}
+	if applied.Spec == nil {
 		return nil, nil
 	}
 	return applied.Spec.Template, nil

@@ -32,6 +32,7 @@ func TestTheOwnerAsksForWhatChangesThePods(t *testing.T) {
 		"minReadySeconds":         `7`,
 		"progressDeadlineSeconds": `7`,
 		"service":                 `{type: NodePort}`,
+		"statefulSet":             `{volumeClaimTemplates: [{name: data, spec: {accessModes: [ReadWriteOnce]}}]}`,
 		"agent":                   `{logLevel: debug}`,
 		"template":                `{spec: {containers: [{name: app, image: example.com/app}]}}`,
 		"upgradePolicy":           `Automatic`,

@@ -33,6 +33,12 @@ func podRefusals() []refusal {
 		{"what is unavailable is bounded", refinery("{masterRef: {name: alpha}, strategy: {maxUnavailable: 200%}}"), "must be a number of pods from 0 to 10000, or a percentage from '0%' to '100%'"},
 		{"ready before the deadline", refinery("{masterRef: {name: alpha}, minReadySeconds: 600}"), "progressDeadlineSeconds (600 by default) must be longer than minReadySeconds"},
 		{"ready before the chosen deadline", refinery("{masterRef: {name: alpha}, minReadySeconds: 60, progressDeadlineSeconds: 60}"), "raise the one or lower the other"},
+		{"a StatefulSet is for pods", refinery("{masterRef: {name: alpha}, placement: External, statefulSet: {}}"), "service and statefulSet are for pods, and placement External makes none"},
+		{"a StatefulSet has no surge", refinery("{masterRef: {name: alpha}, statefulSet: {}, strategy: {maxSurge: 1}}"), "strategy.maxSurge has no meaning with statefulSet, which replaces each pod in its place; remove maxSurge"},
+		{"claims are not the operator's volumes", refinery("{masterRef: {name: alpha}, statefulSet: {volumeClaimTemplates: [{name: refinery-tls, spec: {}}]}}"), "must not begin with 'refinery-': such volumes belong to the operator"},
+		{"claims have names", refinery("{masterRef: {name: alpha}, statefulSet: {volumeClaimTemplates: [{name: A, spec: {}}]}}"), "must be lower-case letters, digits and '-'"},
+		{"claims are named once", refinery("{masterRef: {name: alpha}, statefulSet: {volumeClaimTemplates: [{name: a, spec: {}}, {name: a, spec: {}}]}}"), "Duplicate value"},
+		{"claims stay or go", refinery("{masterRef: {name: alpha}, statefulSet: {persistentVolumeClaimRetentionPolicy: {whenScaled: Keep}}}"), `supported values: "Retain", "Delete"`},
 		{"master pull secrets are names", master("{imagePullSecrets: [{name: A}]}"), "must be the name of an object in this namespace"},
 		{"master pull secrets are named once", master("{imagePullSecrets: [{name: a}, {name: a}]}"), "Duplicate value"},
 		{"a drain of masters ends", master("{podDisruptionBudget: {maxUnavailable: 0}}"), "must be a number of pods from 1 to 10000, or a percentage from '1%' to '100%'"},
@@ -60,5 +66,32 @@ func TestAServiceStaysHeadlessOrNot(t *testing.T) {
 	err := c.Update(context.Background(), o)
 	if err == nil || !strings.Contains(err.Error(), "service.headless cannot be changed while there is a Service; remove ports, and then set both again") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAStatefulSetStaysWhileThereArePods(t *testing.T) {
+	const claims = `volumeClaimTemplates: [{name: data, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]`
+	for name, row := range map[string]struct{ before, after, message string }{
+		"added":             {`{}`, `{statefulSet: {}}`, "statefulSet cannot be added or removed while there are pods"},
+		"removed":           {`{statefulSet: {}}`, `{}`, "statefulSet cannot be added or removed while there are pods"},
+		"claims added":      {`{statefulSet: {}}`, `{statefulSet: {` + claims + `}}`, "volumeClaimTemplates cannot be added or removed"},
+		"claims removed":    {`{statefulSet: {` + claims + `}}`, `{statefulSet: {}}`, "volumeClaimTemplates cannot be added or removed"},
+		"claims changed":    {`{statefulSet: {` + claims + `}}`, `{statefulSet: {` + strings.ReplaceAll(claims, "1Gi", "2Gi") + `}}`, "volumeClaimTemplates cannot be changed"},
+		"their end changed": {`{statefulSet: {` + claims + `}}`, `{statefulSet: {` + claims + `, persistentVolumeClaimRetentionPolicy: {whenScaled: Delete}}}`, ""},
+		"no pods meanwhile": {`{placement: External}`, `{statefulSet: {` + claims + `}}`, ""},
+		"no pods any more":  {`{statefulSet: {` + claims + `}}`, `{placement: External}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t)
+			o, after := object(t, refinery(strings.Replace(row.before, "{", "{masterRef: {name: alpha}, ", 1))), object(t, refinery(strings.Replace(row.after, "{", "{masterRef: {name: alpha}, ", 1)))
+			if err := create(t, c, o); err != nil {
+				t.Fatal(err)
+			}
+			o.Object["spec"] = after.Object["spec"]
+			err := c.Update(context.Background(), o)
+			if (row.message == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), row.message)) {
+				t.Errorf("got %v, want %q", err, row.message)
+			}
+		})
 	}
 }

@@ -27,6 +27,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AuthenticatedNodesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CertificatesSpec"):
 		return &apiv1alpha1.CertificatesSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClaimRetention"):
+		return &apiv1alpha1.ClaimRetentionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClusterMaster"):
 		return &apiv1alpha1.ClusterMasterApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClusterMasterSpec"):
@@ -81,6 +83,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RefineryServiceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefinerySpec"):
 		return &apiv1alpha1.RefinerySpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RefineryStatefulSet"):
+		return &apiv1alpha1.RefineryStatefulSetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefineryStatus"):
 		return &apiv1alpha1.RefineryStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefineryTotals"):
@@ -111,6 +115,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.UpstreamStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Variable"):
 		return &apiv1alpha1.VariableApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("VolumeClaimTemplate"):
+		return &apiv1alpha1.VolumeClaimTemplateApplyConfiguration{}
 
 	}
 	return nil

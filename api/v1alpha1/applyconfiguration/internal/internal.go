@@ -157,6 +157,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: shared
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.SecretSource
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ClaimRetention
+  map:
+    fields:
+    - name: whenDeleted
+      type:
+        namedType: io.k8s.api.apps.v1.PersistentVolumeClaimRetentionPolicyType
+    - name: whenScaled
+      type:
+        namedType: io.k8s.api.apps.v1.PersistentVolumeClaimRetentionPolicyType
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ClusterMaster
   map:
     fields:
@@ -780,6 +789,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: service
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryService
+    - name: statefulSet
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryStatefulSet
     - name: strategy
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RolloutStrategy
@@ -809,6 +821,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: version
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryStatefulSet
+  map:
+    fields:
+    - name: persistentVolumeClaimRetentionPolicy
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ClaimRetention
+    - name: volumeClaimTemplates
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeClaimTemplate
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.RefineryStatus
   map:
     fields:
@@ -1044,6 +1070,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: value
       type:
         scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeClaimTemplate
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: spec
+      type:
+        namedType: io.k8s.api.core.v1.PersistentVolumeClaimSpec
+- name: io.k8s.api.apps.v1.PersistentVolumeClaimRetentionPolicyType
+  scalar: string
 - name: io.k8s.api.core.v1.Affinity
   map:
     fields:
@@ -1141,6 +1178,43 @@ var schemaYAML = typed.YAMLObject(`types:
             namedType: io.k8s.api.core.v1.NodeSelectorRequirement
           elementRelationship: atomic
     elementRelationship: atomic
+- name: io.k8s.api.core.v1.PersistentVolumeAccessMode
+  scalar: string
+- name: io.k8s.api.core.v1.PersistentVolumeClaimSpec
+  map:
+    fields:
+    - name: accessModes
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.PersistentVolumeAccessMode
+          elementRelationship: atomic
+    - name: dataSource
+      type:
+        namedType: io.k8s.api.core.v1.TypedLocalObjectReference
+    - name: dataSourceRef
+      type:
+        namedType: io.k8s.api.core.v1.TypedObjectReference
+    - name: resources
+      type:
+        namedType: io.k8s.api.core.v1.VolumeResourceRequirements
+    - name: selector
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector
+    - name: storageClassName
+      type:
+        scalar: string
+    - name: volumeAttributesClassName
+      type:
+        scalar: string
+    - name: volumeMode
+      type:
+        namedType: io.k8s.api.core.v1.PersistentVolumeMode
+    - name: volumeName
+      type:
+        scalar: string
+- name: io.k8s.api.core.v1.PersistentVolumeMode
+  scalar: string
 - name: io.k8s.api.core.v1.PodAffinity
   map:
     fields:
@@ -1426,8 +1500,45 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: whenUnsatisfiable
       type:
         namedType: io.k8s.api.core.v1.UnsatisfiableConstraintAction
+- name: io.k8s.api.core.v1.TypedLocalObjectReference
+  map:
+    fields:
+    - name: apiGroup
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    elementRelationship: atomic
+- name: io.k8s.api.core.v1.TypedObjectReference
+  map:
+    fields:
+    - name: apiGroup
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.UnsatisfiableConstraintAction
   scalar: string
+- name: io.k8s.api.core.v1.VolumeResourceRequirements
+  map:
+    fields:
+    - name: limits
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: requests
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
 - name: io.k8s.api.core.v1.WeightedPodAffinityTerm
   map:
     fields:

@@ -55,6 +55,9 @@ type RefinerySpecApplyConfiguration struct {
 	MinReadySeconds *int32 `json:"minReadySeconds,omitempty"`
 	// progressDeadlineSeconds is how long a rollout may go without progress before it counts as failed. Default: 600.
 	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
+	// statefulSet has the pods run by a StatefulSet instead of a Deployment: the names of the pods, and so the ids of the nodes,
+	// stay when pods are replaced, and each pod can have volumes of its own. It cannot be added or removed while there are pods.
+	StatefulSet *RefineryStatefulSetApplyConfiguration `json:"statefulSet,omitempty"`
 	// service configures the Service over ports.
 	Service *RefineryServiceApplyConfiguration `json:"service,omitempty"`
 	// agent configures the agent in the pods.
@@ -229,6 +232,14 @@ func (b *RefinerySpecApplyConfiguration) WithMinReadySeconds(value int32) *Refin
 // If called multiple times, the ProgressDeadlineSeconds field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithProgressDeadlineSeconds(value int32) *RefinerySpecApplyConfiguration {
 	b.ProgressDeadlineSeconds = &value
+	return b
+}
+
+// WithStatefulSet sets the StatefulSet field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StatefulSet field is set to the value of the last call.
+func (b *RefinerySpecApplyConfiguration) WithStatefulSet(value *RefineryStatefulSetApplyConfiguration) *RefinerySpecApplyConfiguration {
+	b.StatefulSet = value
 	return b
 }
 

@@ -1,0 +1,71 @@
+package resource
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
+)
+
+// PodSetKind is the kind of what runs the pods of a ClusterMaster or Refinery.
+func PodSetKind(owner podset.Object) string {
+	if r, ok := owner.(*v1alpha1.Refinery); ok && r.Spec.StatefulSet != nil {
+		return podset.StatefulSet
+	}
+	return podset.Deployment
+}
+
+// RefineryStatefulSet runs the pods of a Refinery's Deployment as one that asks for a StatefulSet does.
+func RefineryStatefulSet(r *v1alpha1.Refinery, d *appsv1ac.DeploymentApplyConfiguration) (*appsv1ac.StatefulSetApplyConfiguration, error) {
+	update := appsv1ac.StatefulSetUpdateStrategy().WithType(appsv1.RollingUpdateStatefulSetStrategyType)
+	if most := r.Spec.Strategy.MaxUnavailable; most != nil {
+		update.WithRollingUpdate(appsv1ac.RollingUpdateStatefulSetStrategy().WithMaxUnavailable(*most))
+	}
+	spec := appsv1ac.StatefulSetSpec().
+		WithReplicas(r.WantedNodes()).
+		WithSelector(d.Spec.Selector).
+		WithTemplate(d.Spec.Template).
+		WithServiceName(r.Name).
+		// A node that is not let in holds up no other, and pods that never become ready give way to corrected ones.
+		WithPodManagementPolicy(appsv1.ParallelPodManagement).
+		WithUpdateStrategy(update)
+	if r.Spec.MinReadySeconds > 0 {
+		spec.WithMinReadySeconds(r.Spec.MinReadySeconds)
+	}
+	if keep := r.Spec.StatefulSet.ClaimRetention; keep != (v1alpha1.ClaimRetention{}) {
+		policy := appsv1ac.StatefulSetPersistentVolumeClaimRetentionPolicy()
+		if keep.WhenDeleted != "" {
+			policy.WithWhenDeleted(keep.WhenDeleted)
+		}
+		if keep.WhenScaled != "" {
+			policy.WithWhenScaled(keep.WhenScaled)
+		}
+		spec.WithPersistentVolumeClaimRetentionPolicy(policy)
+	}
+	for i := range r.Spec.StatefulSet.VolumeClaimTemplates {
+		claim, err := claimTemplate(r, &r.Spec.StatefulSet.VolumeClaimTemplates[i])
+		if err != nil {
+			return nil, err
+		}
+		spec.WithVolumeClaimTemplates(claim)
+	}
+	set := appsv1ac.StatefulSet(r.Name, r.Namespace).WithSpec(spec)
+	set.Labels, set.Annotations, set.OwnerReferences = d.Labels, d.Annotations, d.OwnerReferences
+	return set, nil
+}
+
+// claimTemplate is a claim as the API server stores it: it takes the list of them as one value, which would differ for ever otherwise.
+func claimTemplate(r *v1alpha1.Refinery, template *v1alpha1.VolumeClaimTemplate) (*v1.PersistentVolumeClaimApplyConfiguration, error) {
+	spec := v1.PersistentVolumeClaimSpec().WithVolumeMode(corev1.PersistentVolumeFilesystem)
+	if err := convertJSON(template.Spec, spec); err != nil {
+		return nil, fmt.Errorf("spec.statefulSet.volumeClaimTemplates: %w", err)
+	}
+	claim := &v1.PersistentVolumeClaimApplyConfiguration{} // without its kind, which is lost in the cache
+	return claim.WithName(template.Name).WithLabels(RefinerySelector(r)).WithSpec(spec).
+		WithStatus(v1.PersistentVolumeClaimStatus().WithPhase(corev1.ClaimPending)), nil
+}
