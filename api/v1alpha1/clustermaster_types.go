@@ -200,7 +200,38 @@ type PodMetadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// MasterPodTemplate configures the pods of a master. Image, command and volumes are set by the operator.
+// MasterVolume is a volume of a master's pods, and where the master container has it: exactly one of the sources.
+// +kubebuilder:validation:XValidation:rule="[has(self.configMap), has(self.emptyDir), has(self.persistentVolumeClaim), has(self.csi)].exists_one(b, b)",message="must have exactly one of configMap, emptyDir, persistentVolumeClaim and csi"
+type MasterVolume struct {
+	// name of the volume.
+	// +required
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.startsWith('refinery-')",message="must be lower-case letters, digits and '-', and must not begin with 'refinery-': such volumes belong to the operator"
+	Name string `json:"name"`
+	// mountPath in the master container. It must not cover, or be in, what the master reads and trusts.
+	// +required
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_.-]*[A-Za-z0-9_-])+$') && ['/etc/refinery', '/etc/ssl', '/etc/resolv.conf', '/etc/hosts', '/run', '/var/run', '/dev', '/proc', '/sys', '/master'].all(p, !(self + '/').startsWith(p + '/') && !(p + '/').startsWith(self + '/'))",message="must be an absolute path, such as '/mnt/audit', that does not cover, and is not in, /etc/refinery, /etc/ssl, /etc/resolv.conf, /etc/hosts, /run, /var/run, /dev, /proc, /sys or /master"
+	MountPath string `json:"mountPath"`
+	// readOnly mounts it so. Default: false.
+	// +optional
+	ReadOnly bool `json:"readOnly,omitempty"`
+	// configMap is the source.
+	// +optional
+	ConfigMap *corev1.ConfigMapVolumeSource `json:"configMap,omitempty"`
+	// emptyDir is the source.
+	// +optional
+	EmptyDir *corev1.EmptyDirVolumeSource `json:"emptyDir,omitempty"`
+	// persistentVolumeClaim is the source. All pods mount the same claim.
+	// +optional
+	PersistentVolumeClaim *corev1.PersistentVolumeClaimVolumeSource `json:"persistentVolumeClaim,omitempty"`
+	// csi is the source. It cannot name a Secret.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.nodePublishSecretRef)",message="must not have nodePublishSecretRef: no Secret but the master's own gets into its pods"
+	CSI *corev1.CSIVolumeSource `json:"csi,omitempty"`
+}
+
+// MasterPodTemplate configures the pods of a master. Image and command are set by the operator.
 type MasterPodTemplate struct {
 	// metadata of the pods.
 	// +optional
@@ -211,6 +242,12 @@ type MasterPodTemplate struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	Env []Variable `json:"env,omitempty"`
+	// volumes of the pods, beside those that the operator makes. Secrets cannot be mounted.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	Volumes []MasterVolume `json:"volumes,omitempty"`
 	// resources of the master container.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitzero"`

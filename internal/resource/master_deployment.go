@@ -96,9 +96,11 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		WithImagePullSecrets(images.pullSecrets(m.Spec.ImagePullSecrets)...).
 		WithSecurityContext(pod).
 		WithTerminationGracePeriodSeconds(30).
-		WithContainers(container).
 		WithVolumes(secretVolume(certificateVolume, m.CertificateSecretName(), certificateKeys...),
 			secretVolume(peerVolume, m.PeerName(), corev1.TLSCertKey, corev1.TLSPrivateKeyKey))
+	if err := addVolumes(spec, container, template.Volumes); err != nil {
+		return nil, err
+	}
 	if m.UsesShared() {
 		var keys []string // all of them, as they come and go
 		if provided, _ := m.ProvidedSharedSecretName(); provided == m.SharedSecretName() {
@@ -106,7 +108,26 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 		}
 		spec.WithVolumes(secretVolume(sharedVolume, m.SharedSecretName(), keys...))
 	}
-	return spec, nil
+	return spec.WithContainers(container), nil
+}
+
+// addVolumes adds volumes that the user chose, and mounts them.
+func addVolumes(spec *v1.PodSpecApplyConfiguration, container *v1.ContainerApplyConfiguration, chosen []v1alpha1.MasterVolume) error {
+	for _, c := range chosen {
+		volume := v1.Volume()
+		err := convertJSON(corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{ConfigMap: c.ConfigMap, EmptyDir: c.EmptyDir,
+			PersistentVolumeClaim: c.PersistentVolumeClaim, CSI: c.CSI}}, volume)
+		if err != nil {
+			return fmt.Errorf("spec.template.volumes: %w", err)
+		}
+		mount := v1.VolumeMount().WithName(c.Name).WithMountPath(c.MountPath)
+		if c.ReadOnly {
+			mount.WithReadOnly(true)
+		}
+		spec.WithVolumes(volume)
+		container.WithVolumeMounts(mount)
+	}
+	return nil
 }
 
 func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerApplyConfiguration {

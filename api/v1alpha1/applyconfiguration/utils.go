@@ -55,6 +55,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.MasterPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MasterService"):
 		return &apiv1alpha1.MasterServiceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("MasterVolume"):
+		return &apiv1alpha1.MasterVolumeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NetworkPeer"):
 		return &apiv1alpha1.NetworkPeerApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeBan"):

@@ -12,12 +12,14 @@ import (
 // MasterPodTemplateApplyConfiguration represents a declarative configuration of the MasterPodTemplate type for use
 // with apply.
 //
-// MasterPodTemplate configures the pods of a master. Image, command and volumes are set by the operator.
+// MasterPodTemplate configures the pods of a master. Image and command are set by the operator.
 type MasterPodTemplateApplyConfiguration struct {
 	// metadata of the pods.
 	Metadata *PodMetadataApplyConfiguration `json:"metadata,omitempty"`
 	// env are further variables of the master container, such as GOMEMLIMIT.
 	Env []VariableApplyConfiguration `json:"env,omitempty"`
+	// volumes of the pods, beside those that the operator makes. Secrets cannot be mounted.
+	Volumes []MasterVolumeApplyConfiguration `json:"volumes,omitempty"`
 	// resources of the master container.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// nodeSelector of the pods.
@@ -63,6 +65,19 @@ func (b *MasterPodTemplateApplyConfiguration) WithEnv(values ...*VariableApplyCo
 			panic("nil value passed to WithEnv")
 		}
 		b.Env = append(b.Env, *values[i])
+	}
+	return b
+}
+
+// WithVolumes adds the given value to the Volumes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Volumes field.
+func (b *MasterPodTemplateApplyConfiguration) WithVolumes(values ...*MasterVolumeApplyConfiguration) *MasterPodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithVolumes")
+		}
+		b.Volumes = append(b.Volumes, *values[i])
 	}
 	return b
 }
