@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
@@ -75,9 +76,7 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 			if c := passtest.Shown(s.master.Status.Conditions)[kind]; !strings.HasSuffix(c, "/"+reason) {
 				t.Fatalf("%s is %q", kind, c)
 			}
-			if got := passtest.Tool(t, s.master); got != row.want {
-				t.Errorf("got %s, want %s; %v", got, row.want, passtest.Shown(s.master.Status.Conditions))
-			}
+			passtest.Tools(t, controllers.KindMaster, s.master, row.want)
 		})
 	}
 }
@@ -86,7 +85,5 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 func TestNoReplicasAreFailed(t *testing.T) {
 	s := passOf(func(s *pass) { s.master.Spec.Replicas, s.deployment = ptr.To[int32](0), passtest.Deployed(0) })
 	s.master.Status = s.status(reconcile.Outcome{})
-	if got := passtest.Tool(t, s.master); got != "Failed" {
-		t.Errorf("got %s, want Failed; %v", got, passtest.Shown(s.master.Status.Conditions))
-	}
+	passtest.Tools(t, controllers.KindMaster, s.master, "Failed")
 }

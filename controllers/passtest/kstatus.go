@@ -11,8 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Tool is what kstatus makes of an object: Current, InProgress or Failed. Flux, Helm and others wait by it.
-func Tool(t *testing.T, object runtime.Object) string {
+// Tools fails the test if kstatus, by which Flux, Helm and others wait, makes something else than want of an object of a kind: Current,
+// InProgress or Failed; or if Argo CD makes something else of it than what the same is there.
+func Tools(t *testing.T, kind string, object runtime.Object, want string) {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
@@ -22,7 +23,18 @@ func Tool(t *testing.T, object runtime.Object) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(result.Status)
+	conditions, _, _ := unstructured.NestedSlice(content, "status", "conditions")
+	if string(result.Status) != want {
+		t.Errorf("kstatus: got %s, want %s; %v", result.Status, want, conditions)
+	}
+	health := map[string]string{"Current": "Healthy", "InProgress": "Progressing", "Failed": "Degraded"}[want]
+	paused, _, _ := unstructured.NestedBool(content, "spec", "paused")
+	if access, _, _ := unstructured.NestedString(content, "spec", "access"); paused || access == "Suspended" {
+		health = "Suspended"
+	}
+	if got := argoCD(t, kind, content); got != health {
+		t.Errorf("Argo CD: got %s, want %s; %v", got, health, conditions)
+	}
 }
 
 // Covers fails the test if docs/conditions.md has a row, as "condition/reason", of one of the conditions that is in neither list, or

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/controllers/passtest"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
@@ -47,9 +48,7 @@ func TestToolsSeeEveryRowOfTheConditionsPage(t *testing.T) {
 			if c := passtest.Shown(s.refinery.Status.Conditions)[kind]; !strings.HasSuffix(c, "/"+reason) {
 				t.Fatalf("%s is %q", kind, c)
 			}
-			if got := passtest.Tool(t, s.refinery); got != row.want {
-				t.Errorf("got %s, want %s; %v", got, row.want, passtest.Shown(s.refinery.Status.Conditions))
-			}
+			passtest.Tools(t, controllers.KindRefinery, s.refinery, row.want)
 		})
 	}
 }
@@ -81,9 +80,7 @@ func TestToolsWaitForWhatWasNotLookedAtYet(t *testing.T) {
 			s := passOf(nil)
 			s.refinery.Status = s.status(reconcile.Outcome{})
 			change(s.refinery)
-			if got := passtest.Tool(t, s.refinery); got != "InProgress" {
-				t.Errorf("got %s, want InProgress", got)
-			}
+			passtest.Tools(t, controllers.KindRefinery, s.refinery, "InProgress")
 		})
 	}
 }
@@ -131,7 +128,7 @@ func rowsOfReasons() map[string]row {
 	for reason, want := range map[string]string{
 		v1alpha1.ReasonAuthenticated: "Current", v1alpha1.ReasonPartiallyAuthenticated: "InProgress", v1alpha1.ReasonConnecting: "InProgress",
 		v1alpha1.ReasonVersionMismatch: "InProgress", v1alpha1.ReasonDenied: "InProgress", v1alpha1.ReasonLost: "InProgress",
-		v1alpha1.ReasonSuspended: "Failed", v1alpha1.ReasonMasterUnavailable: "InProgress", v1alpha1.ReasonDuplicateID: "InProgress",
+		v1alpha1.ReasonMasterUnavailable: "InProgress", v1alpha1.ReasonDuplicateID: "InProgress",
 	} {
 		status := metav1.ConditionFalse
 		if want == "Current" {
@@ -139,6 +136,10 @@ func rowsOfReasons() map[string]row {
 		}
 		rows["Authenticated/"+reason] = row{want, authenticated(status, reason), nil}
 	}
+	rows["Authenticated/"+v1alpha1.ReasonSuspended] = row{"Failed", func(s *pass) {
+		s.refinery.Spec.Access = v1alpha1.AccessSuspended
+		authenticated(metav1.ConditionFalse, v1alpha1.ReasonSuspended)(s)
+	}, nil}
 	for want, reasons := range map[string]string{
 		"Current":    "Issued Provided NotRequired",
 		"InProgress": "NotIssued SecretNotFound NotYetValid AuthorityNotReady IssuerNotInstalled IssuerNotReady",

@@ -20,7 +20,11 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var config *rest.Config
+// config and kubeconfig are an administrator's.
+var (
+	config     *rest.Config
+	kubeconfig []byte
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -36,6 +40,7 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "no API server to test against (make test-api sets KUBEBUILDER_ASSETS): %v\n", err)
 		return 1
 	}
+	kubeconfig = env.KubeConfig
 	defer func() {
 		if err := env.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
