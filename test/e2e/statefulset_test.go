@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
+var _ = Describe("A Refinery with a StatefulSet", func() {
+	It("has nodes whose ids stay, with volumes of their own, and says why a pod is refused", func(ctx SpecContext) {
+		ns := newNamespace(ctx)
+		r := newRefinery(ctx, newReadyMaster(ctx, ns), "press", replicas(2), func(r *v1alpha1.Refinery) {
+			r.Spec.StatefulSet = &v1alpha1.RefineryStatefulSet{VolumeClaimTemplates: []v1alpha1.VolumeClaimTemplate{{Name: "data", Spec: claimOf(ns)}}}
+			r.Spec.StatefulSet.ClaimRetention.WhenDeleted = "Delete"
+		})
+		makeVolumes(ctx, ns, 2)
+		Eventually(ctx, columnsOf(r)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
+		Expect(nodesOf(r)(ctx)).To(ConsistOf(HaveField("ID", "press/press-0"), HaveField("ID", "press/press-1")))
+		for _, name := range []string{"data-press-0", "data-press-1"} {
+			claim := &corev1.PersistentVolumeClaim{ObjectMeta: objectMeta(ns, name)}
+			Expect(k8s.Get(ctx, client.ObjectKeyFromObject(claim), claim)).To(Succeed())
+			Expect(claim.Status.Phase).To(Equal(corev1.ClaimBound))
+		}
+
+		By("letting a pod go")
+		first := &corev1.Pod{ObjectMeta: objectMeta(ns, "press-0")}
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(first), first)).To(Succeed())
+		before := first.UID
+		Expect(k8s.Delete(ctx, first)).To(Succeed())
+		Eventually(ctx, func(ctx context.Context) (types.UID, error) {
+			return first.UID, k8s.Get(ctx, client.ObjectKeyFromObject(first), first)
+		}).WithTimeout(startTimeout).ShouldNot(Equal(before))
+		Eventually(ctx, columnsOf(r)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
+		Expect(nodesOf(r)(ctx)).To(ConsistOf(HaveField("ID", "press/press-0"), HaveField("ID", "press/press-1")))
+
+		By("leaving no room for another pod")
+		quota := &corev1.ResourceQuota{ObjectMeta: objectMeta(ns, "full"), Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("1")}}}
+		Expect(k8s.Create(ctx, quota)).To(Succeed())
+		Eventually(ctx, func(ctx context.Context) (corev1.ResourceList, error) {
+			return quota.Status.Hard, k8s.Get(ctx, client.ObjectKeyFromObject(quota), quota)
+		}).ShouldNot(BeEmpty())
+		change(ctx, r, func(r *v1alpha1.Refinery) { r.Spec.Replicas = ptr.To[int32](3) })
+		Eventually(ctx, conditionOf(r, v1alpha1.ConditionAvailable)).WithTimeout(startTimeout).Should(And(
+			HaveField("Reason", v1alpha1.ReasonPodsRefused), HaveField("Message", ContainSubstring("exceeded quota: full"))))
+		change(ctx, r, func(r *v1alpha1.Refinery) { r.Spec.Replicas = ptr.To[int32](2) })
+		Eventually(ctx, columnsOf(r)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
+
+		By("deleting it with its claims")
+		Expect(k8s.Delete(ctx, r)).To(Succeed())
+		Eventually(ctx, func(ctx context.Context) ([]corev1.PersistentVolumeClaim, error) {
+			list := &corev1.PersistentVolumeClaimList{}
+			return list.Items, k8s.List(ctx, list, client.InNamespace(ns))
+		}).WithTimeout(startTimeout).Should(BeEmpty())
+	}, SpecTimeout(specTimeout))
+})
+
+// claimOf asks for one of the volumes of a namespace.
+func claimOf(namespace string) corev1.PersistentVolumeClaimSpec {
+	return corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: &namespace,
+		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}}}
+}
+
+// makeVolumes makes volumes for the claims of a namespace: the local cluster makes none by itself.
+func makeVolumes(ctx context.Context, namespace string, n int) {
+	GinkgoHelper()
+	for i := range n {
+		folder, err := os.MkdirTemp("", "refinery-e2e-volume-")
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(os.RemoveAll, folder)
+		volume := &corev1.PersistentVolume{ObjectMeta: objectMeta("", fmt.Sprintf("%s-%d", namespace, i))}
+		volume.Spec = corev1.PersistentVolumeSpec{
+			Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			StorageClassName: namespace, PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
+			PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: folder}},
+		}
+		Expect(k8s.Create(ctx, volume)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(k8s.Delete(ctx, volume)).To(Succeed()) })
+	}
+}
