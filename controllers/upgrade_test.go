@@ -295,6 +295,26 @@ func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
 	u.expectImages(map[string]string{"a": newer, "b": newer, "c": newer})
 }
 
+func TestUpgradesThatGoByThemselvesBeginInWindows(t *testing.T) {
+	old, newer := images.Refinery, newerImages.Refinery
+	u := newUpgrade(t, `{maxConcurrentUpgrades: 1, upgradeWindows: [{start: "02:00", duration: 1h}]}`, map[string]string{"a": `{}`, "b": `{}`})
+	u.clock.SetTime(time.Date(2026, 3, 28, 1, 59, 59, 0, time.UTC))
+	u.run(newerImages)
+	u.roll("alpha")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": old, "b": old})
+	u.expectPending("a", "AwaitsWindow: waiting until 2026-03-28T02:00:00Z, by spec.upgradeWindows of ClusterMaster alpha")
+
+	u.clock.SetTime(time.Date(2026, 3, 28, 2, 59, 59, 0, time.UTC))
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": old})
+	u.clock.SetTime(time.Date(2026, 3, 28, 3, 0, 0, 0, time.UTC)) // the one that has begun goes on
+	u.roll("a")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": old})
+	u.expectPending("b", "AwaitsWindow: waiting until 2026-03-29T02:00:00Z")
+}
+
 // One whose nodes are kept out, or that did not work before, keeps nobody waiting.
 func TestAnUpgradeOfWhatDoesNotWorkStopsNoOther(t *testing.T) {
 	newer := newerImages.Refinery

@@ -98,6 +98,12 @@ type ClusterMasterSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	MaxConcurrentUpgrades *int32 `json:"maxConcurrentUpgrades,omitempty"`
+	// upgradeWindows are when the pods of Refineries with upgradePolicy Automatic may begin to be replaced because of a change that
+	// their owners did not ask for. One Refinery that has begun goes on after the end of its window. Default: at any time.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	UpgradeWindows []UpgradeWindow `json:"upgradeWindows,omitempty"`
 	// paused stops the operator from changing anything that this ClusterMaster owns. Running pods continue; certificates are
 	// not renewed.
 	// +optional

@@ -162,6 +162,9 @@ const (
 	// ReasonAwaitsMaster: masters are upgraded before nodes, and the pods of the ClusterMaster are not there yet. To do: wait, or
 	// look at the ClusterMaster.
 	ReasonAwaitsMaster = "AwaitsMaster"
+	// ReasonAwaitsWindow: it is not one of the times of spec.upgradeWindows of the ClusterMaster. To do: wait until the time in the
+	// message, or let the upgrade go by the annotation cluster.refinery.dev/upgrade.
+	ReasonAwaitsWindow = "AwaitsWindow"
 	// ReasonAwaitsOthers: the pods of as many Refineries are being replaced as spec.maxConcurrentUpgrades of the ClusterMaster
 	// allows. To do: wait.
 	ReasonAwaitsOthers = "AwaitsOthers"

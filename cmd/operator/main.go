@@ -2,6 +2,8 @@
 package main
 
 import (
+	_ "time/tzdata" // for the time zones of upgrade windows: the image has no others
+
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/operator"
 )

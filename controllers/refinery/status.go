@@ -57,9 +57,7 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.RefineryS
 	conditions.Set(availableCondition(r, s.deployment, found.pods.Failure))
 	if o.Consequence == reconcile.CarriedOut && !r.Spec.Paused { // else the pods were not looked at
 		status.PendingUpgrade = found.upgrade.show(conditions)
-		if found.upgrade.waitsForOthers() {
-			agenda.At(s.now.Add(upgradeRecheck))
-		}
+		agenda.AtFuture(found.upgrade.recheck(s.now), s.now)
 	}
 	if found.nobodys {
 		status.Reporter = &v1alpha1.Reporter{}

@@ -23,7 +23,11 @@ import (
 )
 
 // pendingUpgrade is a change of the pods that their owner did not ask for, and what it waits for.
-type pendingUpgrade struct{ revision, reason, message string }
+type pendingUpgrade struct {
+	revision, reason, message string
+	// until is when to look again, if that is known.
+	until time.Time
+}
 
 // show sets condition UpgradePending, or removes it if nothing waits, and returns the revision that waits.
 func (u *pendingUpgrade) show(conditions reconcile.Conditions) string {
@@ -35,9 +39,16 @@ func (u *pendingUpgrade) show(conditions reconcile.Conditions) string {
 	return u.revision
 }
 
-// waitsForOthers reports whether the upgrade goes without a change of the Refinery, once others are ready for it.
-func (u *pendingUpgrade) waitsForOthers() bool {
-	return u != nil && u.reason != v1alpha1.ReasonAwaitsOwner
+// recheck is when to look again whether the upgrade may go, zero if it takes a change of the Refinery.
+func (u *pendingUpgrade) recheck(now time.Time) time.Time {
+	switch {
+	case u == nil || u.reason == v1alpha1.ReasonAwaitsOwner:
+		return time.Time{}
+	case u.reason == v1alpha1.ReasonAwaitsWindow:
+		return u.until
+	default: // for others
+		return now.Add(upgradeRecheck)
+	}
 }
 
 // holdPods keeps the pods in desired as they run, where what changed is not what their owner asks for and the upgrade has to wait. It
@@ -142,18 +153,22 @@ func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (pen
 		policy = v1alpha1.UpgradeManual
 	}
 	if policy == v1alpha1.UpgradeManual {
-		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsOwner, fmt.Sprintf(
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsOwner, message: fmt.Sprintf(
 			"running pods stay as they are (spec.upgradePolicy); to replace them: kubectl annotate --overwrite -n %s refinery %s %s=%s",
 			s.refinery.Namespace, name, v1alpha1.UpgradeAnnotation, revision)}, false, nil
 	}
 	if upgraded, err := r.masterIsUpgraded(ctx, s); err != nil {
 		return nil, false, err
 	} else if !upgraded {
-		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsMaster,
-			fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, false, nil
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsMaster,
+			message: fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, false, nil
 	}
 	if s.refinery.Spec.Access == v1alpha1.AccessSuspended || !hasComeBack(s.deployment, s.refinery.WantedNodes()) {
 		return nil, false, nil // nothing works there that an upgrade could end, and nobody else has to wait until it does
+	}
+	if may, next := s.master.MayUpgrade(s.now); !may {
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsWindow, until: next, message: fmt.Sprintf(
+			"waiting until %s, by spec.upgradeWindows of ClusterMaster %s", next.UTC().Format(time.RFC3339), s.master.Name)}, false, nil
 	}
 	pending, err = r.pace.begin(ctx, r.env.Client, s, revision)
 	return pending, pending == nil, err
@@ -216,11 +231,11 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 		}
 	}
 	if len(stuck) > 0 {
-		return &pendingUpgrade{revision, v1alpha1.ReasonUpgradeStopped, fmt.Sprintf(
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonUpgradeStopped, message: fmt.Sprintf(
 			"the pods of Refinery %s were upgraded and have not come back; no other upgrade begins until they have, or that Refinery is suspended or deleted", slices.Min(stuck))}, nil
 	}
 	if most := int(ptr.Deref(s.master.Spec.MaxConcurrentUpgrades, v1alpha1.DefaultMaxConcurrentUpgrades)); len(onTheirWay) >= most {
-		return &pendingUpgrade{revision, v1alpha1.ReasonAwaitsOthers, fmt.Sprintf(
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsOthers, message: fmt.Sprintf(
 			"waiting for others, such as Refinery %s: pods of %d are being upgraded, and spec.maxConcurrentUpgrades of ClusterMaster %s is %d",
 			slices.Min(onTheirWay), len(onTheirWay), s.master.Name, most)}, nil
 	}

@@ -227,6 +227,7 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 	for name, manifest := range map[string]string{
 		"a selection of nodes":               refinery("{masterRef: {name: alpha}, nodes: {ids: [5f0c9a52-7d0e, 'é 1 <+>'], prefixes: [n-], types: [smelter], rest: true}}"),
 		"bans":                               refinery("{masterRef: {name: alpha}, banned: [{id: 'press/a', reason: stolen}, {certificate: " + strings.Repeat("0a", 32) + ", reason: stolen, until: '2030-01-01T00:00:00Z'}]}"),
+		"upgrade windows":                    master("{upgradeWindows: [{days: [Saturday, Sunday], start: '02:30', duration: 3h30m, timeZone: Europe/Berlin}, {start: '00:00', duration: 24h}]}"),
 		"volumes of a master":                master("{template: {volumes: [{name: a, mountPath: /mnt/a.b/c-d, configMap: {name: c}}, {name: b, mountPath: /etcetera, emptyDir: {}}]}}"),
 		"plain protocol":                     master("{security: {transport: Plaintext, authentication: SharedCertificate}, certificates: {shared: {secretRef: {name: s}}}}"),
 		"IPv6 upstream":                      master("{upstreams: [{name: e, address: '[2001:db8::1]:34307', weight: 0}]}"),

@@ -109,6 +109,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ServedCertificateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StrangerStatus"):
 		return &apiv1alpha1.StrangerStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("UpgradeWindow"):
+		return &apiv1alpha1.UpgradeWindowApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Upstream"):
 		return &apiv1alpha1.UpstreamApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("UpstreamService"):

@@ -245,6 +245,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: template
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterPodTemplate
+    - name: upgradeWindows
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpgradeWindow
+          elementRelationship: atomic
     - name: upstreams
       type:
         list:
@@ -1048,6 +1054,24 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpgradePolicy
   scalar: string
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.UpgradeWindow
+  map:
+    fields:
+    - name: days
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Weekday
+          elementRelationship: associative
+    - name: duration
+      type:
+        scalar: string
+    - name: start
+      type:
+        scalar: string
+    - name: timeZone
+      type:
+        scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Upstream
   map:
     fields:
@@ -1111,6 +1135,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: spec
       type:
         namedType: io.k8s.api.core.v1.PersistentVolumeClaimSpec
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Weekday
+  scalar: string
 - name: io.k8s.api.apps.v1.PersistentVolumeClaimRetentionPolicyType
   scalar: string
 - name: io.k8s.api.core.v1.Affinity

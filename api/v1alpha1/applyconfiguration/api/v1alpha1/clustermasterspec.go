@@ -41,6 +41,9 @@ type ClusterMasterSpecApplyConfiguration struct {
 	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
 	// change that their owners did not ask for. If the pods of one do not come back within its progress deadline, no other begins.
 	MaxConcurrentUpgrades *int32 `json:"maxConcurrentUpgrades,omitempty"`
+	// upgradeWindows are when the pods of Refineries with upgradePolicy Automatic may begin to be replaced because of a change that
+	// their owners did not ask for. One Refinery that has begun goes on after the end of its window. Default: at any time.
+	UpgradeWindows []UpgradeWindowApplyConfiguration `json:"upgradeWindows,omitempty"`
 	// paused stops the operator from changing anything that this ClusterMaster owns. Running pods continue; certificates are
 	// not renewed.
 	Paused *bool `json:"paused,omitempty"`
@@ -163,6 +166,19 @@ func (b *ClusterMasterSpecApplyConfiguration) WithTemplate(value *MasterPodTempl
 // If called multiple times, the MaxConcurrentUpgrades field is set to the value of the last call.
 func (b *ClusterMasterSpecApplyConfiguration) WithMaxConcurrentUpgrades(value int32) *ClusterMasterSpecApplyConfiguration {
 	b.MaxConcurrentUpgrades = &value
+	return b
+}
+
+// WithUpgradeWindows adds the given value to the UpgradeWindows field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the UpgradeWindows field.
+func (b *ClusterMasterSpecApplyConfiguration) WithUpgradeWindows(values ...*UpgradeWindowApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithUpgradeWindows")
+		}
+		b.UpgradeWindows = append(b.UpgradeWindows, *values[i])
+	}
 	return b
 }
 
