@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -38,15 +39,16 @@ type Marks struct {
 	live   client.Reader
 	clock  clock.PassiveClock
 	secret client.ObjectKey
+	labels map[string]string
 
 	mu   sync.Mutex
 	key  []byte
 	read time.Time
 }
 
-// NewMarks are made with the key in a Secret, which is created when it is first needed.
-func NewMarks(c client.Client, live client.Reader, clk clock.PassiveClock, secret client.ObjectKey) *Marks {
-	return &Marks{client: c, live: live, clock: clk, secret: secret}
+// NewMarks are made with the key in a Secret, which is created, with these labels too, when it is first needed.
+func NewMarks(c client.Client, live client.Reader, clk clock.PassiveClock, secret client.ObjectKey, labels map[string]string) *Marks {
+	return &Marks{client: c, live: live, clock: clk, secret: secret, labels: labels}
 }
 
 // Of is the mark of a Secret for owner with such files and annotations; "" without Marks.
@@ -136,8 +138,13 @@ func (m *Marks) create(ctx context.Context) error {
 		key = make([]byte, markKeyBytes)
 		_, _ = rand.Read(key) // it never fails
 	}
+	labels := maps.Clone(m.labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[resource.LabelPartOf] = resource.ManagedBy
 	return m.client.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: m.secret.Namespace, Name: m.secret.Name, Labels: map[string]string{resource.LabelPartOf: resource.ManagedBy}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: m.secret.Namespace, Name: m.secret.Name, Labels: labels},
 		Type:       corev1.SecretTypeOpaque,
 		Data:       map[string][]byte{markKey: key},
 	})

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
 // stamp is the operator's namespace, and a Secret that carries a mark.
@@ -47,7 +49,9 @@ func newStamp(t *testing.T) *stamp {
 }
 
 // start is an operator that has just started.
-func (s *stamp) start() { s.marks = NewMarks(s.client, s.client, s.clock, keySecret) }
+func (s *stamp) start() {
+	s.marks = NewMarks(s.client, s.client, s.clock, keySecret, map[string]string{"team": "red"})
+}
 
 func (s *stamp) valid(t *testing.T) bool {
 	t.Helper()
@@ -128,5 +132,17 @@ func TestAKeyOfMarksThatIsNotWholeIsRefused(t *testing.T) {
 	s.start()
 	if _, err := s.marks.Valid(t.Context(), s.owner, s.secret); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestTheSecretOfTheKeyHasTheLabelsThatTheOperatorIsGiven(t *testing.T) {
+	s := newStamp(t)
+	secret := &corev1.Secret{}
+	if err := s.client.Get(t.Context(), keySecret, secret); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"team": "red", resource.LabelPartOf: resource.ManagedBy}
+	if diff := cmp.Diff(want, secret.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 }

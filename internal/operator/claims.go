@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ var clusterClaim = client.ObjectKey{Namespace: metav1.NamespaceSystem, Name: "cl
 // elected goes on with them.
 type claims struct {
 	release            string
+	labels             map[string]string // of each Lease
 	clock              clock.WithTicker
 	log                logr.Logger
 	held               *prometheus.GaugeVec
@@ -78,8 +80,8 @@ type claimState struct {
 	err   error
 }
 
-func newClaims(release string, clk clock.WithTicker, log logr.Logger) *claims {
-	return &claims{release: release, clock: clk, log: log, interval: claimInterval, duration: claimDuration, byKey: map[client.ObjectKey]*claim{},
+func newClaims(release string, labels map[string]string, clk clock.WithTicker, log logr.Logger) *claims {
+	return &claims{release: release, labels: labels, clock: clk, log: log, interval: claimInterval, duration: claimDuration, byKey: map[client.ObjectKey]*claim{},
 		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "refinery_operator_namespace_claimed",
 			Help: "1 for a namespace that this release of the operator works in, 0 for one that another release holds or that cannot be claimed; " +
 				"an empty namespace is the claim on the whole cluster."}, []string{"namespace"})}
@@ -232,9 +234,13 @@ func (c *claims) write(ctx context.Context, cl *claim, now time.Time) (other str
 		lease.Spec.LeaseTransitions = ptr.To(ptr.Deref(lease.Spec.LeaseTransitions, 0) + 1)
 	}
 	lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = ptr.To(int32(c.lasts(cl.key).Seconds())), ptr.To(metav1.NewMicroTime(now))
+	if lease.Labels == nil {
+		lease.Labels = map[string]string{}
+	}
+	maps.Copy(lease.Labels, c.labels)
+	lease.Labels[resource.LabelManagedBy] = resource.ManagedBy
 	if missing {
 		lease.Namespace, lease.Name = cl.key.Namespace, cl.key.Name
-		lease.Labels = map[string]string{resource.LabelManagedBy: resource.ManagedBy}
 		err = api.Create(ctx, lease)
 	} else {
 		err = api.Update(ctx, lease)

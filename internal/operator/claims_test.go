@@ -82,7 +82,7 @@ func (s *site) release(namespace, name string, watched ...string) *running {
 
 // claims makes only the claims of a release: no operator runs.
 func (s *site) claims(release string, clk clock.WithTicker, watched ...string) *claims {
-	c := newClaims(release, clk, logr.Discard())
+	c := newClaims(release, nil, clk, logr.Discard())
 	c.Use(s.api, s.api, watched)
 	return c
 }
@@ -285,4 +285,21 @@ func TestAnOperatorIsNoStandbyOfOneThatIsGone(t *testing.T) {
 	s.Eventually(operator.probe("/readyz")).Should(HavePrefix("503 no operator of this release is elected yet"))
 	s.Eventually(operator.probe("/readyz")).Should(HavePrefix("200"))
 	s.works(s.a, "alpha")
+}
+
+func TestTheLeasesOfTheOperatorHaveTheLabelsThatItIsGiven(t *testing.T) {
+	s := newSite(t)
+	s.Expect(s.api.Create(t.Context(), s.binding(s.a))).To(Succeed())
+	home := s.home("first")
+	s.Expect(s.api.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: s.a, Name: namespaceClaim}})).To(Succeed(),
+		"one of an operator that was given none")
+	s.startWith(s.user, Options{Release: Release{Namespace: home, Name: "first"}, Images: resource.Images{Master: "first"}, WatchNamespaces: []string{s.a},
+		Labels: map[string]string{"team": "red"}})
+	s.works(s.a, "alpha")
+	s.Eventually(s.worksOn(s.a, "alpha")).Should(Equal("first"))
+	for _, key := range []client.ObjectKey{{Namespace: s.a, Name: namespaceClaim}, {Namespace: home, Name: "first" + leaseSuffix}} {
+		lease := &coordinationv1.Lease{}
+		s.Expect(s.api.Get(t.Context(), key, lease)).To(Succeed())
+		s.Expect(lease.Labels).To(HaveKeyWithValue("team", "red"), key.Name)
+	}
 }

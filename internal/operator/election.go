@@ -38,8 +38,8 @@ type election struct {
 	alive bool
 }
 
-// newElection returns the election of a release.
-func newElection(config *rest.Config, release Release, log logr.Logger) (*election, error) {
+// newElection returns the election of a release. The Lease gets the labels.
+func newElection(config *rest.Config, release Release, labels map[string]string, log logr.Logger) (*election, error) {
 	config = rest.CopyConfig(config)
 	config.Timeout = electionTimeout
 	leases, err := coordinationclient.NewForConfig(config)
@@ -54,6 +54,7 @@ func newElection(config *rest.Config, release Release, log logr.Logger) (*electi
 		Interface: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: release.Namespace, Name: release.Name + leaseSuffix},
 			Client:     leases,
+			Labels:     labels,
 			LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
 		},
 		failing: prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_operator_leader_election_failing",

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,6 +29,8 @@ type Options struct {
 	Issuers certificates.AllowedIssuers
 	// SecretAnnotations are those that a ClusterMaster or Refinery may have put on its Secrets.
 	SecretAnnotations []string
+	// Labels are put on what the operator writes for itself: its Leases and the Secret with the key of its marks.
+	Labels map[string]string
 	// ClusterDomain is the DNS domain of the cluster's Services.
 	ClusterDomain string
 	// Release is what this operator is one of. The zero value: of none, so that it works beside any other.
@@ -101,6 +104,7 @@ func newFlags(o *Options) *cli.Flags {
 	f.Func("allowed-issuers", "`PATTERNS` issuers of cert-manager that a ClusterMaster may name, as KIND/NAME or KIND.GROUP/NAME, separated by commas, "+
 		"with '*' for any part of a name; not given: "+certificates.DefaultAllowedIssuers, o.setIssuers)
 	f.Func("secret-annotations", "`KEYS` annotations of spec.commonMetadata that are put on Secrets too, separated by commas; not given: none", o.setSecretAnnotations)
+	f.Func("labels", "`LABELS` labels of the operator's own Leases and Secret, as KEY=VALUE, separated by commas; not given: none", o.setLabels)
 	f.Group("Several operators")
 	f.Func("release", "`NAMESPACE/NAME` the release that this operator is one of: one of them works and the others stand by, and none works where "+
 		"another release does; not given: it works beside any other, for development", o.setRelease)
@@ -139,6 +143,12 @@ func (o *Options) setPullSecrets(value string) (err error) {
 // setSecretAnnotations takes keys separated by commas.
 func (o *Options) setSecretAnnotations(value string) (err error) {
 	o.SecretAnnotations, err = parseNames(value, "key of an annotation", validation.IsQualifiedName)
+	return err
+}
+
+// setLabels takes KEY=VALUE separated by commas.
+func (o *Options) setLabels(value string) (err error) {
+	o.Labels, err = labels.ConvertSelectorToLabelsMap(value)
 	return err
 }
 

@@ -43,7 +43,7 @@ func TestOptionsHaveDefaults(t *testing.T) {
 }
 
 func TestOptionsTakeEveryFlag(t *testing.T) {
-	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--image-pull-secrets=b, a,,b", "--watch-namespaces=b, a,,b", "--cluster-domain=plant.test", "--secret-annotations=example.com/b, a", "--allowed-issuers=ClusterIssuer/plant-*, StepIssuer.certmanager.step.sm/a", "--release=n/r",
+	got, err := ParseOptions(append([]string{"--image-pull-policy=Never", "--image-pull-secrets=b, a,,b", "--watch-namespaces=b, a,,b", "--cluster-domain=plant.test", "--secret-annotations=example.com/b, a", "--labels=team=red,example.com/stage=1", "--allowed-issuers=ClusterIssuer/plant-*, StepIssuer.certmanager.step.sm/a", "--release=n/r",
 		"--health-address=0", "--metrics-address=127.0.0.1:1", "--kubeconfig=k", "--log-level=debug", "--log-format=console"}, required...))
 	if err != nil {
 		t.Fatal(err)
@@ -51,8 +51,8 @@ func TestOptionsTakeEveryFlag(t *testing.T) {
 	want := Options{
 		Images:  resource.Images{Master: "m", Refinery: "r", PullPolicy: corev1.PullNever, PullSecrets: []string{"a", "b"}},
 		Issuers: issuers(t, "ClusterIssuer/plant-*,StepIssuer.certmanager.step.sm/a"), ClusterDomain: "plant.test",
-		SecretAnnotations: []string{"a", "example.com/b"},
-		WatchNamespaces:   []string{"a", "b"}, Release: Release{Namespace: "n", Name: "r"},
+		SecretAnnotations: []string{"a", "example.com/b"}, Labels: map[string]string{"team": "red", "example.com/stage": "1"},
+		WatchNamespaces: []string{"a", "b"}, Release: Release{Namespace: "n", Name: "r"},
 		HealthAddress: "0", MetricsAddress: "127.0.0.1:1", Kubeconfig: "k", Log: logging.Options{Level: logging.Debug, Format: logging.Console},
 	}
 	if diff := cmp.Diff(want, got, compareIssuers); diff != "" {
@@ -77,6 +77,7 @@ func TestWrongUseIsOneLineAndExitCode2(t *testing.T) {
 		"address":         {append(required, "--health-address=8081"), "--health-address=8081: it is not host:port; write host:port, :port or 0"},
 		"namespace":       {append(required, "--watch-namespaces=A"), `--watch-namespaces=A: "A" is not a valid namespace`},
 		"pull secrets":    {append(required, "--image-pull-secrets=A"), `--image-pull-secrets=A: "A" is not a valid name of a Secret`},
+		"labels":          {append(required, "--labels=team"), `--labels=team: `},
 		"annotations":     {append(required, "--secret-annotations=a/b/c"), `--secret-annotations=a/b/c: "a/b/c" is not a valid key of an annotation`},
 		"issuers":         {append(required, "--allowed-issuers=plant"), `--allowed-issuers=plant: "plant" is not a valid pattern: write KIND/NAME or KIND.GROUP/NAME, for example Issuer/*`},
 		"cluster domain":  {append(required, "--cluster-domain=.local"), "--cluster-domain=.local: write the DNS domain of Services, of at most 128 characters, for example cluster.local"},

@@ -58,9 +58,9 @@ func newProcess(options Options, config *rest.Config, log logr.Logger) (*process
 	if options.Release == (Release{}) {
 		return p, nil
 	}
-	p.claims = newClaims(options.Release.String(), real, log)
+	p.claims = newClaims(options.Release.String(), options.Labels, real, log)
 	var err error
-	p.election, err = newElection(config, options.Release, log)
+	p.election, err = newElection(config, options.Release, options.Labels, log)
 	return p, err
 }
 

@@ -114,7 +114,7 @@ func newManager(ctx context.Context, restConfig *rest.Config, options Options, l
 		change(environment)
 	}
 	if options.Release != (Release{}) {
-		environment.Marks = certificates.NewMarks(environment.Client, environment.Live, environment.Clock, options.Release.markKey())
+		environment.Marks = certificates.NewMarks(environment.Client, environment.Live, environment.Clock, options.Release.markKey(), options.Labels)
 	}
 	metrics.Registry.Unregister(environment.Metrics) // those of a former manager in this process
 	if err := metrics.Registry.Register(environment.Metrics); err != nil {

@@ -38,6 +38,8 @@ var reach = []struct {
 	{"labels of pods replace none", []string{"podLabels.app\\.kubernetes\\.io/component=x"}, "kind: Deployment", "component: x"},
 	{"annotations of pods", []string{"podAnnotations.team=plant"}, "default-container: operator\n        team: plant\n", ""},
 	{"labels of all replace none", []string{"commonLabels.app\\.kubernetes\\.io/instance=x"}, "kind: Deployment", "instance: x"},
+	{"labels of what the operator writes for itself", []string{"commonLabels.team=red,commonLabels.stage=test"}, "- --labels=stage=test,team=red\n", ""},
+	{"no labels", nil, "kind: Deployment", "--labels"},
 	{"strategy", []string{"strategy.type=Recreate"}, "strategy:\n    type: Recreate\n    rollingUpdate: null\n", ""},
 	{"no disruption budget", nil, "kind: Deployment", "kind: PodDisruptionBudget"},
 	{"disruption budget", []string{"podDisruptionBudget.enabled=true,podDisruptionBudget.maxUnavailable=50%"}, "maxUnavailable: 50%\n", ""},
