@@ -17,11 +17,16 @@ import (
 )
 
 var _ = Describe("Installed by plain kubectl apply", func() {
-	It("the samples reach Authenticated 3/3, with objects as designed, under Pod Security restricted", func(ctx SpecContext) {
+	It("the samples reach Authenticated 3/3, with objects as designed, under Pod Security restricted, and go with their namespace", func(ctx SpecContext) {
 		ns := applySamples(ctx)
 		expectSamplesAuthenticated(ctx, ns)
 		expectDesignedObjects(ctx, ns)
 		expectRestricted(ctx, ns)
+
+		By("deleting the namespace, with a workload in it too")
+		mill := newRefinery(ctx, &v1alpha1.ClusterMaster{ObjectMeta: objectMeta(ns, "alpha")}, "mill", workload(ctx))
+		Eventually(ctx, columnsOf(mill)).WithTimeout(startTimeout).Should(Equal(authenticated(1)))
+		expectRemoval(ctx, ns)
 	}, SpecTimeout(specTimeout))
 })
 
@@ -62,6 +67,8 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		scale(ctx, press, "2")
 		Eventually(ctx, columnsOf(press)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
 		uninstallChart(ctx, manager.Namespace)
+		By("deleting the namespace without an operator")
+		expectRemoval(ctx, ns)
 	}, SpecTimeout(specTimeout))
 })
 

@@ -3,10 +3,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -39,6 +41,23 @@ func removeAfterwards(namespace string) {
 	})
 }
 
+// expectRemoval deletes a namespace with all that is in it, and waits until it is gone. How long that took is in the report.
+func expectRemoval(ctx context.Context, namespace string) {
+	GinkgoHelper()
+	begin := time.Now()
+	Expect(k8s.Delete(ctx, &corev1.Namespace{ObjectMeta: objectMeta("", namespace)})).To(Succeed())
+	Eventually(ctx, func(ctx context.Context) ([]corev1.NamespaceCondition, error) {
+		var ns corev1.Namespace
+		err := k8s.Get(ctx, client.ObjectKey{Name: namespace}, &ns)
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		// What holds it is in a condition; without one it is still being looked at.
+		return append(ns.Status.Conditions, corev1.NamespaceCondition{Type: "Present"}), err
+	}).WithTimeout(removalTimeout).Should(BeEmpty())
+	AddReportEntry("the namespace was gone after", time.Since(begin).Round(time.Second).String())
+}
+
 // waitForRemovals waits until no namespace of the suite is left, the named one apart.
 func waitForRemovals(ctx context.Context, except string) {
 	GinkgoHelper()
@@ -66,7 +85,7 @@ func diagnose(ctx context.Context, namespace string) {
 		{"get", "clustermasters,refineries", "-n", namespace, "-o", "yaml"},
 		{"get", "deployments,replicasets,pods,services,leases", "-n", namespace, "-o", "wide"},
 		{"get", "events", "-n", namespace, "--sort-by=.lastTimestamp"},
-		{"logs", "-n", namespace, "-l", "app.kubernetes.io/component=master", "--tail=60", "--prefix", "--ignore-errors"},
+		{"logs", "-n", namespace, "-l", "app.kubernetes.io/component in (master,operator)", "--tail=60", "--prefix", "--ignore-errors"},
 		{"logs", "-n", namespace, "-l", "app.kubernetes.io/component=refinery", "--tail=30", "--prefix", "--all-containers", "--ignore-errors", "--max-log-requests=20"},
 		{"logs", "-n", manager.Namespace, "deployment/" + manager.Name, "--tail=80"},
 	} {

@@ -155,8 +155,7 @@ func (u *upgrading) run(ctx context.Context, folder string) {
 	u.master = newReadyMaster(ctx, u.namespace, masterReplicas(2), func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = "" })
 	u.names = nil
 	for _, name := range []string{"mill-a", "mill-b", "mill-c", "mill-d", "mill-e"} {
-		newRefinery(ctx, u.master, name, template(fmt.Sprintf(
-			`{"spec":{"securityContext":{"runAsUser":65532},"containers":[{"name":"app","image":%q}]}}`, pauseImage(ctx))))
+		newRefinery(ctx, u.master, name, workload(ctx))
 		u.names = append(u.names, name)
 	}
 	for _, name := range []string{"press-a", "press-b"} {
@@ -171,6 +170,12 @@ func (u *upgrading) run(ctx context.Context, folder string) {
 	Expect(os.Chmod(binary, 0o755)).To(Succeed()) //nolint:gosec // it is run
 	u.crane = startAgentOf(binary, u.master, endpoint(ctx, u.master), "yard/crane", secret(ctx, u.namespace, u.yard.CertificateSecretName()))
 	u.expectAuthenticated(ctx)
+}
+
+// workload gives the pods of a Refinery a container that does nothing.
+func workload(ctx context.Context) func(*v1alpha1.Refinery) {
+	GinkgoHelper()
+	return template(fmt.Sprintf(`{"spec":{"securityContext":{"runAsUser":65532},"containers":[{"name":"app","image":%q}]}}`, pauseImage(ctx)))
 }
 
 // pauseImage is a workload that does nothing, and that every Kubernetes node has.
