@@ -49,6 +49,19 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		installChart(ctx, manager.Namespace, adopt...)
 	}, NodeTimeout(specTimeout))
 
+	It("helm test succeeds, and fails where no master runs", func(ctx SpecContext) {
+		test := []string{"test", chartRelease, "--namespace=" + manager.Namespace}
+		kubectl(ctx, "scale", "deployment", manager.Name, "--namespace="+manager.Namespace, "--replicas=0")
+		Eventually(ctx, podsOf).WithArguments(manager.Namespace, chartRelease, "operator").Should(BeEmpty())
+		_, err := command(ctx, environment("HELM", "helm"), "", append(test, "--timeout=5s")...)
+		Expect(err).To(HaveOccurred())
+
+		kubectl(ctx, "scale", "deployment", manager.Name, "--namespace="+manager.Namespace, "--replicas=1")
+		Expect(helm(ctx, append(test, "--timeout=3m")...)).To(ContainSubstring("Phase:          Succeeded"))
+		Expect(kubectl(ctx, "get", "clustermasters,refineries,pods", "--namespace="+manager.Namespace, "--output=name", "--selector=helm.sh/chart")).
+			To(BeEmpty(), "it leaves nothing")
+	}, SpecTimeout(specTimeout))
+
 	It("the samples reach Authenticated 3/3, with objects as designed, and outlive helm uninstall", func(ctx SpecContext) {
 		ns := applySamples(ctx)
 		expectSamplesAuthenticated(ctx, ns)
