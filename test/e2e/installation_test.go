@@ -83,6 +83,8 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		By("deleting the namespace without an operator")
 		expectRemoval(ctx, ns)
 	}, SpecTimeout(specTimeout))
+
+	It("runs on a strict platform as docs/install.md says", runOnStrictPlatform, SpecTimeout(specTimeout))
 })
 
 // applySamples applies config/samples under a namespace of the spec's own.
