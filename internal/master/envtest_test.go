@@ -167,7 +167,7 @@ func TestTwoNodesThatShareAnIDAreShownInStatus(t *testing.T) {
 }
 
 // eventuallyEvent waits for an event with this reason and a note that begins so.
-func (p *plant) eventuallyEvent(reason, note string) {
+func (p *plant) eventuallyEvent(reason, note string, is ...func(*eventsv1.Event) bool) {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
@@ -175,7 +175,8 @@ func (p *plant) eventuallyEvent(reason, note string) {
 	p.must(err)
 	defer w.Stop()
 	for event := range w.ResultChan() {
-		if e, ok := event.Object.(*eventsv1.Event); ok && e.Reason == reason && strings.HasPrefix(e.Note, note) {
+		e, ok := event.Object.(*eventsv1.Event)
+		if ok && e.Reason == reason && strings.HasPrefix(e.Note, note) && !slices.ContainsFunc(is, func(is func(*eventsv1.Event) bool) bool { return !is(e) }) {
 			return
 		}
 	}
@@ -286,6 +287,13 @@ func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
 		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "1/1"
 	})
+	for range 2 {
+		p.patch(p.get("press"), func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, false)
+		p.eventually("press", "denied", shows("0/1", v1alpha1.ReasonSuspended))
+		p.patch(p.get("press"), func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessAllowed }, false)
+		p.eventually("press", "authenticated again", shows("1/1", v1alpha1.ReasonAuthenticated))
+	}
+	p.eventuallyEvent(string(v1alpha1.NodeDenied), "press/a: ", func(e *eventsv1.Event) bool { return e.Series != nil }) // which is a patch
 }
 
 // until waits for something that no watch brings.

@@ -32,9 +32,9 @@ func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
 		WithRules(
 			rule(group, "clustermasters", "get", "list", "watch").WithResourceNames(m.Name),
 			rule(group, "clustermasters/status", "patch").WithResourceNames(m.Name),
-			rule(group, "refineries", "get", "list", "watch"),
+			rule(group, "refineries", "list", "watch"),
 			rule(group, "refineries/status", "patch"),
-			rule(leases, "leases", "get", "update", "patch").WithResourceNames(m.LeaseName()),
+			rule(leases, "leases", "get", "update").WithResourceNames(m.LeaseName()),
 			rule(discoveryv1.GroupName, "endpointslices", "get", "patch").WithResourceNames(m.EndpointSliceName()),
 			rule("events.k8s.io", "events", "create", "patch"),
 		)

@@ -152,13 +152,13 @@ func expectDesignedObjects(ctx context.Context, ns string) {
 	By("giving the master no more rights than it needs")
 	account := "--as=system:serviceaccount:" + ns + ":alpha-master"
 	for _, allowed := range []string{
-		"get refineries", "patch refineries --subresource=status", "get clustermasters/alpha", "patch clustermasters/alpha --subresource=status",
+		"list refineries", "patch refineries --subresource=status", "get clustermasters/alpha", "patch clustermasters/alpha --subresource=status",
 		"patch endpointslices/alpha-active",
 	} {
 		Expect(canI(ctx, ns, account, allowed)).To(BeTrue(), allowed)
 	}
 	for _, refused := range []string{
-		"get secrets", "list secrets", "get pods", "create pods", "get configmaps", "patch refineries", "delete refineries",
+		"get refineries", "patch leases/alpha-active", "get secrets", "list secrets", "get pods", "create pods", "get configmaps", "patch refineries", "delete refineries",
 		"patch clustermasters/alpha", "patch clustermasters/other --subresource=status", "get clustermasters/other",
 		"patch endpointslices/other", "create endpointslices", "list endpointslices", "patch services/alpha",
 	} {
