@@ -61,7 +61,9 @@ func TestMain(m *testing.M) {
 	}
 	// Nobody deletes the Services of the specs, as no garbage collector runs: they need more addresses than the 254 that
 	// there are by default.
-	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
+	// Clusters whose admission asks who may block the deletion of an owner need rights that others do not: so this is one.
+	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16").
+		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	code := 1
 	if err := startServer(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
