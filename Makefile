@@ -32,8 +32,10 @@ test: verify lint test-unit fuzz test-attack test-cluster test-bench test-releas
 test-beside: # The parts that need an API server and measure nothing, two at a time. What a part says is shown at its end.
 	@$(ASSETS) >/dev/null; $(TOOL) cert-manager >/dev/null; $(TOOL) helm >/dev/null # with their progress
 	@$(MAKE) --no-print-directory test-packages
+	@rm -rf $(RIGHTS)
 	@# With nothing to be made before it, the longest part begins first.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-policies test-dockerfile
+	@$(MAKE) --no-print-directory test-rights # of what these recorded
 
 # Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
 UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback
@@ -60,9 +62,12 @@ test-attack: ## A master under attack over real sockets: ten thousand connection
 test-api: ## What the CRDs refuse and fill in, on a real API server.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -count=1 ./test/api/
 
+# Where suites record which rights of the operator and of masters were used.
+RIGHTS = $(CURDIR)/bin/rights
+
 .PHONY: test-controllers
 test-controllers: test-packages ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) go test -race -count=1 -timeout 45m ./controllers ./internal/master/... ./internal/operator
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) go test -race -count=1 -timeout 45m ./controllers ./internal/master/... ./internal/operator
 
 SEQUENCES ?= 2000
 
@@ -72,7 +77,11 @@ campaign: ## Random sequences of what people do to certificates and their Secret
 
 .PHONY: test-certmanager
 test-certmanager: test-packages ## Certificates from cert-manager: its own controllers against etcd and kube-apiserver.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) CERT_MANAGER=$$($(TOOL) cert-manager) go test -race -count=1 -timeout 10m ./test/certmanager/
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) CERT_MANAGER=$$($(TOOL) cert-manager) go test -race -count=1 -timeout 10m ./test/certmanager/
+
+.PHONY: test-rights
+test-rights: ## The operator and the masters use every right that they have, as test-controllers, test-certmanager and test-chart recorded; run these before.
+	@RIGHTS_USED=$(RIGHTS) HELM=$$($(TOOL) helm) go test -count=1 ./test/rights/
 
 .PHONY: test-restore
 test-restore: ## Operator and master go on when etcd is restored from a snapshot while they run.
@@ -92,7 +101,7 @@ outage: ## The same for every kind of outage, 40 minutes. It ends with a table. 
 
 .PHONY: test-chart
 test-chart: ## The Helm chart: the same objects as config/default, every value, and installations on a real API server.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
+	@KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
 
 .PHONY: test-policies
 test-policies: ## The NetworkPolicies of operator, chart and docs/network.md let through what is listed there, and nothing else.

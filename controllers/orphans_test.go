@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -237,17 +238,18 @@ var _ = Describe("An object with the operator's labels that the operator did not
 	It("comes out as the operator makes it, and no key is made before", func(ctx SpecContext) {
 		f, _, _ := deployed(ctx)
 		deployment, service, account := &appsv1.Deployment{}, &corev1.Service{}, &corev1.ServiceAccount{}
-		masters, role, binding := &corev1.Service{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}
+		masters, bundle, role, binding := &corev1.Service{}, &corev1.ConfigMap{}, &rbacv1.Role{}, &rbacv1.RoleBinding{}
 		must(f.get(deployment, "press"))
 		must(f.get(service, "press"))
 		must(f.get(account, "alpha-master"))
 		must(f.get(masters, "alpha"))
+		must(f.get(bundle, "alpha-trust"))
 		must(f.get(role, "alpha-master"))
 		must(f.get(binding, "alpha-master"))
 		wantService, wantMasters, wantRules, wantTemplate := service.Spec.DeepCopy(), masters.Spec.DeepCopy(), role.DeepCopy().Rules, deployment.Spec.Template.DeepCopy()
 
 		g := newFixture(ctx)
-		for _, o := range []client.Object{deployment, service, account, masters, role, binding} {
+		for _, o := range []client.Object{deployment, service, account, masters, bundle, role, binding} {
 			o.SetNamespace(g.namespace)
 			o.SetUID("")
 			o.SetResourceVersion("")
@@ -260,10 +262,11 @@ var _ = Describe("An object with the operator's labels that the operator did not
 		service.Spec.Selector["extra"], service.Spec.ClusterIP, service.Spec.ClusterIPs = "x", "", nil
 		masters.Spec.Selector, masters.Spec.ClusterIP, masters.Spec.ClusterIPs = map[string]string{"app": "thief"}, "", nil
 		account.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "thief"}}
+		bundle.Immutable = ptr.To(true)
 		role.Rules = append(role.Rules, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}})
 		binding.Subjects[0].Namespace = g.namespace
 		binding.RoleRef.Name = "thief"
-		g.create(deployment, service, account, masters, role, binding)
+		g.create(deployment, service, account, masters, bundle, role, binding)
 		m, r := g.master("alpha", `{}`), g.refinery("press", `{ports: [{name: http, containerPort: 8080}]}`)
 		g.create(m, r)
 
@@ -280,11 +283,13 @@ var _ = Describe("An object with the operator's labels that the operator did not
 		Expect(masters.Spec.Selector).To(Equal(wantMasters.Selector))
 		Eventually(ownedBy(g, account, "alpha-master", m)).Should(BeTrue())
 		Expect(account.ImagePullSecrets).To(BeEmpty())
+		Eventually(ownedBy(g, bundle, "alpha-trust", m)).Should(BeTrue())
+		Expect(bundle.Immutable).To(BeNil())
 		Eventually(ownedBy(g, role, "alpha-master", m)).Should(BeTrue())
 		Expect(role.Rules).To(Equal(wantRules))
 		Eventually(ownedBy(g, binding, "alpha-master", m)).Should(BeTrue())
 		Expect(binding.RoleRef.Name).To(Equal("alpha-master"))
-		for _, o := range []client.Object{service, account, masters, role, binding} {
+		for _, o := range []client.Object{service, account, masters, bundle, role, binding} {
 			Expect(o.GetAnnotations()).NotTo(HaveKey("foreign"))
 			Expect(o.GetLabels()).NotTo(HaveKey("foreign"))
 		}

@@ -33,6 +33,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/operator"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
+	"github.com/refinery-operator/refinery-operator/test/rights"
 )
 
 var (
@@ -65,7 +66,12 @@ func TestMain(m *testing.M) {
 	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16").
 		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	code := 1
-	if err := startServer(); err != nil {
+	recorder := rights.Recorder{Suite: "controllers"}
+	err := recorder.Watch(server)
+	if err == nil {
+		err = startServer()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	} else {
 		code = m.Run()
@@ -82,7 +88,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, leaks)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(recorder.End(code))
 }
 
 func startServer() error {
@@ -166,7 +172,7 @@ func operatorConfig(ctx context.Context) *rest.Config {
 	user, err := server.AddUser(envtest.User{Name: "operator"}, restConfig)
 	Expect(err).NotTo(HaveOccurred())
 	config := user.Config()
-	config.QPS = -1
+	config.QPS, config.UserAgent = -1, rights.OperatorAgent
 	return config
 }
 

@@ -30,15 +30,17 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/pki/pkitest"
 	"github.com/refinery-operator/refinery-operator/protocol"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
+	"github.com/refinery-operator/refinery-operator/test/rights"
 )
 
 // The tests of this file run against a real etcd and kube-apiserver.
 
 var environment struct {
-	once   sync.Once
-	env    *envtest.Environment
-	config *rest.Config
-	err    error
+	once     sync.Once
+	env      *envtest.Environment
+	recorder rights.Recorder
+	config   *rest.Config
+	err      error
 }
 
 func TestMain(m *testing.M) {
@@ -52,7 +54,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(environment.recorder.End(code))
 }
 
 // apiServer starts etcd and kube-apiserver once for all tests, with the CRDs of this repository.
@@ -66,7 +68,10 @@ func apiServer(t *testing.T) *rest.Config {
 			CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
 			ErrorIfCRDPathMissing: true,
 		}
-		environment.config, environment.err = environment.env.Start()
+		environment.recorder.Suite = "master"
+		if environment.err = environment.recorder.Watch(environment.env); environment.err == nil {
+			environment.config, environment.err = environment.env.Start()
+		}
 	})
 	if environment.err != nil {
 		t.Fatal(environment.err)
@@ -243,6 +248,7 @@ func (p *plant) start(pod string, configure ...func(*Options, *rest.Config)) *pr
 	o := Options{Namespace: p.namespace, Name: "alpha", PodName: pod, CertificateDirectory: p.directory, SharedCertificateFile: p.shared,
 		Listen: loopback.Reserve(p.T), HealthAddress: loopback.Reserve(p.T)}
 	config := rest.CopyConfig(p.config)
+	config.UserAgent = rights.MasterAgent
 	for _, c := range configure {
 		c(&o, config)
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 	"github.com/refinery-operator/refinery-operator/test/loopback"
+	"github.com/refinery-operator/refinery-operator/test/rights"
 )
 
 // patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
@@ -47,8 +48,13 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	server = &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true}
+	recorder := rights.Recorder{Suite: "operator"}
 	code := 1
-	if _, err := server.Start(); err != nil {
+	err := recorder.Watch(server)
+	if err == nil {
+		_, err = server.Start()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	} else {
 		code = m.Run()
@@ -60,7 +66,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(recorder.End(code))
 }
 
 // site is two namespaces, and a user that may be what the operator is in some.
@@ -87,6 +93,7 @@ func newSite(t *testing.T) *site {
 	user, err := server.AddUser(envtest.User{Name: s.name}, server.Config)
 	s.Expect(err).NotTo(HaveOccurred())
 	s.user = user.Config()
+	s.user.UserAgent = rights.OperatorAgent
 	for _, name := range []*string{&s.a, &s.b} {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "site-"}}
 		s.Expect(s.api.Create(t.Context(), namespace)).To(Succeed())

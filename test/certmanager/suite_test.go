@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/refinery-operator/refinery-operator/internal/operator"
+	"github.com/refinery-operator/refinery-operator/test/rights"
 )
 
 var (
@@ -37,6 +38,7 @@ var (
 		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
+	recorder   = rights.Recorder{Suite: "certmanager"}
 	restConfig *rest.Config
 	api        client.Client
 	// operatorKubeconfig is a file.
@@ -51,7 +53,8 @@ const operatorProcess = "RUN_AS_OPERATOR"
 func TestMain(m *testing.M) {
 	if os.Getenv(operatorProcess) == "" {
 		goleak.VerifyTestMain(m, goleak.IgnoreTopFunction( // Ginkgo's own, for good.
-			"github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"))
+			"github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2"),
+			goleak.Cleanup(func(code int) { os.Exit(recorder.End(code)) }))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	code := operator.Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -77,6 +80,7 @@ func TestCertManager(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx SpecContext) {
 	ctrl.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
+	Expect(recorder.Watch(server)).To(Succeed())
 	var err error
 	restConfig, err = server.Start()
 	Expect(err).NotTo(HaveOccurred())

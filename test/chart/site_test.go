@@ -21,15 +21,18 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/operator"
 	"github.com/refinery-operator/refinery-operator/test/programs"
+	"github.com/refinery-operator/refinery-operator/test/rights"
 )
 
 // patience is after how long a test gives up on what must happen. It says nothing about how soon that has to be.
 const patience = time.Minute
 
+var recorder = rights.Recorder{Suite: "chart"}
+
 func TestMain(m *testing.M) {
 	programs.Main()
 	ctrl.SetLogger(logr.Discard())
-	os.Exit(m.Run())
+	os.Exit(recorder.End(m.Run()))
 }
 
 // site is an API server of a test with namespace plant. Nothing runs in its pods.
@@ -49,6 +52,7 @@ func newSite(t *testing.T, crds ...string) *site {
 	}
 	s := &site{WithT: NewWithT(t), t: t, env: &envtest.Environment{CRDDirectoryPaths: crds, ErrorIfCRDPathMissing: true}}
 	s.SetDefaultEventuallyTimeout(patience)
+	s.Expect(recorder.Watch(s.env)).To(Succeed())
 	config, err := s.env.Start()
 	s.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { _ = s.env.Stop() })
