@@ -56,6 +56,8 @@ type plant struct {
 	nodes                           []*plantNode
 	forgotten                       []string // refusals that undisturbed does not count
 	kubelet                         *kubelet
+	// changed is set by what the operator watches: there is something to look at.
+	changed atomic.Bool
 }
 
 type plantNode struct {
@@ -109,6 +111,9 @@ func newPlant(t *testing.T, provided ...pki.PEMPair) *plant {
 		s.nodes = append(s.nodes, node)
 	}
 	s.start(func(ctx context.Context) error { return s.kubelet.run(ctx) })
+	for _, kind := range []client.ObjectList{&v1alpha1.ClusterMasterList{}, &v1alpha1.RefineryList{}, &corev1.SecretList{}} {
+		s.start(func(ctx context.Context) error { return s.watch(ctx, kind) })
+	}
 	s.startMaster("alpha-0")
 	for _, node := range s.nodes {
 		s.startNode(node)
@@ -330,12 +335,34 @@ func (s *plant) until(what string, is func() bool) {
 	}
 }
 
-// drive runs an operator, for which time flies whenever only that is awaited, until it has nothing to write
-// and all is as wanted, or until it crashes.
+// watch notes that an object of a kind has changed.
+func (s *plant) watch(ctx context.Context, kind client.ObjectList) error {
+	w, err := api.Watch(ctx, kind, client.InNamespace(s.namespace))
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for range w.ResultChan() {
+		s.changed.Store(true)
+	}
+	return errors.New("the watch ended")
+}
+
+// recheck is how soon the operator looks again although nothing has changed.
+const recheck = 2 * time.Second
+
+// drive runs an operator whenever something has changed, until it has nothing to write and all is as wanted, or until it
+// crashes. Time flies for it whenever only that is awaited.
 func (s *plant) drive(p *process, done func() bool) error {
 	s.Helper()
 	var crash error
+	var looked time.Time
+	s.changed.Store(true)
 	s.until("done", func() bool {
+		if !s.changed.Swap(false) && time.Since(looked) < recheck {
+			return false
+		}
+		looked = time.Now()
 		before := p.writes.total()
 		for _, reconcile := range p.reconciles {
 			if crash = reconcile(s.ctx); crash != nil {
@@ -343,6 +370,7 @@ func (s *plant) drive(p *process, done func() bool) error {
 			}
 		}
 		if p.writes.total() != before {
+			s.changed.Store(true)
 			return false
 		}
 		if done() {
@@ -352,6 +380,7 @@ func (s *plant) drive(p *process, done func() bool) error {
 		if s.timeIsAwaited() && s.ahead+step <= limit {
 			s.ahead += step
 			s.clock.SetTime(s.clock.Now().Add(step))
+			s.changed.Store(true)
 		}
 		return false
 	})
