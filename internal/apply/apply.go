@@ -70,6 +70,8 @@ type Applier struct {
 type memory struct {
 	uid     types.UID
 	objects map[reference]record
+	// settled are the objects that were found as wanted.
+	settled map[reference]sighting
 	status  statusRecord
 }
 
@@ -190,24 +192,32 @@ func (a *Applier) over(ctx context.Context, owner, current client.Object, want *
 	want.SetUID("")
 	want.SetResourceVersion("")
 	a.addMetadata(owner, want)
-	if err := a.prepare(want); err != nil {
-		return false, err
-	}
 	ref := reference{want.GetKind(), want.GetName()}
-	digest, err := digestOf(want)
+	digest, err := digestOf(want) // without Fields, which follows from the rest
 	if err != nil {
 		return false, err
 	}
+	if current != nil && a.wrote(owner, ref, digest, current.GetResourceVersion()) {
+		return false, nil
+	}
+	if err := a.prepare(want); err != nil {
+		return false, err
+	}
 	if current != nil {
-		if a.wrote(owner, ref, digest, current.GetResourceVersion()) {
-			return false, nil
-		}
 		differs, err := a.difference(current, want)
-		if err != nil || differs.IsSame() {
+		if err != nil {
 			return false, err
 		}
-		if stored, err := a.stored(owner, ref, digest, current, differs); err != nil || stored {
+		same := differs.IsSame()
+		if !same {
+			same, err = a.stored(owner, ref, digest, current, differs)
+		}
+		if err != nil {
 			return false, err
+		}
+		if same {
+			a.settle(owner, ref, digest, current.GetResourceVersion())
+			return false, nil
 		}
 		if err := a.contested(ctx, owner, current, want, digest); err != nil {
 			return false, err
@@ -432,11 +442,16 @@ func (e *SchemaError) Error() string { return fmt.Sprintf("%s %s: %v", e.Kind, e
 func (e *SchemaError) Unwrap() error { return e.Err }
 
 // wrote reports whether the last write had the same content, and nobody has changed the object since, as far as the
-// cache shows. A version before that write shows nothing, unless the write is so long ago that it must have been lost.
+// cache shows, or this version was found to have that content. A version before the write shows nothing, unless the write
+// is so long ago that it must have been lost.
 func (a *Applier) wrote(owner client.Object, ref reference, digest [sha256.Size]byte, resourceVersion string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last, ok := a.memoryOf(owner).objects[ref]
+	m := a.memoryOf(owner)
+	if resourceVersion != "" && m.settled[ref] == (sighting{digest, resourceVersion}) {
+		return true
+	}
+	last, ok := m.objects[ref]
 	if !ok || last.digest != digest {
 		return false
 	}
@@ -449,7 +464,7 @@ func (a *Applier) memoryOf(owner client.Object) *memory {
 	key := client.ObjectKeyFromObject(owner)
 	m, ok := a.owners[key]
 	if !ok || m.uid != owner.GetUID() {
-		m = &memory{uid: owner.GetUID(), objects: map[reference]record{}}
+		m = &memory{uid: owner.GetUID(), objects: map[reference]record{}, settled: map[reference]sighting{}}
 		a.owners[key] = m
 	}
 	return m

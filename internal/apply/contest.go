@@ -45,6 +45,7 @@ func (a *Applier) Disclaim(owner client.Object, kind, name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.memoryOf(owner).objects, reference{kind, name})
+	delete(a.memoryOf(owner).settled, reference{kind, name})
 }
 
 // contested returns a *ContestedError if current, which is not as want says, is to be left alone: someone overwrote it for the second

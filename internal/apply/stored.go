@@ -13,6 +13,19 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
+// sighting is what was wanted of an object, and the version of it that was so.
+type sighting struct {
+	digest          [sha256.Size]byte
+	resourceVersion string
+}
+
+// settle notes that a version of an object was found as wanted: to compare the two is most of the work of a pass at rest.
+func (a *Applier) settle(owner client.Object, ref reference, digest [sha256.Size]byte, resourceVersion string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.memoryOf(owner).settled[ref] = sighting{digest, resourceVersion}
+}
+
 // stored reports whether what differs is only how the API server, or a webhook of its, stored what was written last: it is in the
 // spec, and the spec is what that write left behind.
 func (a *Applier) stored(owner client.Object, ref reference, digest [sha256.Size]byte, current client.Object, differs *typed.Comparison) (bool, error) {
