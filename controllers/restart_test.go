@@ -54,8 +54,9 @@ func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.Pass
 		}
 		return nil
 	}
+	read := &snapshot{Client: p.writes.count(api), writes: p.writes}
 	e := &controllers.Environment{
-		Client: p.writes.count(api), Live: api,
+		Client: read, Live: api,
 		Events: events.NewFakeRecorder(1000), Clock: clk, Metrics: p.metrics,
 		Images: images, Recheck: time.Second,
 	}
@@ -63,6 +64,7 @@ func newProcessAt(namespace string, crashAt int, answerLost bool, clk clock.Pass
 	master, refinery := clustermaster.New(e), refinery.New(e)
 	add := func(r reconcile.Reconciler, name string) {
 		p.reconciles = append(p.reconciles, func(ctx context.Context) error {
+			read.begin()
 			_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: namespace, Name: name}})
 			return err
 		})
