@@ -67,7 +67,8 @@ RIGHTS = $(CURDIR)/bin/rights
 
 .PHONY: test-controllers
 test-controllers: test-packages ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
-	@KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) go test -race -count=1 -timeout 45m ./controllers ./internal/master/... ./internal/operator
+	@# GOGC gives memory for time, of API server and etcd too.
+	@GOGC=400 KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) go test -race -count=1 -timeout 45m ./controllers ./internal/master/... ./internal/operator
 
 SEQUENCES ?= 2000
 
