@@ -127,11 +127,11 @@ func (a *Applier) Adopt(ctx context.Context, owner, orphan client.Object, desire
 
 func (a *Applier) adopt(ctx context.Context, owner, orphan client.Object, want *unstructured.Unstructured) error {
 	a.addMetadata(owner, want)
-	if err := a.prepare(want); err != nil {
+	digest, err := digestOf(want) // as over does
+	if err != nil {
 		return err
 	}
-	digest, err := digestOf(want)
-	if err != nil {
+	if err := a.prepare(want); err != nil {
 		return err
 	}
 	claimed, err := a.claim(ctx, orphan)

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
@@ -55,5 +56,35 @@ func TestAnObjectIsComparedOnceAVersion(t *testing.T) {
 	}
 	if count := apply(); count != 0 {
 		t.Errorf("after a write %d objects were converted", count)
+	}
+}
+
+func TestWhatWasAdoptedIsNotComparedAgain(t *testing.T) {
+	b := newBench(t)
+	if err := b.client.Create(t.Context(), b.owner); err != nil {
+		t.Fatal(err)
+	}
+	labelled := func() Configuration {
+		return b.service(func(s *corev1ac.ServiceApplyConfiguration) { s.WithLabels(map[string]string{"app.kubernetes.io/name": "refinery"}) })
+	}
+	if err := b.start().Apply(t.Context(), b.owner, labelled()); err != nil {
+		t.Fatal(err)
+	}
+	s := b.get(t)
+	s.OwnerReferences = nil
+	if err := b.client.Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	a := b.start()
+	compared := &countingConverter{TypeConverter: a.convert}
+	a.convert = compared
+	for _, want := range []bool{true, false} {
+		compared.count = 0
+		if err := a.Apply(t.Context(), b.owner, labelled()); err != nil {
+			t.Fatal(err)
+		}
+		if (compared.count > 0) != want {
+			t.Errorf("%d objects were converted", compared.count)
+		}
 	}
 }
