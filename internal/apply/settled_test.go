@@ -65,7 +65,9 @@ func TestWhatWasAdoptedIsNotComparedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	labelled := func() Configuration {
-		return b.service(func(s *corev1ac.ServiceApplyConfiguration) { s.WithLabels(map[string]string{"app.kubernetes.io/name": "refinery"}) })
+		return b.service(func(s *corev1ac.ServiceApplyConfiguration) {
+			s.WithLabels(map[string]string{"app.kubernetes.io/name": "refinery"})
+		})
 	}
 	if err := b.start().Apply(t.Context(), b.owner, labelled()); err != nil {
 		t.Fatal(err)
