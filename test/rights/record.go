@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,14 +101,14 @@ func (r *Recorder) End(code int) int {
 	return 0
 }
 
+// leavesOut matches the flags of test binaries, Ginkgo's among them, that leave tests out.
+var leavesOut = regexp.MustCompile(`^test\.(run|skip|short)$|^ginkgo\..*(focus|skip|filter)`)
+
 // whole reports whether the flags of this test binary leave no test out.
 func whole() bool {
 	whole := true
 	flag.Visit(func(f *flag.Flag) {
-		switch f.Name {
-		case "test.run", "test.skip", "ginkgo.focus", "ginkgo.skip":
-			whole = whole && f.Value.String() == ""
-		}
+		whole = whole && (!leavesOut.MatchString(f.Name) || f.Value.String() == "")
 	})
 	return whole
 }
