@@ -226,31 +226,6 @@ func (s *plant) node(id string) *plantNode {
 	return nil
 }
 
-// probe asks a node again and again whether it is ready.
-func (n *plantNode) probe(ctx context.Context) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		status, _, err := get(ctx, n.health, "/readyz")
-		if ctx.Err() != nil {
-			return nil
-		}
-		switch {
-		case n.down.Load():
-			n.ready.Store(false)
-		case err == nil && status == http.StatusOK:
-			n.ready.Store(true)
-		case n.ready.Load():
-			n.unready.Add(1)
-		}
-	}
-}
-
 func get(ctx context.Context, address, path string) (int, string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 	if err != nil {
