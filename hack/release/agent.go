@@ -68,5 +68,6 @@ func (r *release) debian(p platform) error {
 	if err := deb.Default.Package(info, &packed); err != nil {
 		return err
 	}
-	return r.write(deb.Default.ConventionalFileName(info), packed.Bytes())
+	// Before a pre-release Debian writes a tilde, in whose place some file hosts put another character.
+	return r.write("refinery_"+r.version+"_"+p.arch+".deb", packed.Bytes())
 }

@@ -17,7 +17,7 @@ var bundleValidators = validator.Validators{
 	validation.ObjectValidator, validation.GoodPracticesValidator,
 }
 
-func seeBundle(t *testing.T, files map[string][]byte, version string) {
+func seeBundle(t *testing.T, files map[string][]byte) {
 	dir := t.TempDir()
 	for name, content := range untar(t, files["olm-bundle_"+version+".tar.gz"]) {
 		write(t, dir, name, string(content))
