@@ -38,7 +38,7 @@ test-beside: # The parts that need an API server and measure nothing, two at a t
 	@$(MAKE) --no-print-directory test-rights # of what these recorded
 
 # Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
-UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback
+UNIT_PACKAGES = $(shell go list ./... | grep -v -e /test/ -e /controllers$$ -e /applyconfiguration) ./test/kit ./test/late ./test/loopback ./test/rights
 
 # Where tests note which cases of the conformance kit they ran again: go test shows nothing of a test that passes.
 RETRIED = $(CURDIR)/bin/retried-cases

@@ -310,17 +310,20 @@ func (s *plant) until(what string, is func() bool) {
 	}
 }
 
-// watch notes that an object of a kind has changed.
+// watch notes that an object of a kind has changed. The API server ends a watch when it likes.
 func (s *plant) watch(ctx context.Context, kind client.ObjectList) error {
-	w, err := api.Watch(ctx, kind, client.InNamespace(s.namespace))
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for range w.ResultChan() {
+	for ctx.Err() == nil {
+		w, err := api.Watch(ctx, kind, client.InNamespace(s.namespace))
+		if err != nil {
+			return err
+		}
 		s.changed.Store(true)
+		for range w.ResultChan() {
+			s.changed.Store(true)
+		}
+		w.Stop()
 	}
-	return errors.New("the watch ended")
+	return nil
 }
 
 // recheck is how soon the operator looks again although nothing has changed.

@@ -10,7 +10,8 @@ import (
 )
 
 // snapshot answers a read as the one before of the same object in the same pass, until something is written: the operator reads
-// from its cache, as often as it likes, and here each read would be a request.
+// from its cache, as often as it likes, and here each read would be a request. What others change between two reads of one pass is
+// not seen; the Ginkgo specs, whose operator has its cache, are for that.
 type snapshot struct {
 	client.Client
 	writes *writeCounter
@@ -28,7 +29,7 @@ type answer struct {
 func (s *snapshot) begin() { s.answers, s.at = map[string]answer{}, s.writes.total() }
 
 func (s *snapshot) Get(ctx context.Context, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-	if s.writes.total() != s.at {
+	if s.answers == nil || s.writes.total() != s.at {
 		s.begin()
 	}
 	kind, err := s.GroupVersionKindFor(o)

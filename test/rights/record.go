@@ -69,7 +69,10 @@ func (r *Recorder) Watch(server *envtest.Environment) error {
 		if err := os.RemoveAll(file(into, r.Suite)); err != nil {
 			return err
 		}
-		folder, err := os.MkdirTemp("", "audit-")
+		if err := os.MkdirAll(into, 0o750); err != nil {
+			return err
+		}
+		folder, err := os.MkdirTemp(into, "audit-")
 		if err != nil {
 			return err
 		}
@@ -90,7 +93,7 @@ func (r *Recorder) End(code int) int {
 	if r.folder == "" {
 		return code
 	}
-	defer func() { _ = os.RemoveAll(r.folder) }() // it is in the folder for temporary files
+	defer func() { _ = os.RemoveAll(r.folder) }() // what a run that was killed leaves is removed with the records
 	if code != 0 || !whole() {
 		return code
 	}
