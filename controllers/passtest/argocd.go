@@ -2,7 +2,6 @@ package passtest
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	lua "github.com/yuin/gopher-lua"
@@ -28,7 +27,7 @@ func argoCD(t *testing.T, kind string, content map[string]any) string {
 		t.Fatal(err)
 	}
 	health, ok := state.Get(-1).(*lua.LTable)
-	if !ok || strings.Contains(lua.LVAsString(health.RawGetString("message")), "nil") {
+	if !ok || lua.LVAsString(health.RawGetString("message")) == "" {
 		t.Fatalf("the script returns %v", state.Get(-1))
 	}
 	return lua.LVAsString(health.RawGetString("status"))

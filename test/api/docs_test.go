@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -37,7 +39,10 @@ func TestDocumentedManifestsAreAccepted(t *testing.T) {
 			block, _, _ = strings.Cut(block, "```")
 			for manifest := range strings.SplitSeq(block, "---\n") {
 				o := &unstructured.Unstructured{}
-				if err := yaml.Unmarshal([]byte(manifest), &o.Object); err != nil || !strings.HasPrefix(o.GetAPIVersion(), "cluster.refinery.dev/") {
+				if err := yaml.Unmarshal([]byte(manifest), &o.Object); err != nil {
+					t.Errorf("%s: %v\n%s", page, err, manifest)
+				}
+				if !strings.HasPrefix(o.GetAPIVersion(), "cluster.refinery.dev/") {
 					continue
 				}
 				tried++
@@ -66,10 +71,10 @@ func TestArgoCDIsConfiguredByTheDocumentedCommand(t *testing.T) {
 	command, _, _ = strings.Cut(command, "\n")
 
 	c, settings := newClient(t), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "argocd", Name: "argocd-cm"}, Data: map[string]string{"url": "theirs"}}
-	for _, o := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argocd"}}, settings} {
-		if err := c.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
+	t.Cleanup(func() { _ = c.Delete(context.Background(), settings) })
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argocd"}} // nobody would remove it
+	if err := errors.Join(client.IgnoreAlreadyExists(c.Create(t.Context(), namespace)), c.Create(t.Context(), settings)); err != nil {
+		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
