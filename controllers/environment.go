@@ -115,37 +115,42 @@ func (e *Environment) NewSecrets(a *apply.Applier) *certificates.Secrets {
 	})
 }
 
-// OwnDeployment returns the Deployment that an owner controls and that bears its name, or nil. Of a Refinery that asks for one it is
-// the StatefulSet.
-func (e *Environment) OwnDeployment(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
-	d, err := e.deploymentOf(ctx, owner)
-	if err != nil || !metav1.IsControlledBy(d, owner) {
+// OwnPodSet returns what runs the pods of an owner, a Deployment or the StatefulSet that a Refinery asks for, or nil.
+func (e *Environment) OwnPodSet(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
+	return e.OwnPodSetOf(ctx, owner, resource.PodSetKind(owner))
+}
+
+// OwnPodSetOf returns the Deployment or the StatefulSet that an owner controls and that bears its name, or nil.
+func (e *Environment) OwnPodSetOf(ctx context.Context, owner client.Object, kind string) (*appsv1.Deployment, error) {
+	d, err := e.podSet(ctx, owner, kind)
+	if err != nil || d == nil || !metav1.IsControlledBy(d, owner) {
 		return nil, err
 	}
-	if r, ok := owner.(*v1alpha1.Refinery); ok && podset.KindOf(d) == podset.StatefulSet {
+	if r, ok := owner.(*v1alpha1.Refinery); ok && kind == podset.StatefulSet {
 		d.Spec.ProgressDeadlineSeconds = r.Spec.ProgressDeadlineSeconds // which a StatefulSet cannot hold
 	}
 	return d, nil
 }
 
-// HasOrphanedDeployment reports whether there is a Deployment or StatefulSet, whichever is the owner's, of the owner's name that bears
-// its labels and that nobody controls. Before its pods are known to be as they have to be, no key may be made for their names.
-func (e *Environment) HasOrphanedDeployment(ctx context.Context, owner client.Object) (bool, error) {
+// HasOrphanedPodSet reports whether there is a Deployment or a StatefulSet of an owner's name that bears the owner's labels and that
+// nobody controls. Before its pods are known to be as they have to be, no key may be made for their names.
+func (e *Environment) HasOrphanedPodSet(ctx context.Context, owner client.Object, kind string) (bool, error) {
 	labels, err := resource.Labels(owner)
 	if err != nil {
 		return false, err
 	}
-	d, err := e.deploymentOf(ctx, owner)
-	return err == nil && apply.LostOwner(d, owner, kindOf(owner), labels), err
+	d, err := e.podSet(ctx, owner, kind)
+	return d != nil && apply.LostOwner(d, owner, kindOf(owner), labels), err
 }
 
-// deploymentOf reads what bears an owner's name and is of the kind that runs its pods. It is empty if there is none.
-func (e *Environment) deploymentOf(ctx context.Context, owner client.Object) (*appsv1.Deployment, error) {
-	kind := resource.PodSetKind(owner)
+// podSet reads the Deployment or the StatefulSet of an owner's name, whoever made it. It is nil if there is none.
+func (e *Environment) podSet(ctx context.Context, owner client.Object, kind string) (*appsv1.Deployment, error) {
 	object := podset.New(kind, "", "")
-	if err := e.Client.Get(ctx, client.ObjectKeyFromObject(owner), object); apierrors.IsNotFound(err) {
-		object = podset.New(kind, "", "")
-	} else if err != nil {
+	err := e.Client.Get(ctx, client.ObjectKeyFromObject(owner), object)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", kind, owner.GetName(), err)
 	}
 	return podset.Of(object), nil

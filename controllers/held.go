@@ -116,7 +116,7 @@ func (e *Environment) firstOf(ctx context.Context, owner client.Object, index cl
 		if r.UID == owner.GetUID() || !use(resource.SpecifiedPods(r)) {
 			continue
 		}
-		d, err := e.OwnDeployment(ctx, r)
+		d, err := e.OwnPodSet(ctx, r)
 		if err != nil {
 			return "", err
 		}

@@ -52,13 +52,16 @@ func owned(f fixture, owner client.Object) (objects []client.Object) {
 }
 
 // orphan is what kubectl delete --cascade=orphan and kubectl apply make of an owner: another object of its name, and what the former
-// one owned without an owner.
-func orphan(f fixture, owner client.Object) {
+// one owned without an owner. Edits are of the owner before it is made again.
+func orphan(f fixture, owner client.Object, edits ...func()) {
 	GinkgoHelper()
 	objects := owned(f, owner)
 	Expect(api.Delete(f.ctx, owner)).To(Succeed())
 	for _, o := range objects {
 		change(f, o, func(o client.Object) { o.SetOwnerReferences(nil) })
+	}
+	for _, edit := range edits {
+		edit()
 	}
 	again(f, owner)
 }

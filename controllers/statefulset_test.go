@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -15,7 +16,7 @@ import (
 )
 
 var _ = Describe("A Refinery that asks for a StatefulSet", func() {
-	const asked = `{replicas: 2, statefulSet: {volumeClaimTemplates: [{name: data, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]},
+	const asked = `{replicas: 2, statefulSet: {persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete}, volumeClaimTemplates: [{name: data, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]},
 		template: {spec: {containers: [{name: app, image: example.com/app:1, volumeMounts: [{name: data, mountPath: /data}]}]}}}`
 
 	// running is such a Refinery with its pods, and what runs them.
@@ -60,6 +61,7 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 			Message:        `create Pod press-0 in StatefulSet press failed error: pods "press-0" is forbidden: exceeded quota: full`}
 		f.create(event)
 		f.deploy(r, 0)
+		Eventually(condition(f, r, v1alpha1.ConditionAvailable)).Should(Equal("False/Unavailable"))
 		operatorClock.Step(5 * time.Second)
 		wake(f, r)
 		const why = `0 of 2 pods are available: pods "press-0" is forbidden: exceeded quota: full`
@@ -84,7 +86,7 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 			s.Spec.Template.Spec.Containers = append(s.Spec.Template.Spec.Containers, corev1.Container{Name: "planted", Image: "example.com/planted"})
 		})
 		again(f, r)
-		Eventually(func() bool { must(f.get(set, "press")); return set.DeletionTimestamp.IsZero() }).Should(BeFalse())
+		expectRemoved(f, r, set)
 		Expect(apply.Owns(r, set)).To(BeFalse())
 	})
 
@@ -93,7 +95,7 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 		change(f, r, func(r *v1alpha1.Refinery) {
 			r.Spec.Placement, r.Spec.StatefulSet, r.Spec.Template = v1alpha1.PlacementExternal, nil, nil
 		})
-		Eventually(func() bool { must(f.get(set, "press")); return set.DeletionTimestamp.IsZero() }).Should(BeFalse())
+		expectRemoved(f, r, set)
 		change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Placement = v1alpha1.PlacementInCluster })
 		Eventually(conditionText(f, r, v1alpha1.ConditionReady)).Should(Equal(
 			"False/Progressing: StatefulSet press ran the pods before, and is being deleted; pods are created again when these are gone"))
@@ -102,13 +104,50 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
 	})
 
+	It("leaves none of the other kind with its key that a Refinery of its name left behind", func(ctx SpecContext) {
+		f, r, set := running(ctx)
+		orphan(f, r, func() { r.Spec.StatefulSet, r.Spec.Template = nil, nil })
+		expectRemoved(f, r, set)
+		Expect(exists(f, &appsv1.Deployment{}, "press")()).NotTo(Succeed())
+		change(f, set, func(s *appsv1.StatefulSet) { s.Finalizers = nil })
+		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
+	})
+
+	It("gets other claims, which cannot be changed, when it was External meanwhile and nobody saw it", func(ctx SpecContext) {
+		f, r, set := running(ctx)
+		change(f, r, func(r *v1alpha1.Refinery) { r.Spec.Paused = true })
+		change(f, r, func(r *v1alpha1.Refinery) {
+			r.Spec.Placement, r.Spec.StatefulSet, r.Spec.Template = v1alpha1.PlacementExternal, nil, nil
+		})
+		change(f, r, func(r *v1alpha1.Refinery) {
+			other := f.refinery("press", strings.ReplaceAll(asked, "1Gi", "2Gi"))
+			r.Spec = other.Spec
+		})
+		expectRemoved(f, r, set)
+		change(f, set, func(s *appsv1.StatefulSet) { s.Finalizers = nil })
+		Eventually(func() string {
+			if f.get(set, "press") != nil || !set.DeletionTimestamp.IsZero() {
+				return ""
+			}
+			return set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String()
+		}).Should(Equal("2Gi"))
+	})
+
+	It("keeps no pods that read somebody else's key, also where it does not ask for a StatefulSet any more", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		mill, r := f.refinery("mill", `{}`), f.refinery("press", `{placement: External, paused: true}`)
+		f.create(f.master("alpha", `{}`), mill)
+		f.secret("mill-tls")
+		f.create(r)
+		set := reading(f, "mill-tls")
+		set.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(r, v1alpha1.GroupVersion.WithKind("Refinery"))}
+		f.create(set)
+		Eventually(func() bool { must(f.get(set, "press")); return set.DeletionTimestamp.IsZero() }).Should(BeFalse())
+	})
+
 	It("does not keep a ClusterMaster's key from its name by chance: the key waits while pods mount it", func(ctx SpecContext) {
 		f := newFixture(ctx)
-		set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "press", Labels: map[string]string{"app.kubernetes.io/managed-by": "refinery-operator"}}}
-		set.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
-		set.Spec.Template.Labels = set.Spec.Selector.MatchLabels
-		set.Spec.Template.Spec.Containers = []corev1.Container{{Name: "a", Image: "a"}}
-		set.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "stolen", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "alpha-ca"}}}}
+		set := reading(f, "alpha-ca")
 		f.create(set)
 		m := f.master("alpha", `{}`)
 		f.create(m)
@@ -118,3 +157,26 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 		Eventually(exists(f, &corev1.Secret{}, "alpha-ca")).Should(Succeed())
 	})
 })
+
+// expectRemoved waits until the operator deletes the StatefulSet of a Refinery, which is not before its claims are to be kept.
+func expectRemoved(f fixture, r *v1alpha1.Refinery, set *appsv1.StatefulSet) {
+	GinkgoHelper()
+	Eventually(func() appsv1.PersistentVolumeClaimRetentionPolicyType {
+		must(f.get(set, "press"))
+		return set.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted
+	}).Should(Equal(appsv1.RetainPersistentVolumeClaimRetentionPolicyType))
+	Expect(set.DeletionTimestamp.IsZero()).To(BeTrue())
+	f.deploy(r, 2)
+	wake(f, r)
+	Eventually(func() bool { must(f.get(set, "press")); return set.DeletionTimestamp.IsZero() }).Should(BeFalse())
+}
+
+// reading is StatefulSet press, which bears the operator's label and mounts a Secret.
+func reading(f fixture, secret string) *appsv1.StatefulSet {
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "press", Labels: map[string]string{"app.kubernetes.io/managed-by": "refinery-operator"}}}
+	set.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
+	set.Spec.Template.Labels = set.Spec.Selector.MatchLabels
+	set.Spec.Template.Spec.Containers = []corev1.Container{{Name: "a", Image: "a"}}
+	set.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "stolen", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret}}}}
+	return set
+}

@@ -295,24 +295,51 @@ func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
 	u.expectImages(map[string]string{"a": newer, "b": newer, "c": newer})
 }
 
-func TestUpgradesThatGoByThemselvesBeginInWindows(t *testing.T) {
-	old, newer := images.Refinery, newerImages.Refinery
-	u := newUpgrade(t, `{maxConcurrentUpgrades: 1, upgradeWindows: [{start: "02:00", duration: 1h}]}`, map[string]string{"a": `{}`, "b": `{}`})
-	u.clock.SetTime(time.Date(2026, 3, 28, 1, 59, 59, 0, time.UTC))
+func TestAnUpgradeThatDoesNotComeBackStopsOthersAfterARestartToo(t *testing.T) {
+	u := newUpgrade(t, `{maxConcurrentUpgrades: 1}`, map[string]string{"a": `{replicas: 2, statefulSet: {}}`, "b": `{}`})
 	u.run(newerImages)
 	u.roll("alpha")
 	u.run(newerImages)
-	u.expectImages(map[string]string{"a": old, "b": old})
-	u.expectPending("a", "AwaitsWindow: waiting until 2026-03-28T02:00:00Z, by spec.upgradeWindows of ClusterMaster alpha")
-
-	u.clock.SetTime(time.Date(2026, 3, 28, 2, 59, 59, 0, time.UTC))
+	u.must(u.available("a", 1))
+	p := newProcessAt(u.namespace, 0, false, u.clock, u.names...)
+	p.environment.Images = newerImages
+	u.must(p.run(u.ctx, t))
+	u.expectPending("b", "AwaitsOthers")
+	u.clock.SetTime(u.clock.Now().Add(601 * time.Second))
+	u.must(p.run(u.ctx, t))
+	const stopped = "UpgradeStopped: the pods of Refinery a were upgraded and have not come back"
+	u.expectPending("b", stopped)
 	u.run(newerImages)
-	u.expectImages(map[string]string{"a": newer, "b": old})
-	u.clock.SetTime(time.Date(2026, 3, 28, 3, 0, 0, 0, time.UTC)) // the one that has begun goes on
+	u.expectPending("b", stopped)
+	u.expectImages(map[string]string{"a": newerImages.Refinery, "b": images.Refinery})
+
 	u.roll("a")
 	u.run(newerImages)
-	u.expectImages(map[string]string{"a": newer, "b": old})
-	u.expectPending("b", "AwaitsWindow: waiting until 2026-03-29T02:00:00Z")
+	u.expectImages(map[string]string{"a": newerImages.Refinery, "b": newerImages.Refinery})
+}
+
+func TestUpgradesThatGoByThemselvesBeginInWindows(t *testing.T) {
+	old, newer := images.Refinery, newerImages.Refinery
+	opens := time.Now().UTC().Truncate(time.Minute).Add(2 * time.Hour)
+	master := fmt.Sprintf(`{maxConcurrentUpgrades: 1, upgradeWindows: [{start: "%s", duration: 1h}]}`, opens.Format("15:04"))
+	u := newUpgrade(t, master, map[string]string{"a": `{}`, "b": `{}`, "c": `{replicas: 2}`, "d": `{}`})
+	u.must(u.available("c", 1)) // something works there
+	u.must(u.available("d", 0))
+	u.clock.SetTime(opens.Add(-time.Second))
+	u.run(newerImages)
+	u.roll("alpha")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": old, "b": old, "c": old, "d": newer})
+	u.expectPending("c", "AwaitsWindow: waiting until "+opens.Format(time.RFC3339)+", by spec.upgradeWindows of ClusterMaster alpha")
+
+	u.clock.SetTime(opens.Add(time.Hour - time.Second))
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": old, "c": newer, "d": newer})
+	u.clock.SetTime(opens.Add(time.Hour)) // the one that has begun goes on
+	u.roll("a")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": old, "c": newer, "d": newer})
+	u.expectPending("b", "AwaitsWindow: waiting until "+opens.AddDate(0, 0, 1).Format(time.RFC3339))
 }
 
 // One whose nodes are kept out, or that did not work before, keeps nobody waiting.

@@ -217,7 +217,7 @@ type MasterVolume struct {
 	// mountPath in the master container. It must not cover, or be in, what the master reads and trusts.
 	// +required
 	// +kubebuilder:validation:MaxLength=256
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_.-]*[A-Za-z0-9_-])+$') && ['/etc/refinery', '/etc/ssl', '/etc/resolv.conf', '/etc/hosts', '/run', '/var/run', '/dev', '/proc', '/sys', '/master'].all(p, !(self + '/').startsWith(p + '/') && !(p + '/').startsWith(self + '/'))",message="must be an absolute path, such as '/mnt/audit', that does not cover, and is not in, /etc/refinery, /etc/ssl, /etc/resolv.conf, /etc/hosts, /run, /var/run, /dev, /proc, /sys or /master"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/[A-Za-z0-9_.-]*[A-Za-z0-9_-])+$') && ['/etc', '/usr', '/run', '/var/run', '/dev', '/proc', '/sys', '/master'].all(p, !(self + '/').startsWith(p + '/') && !(p + '/').startsWith(self + '/'))",message="must be an absolute path, such as '/mnt/audit', that does not cover, and is not in, /etc, /usr, /run, /var/run, /dev, /proc, /sys or /master"
 	MountPath string `json:"mountPath"`
 	// readOnly mounts it so. Default: false.
 	// +optional
@@ -228,7 +228,8 @@ type MasterVolume struct {
 	// emptyDir is the source.
 	// +optional
 	EmptyDir *corev1.EmptyDirVolumeSource `json:"emptyDir,omitempty"`
-	// persistentVolumeClaim is the source. All pods mount the same claim.
+	// persistentVolumeClaim is the source. All pods mount the same claim, so that it has to be one that several pods on several
+	// Kubernetes nodes can mount at a time, as with ReadWriteMany.
 	// +optional
 	PersistentVolumeClaim *corev1.PersistentVolumeClaimVolumeSource `json:"persistentVolumeClaim,omitempty"`
 	// csi is the source. It cannot name a Secret.
@@ -253,6 +254,7 @@ type MasterPodTemplate struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, b.mountPath == a.mountPath))",message="two volumes have the same mountPath; choose another one for one of the two"
 	Volumes []MasterVolume `json:"volumes,omitempty"`
 	// resources of the master container.
 	// +optional

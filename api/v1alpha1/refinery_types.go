@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -50,6 +49,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.ports)",message="ports describe a Service over pods, and placement External makes none; remove ports, or set placement: InCluster"
 // +kubebuilder:validation:XValidation:rule="has(self.statefulSet) == has(oldSelf.statefulSet) || self.placement == 'External' || oldSelf.placement == 'External'",message="statefulSet cannot be added or removed while there are pods: none would run meanwhile; make a new Refinery instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.statefulSet) || !has(oldSelf.statefulSet) || has(self.statefulSet.volumeClaimTemplates) == has(oldSelf.statefulSet.volumeClaimTemplates)",message="statefulSet.volumeClaimTemplates cannot be added or removed: Kubernetes keeps those that a StatefulSet was created with; make a new Refinery instead"
+// +kubebuilder:validation:XValidation:rule="!has(self.statefulSet) || !has(self.strategy) || !has(self.strategy.maxUnavailable) || !(string(self.strategy.maxUnavailable) in ['0', '0%'])",message="strategy.maxUnavailable must not be 0 with statefulSet, which replaces each pod in its place; remove it, or raise it"
 // +kubebuilder:validation:XValidation:rule="!has(self.statefulSet) || !has(self.strategy) || !has(self.strategy.maxSurge)",message="strategy.maxSurge has no meaning with statefulSet, which replaces each pod in its place; remove maxSurge"
 type RefinerySpec struct {
 	// masterRef names the ClusterMaster, in this namespace, at which the nodes authenticate. It cannot be changed.
@@ -185,45 +185,6 @@ type RolloutStrategy struct {
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 10000 : self.matches('^([0-9]|[1-9][0-9]|100)%$')",message="must be a number of pods from 0 to 10000, or a percentage from '0%' to '100%'"
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
-}
-
-// RefineryStatefulSet configures the StatefulSet of a Refinery.
-type RefineryStatefulSet struct {
-	// volumeClaimTemplates are volumes that each pod has for itself: the containers of template mount them by name. They cannot be
-	// changed, as Kubernetes does not let a StatefulSet change them. Default: none.
-	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="volumeClaimTemplates cannot be changed: Kubernetes keeps those that a StatefulSet was created with; edit the PersistentVolumeClaims, or make a new Refinery"
-	VolumeClaimTemplates []VolumeClaimTemplate `json:"volumeClaimTemplates,omitempty"`
-	// persistentVolumeClaimRetentionPolicy says what becomes of the claims of pods that are gone. Default: they are retained.
-	// +optional
-	ClaimRetention ClaimRetention `json:"persistentVolumeClaimRetentionPolicy,omitzero"`
-}
-
-// VolumeClaimTemplate is a PersistentVolumeClaim that is created for each pod.
-type VolumeClaimTemplate struct {
-	// name of the volume.
-	// +required
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.startsWith('refinery-')",message="must be lower-case letters, digits and '-', and must not begin with 'refinery-': such volumes belong to the operator"
-	Name string `json:"name"`
-	// spec of the claim.
-	// +required
-	Spec corev1.PersistentVolumeClaimSpec `json:"spec"`
-}
-
-// ClaimRetention says what becomes of the PersistentVolumeClaims of pods that are gone.
-type ClaimRetention struct {
-	// whenDeleted is Retain or Delete, for when the Refinery is deleted. Default: Retain.
-	// +optional
-	// +kubebuilder:validation:Enum=Retain;Delete
-	WhenDeleted appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenDeleted,omitempty"`
-	// whenScaled is Retain or Delete, for when replicas is lowered. Default: Retain.
-	// +optional
-	// +kubebuilder:validation:Enum=Retain;Delete
-	WhenScaled appsv1.PersistentVolumeClaimRetentionPolicyType `json:"whenScaled,omitempty"`
 }
 
 // RefineryService configures the Service of a Refinery.

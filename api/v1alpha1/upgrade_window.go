@@ -6,7 +6,7 @@ import (
 )
 
 // UpgradeWindow is a time of the day, on all days or some, from which upgrades may begin.
-// +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || timestamp('2026-01-01T12:00:00Z').getHours(self.timeZone) >= 0",message="timeZone must be a name of the IANA time zone database, such as 'Europe/Berlin'"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || self.timeZone.matches('^[A-Z][A-Za-z0-9/_+-]*$') && self.timeZone != 'Local' && timestamp('2026-01-01T12:00:00Z').getHours(self.timeZone) >= 0",message="timeZone must be a name of the IANA time zone database, such as 'Europe/Berlin'"
 type UpgradeWindow struct {
 	// days on which the window begins. Default: every day.
 	// +optional

@@ -4,12 +4,13 @@ import (
 	"context"
 
 	"github.com/refinery-operator/refinery-operator/internal/pki"
+	"github.com/refinery-operator/refinery-operator/internal/podset"
 	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
-// adoptDeployment adopts the Deployment if it has lost its owner, or deletes it if its pods are not as they have to be.
-func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
-	orphaned, err := r.env.HasOrphanedDeployment(ctx, s.master)
+// adoptPodSet adopts the Deployment if it has lost its owner, or deletes it if its pods are not as they have to be.
+func (r *Reconciler) adoptPodSet(ctx context.Context, s *scope) error {
+	orphaned, err := r.env.HasOrphanedPodSet(ctx, s.master, podset.Deployment)
 	if err == nil && orphaned {
 		_, err = r.reconcileDeployment(ctx, s)
 	}

@@ -126,7 +126,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	default:
 		err = r.reconcile(ctx, s, &found)
 	}
-	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
+	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, reconcile.WereLate(s.master.Status.Conditions), s.now)
 	return r.close(ctx, s, found, err)
 }
 
@@ -138,7 +138,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope, found *findings) e
 		func() error {
 			return r.env.RequireAccountName(ctx, s.master, resource.MasterServiceAccountName(s.master))
 		},
-		func() error { return r.adoptDeployment(ctx, s) },
+		func() error { return r.adoptPodSet(ctx, s) },
 		func() error { return r.adoptSecrets(ctx, s) },
 		func() error { return r.keepAuthority(ctx, s) },
 		func() (err error) { found.rotation, err = r.rotateAuthority(ctx, s); return err },
@@ -176,7 +176,7 @@ func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, 
 	if err != nil || !found {
 		return nil, again, err
 	}
-	s.deployment, err = r.env.OwnDeployment(ctx, s.master)
+	s.deployment, err = r.env.OwnPodSet(ctx, s.master)
 	return s, 0, err
 }
 

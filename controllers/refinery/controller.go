@@ -47,9 +47,8 @@ type Reconciler struct {
 // New returns a reconciler that remembers nothing yet.
 func New(e *controllers.Environment) *Reconciler {
 	a := e.NewApplier()
-	pods := reconcile.NewPods(e.Live)
-	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), pods: pods,
-		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{pods: pods, begun: map[client.ObjectKey]string{}}}
+	return &Reconciler{env: e, apply: a, passes: reconcile.NewPasses(e.Client, a, e.Events, e.Recheck), pods: reconcile.NewPods(e.Live),
+		issuedNext: map[client.ObjectKey]certificates.Certificate{}, pace: &pace{begun: map[client.ObjectKey]string{}}}
 }
 
 // scope is everything that one pass has read.
@@ -107,7 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: again}, err
 	}
 	found, err := r.reconcile(ctx, s)
-	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, s.now)
+	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, reconcile.WereLate(s.refinery.Status.Conditions), s.now)
 	return r.close(ctx, s, found, err)
 }
 
@@ -124,7 +123,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) (found findings, e
 			func() error { return r.requireSecretName(ctx, s) },
 			func() error { return r.requireMaster(s) },
 			func() error { return r.requireAuthority(ctx, s) },
-			func() error { return r.adoptDeployment(ctx, s) },
+			func() error { return r.adoptPodSet(ctx, s) },
 			func() error { return s.secrets.Adopt(ctx, s.refinery, s.refinery.IssuedSecretName()) },
 			func() error { return s.requireRoomToRevoke() },
 			func() (err error) { found.certificate, err = r.reconcileCertificate(ctx, s); return err },
@@ -158,7 +157,7 @@ func (r *Reconciler) open(ctx context.Context, key client.ObjectKey) (s *scope, 
 	if err == nil {
 		s.master = master
 	}
-	s.deployment, err = r.env.OwnDeployment(ctx, s.refinery)
+	s.deployment, err = r.env.OwnPodSet(ctx, s.refinery)
 	return s, 0, err
 }
 

@@ -122,10 +122,25 @@ func (r *Reconciler) refuse(s *scope, reason, why string) error {
 // ClusterMaster or another Refinery: no pods are better than pods with someone else's key. It stays until its
 // pods are gone, and is created again when the spec is corrected. What remains is returned, or nil.
 func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1.Deployment, error) {
-	if s.deployment == nil || s.deployment.Generation < r.apply.Written(s.refinery, podset.KindOf(s.deployment), s.refinery.Name) {
-		return s.deployment, nil // what was read is not what there is
+	former, err := r.env.OwnPodSetOf(ctx, s.refinery, podset.Other(resource.PodSetKind(s.refinery)))
+	if err == nil {
+		_, err = r.removeIfForbidden(ctx, s, former)
 	}
-	spec := &s.deployment.Spec.Template.Spec
+	if err != nil {
+		return s.deployment, err
+	}
+	removed, err := r.removeIfForbidden(ctx, s, s.deployment)
+	if removed {
+		return nil, err
+	}
+	return s.deployment, err
+}
+
+func (r *Reconciler) removeIfForbidden(ctx context.Context, s *scope, d *appsv1.Deployment) (removed bool, err error) {
+	if d == nil || d.Generation < r.apply.Written(s.refinery, podset.KindOf(d), s.refinery.Name) {
+		return false, nil // what was read is not what there is
+	}
+	spec := &d.Spec.Template.Spec
 	why, err := r.othersAccount(ctx, s, spec.ServiceAccountName)
 	for _, name := range resource.PodSecrets(spec) {
 		if err != nil || why != "" {
@@ -134,11 +149,11 @@ func (r *Reconciler) removeForbiddenPods(ctx context.Context, s *scope) (*appsv1
 		why, err = r.othersSecret(ctx, s, name)
 	}
 	if err != nil || why == "" {
-		return s.deployment, err
+		return false, err
 	}
 	log.FromContext(ctx).Info("The pods use a Secret or ServiceAccount of another owner: deleting what runs them", "why", why)
-	pods := podset.New(podset.KindOf(s.deployment), s.deployment.Namespace, s.deployment.Name)
-	return nil, r.apply.Delete(ctx, s.refinery, pods, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	pods := podset.New(podset.KindOf(d), d.Namespace, d.Name)
+	return true, r.apply.Delete(ctx, s.refinery, pods, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 
 // othersAccount says whose ServiceAccount this is if the pods of the Refinery may not use it, or "" if they may.

@@ -27,12 +27,22 @@ func (r *Reconciler) requireMaster(s *scope) error {
 		Message: fmt.Sprintf("ClusterMaster %s does not exist in this namespace; create it and reconciliation resumes", s.refinery.Spec.MasterRef.Name)}
 }
 
-// adoptDeployment adopts the Deployment or StatefulSet if it has lost its owner, or deletes it if its pods are not as they have to be.
-func (r *Reconciler) adoptDeployment(ctx context.Context, s *scope) error {
+// adoptPodSet adopts the Deployment or StatefulSet if it has lost its owner, or deletes it if its pods are not as they have to be, or
+// the other kind is asked for.
+func (r *Reconciler) adoptPodSet(ctx context.Context, s *scope) error {
 	if s.refinery.Spec.Placement == v1alpha1.PlacementExternal {
 		return nil
 	}
-	orphaned, err := r.env.HasOrphanedDeployment(ctx, s.refinery)
+	kind := resource.PodSetKind(s.refinery)
+	former := podset.Other(kind)
+	orphaned, err := r.env.HasOrphanedPodSet(ctx, s.refinery, former)
+	if err == nil && orphaned {
+		err = r.apply.RemoveOrphan(ctx, s.refinery, podset.New(former, s.refinery.Namespace, s.refinery.Name))
+	}
+	if err != nil {
+		return err
+	}
+	orphaned, err = r.env.HasOrphanedPodSet(ctx, s.refinery, kind)
 	if err == nil && orphaned {
 		err = r.reconcileDeployment(ctx, s, &findings{})
 	}
@@ -88,7 +98,7 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *f
 	if err := r.checkTemplate(ctx, s, desired); err != nil {
 		return err
 	}
-	if d, err := r.env.OwnDeployment(ctx, s.refinery); err != nil {
+	if d, err := r.env.OwnPodSet(ctx, s.refinery); err != nil {
 		return err
 	} else if d != nil && !d.DeletionTimestamp.IsZero() { // changed now, it would hide what its pods still mount
 		return &reconcile.WaitError{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("%s %s is being deleted; it is created again when its pods are gone", kind, d.Name)}
@@ -124,6 +134,9 @@ func (r *Reconciler) applyPods(ctx context.Context, s *scope, desired *appsv1ac.
 	set, err := resource.RefineryStatefulSet(s.refinery, desired)
 	if err != nil {
 		return err
+	}
+	if s.deployment != nil && resource.HasOtherClaims(s.deployment, set) { // which cannot be changed; there was no Refinery with pods meanwhile
+		return r.removePods(ctx, s, podset.StatefulSet)
 	}
 	return r.apply.Apply(ctx, s.refinery, set)
 }

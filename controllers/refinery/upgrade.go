@@ -163,15 +163,26 @@ func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (pen
 		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsMaster,
 			message: fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, false, nil
 	}
-	if s.refinery.Spec.Access == v1alpha1.AccessSuspended || !hasComeBack(s.deployment, s.refinery.WantedNodes()) {
+	if s.refinery.Spec.Access == v1alpha1.AccessSuspended || s.deployment.Status.AvailableReplicas == 0 {
 		return nil, false, nil // nothing works there that an upgrade could end, and nobody else has to wait until it does
 	}
 	if may, next := s.master.MayUpgrade(s.now); !may {
-		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsWindow, until: next, message: fmt.Sprintf(
-			"waiting until %s, by spec.upgradeWindows of ClusterMaster %s", next.UTC().Format(time.RFC3339), s.master.Name)}, false, nil
+		return awaitsWindow(s, revision, next), false, nil
+	}
+	if !hasComeBack(s.deployment, s.refinery.WantedNodes()) {
+		return nil, false, nil // it would never take its turn, and may be what the upgrade mends
 	}
 	pending, err = r.pace.begin(ctx, r.env.Client, s, revision)
 	return pending, pending == nil, err
+}
+
+// awaitsWindow waits until the next window begins. The API server may know a time zone that this operator does not.
+func awaitsWindow(s *scope, revision string, next time.Time) *pendingUpgrade {
+	message := fmt.Sprintf("waiting until %s, by spec.upgradeWindows of ClusterMaster %s", next.UTC().Format(time.RFC3339), s.master.Name)
+	if next.IsZero() {
+		message = fmt.Sprintf("no window of spec.upgradeWindows of ClusterMaster %s ever begins: the operator does not know their time zones; choose others", s.master.Name)
+	}
+	return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsWindow, until: next, message: message}
 }
 
 // masterIsUpgraded reports whether all pods of the ClusterMaster are as this operator makes them.
@@ -179,7 +190,7 @@ func (r *Reconciler) masterIsUpgraded(ctx context.Context, s *scope) (bool, erro
 	if s.master.WantedPods() == 0 {
 		return true, nil
 	}
-	d, err := r.env.OwnDeployment(ctx, s.master)
+	d, err := r.env.OwnPodSet(ctx, s.master)
 	if err != nil || d == nil {
 		return false, err
 	}
@@ -197,8 +208,6 @@ func hasComeBack(d *appsv1.Deployment, wanted int32) bool {
 
 // pace holds upgrades to few Refineries of a ClusterMaster at a time.
 type pace struct {
-	pods *reconcile.Pods
-
 	mu sync.Mutex
 	// begun are the Refineries whose pods were let go, and the revision, until the cache shows it.
 	begun map[client.ObjectKey]string
@@ -224,7 +233,7 @@ func (p *pace) begin(ctx context.Context, c client.Reader, s *scope, revision st
 		switch {
 		case key == own, !shown && p.begun[key] != revision:
 		case shown && (making.Upgrading != revision || hasComeBack(d, ptr.Deref(d.Spec.Replicas, 1))):
-		case shown && (deadlineExceeded(d) || p.pods.IsLate(key)):
+		case shown && (deadlineExceeded(d) || wereLate(ctx, c, key)):
 			stuck = append(stuck, d.Name)
 		default:
 			onTheirWay = append(onTheirWay, d.Name)
@@ -255,6 +264,12 @@ func (p *pace) forget(key client.ObjectKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.begun, key)
+}
+
+// wereLate reports whether status of a Refinery says that its pods are late. Where it cannot be read, it does not.
+func wereLate(ctx context.Context, c client.Reader, key client.ObjectKey) bool {
+	r := &v1alpha1.Refinery{}
+	return c.Get(ctx, key, r) == nil && reconcile.WereLate(r.Status.Conditions)
 }
 
 func deadlineExceeded(d *appsv1.Deployment) bool {

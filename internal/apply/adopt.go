@@ -168,6 +168,36 @@ func (a *Applier) adoptOrReplace(ctx context.Context, owner, orphan client.Objec
 
 // replace deletes an orphan, and the pods of a Deployment or StatefulSet before it: those of a foreign template run no longer when it is made again.
 func (a *Applier) replace(ctx context.Context, orphan client.Object, kind string) error {
+	if err := a.remove(ctx, orphan, kind); err != nil {
+		return err
+	}
+	return &PendingError{fmt.Sprintf("%s %s was not as the operator made it and is being deleted; it is made again when it is gone", kind, orphan.GetName())}
+}
+
+// RemoveOrphan deletes what ran pods of an owner and was left behind, if it has lost the owner. The error is a *PendingError until its
+// pods are gone.
+func (a *Applier) RemoveOrphan(ctx context.Context, owner, object client.Object) error {
+	gvk, err := a.client.GroupVersionKindFor(object)
+	if err != nil {
+		return err
+	}
+	if err := a.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	orphan, err := a.Orphan(ctx, owner, object, object.GetLabels())
+	if err != nil || orphan == nil || Owns(owner, orphan) {
+		return err
+	}
+	if err := a.remove(ctx, orphan, gvk.Kind); err != nil {
+		return err
+	}
+	return &PendingError{fmt.Sprintf("%s %s ran the pods before, and is being deleted; pods are created again when these are gone", gvk.Kind, orphan.GetName())}
+}
+
+func (a *Applier) remove(ctx context.Context, orphan client.Object, kind string) error {
+	if err := a.retainClaims(ctx, orphan); err != nil {
+		return err
+	}
 	uid, propagation := orphan.GetUID(), metav1.DeletePropagationBackground
 	if podset.Of(orphan) != nil {
 		propagation = metav1.DeletePropagationForeground
@@ -177,7 +207,7 @@ func (a *Applier) replace(ctx context.Context, orphan client.Object, kind string
 		return fmt.Errorf("delete %s %s: %w", kind, orphan.GetName(), err)
 	}
 	log.FromContext(ctx).Info("Deleted an object that bore the operator's labels and was not as it has to be", "object", kind+"/"+orphan.GetName())
-	return &PendingError{fmt.Sprintf("%s %s was not as the operator made it and is being deleted; it is made again when it is gone", kind, orphan.GetName())}
+	return nil
 }
 
 // claim makes all fields of an orphan the operator's, so that applying takes out what is not wanted. The owners that it names go too:

@@ -295,6 +295,9 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object, optio
 	if !Owns(owner, object) || !object.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
+	if err := a.retainClaims(ctx, object); err != nil {
+		return err
+	}
 	uid := object.GetUID()
 	options = append([]client.DeleteOption{client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground)}, options...)
 	err := a.client.Delete(ctx, object, options...)

@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"cmd/operator":                {"internal/cli", "internal/operator"},
 	"cmd/refinery":                {"internal/agent", "internal/cli"},
 	"controllers":                 {"api/v1alpha1", "internal/apply", "internal/certificates", "internal/pki", "internal/podset", "internal/reconcile", "internal/resource", "internal/rotation"},
-	"controllers/clustermaster":   {"api/v1alpha1", "controllers", "internal/apply", "internal/certificates", "internal/masterfields", "internal/pemtext", "internal/pki", "internal/reconcile", "internal/resource", "internal/rotation", "internal/secretfiles", "internal/version"},
+	"controllers/clustermaster":   {"api/v1alpha1", "controllers", "internal/apply", "internal/certificates", "internal/masterfields", "internal/pemtext", "internal/pki", "internal/podset", "internal/reconcile", "internal/resource", "internal/rotation", "internal/secretfiles", "internal/version"},
 	"controllers/refinery":        {"api/v1alpha1", "controllers", "internal/apply", "internal/certificates", "internal/masterfields", "internal/pki", "internal/podset", "internal/reconcile", "internal/resource", "internal/rotation"},
 	"internal/admit":              {"api/v1alpha1", "internal/pki", "internal/version"},
 	"internal/admit/admittest":    {"api/v1alpha1", "internal/pki", "internal/pki/pkitest", "protocol"},

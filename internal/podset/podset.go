@@ -16,7 +16,7 @@ const (
 	StatefulSet = "StatefulSet"
 )
 
-// Object is any object of Kubernetes.
+// Object is what controller-runtime calls client.Object. The plugin of kubectl links this package, and must not link that.
 type Object interface {
 	metav1.Object
 	runtime.Object
@@ -29,6 +29,14 @@ func New(kind, namespace, name string) Object {
 		return &appsv1.StatefulSet{ObjectMeta: meta}
 	}
 	return &appsv1.Deployment{ObjectMeta: meta}
+}
+
+// Other is the kind that is not the one.
+func Other(kind string) string {
+	if kind == StatefulSet {
+		return Deployment
+	}
+	return StatefulSet
 }
 
 // KindOf is the kind of the object that a Deployment was read from.

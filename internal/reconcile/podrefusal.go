@@ -18,28 +18,37 @@ import (
 // IsRefusal reports whether the API server refuses to create pods.
 func (f *PodFailure) IsRefusal() bool { return f != nil && f.Reason == v1alpha1.ReasonPodsRefused }
 
+// failedCreate is the reason of an Event about a pod that was refused.
+const failedCreate = "FailedCreate"
+
+// eventsLimit bounds how many Events of a StatefulSet are read at once. Equal ones are counted in one.
+const eventsLimit = 500
+
 // refusal is why the API server refuses pods of a StatefulSet, in its words, or nil. The controller of Deployments says so in a
-// condition, that of StatefulSets only in an Event. One may be left of a refusal that is over, so that it counts only where there is no
-// pod at all, or where pods have been missing for longer than it takes to replace one.
-func (p *Pods) refusal(ctx context.Context, d *appsv1.Deployment, missing time.Duration) *PodFailure {
-	pods := d.Status.Replicas
-	if podset.KindOf(d) != podset.StatefulSet || pods >= ptr.Deref(d.Spec.Replicas, 1) || (pods > 0 && missing < startPatience) {
+// condition, that of StatefulSets only in an Event. An Event is left of a refusal that is over: it counts only where that controller
+// made no pod after it, and has had the time to.
+func (p *Pods) refusal(ctx context.Context, d *appsv1.Deployment, lacking time.Duration) *PodFailure {
+	if podset.KindOf(d) != podset.StatefulSet || d.Status.Replicas >= ptr.Deref(d.Spec.Replicas, 1) || lacking < firstPodsRecheck {
 		return nil
 	}
 	events := &corev1.EventList{}
-	err := p.live.List(ctx, events, client.InNamespace(d.Namespace), client.Limit(podsLimit),
-		client.MatchingFields{"involvedObject.uid": string(d.UID), "reason": "FailedCreate"})
+	err := p.live.List(ctx, events, client.InNamespace(d.Namespace), client.Limit(eventsLimit),
+		client.MatchingFields{"involvedObject.uid": string(d.UID)})
 	if err != nil {
 		log.FromContext(ctx).Error(err, "Reading the Events of the StatefulSet failed, so that status does not show why pods are refused")
 		return nil
 	}
 	var last *corev1.Event
 	for i := range events.Items {
-		if e := &events.Items[i]; last == nil || last.LastTimestamp.Before(&e.LastTimestamp) {
+		e := &events.Items[i]
+		if e.Reason != failedCreate && e.Reason != "SuccessfulCreate" {
+			continue
+		}
+		if last == nil || last.LastTimestamp.Before(&e.LastTimestamp) || (e.Reason == failedCreate && last.LastTimestamp.Equal(&e.LastTimestamp)) {
 			last = e
 		}
 	}
-	if last == nil {
+	if last == nil || last.Reason != failedCreate {
 		return nil
 	}
 	message := last.Message

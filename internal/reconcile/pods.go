@@ -4,16 +4,18 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
 const (
@@ -59,6 +61,8 @@ type PodsSeen struct {
 type sightOfPods struct {
 	// since is when the Deployment was first seen to lack something, and next when to look again.
 	since, next time.Time
+	// generation of the Deployment that is timed.
+	generation int64
 	// most is how many pods were available at once since then or the last rollout, updated how many were of the current spec, and
 	// progressed when either became so many.
 	most, updated int32
@@ -69,8 +73,6 @@ type sightOfPods struct {
 	available int32
 	failure   *PodFailure
 	runs      map[containerKey]*run
-	// late is what was last told of that.
-	late atomic.Bool
 }
 
 // NewPods returns Pods that have seen nothing. live is the API server.
@@ -85,16 +87,16 @@ func (p *Pods) Forget(owner client.ObjectKey) {
 	delete(p.known, owner)
 }
 
-// IsLate reports whether the pods of an owner were found to be late when they were looked at last.
-func (p *Pods) IsLate(owner client.ObjectKey) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.known[owner]
-	return s != nil && s.late.Load()
+// WereLate reports whether conditions say that pods are late.
+func WereLate(conditions []metav1.Condition) bool {
+	stalled := meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled)
+	return stalled != nil && stalled.Status == metav1.ConditionTrue &&
+		(stalled.Reason == v1alpha1.ReasonProgressDeadlineExceeded || stalled.Reason == v1alpha1.ReasonNotAuthenticated)
 }
 
-// Look finds out why pods of a Deployment, nil if there is none, do not start.
-func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deployment, now time.Time) PodsSeen {
+// Look finds out why pods of a Deployment, nil if there is none, do not start. late says whether they were late as far as status tells:
+// it is not known otherwise to an operator that has just started.
+func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deployment, late bool, now time.Time) PodsSeen {
 	lacking := isLacking(d)
 	p.mu.Lock()
 	s := p.known[owner]
@@ -104,12 +106,15 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 		return PodsSeen{}
 	}
 	if s == nil {
-		s = &sightOfPods{since: now, progressed: now, most: d.Status.AvailableReplicas, updated: d.Status.UpdatedReplicas}
+		s = &sightOfPods{since: now, progressed: now, generation: d.Generation, most: d.Status.AvailableReplicas, updated: d.Status.UpdatedReplicas}
+		if late {
+			s.progressed = time.Time{}
+		}
 		p.known[owner] = s
 	}
 	p.mu.Unlock() // one pass at a time has an owner
-	if available, updated := d.Status.AvailableReplicas, d.Status.UpdatedReplicas; isTimed(d) {
-		s.most, s.updated, s.progressed = available, updated, now
+	if available, updated := d.Status.AvailableReplicas, d.Status.UpdatedReplicas; isTimed(d) || s.generation != d.Generation {
+		s.generation, s.most, s.updated, s.progressed = d.Generation, available, updated, now
 	} else if available > s.most || updated > s.updated {
 		s.most, s.updated, s.progressed = max(available, s.most), max(updated, s.updated), now
 	}
@@ -150,12 +155,10 @@ func (p *Pods) read(ctx context.Context, s *sightOfPods, d *appsv1.Deployment, n
 func (s *sightOfPods) seen(d *appsv1.Deployment, failure *PodFailure, now time.Time) PodsSeen {
 	seen := PodsSeen{Failure: failure, Recheck: s.next}
 	if isTimed(d) {
-		s.late.Store(false)
 		return seen
 	}
 	deadline := s.progressed.Add(time.Duration(ptr.Deref(d.Spec.ProgressDeadlineSeconds, defaultProgressDeadlineSeconds)) * time.Second)
 	seen.Late = !now.Before(deadline)
-	s.late.Store(seen.Late)
 	if !seen.Late && deadline.Before(seen.Recheck) {
 		seen.Recheck = deadline
 	}
@@ -165,6 +168,9 @@ func (s *sightOfPods) seen(d *appsv1.Deployment, failure *PodFailure, now time.T
 // unread is why the pods do not start while they are not read again: pods that became available since the last look, or are so no
 // more, are taken to be those that crash, so that status does not change with each of their starts.
 func (s *sightOfPods) unread(d *appsv1.Deployment) *PodFailure {
+	if s.failure.IsRefusal() && d.Status.Replicas >= ptr.Deref(d.Spec.Replicas, 1) {
+		return nil
+	}
 	if !s.failure.isCrash() || d.Status.AvailableReplicas == s.available {
 		return s.failure
 	}

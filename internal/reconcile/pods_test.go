@@ -63,7 +63,7 @@ func (w *watched) look(after time.Duration, available int32, pods ...corev1.Pod)
 	w.t.Helper()
 	w.now, w.api.pods = w.now.Add(after), pods
 	d := deployment(available)
-	seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, false, w.now)
 	w.next = seen.Recheck
 	c := Available(d, seen.Failure, 1, 1)
 	return fmt.Sprintf("%s/%s", c.Status, c.Reason)
@@ -76,7 +76,7 @@ func (w *watched) lookAtTwo(after time.Duration, available int32, pods ...corev1
 	d := deployment(available)
 	d.Spec.Replicas, d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.UnavailableReplicas = ptr.To[int32](2), 2, 2, 2-available
 	d.Generation = w.generation
-	seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, w.now)
+	seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d), d, false, w.now)
 	w.next = seen.Recheck
 	c := Available(d, seen.Failure, 1, 2)
 	return fmt.Sprintf("%s: %s", c.Status, c.Message)
@@ -200,8 +200,8 @@ func TestAMissingSecretIsNamed(t *testing.T) {
 		return corev1.Volume{Name: "of-" + name, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Optional: &optional}}}
 	}
 	d.Spec.Template.Spec.Volumes = []corev1.Volume{secret("there", false), secret("may-be-missing", true), secret("missing", false)}
-	w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now)
-	failure := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now.Add(startPatience)).Failure
+	w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, false, w.now)
+	failure := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, false, w.now.Add(startPatience)).Failure
 	if failure == nil {
 		t.Fatal("no failure")
 	}
@@ -265,7 +265,7 @@ func TestPodsThatAreMissingAfterARolloutAreLateAtItsDeadline(t *testing.T) {
 // lookFor is condition Ready after some time in which the pods were looked at whenever they had to be.
 func (w *watched) lookFor(after time.Duration, d func() *appsv1.Deployment) (ready string) {
 	for end := w.now.Add(after); ; w.now = w.next {
-		seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d()), d(), w.now)
+		seen := w.pods.Look(w.t.Context(), client.ObjectKeyFromObject(d()), d(), false, w.now)
 		available := Available(d(), seen.Failure, 3, 3)
 		c, _ := PodsLack(d(), 0, 3, seen, &available)
 		ready = fmt.Sprintf("%s/%s", c.Status, c.Reason)
@@ -279,30 +279,47 @@ func (w *watched) lookFor(after time.Duration, d func() *appsv1.Deployment) (rea
 	}
 }
 
-func TestAStatefulSetIsLateWhenItMakesNoProgress(t *testing.T) {
-	w := newWatched(t)
-	look := func(after time.Duration, available, updated int32) bool {
-		w.now = w.now.Add(after)
-		d := statefulSet(3, available, updated)
-		seen := w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now)
-		if is := w.pods.IsLate(client.ObjectKeyFromObject(d)); is != seen.Late {
-			t.Errorf("late: told %v, remembered %v", seen.Late, is)
-		}
-		return seen.Late
+// stateful are the pods of one StatefulSet, over time.
+type stateful struct {
+	*watched
+	generation int64
+}
+
+func (s *stateful) look(after time.Duration, pods, available, updated int32, late bool) PodsSeen {
+	s.now = s.now.Add(after)
+	d := statefulSet(pods, available, updated)
+	d.Generation, d.Status.ObservedGeneration = s.generation, s.generation
+	return s.pods.Look(s.t.Context(), client.ObjectKeyFromObject(d), d, late, s.now)
+}
+
+func (s *stateful) expectLate(want bool, after time.Duration, available, updated int32) {
+	s.t.Helper()
+	if got := s.look(after, 3, available, updated, false).Late; got != want {
+		s.t.Errorf("late: %v, want %v", got, want)
 	}
+}
+
+func TestAStatefulSetIsLateWhenItMakesNoProgress(t *testing.T) {
+	s := &stateful{watched: newWatched(t)}
 	const nearly = defaultProgressDeadlineSeconds*time.Second - time.Second
 	for updated := range int32(3) { // one pod after another, each slowly
-		if look(nearly, 2, updated+1) {
-			t.Fatalf("late with %d pods updated", updated+1)
-		}
+		s.expectLate(false, nearly, 2, updated+1)
 	}
-	if look(nearly, 2, 3) {
-		t.Error("late before the deadline")
+	s.expectLate(false, nearly, 2, 3)
+	s.expectLate(true, time.Second, 2, 3)
+	s.generation++ // its owner corrects it
+	s.expectLate(false, time.Second, 2, 0)
+	s.expectLate(false, nearly, 2, 0)
+	s.expectLate(true, time.Second, 2, 0)
+	s.expectLate(false, time.Second, 3, 3)
+}
+
+func TestPodsThatWereLateAreSoAfterARestart(t *testing.T) {
+	s := &stateful{watched: newWatched(t)}
+	if !s.look(0, 3, 2, 3, true).Late {
+		t.Error("not late, as status has it")
 	}
-	if !look(time.Second, 2, 3) {
-		t.Error("not late after the deadline")
-	}
-	if look(time.Second, 3, 3) {
+	if s.look(time.Second, 3, 3, 3, true).Late {
 		t.Error("late with all pods")
 	}
 }
@@ -323,24 +340,26 @@ func (l *eventList) List(ctx context.Context, list client.ObjectList, options ..
 }
 
 func TestAStatefulSetSaysWhyItsPodsAreRefused(t *testing.T) {
-	w := newWatched(t)
-	full := func(at int64, message string) corev1.Event {
-		return corev1.Event{LastTimestamp: metav1.Unix(at, 0), Message: message}
+	s := &stateful{watched: newWatched(t)}
+	events := &eventList{podList: s.api}
+	s.pods = NewPods(events)
+	event := func(at int64, reason, message string) {
+		events.events = append(events.events, corev1.Event{LastTimestamp: metav1.Unix(at, 0), Reason: reason, Message: message})
 	}
-	w.pods = NewPods(&eventList{podList: w.api, events: []corev1.Event{
-		full(1, "create Pod press-0 in StatefulSet press failed error: of before"),
-		full(3, "create Pod press-0 in StatefulSet press failed error: pods \"press-0\" is forbidden:\n exceeded quota"),
-		full(2, "create Pod press-0 in StatefulSet press failed error: of before"),
-	}})
 	look := func(after time.Duration, pods int32) string {
-		w.now = w.now.Add(after)
-		d := statefulSet(pods, pods, pods)
-		c := Available(d, w.pods.Look(t.Context(), client.ObjectKeyFromObject(d), d, w.now).Failure, 3, 3)
+		c := Available(statefulSet(pods, pods, pods), s.look(after, pods, pods, pods, false).Failure, 3, 3)
 		return c.Reason + ": " + c.Message
 	}
 	const refused = `are available: pods "press-0" is forbidden: exceeded quota`
-	w.want("PodsRefused: 0 of 3 pods "+refused, look(0, 0))
-	w.want("Available: 3 of 3 pods are available", look(time.Minute, 3))
-	w.want("Unavailable: 2 of 3 pods are available", look(time.Minute, 2)) // it may be replacing one
-	w.want("PodsRefused: 2 of 3 pods "+refused, look(startPatience, 2))
+	event(1, "FailedCreate", "create Pod press-0 in StatefulSet press failed error: of before")
+	event(3, "FailedCreate", "create Pod press-0 in StatefulSet press failed error: pods \"press-0\" is forbidden:\n exceeded quota")
+	event(2, "SuccessfulCreate", "create Pod press-0 in StatefulSet press successful")
+	event(4, "RecreatingFailedPod", "of something else")
+	s.want("Unavailable: 0 of 3 pods are available", look(0, 0)) // it may be about to make them
+	s.want("PodsRefused: 0 of 3 pods "+refused, look(firstPodsRecheck, 0))
+	s.want("Available: 3 of 3 pods are available", look(time.Second, 3))
+	s.want("Unavailable: 2 of 3 pods are available", look(time.Minute, 2))
+	s.want("PodsRefused: 2 of 3 pods "+refused, look(firstPodsRecheck, 2))
+	event(5, "SuccessfulCreate", "create Pod press-2 in StatefulSet press successful")
+	s.want("Unavailable: 2 of 3 pods are available", look(time.Minute, 2))
 }

@@ -2,11 +2,13 @@ package resource
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/podset"
@@ -22,6 +24,9 @@ func PodSetKind(owner podset.Object) string {
 
 // RefineryStatefulSet runs the pods of a Refinery's Deployment as one that asks for a StatefulSet does.
 func RefineryStatefulSet(r *v1alpha1.Refinery, d *appsv1ac.DeploymentApplyConfiguration) (*appsv1ac.StatefulSetApplyConfiguration, error) {
+	if err := checkClaims(r, d.Spec.Template); err != nil {
+		return nil, err
+	}
 	update := appsv1ac.StatefulSetUpdateStrategy().WithType(appsv1.RollingUpdateStatefulSetStrategyType)
 	if most := r.Spec.Strategy.MaxUnavailable; most != nil {
 		update.WithRollingUpdate(appsv1ac.RollingUpdateStatefulSetStrategy().WithMaxUnavailable(*most))
@@ -55,8 +60,32 @@ func RefineryStatefulSet(r *v1alpha1.Refinery, d *appsv1ac.DeploymentApplyConfig
 		spec.WithVolumeClaimTemplates(claim)
 	}
 	set := appsv1ac.StatefulSet(r.Name, r.Namespace).WithSpec(spec)
-	set.Labels, set.Annotations, set.OwnerReferences = d.Labels, d.Annotations, d.OwnerReferences
-	return set, nil
+	set.Labels, set.OwnerReferences = d.Labels, d.OwnerReferences
+	claims, err := digest(spec.VolumeClaimTemplates)
+	if err != nil {
+		return nil, err
+	}
+	return set.WithAnnotations(d.Annotations).WithAnnotations(map[string]string{claimsAnnotation: claims}), nil
+}
+
+// claimsAnnotation of a StatefulSet is a digest of its claims.
+const claimsAnnotation = "cluster.refinery.dev/claims"
+
+// HasOtherClaims reports whether what runs the pods is a StatefulSet with other claims than those of set.
+func HasOtherClaims(live *appsv1.Deployment, set *appsv1ac.StatefulSetApplyConfiguration) bool {
+	made := live.Annotations[claimsAnnotation]
+	return made != "" && made != set.Annotations[claimsAnnotation]
+}
+
+// checkClaims refuses a volume of the template that has the name of a claim, which would take its place unsaid.
+func checkClaims(r *v1alpha1.Refinery, template *v1.PodTemplateSpecApplyConfiguration) error {
+	for i := range template.Spec.Volumes {
+		name := ptr.Deref(template.Spec.Volumes[i].Name, "")
+		if slices.ContainsFunc(r.Spec.StatefulSet.VolumeClaimTemplates, func(c v1alpha1.VolumeClaimTemplate) bool { return c.Name == name }) {
+			return templateErrorf("has volume %s, which spec.statefulSet.volumeClaimTemplates has too; remove one of the two", name)
+		}
+	}
+	return nil
 }
 
 // claimTemplate is a claim as the API server stores it: it takes the list of them as one value, which would differ for ever otherwise.

@@ -19,18 +19,18 @@ import (
 var _ = Describe("A Refinery with a StatefulSet", func() {
 	It("has nodes whose ids stay, with volumes of their own, and says why a pod is refused", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
-		r := newRefinery(ctx, newReadyMaster(ctx, ns), "press", replicas(2), func(r *v1alpha1.Refinery) {
+		r := newRefinery(ctx, newReadyMaster(ctx, ns), "press", replicas(2), template(fmt.Sprintf(
+			`{"spec": {"securityContext": {"runAsUser": 65532}, "containers": [{"name": "app", "image": %q, "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}`, pauseImage(ctx))), func(r *v1alpha1.Refinery) {
 			r.Spec.StatefulSet = &v1alpha1.RefineryStatefulSet{VolumeClaimTemplates: []v1alpha1.VolumeClaimTemplate{{Name: "data", Spec: claimOf(ns)}}}
 			r.Spec.StatefulSet.ClaimRetention.WhenDeleted = "Delete"
 		})
 		makeVolumes(ctx, ns, 2)
 		Eventually(ctx, columnsOf(r)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
 		Expect(nodesOf(r)(ctx)).To(ConsistOf(HaveField("ID", "press/press-0"), HaveField("ID", "press/press-1")))
-		for _, name := range []string{"data-press-0", "data-press-1"} {
-			claim := &corev1.PersistentVolumeClaim{ObjectMeta: objectMeta(ns, name)}
-			Expect(k8s.Get(ctx, client.ObjectKeyFromObject(claim), claim)).To(Succeed())
-			Expect(claim.Status.Phase).To(Equal(corev1.ClaimBound))
-		}
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: objectMeta(ns, "data-press-0")}
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(claim), claim)).To(Succeed())
+		Expect(claim.Status.Phase).To(Equal(corev1.ClaimBound))
+		volume := claim.Spec.VolumeName
 
 		By("letting a pod go")
 		first := &corev1.Pod{ObjectMeta: objectMeta(ns, "press-0")}
@@ -38,16 +38,23 @@ var _ = Describe("A Refinery with a StatefulSet", func() {
 		before := first.UID
 		Expect(k8s.Delete(ctx, first)).To(Succeed())
 		Eventually(ctx, func(ctx context.Context) (types.UID, error) {
-			return first.UID, k8s.Get(ctx, client.ObjectKeyFromObject(first), first)
+			err := k8s.Get(ctx, client.ObjectKeyFromObject(first), first)
+			return first.UID, err
 		}).WithTimeout(startTimeout).ShouldNot(Equal(before))
 		Eventually(ctx, columnsOf(r)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
 		Expect(nodesOf(r)(ctx)).To(ConsistOf(HaveField("ID", "press/press-0"), HaveField("ID", "press/press-1")))
+
+		Expect(first.Spec.Volumes).To(ContainElement(HaveField("PersistentVolumeClaim", HaveField("ClaimName", claim.Name))))
+		Expect(first.Spec.Containers).To(ContainElement(HaveField("VolumeMounts", ContainElement(HaveField("MountPath", "/data")))))
+		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(claim), claim)).To(Succeed())
+		Expect(claim.Spec.VolumeName).To(Equal(volume))
 
 		By("leaving no room for another pod")
 		quota := &corev1.ResourceQuota{ObjectMeta: objectMeta(ns, "full"), Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"pods": resource.MustParse("1")}}}
 		Expect(k8s.Create(ctx, quota)).To(Succeed())
 		Eventually(ctx, func(ctx context.Context) (corev1.ResourceList, error) {
-			return quota.Status.Hard, k8s.Get(ctx, client.ObjectKeyFromObject(quota), quota)
+			err := k8s.Get(ctx, client.ObjectKeyFromObject(quota), quota)
+			return quota.Status.Hard, err
 		}).ShouldNot(BeEmpty())
 		change(ctx, r, func(r *v1alpha1.Refinery) { r.Spec.Replicas = ptr.To[int32](3) })
 		Eventually(ctx, conditionOf(r, v1alpha1.ConditionAvailable)).WithTimeout(startTimeout).Should(And(
@@ -59,7 +66,8 @@ var _ = Describe("A Refinery with a StatefulSet", func() {
 		Expect(k8s.Delete(ctx, r)).To(Succeed())
 		Eventually(ctx, func(ctx context.Context) ([]corev1.PersistentVolumeClaim, error) {
 			list := &corev1.PersistentVolumeClaimList{}
-			return list.Items, k8s.List(ctx, list, client.InNamespace(ns))
+			err := k8s.List(ctx, list, client.InNamespace(ns))
+			return list.Items, err
 		}).WithTimeout(startTimeout).Should(BeEmpty())
 	}, SpecTimeout(specTimeout))
 })

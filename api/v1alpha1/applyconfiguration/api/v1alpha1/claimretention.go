@@ -14,7 +14,8 @@ import (
 //
 // ClaimRetention says what becomes of the PersistentVolumeClaims of pods that are gone.
 type ClaimRetentionApplyConfiguration struct {
-	// whenDeleted is Retain or Delete, for when the Refinery is deleted. Default: Retain.
+	// whenDeleted is Retain or Delete, for when the Refinery is deleted. Where the operator deletes the StatefulSet alone, claims are
+	// retained. Default: Retain.
 	WhenDeleted *v1.PersistentVolumeClaimRetentionPolicyType `json:"whenDeleted,omitempty"`
 	// whenScaled is Retain or Delete, for when replicas is lowered. Default: Retain.
 	WhenScaled *v1.PersistentVolumeClaimRetentionPolicyType `json:"whenScaled,omitempty"`

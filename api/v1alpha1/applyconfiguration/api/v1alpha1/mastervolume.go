@@ -24,7 +24,8 @@ type MasterVolumeApplyConfiguration struct {
 	ConfigMap *v1.ConfigMapVolumeSource `json:"configMap,omitempty"`
 	// emptyDir is the source.
 	EmptyDir *v1.EmptyDirVolumeSource `json:"emptyDir,omitempty"`
-	// persistentVolumeClaim is the source. All pods mount the same claim.
+	// persistentVolumeClaim is the source. All pods mount the same claim, so that it has to be one that several pods on several
+	// Kubernetes nodes can mount at a time, as with ReadWriteMany.
 	PersistentVolumeClaim *v1.PersistentVolumeClaimVolumeSource `json:"persistentVolumeClaim,omitempty"`
 	// csi is the source. It cannot name a Secret.
 	CSI *v1.CSIVolumeSource `json:"csi,omitempty"`
