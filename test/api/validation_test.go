@@ -209,7 +209,7 @@ func refineryRefusals() []refusal {
 
 func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 	c := newClient(t)
-	for _, row := range slices.Concat(masterRefusals(), refineryRefusals(), podRefusals()) {
+	for _, row := range slices.Concat(masterRefusals(), refineryRefusals(), podRefusals(), volumeRefusals()) {
 		t.Run(row.rule, func(t *testing.T) {
 			err := create(t, c, object(t, row.manifest))
 			if err == nil {
