@@ -62,6 +62,14 @@ func (g grant) allows(r Request) bool {
 // usedBy reports whether the request is what the grant is there for.
 func (g grant) usedBy(r Request) bool { return g.allows(r) && match(g.meant, r.Name) }
 
+// isForNamed reports whether a grant of any object is not what the request needs, as there is one of the object by its name.
+func isForNamed(g grant, r Request, granted map[grant]string) bool {
+	if g.name != "" || g.meant != "" {
+		return false
+	}
+	return slices.ContainsFunc(slices.Collect(maps.Keys(granted)), func(o grant) bool { return (o.name != "" || o.meant != "") && o.usedBy(r) })
+}
+
 func match(pattern, name string) bool {
 	matched, err := path.Match(pattern, name)
 	return pattern == "" || err == nil && matched
@@ -73,7 +81,7 @@ func compare(program Program, granted map[grant]string, used []Request, unseen m
 	wrong := map[string]bool{}
 	unused := map[string]bool{}
 	for g, role := range granted {
-		if slices.ContainsFunc(used, g.usedBy) {
+		if slices.ContainsFunc(used, func(r Request) bool { return g.usedBy(r) && !isForNamed(g, r, granted) }) {
 			continue
 		}
 		unused[g.String()] = true
@@ -111,6 +119,7 @@ func TestCompareNamesWhatIsGrantedAndNotUsedAndTheOtherWayRound(t *testing.T) {
 	for name, row := range map[string]struct {
 		used   []Request
 		unseen map[string]string
+		more   []rbacv1.PolicyRule
 		want   []string
 	}{
 		"all is used":     {used: all},
@@ -120,9 +129,15 @@ func TestCompareNamesWhatIsGrantedAndNotUsedAndTheOtherWayRound(t *testing.T) {
 		"it is not there": {used: all, unseen: map[string]string{"list pods": "because"}, want: []string{`the exception "list pods" of the operator is not needed: it is used, or not granted`}},
 		"another is made": {used: append([]Request{{"", "", "secrets", "create", "other"}}, all[1:]...), want: []string{`the operator never uses its right "create secrets", which Role r grants`}},
 		"another is got":  {used: append(all, Request{"", "", "secrets", "get", "other"}), want: []string{`no role grants what the operator does: "get secrets other"`}},
-		"another verb":    {used: append(all, Request{"", "apps", "deployments", "update", "alpha"}), want: []string{`no role grants what the operator does: "update apps deployments alpha"`}},
+		"that of any object": {used: all, more: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}},
+			want: []string{`the operator never uses its right "get secrets", which Role s grants`}},
+		"another verb": {used: append(all, Request{"", "apps", "deployments", "update", "alpha"}), want: []string{`no role grants what the operator does: "update apps deployments alpha"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			granted := maps.Clone(granted)
+			for _, g := range grantsOf(row.more) {
+				granted[g] = "Role s"
+			}
 			if diff := cmp.Diff(row.want, compare(Operator, granted, row.used, row.unseen)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
