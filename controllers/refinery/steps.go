@@ -135,7 +135,7 @@ func (r *Reconciler) applyPods(ctx context.Context, s *scope, desired *appsv1ac.
 	if err != nil {
 		return err
 	}
-	if s.deployment != nil && resource.HasOtherClaims(s.deployment, set) { // which cannot be changed; there was no Refinery with pods meanwhile
+	if s.deployment != nil && resource.HasOtherClaims(s.deployment, set) { // they cannot be changed: the Refinery was External meanwhile, and no pass saw that
 		return r.removePods(ctx, s, podset.StatefulSet)
 	}
 	return r.apply.Apply(ctx, s.refinery, set)
