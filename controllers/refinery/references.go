@@ -152,8 +152,7 @@ func (r *Reconciler) removeIfForbidden(ctx context.Context, s *scope, d *appsv1.
 		return false, err
 	}
 	log.FromContext(ctx).Info("The pods use a Secret or ServiceAccount of another owner: deleting what runs them", "why", why)
-	pods := podset.New(podset.KindOf(d), d.Namespace, d.Name)
-	return true, r.apply.Delete(ctx, s.refinery, pods, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	return true, r.apply.Delete(ctx, s.refinery, podset.New(podset.KindOf(d), d.Namespace, d.Name))
 }
 
 // othersAccount says whose ServiceAccount this is if the pods of the Refinery may not use it, or "" if they may.

@@ -118,7 +118,7 @@ func (r *Reconciler) reconcileDeployment(ctx context.Context, s *scope, found *f
 // pods are gone: their ids would be taken.
 func (r *Reconciler) removePods(ctx context.Context, s *scope, kind string) error {
 	former := podset.New(kind, s.refinery.Namespace, s.refinery.Name)
-	err := r.apply.Delete(ctx, s.refinery, former, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	err := r.apply.Delete(ctx, s.refinery, former)
 	if err != nil || s.refinery.Spec.Placement == v1alpha1.PlacementExternal || !metav1.IsControlledBy(former, s.refinery) {
 		return err
 	}

@@ -166,7 +166,7 @@ func (a *Applier) adoptOrReplace(ctx context.Context, owner, orphan client.Objec
 	return a.replace(ctx, orphan, want.GetKind())
 }
 
-// replace deletes an orphan, and the pods of a Deployment or StatefulSet before it: those of a foreign template run no longer when it is made again.
+// replace deletes an orphan, which is made again when it is gone.
 func (a *Applier) replace(ctx context.Context, orphan client.Object, kind string) error {
 	if err := a.remove(ctx, orphan, kind); err != nil {
 		return err
@@ -198,16 +198,22 @@ func (a *Applier) remove(ctx context.Context, orphan client.Object, kind string)
 	if err := a.retainClaims(ctx, orphan); err != nil {
 		return err
 	}
-	uid, propagation := orphan.GetUID(), metav1.DeletePropagationBackground
-	if podset.Of(orphan) != nil {
-		propagation = metav1.DeletePropagationForeground
-	}
-	err := a.client.Delete(ctx, orphan, client.Preconditions{UID: &uid}, client.PropagationPolicy(propagation))
+	uid := orphan.GetUID()
+	err := a.client.Delete(ctx, orphan, client.Preconditions{UID: &uid}, propagationOf(orphan))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %s %s: %w", kind, orphan.GetName(), err)
 	}
 	log.FromContext(ctx).Info("Deleted an object that bore the operator's labels and was not as it has to be", "object", kind+"/"+orphan.GetName())
 	return nil
+}
+
+// propagationOf is how an object is deleted: a Deployment or StatefulSet stays until its pods are gone, so that they do not run any more
+// when another one of its name is made.
+func propagationOf(object client.Object) client.PropagationPolicy {
+	if podset.Of(object) != nil {
+		return client.PropagationPolicy(metav1.DeletePropagationForeground)
+	}
+	return client.PropagationPolicy(metav1.DeletePropagationBackground)
 }
 
 // claim makes all fields of an orphan the operator's, so that applying takes out what is not wanted. The owners that it names go too:
@@ -278,8 +284,8 @@ func samePods(a, b *corev1.PodTemplateSpec) bool {
 	return equality.Semantic.DeepEqual(a.Spec, b.Spec) && equality.Semantic.DeepEqual(a.Labels, b.Labels)
 }
 
-// requireSamePods deletes a Deployment or StatefulSet that was claimed if its pods are not as want has them, now or still from a former template:
-// none of those may go on with what the operator gives to the pods of the name.
+// requireSamePods deletes a Deployment or StatefulSet that was claimed if its pods are not as want has them, now or still from a former
+// template: none of those may go on with what the operator gives to the pods of the name.
 func (a *Applier) requireSamePods(ctx context.Context, claimed client.Object, want *unstructured.Unstructured) error {
 	d, after := podset.Of(claimed), podset.New(want.GetKind(), "", "")
 	tried := want.DeepCopy()

@@ -287,7 +287,7 @@ func (a *Applier) Written(owner client.Object, kind, name string) int64 {
 
 // Delete deletes the object if owner controls it, and leaves it alone otherwise. What it controls itself goes after it,
 // unless options say otherwise.
-func (a *Applier) Delete(ctx context.Context, owner, object client.Object, options ...client.DeleteOption) error {
+func (a *Applier) Delete(ctx context.Context, owner, object client.Object) error {
 	// What is not in the cache does not carry the operator's label, and so is not the operator's.
 	if err := a.client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 		return client.IgnoreNotFound(err)
@@ -299,8 +299,7 @@ func (a *Applier) Delete(ctx context.Context, owner, object client.Object, optio
 		return err
 	}
 	uid := object.GetUID()
-	options = append([]client.DeleteOption{client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground)}, options...)
-	err := a.client.Delete(ctx, object, options...)
+	err := a.client.Delete(ctx, object, client.Preconditions{UID: &uid}, propagationOf(object))
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
