@@ -98,20 +98,17 @@ func (f fixture) withTemplate(name, template string) *v1alpha1.Refinery {
 	return r
 }
 
-// podsGone does what the garbage collector does once the pods of a Deployment are gone that is deleted in the foreground.
+// podsGone does what the garbage collector does once the pods of a Deployment or StatefulSet are gone that is deleted in the foreground.
 func podsGone(f fixture, name string) {
 	GinkgoHelper()
-	d := &appsv1.Deployment{}
-	Eventually(func() error {
-		if err := f.get(d, name); err != nil {
-			return err
+	var deleted client.Object
+	Eventually(func() (err error) {
+		if deleted, err = f.podSet(name); err == nil && deleted.GetDeletionTimestamp().IsZero() {
+			err = errors.New("it is not deleted")
 		}
-		if d.DeletionTimestamp.IsZero() {
-			return errors.New("it is not deleted")
-		}
-		return nil
+		return err
 	}).Should(Succeed())
-	change(f, d, func(d *appsv1.Deployment) { d.Finalizers = nil })
+	change(f, deleted, func(o client.Object) { o.SetFinalizers(nil) })
 }
 
 var _ = Describe("A Secret that is not there yet", func() {

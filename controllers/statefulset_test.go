@@ -100,7 +100,7 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 		Eventually(conditionText(f, r, v1alpha1.ConditionReady)).Should(Equal(
 			"False/Progressing: StatefulSet press ran the pods before, and is being deleted; pods are created again when these are gone"))
 		Expect(exists(f, &appsv1.Deployment{}, "press")()).NotTo(Succeed())
-		change(f, set, func(s *appsv1.StatefulSet) { s.Finalizers = nil }) // as the garbage collector does when the pods are gone
+		podsGone(f, "press")
 		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
 	})
 
@@ -109,7 +109,7 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 		orphan(f, r, func() { r.Spec.StatefulSet, r.Spec.Template = nil, nil })
 		expectRemoved(f, r, set)
 		Expect(exists(f, &appsv1.Deployment{}, "press")()).NotTo(Succeed())
-		change(f, set, func(s *appsv1.StatefulSet) { s.Finalizers = nil })
+		podsGone(f, "press")
 		Eventually(exists(f, &appsv1.Deployment{}, "press")).Should(Succeed())
 	})
 
@@ -124,7 +124,7 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 			r.Spec = other.Spec
 		})
 		expectRemoved(f, r, set)
-		change(f, set, func(s *appsv1.StatefulSet) { s.Finalizers = nil })
+		podsGone(f, "press")
 		Eventually(func() string {
 			if f.get(set, "press") != nil || !set.DeletionTimestamp.IsZero() {
 				return ""
