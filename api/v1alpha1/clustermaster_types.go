@@ -211,9 +211,7 @@ type PodMetadata struct {
 type MasterVolume struct {
 	// name of the volume.
 	// +required
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.startsWith('refinery-')",message="must be lower-case letters, digits and '-', and must not begin with 'refinery-': such volumes belong to the operator"
-	Name string `json:"name"`
+	Name VolumeName `json:"name"`
 	// mountPath in the master container. It must not cover, or be in, what the master reads and trusts.
 	// +required
 	// +kubebuilder:validation:MaxLength=256

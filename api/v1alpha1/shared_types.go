@@ -52,6 +52,11 @@ type CommonMetadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
+// VolumeName is the name of a volume that is not the operator's.
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.startsWith('refinery-')",message="must be lower-case letters, digits and '-', and must not begin with 'refinery-': such volumes belong to the operator"
+type VolumeName string
+
 // Variable is an environment variable of a container that the operator makes.
 type Variable struct {
 	// name of the variable.

@@ -24,9 +24,7 @@ type RefineryStatefulSet struct {
 type VolumeClaimTemplate struct {
 	// name of the volume.
 	// +required
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && !self.startsWith('refinery-')",message="must be lower-case letters, digits and '-', and must not begin with 'refinery-': such volumes belong to the operator"
-	Name string `json:"name"`
+	Name VolumeName `json:"name"`
 	// spec of the claim.
 	// +required
 	Spec corev1.PersistentVolumeClaimSpec `json:"spec"`

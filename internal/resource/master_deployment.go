@@ -115,12 +115,12 @@ func masterPod(m *v1alpha1.ClusterMaster, template v1alpha1.MasterPodTemplate, i
 func addVolumes(spec *v1.PodSpecApplyConfiguration, container *v1.ContainerApplyConfiguration, chosen []v1alpha1.MasterVolume) error {
 	for _, c := range chosen {
 		volume := v1.Volume()
-		err := convertJSON(corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{ConfigMap: c.ConfigMap, EmptyDir: c.EmptyDir,
+		err := convertJSON(corev1.Volume{Name: string(c.Name), VolumeSource: corev1.VolumeSource{ConfigMap: c.ConfigMap, EmptyDir: c.EmptyDir,
 			PersistentVolumeClaim: c.PersistentVolumeClaim, CSI: c.CSI}}, volume)
 		if err != nil {
 			return fmt.Errorf("spec.template.volumes: %w", err)
 		}
-		mount := v1.VolumeMount().WithName(c.Name).WithMountPath(c.MountPath)
+		mount := v1.VolumeMount().WithName(string(c.Name)).WithMountPath(c.MountPath)
 		if c.ReadOnly {
 			mount.WithReadOnly(true)
 		}

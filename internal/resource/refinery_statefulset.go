@@ -32,23 +32,17 @@ func RefineryStatefulSet(r *v1alpha1.Refinery, d *appsv1ac.DeploymentApplyConfig
 		update.WithRollingUpdate(appsv1ac.RollingUpdateStatefulSetStrategy().WithMaxUnavailable(*most))
 	}
 	spec := appsv1ac.StatefulSetSpec().
-		WithReplicas(r.WantedNodes()).
 		WithSelector(d.Spec.Selector).
 		WithTemplate(d.Spec.Template).
 		WithServiceName(r.Name).
 		// A node that is not let in holds up no other, and pods that never become ready give way to corrected ones.
 		WithPodManagementPolicy(appsv1.ParallelPodManagement).
 		WithUpdateStrategy(update)
-	if r.Spec.MinReadySeconds > 0 {
-		spec.WithMinReadySeconds(r.Spec.MinReadySeconds)
-	}
+	spec.Replicas, spec.MinReadySeconds = d.Spec.Replicas, d.Spec.MinReadySeconds
 	if keep := r.Spec.StatefulSet.ClaimRetention; keep != (v1alpha1.ClaimRetention{}) {
 		policy := appsv1ac.StatefulSetPersistentVolumeClaimRetentionPolicy()
-		if keep.WhenDeleted != "" {
-			policy.WithWhenDeleted(keep.WhenDeleted)
-		}
-		if keep.WhenScaled != "" {
-			policy.WithWhenScaled(keep.WhenScaled)
+		if err := convertJSON(keep, policy); err != nil {
+			return nil, fmt.Errorf("spec.statefulSet.persistentVolumeClaimRetentionPolicy: %w", err)
 		}
 		spec.WithPersistentVolumeClaimRetentionPolicy(policy)
 	}
@@ -61,14 +55,15 @@ func RefineryStatefulSet(r *v1alpha1.Refinery, d *appsv1ac.DeploymentApplyConfig
 	}
 	set := appsv1ac.StatefulSet(r.Name, r.Namespace).WithSpec(spec)
 	set.Labels, set.OwnerReferences = d.Labels, d.OwnerReferences
-	claims, err := digest(spec.VolumeClaimTemplates)
+	claims, err := digest(append([]v1alpha1.VolumeClaimTemplate{}, r.Spec.StatefulSet.VolumeClaimTemplates...)) // none is as good as an empty list
 	if err != nil {
 		return nil, err
 	}
 	return set.WithAnnotations(d.Annotations).WithAnnotations(map[string]string{claimsAnnotation: claims}), nil
 }
 
-// claimsAnnotation of a StatefulSet is a digest of its claims.
+// claimsAnnotation of a StatefulSet is a digest of the claims that its owner asked for, whatever a version of the operator makes of these:
+// an upgrade must not find others.
 const claimsAnnotation = "cluster.refinery.dev/claims"
 
 // HasOtherClaims reports whether what runs the pods is a StatefulSet with other claims than those of set.
@@ -81,7 +76,7 @@ func HasOtherClaims(live *appsv1.Deployment, set *appsv1ac.StatefulSetApplyConfi
 func checkClaims(r *v1alpha1.Refinery, template *v1.PodTemplateSpecApplyConfiguration) error {
 	for i := range template.Spec.Volumes {
 		name := ptr.Deref(template.Spec.Volumes[i].Name, "")
-		if slices.ContainsFunc(r.Spec.StatefulSet.VolumeClaimTemplates, func(c v1alpha1.VolumeClaimTemplate) bool { return c.Name == name }) {
+		if slices.ContainsFunc(r.Spec.StatefulSet.VolumeClaimTemplates, func(c v1alpha1.VolumeClaimTemplate) bool { return string(c.Name) == name }) {
 			return templateErrorf("has volume %s, which spec.statefulSet.volumeClaimTemplates has too; remove one of the two", name)
 		}
 	}
@@ -95,6 +90,6 @@ func claimTemplate(r *v1alpha1.Refinery, template *v1alpha1.VolumeClaimTemplate)
 		return nil, fmt.Errorf("spec.statefulSet.volumeClaimTemplates: %w", err)
 	}
 	claim := &v1.PersistentVolumeClaimApplyConfiguration{} // without its kind, which is lost in the cache
-	return claim.WithName(template.Name).WithLabels(RefinerySelector(r)).WithSpec(spec).
+	return claim.WithName(string(template.Name)).WithLabels(RefinerySelector(r)).WithSpec(spec).
 		WithStatus(v1.PersistentVolumeClaimStatus().WithPhase(corev1.ClaimPending)), nil
 }

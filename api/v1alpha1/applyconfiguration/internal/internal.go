@@ -527,7 +527,7 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
     - name: name
       type:
-        scalar: string
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeName
     - name: persistentVolumeClaim
       type:
         namedType: io.k8s.api.core.v1.PersistentVolumeClaimVolumeSource
@@ -1131,10 +1131,12 @@ var schemaYAML = typed.YAMLObject(`types:
     fields:
     - name: name
       type:
-        scalar: string
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeName
     - name: spec
       type:
         namedType: io.k8s.api.core.v1.PersistentVolumeClaimSpec
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeName
+  scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Weekday
   scalar: string
 - name: io.k8s.api.apps.v1.PersistentVolumeClaimRetentionPolicyType

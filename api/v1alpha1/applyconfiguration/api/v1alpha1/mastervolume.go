@@ -6,6 +6,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -15,7 +16,7 @@ import (
 // MasterVolume is a volume of a master's pods, and where the master container has it: exactly one of the sources.
 type MasterVolumeApplyConfiguration struct {
 	// name of the volume.
-	Name *string `json:"name,omitempty"`
+	Name *apiv1alpha1.VolumeName `json:"name,omitempty"`
 	// mountPath in the master container. It must not cover, or be in, what the master reads and trusts.
 	MountPath *string `json:"mountPath,omitempty"`
 	// readOnly mounts it so. Default: false.
@@ -40,7 +41,7 @@ func MasterVolume() *MasterVolumeApplyConfiguration {
 // WithName sets the Name field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Name field is set to the value of the last call.
-func (b *MasterVolumeApplyConfiguration) WithName(value string) *MasterVolumeApplyConfiguration {
+func (b *MasterVolumeApplyConfiguration) WithName(value apiv1alpha1.VolumeName) *MasterVolumeApplyConfiguration {
 	b.Name = &value
 	return b
 }

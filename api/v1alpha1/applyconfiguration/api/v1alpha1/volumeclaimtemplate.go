@@ -6,6 +6,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -15,7 +16,7 @@ import (
 // VolumeClaimTemplate is a PersistentVolumeClaim that is created for each pod.
 type VolumeClaimTemplateApplyConfiguration struct {
 	// name of the volume.
-	Name *string `json:"name,omitempty"`
+	Name *apiv1alpha1.VolumeName `json:"name,omitempty"`
 	// spec of the claim.
 	Spec *v1.PersistentVolumeClaimSpec `json:"spec,omitempty"`
 }
@@ -29,7 +30,7 @@ func VolumeClaimTemplate() *VolumeClaimTemplateApplyConfiguration {
 // WithName sets the Name field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Name field is set to the value of the last call.
-func (b *VolumeClaimTemplateApplyConfiguration) WithName(value string) *VolumeClaimTemplateApplyConfiguration {
+func (b *VolumeClaimTemplateApplyConfiguration) WithName(value apiv1alpha1.VolumeName) *VolumeClaimTemplateApplyConfiguration {
 	b.Name = &value
 	return b
 }
