@@ -37,6 +37,7 @@ func runOnStrictPlatform(ctx SpecContext) {
 		"charts/refinery-operator", must(filepath.Abs(path("charts", "refinery-operator"))),
 		// The CRDs are those of an earlier spec's release.
 		"helm install", environment("HELM", "helm")+" install --take-ownership",
+		"helm test", environment("HELM", "helm")+" test --timeout=3m",
 		"kubectl ", environment("KUBECTL", "kubectl")+" ",
 		"-f plant.yaml", "-f "+folder+"/plant.yaml",
 		"--values values.yaml", "--values "+folder+"/values.yaml")

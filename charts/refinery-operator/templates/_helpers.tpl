@@ -27,6 +27,13 @@ app.kubernetes.io/component: operator
 {{ merge $own .Values.commonLabels | toYaml }}
 {{- end }}
 
+{{- /* commonLabels as spec.commonMetadata takes them; empty if there are none. */ -}}
+{{- define "refinery-operator.labelsOfOwned" -}}
+{{- $labels := dict -}}
+{{- range $key, $value := .Values.commonLabels }}{{ if not (hasPrefix "app.kubernetes.io/" $key) }}{{ $_ := set $labels $key $value }}{{ end }}{{ end -}}
+{{- with $labels }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{- define "refinery-operator.podLabels" -}}
 {{ merge (include "refinery-operator.selector" . | fromYaml) .Values.podLabels .Values.commonLabels | toYaml }}
 {{- end }}
