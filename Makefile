@@ -27,14 +27,14 @@ demo-down: ## Undo make demo: nothing stays behind.
 .PHONY: test
 test: verify lint test-unit fuzz test-attack test-cluster test-bench test-release test-trust test-outage test-beside test-e2e test-demo ## Everything CI checks.
 
-# The controllers' tests mostly wait, and have an API server of their own: the others run beside them.
+# Tests of the controllers mostly wait. Each part has an API server of its own.
 .PHONY: test-beside
-test-beside: # The parts that need an API server and measure nothing, two at a time. What a part says is shown at its end.
+test-beside: # The parts that need an API server and measure nothing, three at a time. What a part says is shown at its end.
 	@$(ASSETS) >/dev/null; $(TOOL) cert-manager >/dev/null; $(TOOL) helm >/dev/null # with their progress
 	@$(MAKE) --no-print-directory test-packages
 	@rm -rf $(RIGHTS)
-	@# With nothing to be made before it, the longest part begins first.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-policies test-dockerfile
+	@# With nothing to be made before them, the longest parts begin first.
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-policies test-dockerfile
 	@$(MAKE) --no-print-directory test-rights # of what these recorded
 
 # Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
@@ -65,10 +65,17 @@ test-api: ## What the CRDs refuse and fill in, on a real API server.
 # Where suites record which rights of the operator and of masters were used.
 RIGHTS = $(CURDIR)/bin/rights
 
-.PHONY: test-controllers
-test-controllers: test-packages ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
-	@# GOGC gives memory for time, of API server and etcd too.
-	@GOGC=400 KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) go test -race -count=1 -timeout 45m ./controllers ./internal/master/... ./internal/operator
+# GOGC gives memory for time, of API server and etcd too.
+ENVTEST = GOGC=400 KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) go test -race -count=1 -timeout 45m
+
+.PHONY: test-controllers test-controllers-specs test-controllers-rest test-masters
+test-controllers: test-controllers-specs test-controllers-rest test-masters ## Controllers, the operator's process and the master's reporter against etcd and kube-apiserver.
+test-controllers-specs: test-packages
+	@$(ENVTEST) -run 'TestControllers$$' ./controllers
+test-controllers-rest: test-packages # rotations and campaigns, mostly
+	@$(ENVTEST) -skip 'TestControllers$$' ./controllers
+test-masters: test-packages
+	@$(ENVTEST) ./internal/master/... ./internal/operator
 
 SEQUENCES ?= 2000
 

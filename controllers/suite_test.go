@@ -66,7 +66,7 @@ func TestMain(m *testing.M) {
 	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16").
 		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	code := 1
-	recorder := rights.Recorder{Suite: "controllers"}
+	recorder := rights.Recorder{Suite: "controllers", Apart: "TestControllers$"}
 	err := recorder.Watch(server)
 	if err == nil {
 		err = startServer()

@@ -50,10 +50,14 @@ const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitSt
 // Recorder keeps the audit logs of the API servers of a suite.
 type Recorder struct {
 	Suite string
+	// Apart is what -test.run selects in one process and -test.skip in another, where a suite is run in two side by side. They record
+	// as suites of their own: "<suite>-apart" and "<suite>-rest".
+	Apart string
 
-	mu      sync.Mutex
-	folder  string // of the logs, while something is recorded
-	servers int
+	mu       sync.Mutex
+	folder   string // of the logs, while something is recorded
+	recorded string // the suite as which this process records; "" where it runs a part of one
+	servers  int
 }
 
 // Watch has an API server that is about to start keep an audit log, if somebody wants to know. What an earlier run of the suite
@@ -66,7 +70,11 @@ func (r *Recorder) Watch(server *envtest.Environment) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.folder == "" {
-		if err := os.RemoveAll(file(into, r.Suite)); err != nil {
+		if !flag.Parsed() {
+			flag.Parse() // TestMain comes before
+		}
+		r.recorded = r.part(flag.CommandLine)
+		if err := os.RemoveAll(file(into, r.recorded)); err != nil {
 			return err
 		}
 		if err := os.MkdirAll(into, 0o750); err != nil {
@@ -94,7 +102,7 @@ func (r *Recorder) End(code int) int {
 		return code
 	}
 	defer func() { _ = os.RemoveAll(r.folder) }() // what a run that was killed leaves is removed with the records
-	if code != 0 || !whole() {
+	if code != 0 || r.recorded == "" {
 		return code
 	}
 	if err := r.save(os.Getenv(Used)); err != nil {
@@ -107,13 +115,23 @@ func (r *Recorder) End(code int) int {
 // leavesOut matches the flags of test binaries, Ginkgo's among them, that leave tests out.
 var leavesOut = regexp.MustCompile(`^test\.(run|skip|short)$|^ginkgo\..*(focus|skip|filter)`)
 
-// whole reports whether the flags of this test binary leave no test out.
-func whole() bool {
-	whole := true
-	flag.Visit(func(f *flag.Flag) {
-		whole = whole && (!leavesOut.MatchString(f.Name) || f.Value.String() == "")
+// part is the suite that a process with these flags records; "" where they leave tests out.
+func (r *Recorder) part(flags *flag.FlagSet) string {
+	var set []string
+	flags.Visit(func(f *flag.Flag) {
+		if value := f.Value.String(); leavesOut.MatchString(f.Name) && value != "" {
+			set = append(set, f.Name+"="+value)
+		}
 	})
-	return whole
+	switch {
+	case len(set) == 0:
+		return r.Suite
+	case r.Apart != "" && slices.Equal(set, []string{"test.run=" + r.Apart}):
+		return r.Suite + "-apart"
+	case r.Apart != "" && slices.Equal(set, []string{"test.skip=" + r.Apart}):
+		return r.Suite + "-rest"
+	}
+	return ""
 }
 
 func (r *Recorder) save(into string) error {
@@ -134,7 +152,7 @@ func (r *Recorder) save(into string) error {
 	if err := os.MkdirAll(into, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(file(into, r.Suite), raw, 0o600)
+	return os.WriteFile(file(into, r.recorded), raw, 0o600)
 }
 
 func file(folder, suite string) string { return filepath.Join(folder, suite+".json") }

@@ -1,6 +1,7 @@
 package rights
 
 import (
+	"flag"
 	"strings"
 	"testing"
 
@@ -27,5 +28,35 @@ func TestWhatTheAuditLogShowsOfTheProgramsIsUsed(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, sorted(used)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOnlyAWholeSuiteIsRecordedOrTheTwoPartsOfIt(t *testing.T) {
+	for _, row := range []struct {
+		args  []string
+		apart string
+		want  string
+	}{
+		{want: "suite"},
+		{args: []string{"-test.v", "-test.run="}, want: "suite"},
+		{args: []string{"-test.run=TestSpecs$"}},
+		{args: []string{"-test.skip=TestSpecs$"}},
+		{args: []string{"-ginkgo.focus=one"}},
+		{args: []string{"-test.run=TestSpecs$"}, apart: "TestSpecs$", want: "suite-apart"},
+		{args: []string{"-test.skip=TestSpecs$"}, apart: "TestSpecs$", want: "suite-rest"},
+		{args: []string{"-test.run=TestOther"}, apart: "TestSpecs$"},
+		{args: []string{"-test.run=TestSpecs$", "-ginkgo.focus=one"}, apart: "TestSpecs$"},
+	} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		flags.Bool("test.v", false, "")
+		for _, name := range []string{"test.run", "test.skip", "ginkgo.focus"} {
+			flags.String(name, "", "")
+		}
+		if err := flags.Parse(row.args); err != nil {
+			t.Fatal(err)
+		}
+		if got := (&Recorder{Suite: "suite", Apart: row.apart}).part(flags); got != row.want {
+			t.Errorf("%v with %q apart is recorded as %q, want %q", row.args, row.apart, got, row.want)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
@@ -23,7 +24,7 @@ import (
 
 // suites are those that record, with the target of make that runs each.
 var suites = map[string]string{
-	"controllers": "test-controllers", "master": "test-controllers", "operator": "test-controllers",
+	"controllers-apart": "test-controllers", "controllers-rest": "test-controllers", "master": "test-controllers", "operator": "test-controllers",
 	"certmanager": "test-certmanager", "chart": "test-chart",
 }
 
@@ -106,15 +107,52 @@ func operatorGrants(t *testing.T) map[grant]string {
 		}
 	}
 	add("config/rbac", configured(t))
+	for _, values := range modes() {
+		add("the chart with "+values, rendered(t, values))
+	}
+	return granted
+}
+
+// modes are the values of the chart that decide about roles, in each combination.
+func modes() []string {
+	var all []string
 	for _, namespaced := range []string{"rbac.namespaced=false", "rbac.namespaced=true"} {
 		for _, metrics := range []string{"metrics.enabled=false", "metrics.enabled=true"} {
 			for _, namespaces := range []string{"", "watchNamespaces={a,b}"} {
-				values := strings.TrimSuffix(strings.Join([]string{namespaced, metrics, namespaces}, ","), ",")
-				add("the chart with "+values, rendered(t, values))
+				all = append(all, strings.TrimSuffix(strings.Join([]string{namespaced, metrics, namespaces}, ","), ","))
 			}
 		}
 	}
-	return granted
+	return all
+}
+
+// The suites do not tell by which installation a right was used. They do not have to, as one grants what the others do.
+func TestEveryInstallationGrantsTheSameButForMetricsOfAWholeCluster(t *testing.T) {
+	if os.Getenv("HELM") == "" {
+		t.Skip("HELM is not set; make test-rights sets it")
+	}
+	grants := func(manifests []byte) []string {
+		all := map[string]bool{}
+		for _, rules := range rolesOf(t, manifests) {
+			for _, g := range grantsOf(rules) {
+				all[g.String()] = true
+			}
+		}
+		return slices.Sorted(maps.Keys(all))
+	}
+	whole := grants(configured(t))
+	for _, values := range modes() {
+		want := slices.Clone(whole)
+		if strings.Contains(values, "rbac.namespaced=true") || strings.Contains(values, "metrics.enabled=false") {
+			// By these the operator asks who may read its metrics. There is no Role that allows it.
+			want = slices.DeleteFunc(want, func(grant string) bool {
+				return grant == "create authentication.k8s.io tokenreviews" || grant == "create authorization.k8s.io subjectaccessreviews"
+			})
+		}
+		if diff := cmp.Diff(want, grants(rendered(t, values))); diff != "" {
+			t.Errorf("the chart with %s grants other rights than config/rbac (-want +got):\n%s", values, diff)
+		}
+	}
 }
 
 // configured are the manifests of config/rbac, of which the package of the Operator Lifecycle Manager is made too.
