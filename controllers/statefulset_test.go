@@ -13,6 +13,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/apply"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 var _ = Describe("A Refinery that asks for a StatefulSet", func() {
@@ -67,6 +68,12 @@ var _ = Describe("A Refinery that asks for a StatefulSet", func() {
 		const why = `0 of 2 pods are available: pods "press-0" is forbidden: exceeded quota: full`
 		Eventually(conditionText(f, r, v1alpha1.ConditionAvailable)).Should(Equal("False/PodsRefused: " + why))
 		Eventually(conditionText(f, r, v1alpha1.ConditionReady)).Should(Equal("False/Rejected: " + why))
+
+		By("having its controller try again soon")
+		Eventually(func() (string, error) {
+			err := api.Get(f.ctx, client.ObjectKeyFromObject(set), set)
+			return set.Annotations[reconcile.Retried], err
+		}).Should(Equal(operatorClock.Now().UTC().Format(time.RFC3339)))
 	})
 
 	It("is adopted with its pods where it has lost its owner, and not with those of somebody else", func(ctx SpecContext) {

@@ -62,7 +62,7 @@ const (
 	// ReasonUnavailable: too few pods are available. To do: wait; if it stays, look at the pods.
 	ReasonUnavailable = "Unavailable"
 	// ReasonPodsRefused: the API server refuses pods, because of a quota or a policy. The message quotes it. To do: change the quota
-	// or the policy, or the spec.
+	// or the policy, or the spec; the operator has them created again at least once a minute.
 	ReasonPodsRefused = "PodsRefused"
 	// ReasonImageNotPulled: an image cannot be pulled. To do: correct its name, or give the pods the pull secret that it needs.
 	ReasonImageNotPulled = "ImagePullBackOff"

@@ -105,7 +105,7 @@ type findings struct {
 //  11. apply the Lease, the Service and its EndpointSlice, and the NetworkPolicy or, where none is asked for, remove it
 //  12. apply the Deployment, and the PodDisruptionBudget or, with one pod, remove it; then the ConfigMap that
 //     tells nodes in pods where the master is
-//  13. find out why pods do not start, if they do not
+//  13. find out why pods do not start, if they do not; have those that were refused created again
 //  14. write the status if it differs, and what a master would, if none is active any more; then the events of what changed
 //
 // A paused ClusterMaster gets steps 1, 13 and 14 only; its certificates are still inspected and reported.
@@ -127,6 +127,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		err = r.reconcile(ctx, s, &found)
 	}
 	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, reconcile.WereLate(s.master.Status.Conditions), s.now)
+	if !s.master.Spec.Paused {
+		r.passes.RetryPods(ctx, s.deployment, found.pods, s.now)
+	}
 	return r.close(ctx, s, found, err)
 }
 

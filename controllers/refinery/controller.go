@@ -95,7 +95,7 @@ type findings struct {
 //  9. apply the Service over spec.ports, or remove it
 //  10. apply the Deployment or StatefulSet and its PodDisruptionBudget, or remove both with placement External; running pods stay as they are where
 //     an upgrade has to wait
-//  11. find out why pods do not start, if they do not
+//  11. find out why pods do not start, if they do not; have those that were refused created again
 //  12. write the status if it differs, and what a master would, if there is none; then the events of what changed
 //
 // A paused Refinery gets steps 1, 2, 11 and 12 only: a key does not wait for the end of a pause. Its certificate is still
@@ -107,6 +107,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	found, err := r.reconcile(ctx, s)
 	found.pods = r.pods.Look(ctx, request.NamespacedName, s.deployment, reconcile.WereLate(s.refinery.Status.Conditions), s.now)
+	if !s.refinery.Spec.Paused {
+		r.passes.RetryPods(ctx, s.deployment, found.pods, s.now)
+	}
 	return r.close(ctx, s, found, err)
 }
 

@@ -2,11 +2,14 @@ package reconcile
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -23,6 +26,23 @@ const failedCreate = "FailedCreate"
 
 // eventsLimit bounds how many Events of a StatefulSet are read at once. Equal ones are counted in one.
 const eventsLimit = 500
+
+// Retried is the annotation whose change has the controllers of Deployments and StatefulSets try again to create pods. By themselves
+// they wait for as long again as they were refused, up to a quarter of an hour. It holds the time.
+const Retried = "cluster.refinery.dev/pods-retried"
+
+// RetryPods has the pods of a Deployment created soon after a quota or a policy no longer refuses them: nobody is told when that is.
+func (p *Passes) RetryPods(ctx context.Context, d *appsv1.Deployment, seen PodsSeen, now time.Time) {
+	if !seen.Retry {
+		return
+	}
+	object := podset.New(podset.KindOf(d), d.Namespace, d.Name)
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, d.UID, Retried, now.UTC().Format(time.RFC3339))
+	err := p.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(v1alpha1.OperatorFieldOwner))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		log.FromContext(ctx).Error(err, "Having refused pods created again failed, so that it may take their controller some minutes")
+	}
+}
 
 // refusal is why the API server refuses pods of a StatefulSet, in its words, or nil. The controller of Deployments says so in a
 // condition, that of StatefulSets only in an Event. An Event is left of a refusal that is over: it counts only where that controller

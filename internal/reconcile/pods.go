@@ -53,6 +53,8 @@ type PodsSeen struct {
 	// Late reports whether pods were missing for longer than the progress deadline of the Deployment, though its controller does
 	// not say so: it times a rollout only, and not pods that are lost or added after one.
 	Late bool
+	// Retry reports whether the pods were read just now, and the API server has refused to create some for a while.
+	Retry bool
 	// Recheck is when to look again, or zero.
 	Recheck time.Time
 }
@@ -125,7 +127,9 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 		return s.seen(d, s.unread(d), now)
 	}
 	p.read(ctx, s, d, now)
-	return s.seen(d, s.failure, now)
+	seen := s.seen(d, s.failure, now)
+	seen.Retry = now.Sub(s.since) >= firstPodsRecheck && (s.failure.IsRefusal() || ReplicaFailure(d) != "")
+	return seen
 }
 
 // read finds out from the pods why they do not start, and when to read them again.

@@ -357,6 +357,9 @@ func TestAStatefulSetSaysWhyItsPodsAreRefused(t *testing.T) {
 	event(4, "RecreatingFailedPod", "of something else")
 	s.want("Unavailable: 0 of 3 pods are available", look(0, 0)) // it may be about to make them
 	s.want("PodsRefused: 0 of 3 pods "+refused, look(firstPodsRecheck, 0))
+	if s.look(time.Second, 0, 0, 0, false).Retry || !s.look(firstPodsRecheck, 0, 0, 0, false).Retry {
+		t.Error("refused pods are not tried again when they are looked at, or more often")
+	}
 	s.want("Available: 3 of 3 pods are available", look(time.Second, 3))
 	s.want("Unavailable: 2 of 3 pods are available", look(time.Minute, 2))
 	s.want("PodsRefused: 2 of 3 pods "+refused, look(firstPodsRecheck, 2))

@@ -7,6 +7,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,12 +15,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
+	"github.com/refinery-operator/refinery-operator/internal/reconcile"
 )
 
 var _ = Describe("A Refinery with a StatefulSet", func() {
 	It("has nodes whose ids stay, with volumes of their own, and says why a pod is refused", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
-		r := newRefinery(ctx, newReadyMaster(ctx, ns), "press", replicas(2), template(fmt.Sprintf(
+		master := newReadyMaster(ctx, ns)
+		r := newRefinery(ctx, master, "press", replicas(2), template(fmt.Sprintf(
 			`{"spec": {"securityContext": {"runAsUser": 65532}, "containers": [{"name": "app", "image": %q, "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}`, pauseImage(ctx))), func(r *v1alpha1.Refinery) {
 			r.Spec.StatefulSet = &v1alpha1.RefineryStatefulSet{VolumeClaimTemplates: []v1alpha1.VolumeClaimTemplate{{Name: "data", Spec: claimOf(ns)}}}
 			r.Spec.StatefulSet.ClaimRetention.WhenDeleted = "Delete"
@@ -61,6 +64,17 @@ var _ = Describe("A Refinery with a StatefulSet", func() {
 			HaveField("Reason", v1alpha1.ReasonPodsRefused), HaveField("Message", ContainSubstring("exceeded quota: full"))))
 		change(ctx, r, func(r *v1alpha1.Refinery) { r.Spec.Replicas = ptr.To[int32](2) })
 		Eventually(ctx, columnsOf(r)).WithTimeout(startTimeout).Should(Equal(authenticated(2)))
+
+		By("having the controllers of a Deployment create its pods once more, and again soon after there is room")
+		mill := newRefinery(ctx, master, "mill", replicas(1))
+		Eventually(ctx, conditionOf(mill, v1alpha1.ConditionAvailable)).WithTimeout(startTimeout).Should(HaveField("Reason", v1alpha1.ReasonPodsRefused))
+		Eventually(ctx, func(ctx context.Context) ([]appsv1.ReplicaSet, error) {
+			list := &appsv1.ReplicaSetList{}
+			err := k8s.List(ctx, list, client.InNamespace(ns))
+			return list.Items, err
+		}).WithTimeout(startTimeout).Should(ConsistOf(HaveField("Annotations", HaveKey(reconcile.Retried))))
+		change(ctx, quota, func(q *corev1.ResourceQuota) { q.Spec.Hard["pods"] = resource.MustParse("10") })
+		Eventually(ctx, columnsOf(mill)).WithTimeout(startTimeout).Should(Equal(authenticated(1)))
 
 		By("deleting it with its claims")
 		Expect(k8s.Delete(ctx, r)).To(Succeed())
