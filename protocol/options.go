@@ -52,6 +52,9 @@ type ServerOptions struct {
 	// other. The first byte of a connection tells them apart.
 	Plaintext bool
 
+	// LiteralPayloads has upstreams written in the literal form, for refineries that read nothing else.
+	LiteralPayloads bool
+
 	// HandshakeTimeout bounds everything from accepting a connection to the refinery's auth:ack: waiting for a turn,
 	// TLS, the protocol's handshake and the Handler's decisions. It is absolute, not per read.
 	HandshakeTimeout time.Duration

@@ -319,7 +319,7 @@ func (s *Session) outgoing() (b []byte, last bool) {
 	case s.out.upstream != nil && s.offered == nil:
 		s.offered = &offer{*s.out.upstream, s.server.live.now()}
 		s.out.upstream = nil
-		b = wire.AppendGrant(nil, s.offered.upstream)
+		b = s.grant(s.offered.upstream)
 	default:
 		s.writing, s.writeStart = false, 0
 		return nil, false

@@ -132,7 +132,15 @@ func (s *Session) authenticate(ctx context.Context, o *ServerOptions) error {
 	if err != nil {
 		return s.deny(err)
 	}
-	return s.answer(wire.AppendGrant(nil, upstream), StateAcknowledging)
+	return s.answer(s.grant(upstream), StateAcknowledging)
+}
+
+// grant is the auth:ack that names an upstream.
+func (s *Session) grant(upstream string) []byte {
+	if s.o.LiteralPayloads {
+		return wire.AppendLiteralGrant(nil, upstream)
+	}
+	return wire.AppendGrant(nil, upstream)
 }
 
 // deny sends auth:dec and waits for the refinery's conn:close. It returns why.

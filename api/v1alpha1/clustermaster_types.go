@@ -171,7 +171,22 @@ type ProtocolSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	MaxSessions int32 `json:"maxSessions,omitempty"`
+	// payloadForm is how the master writes the upstream: as JSON, {"upstream":"host:port"}, or Literal, "{upstream":"host:port"}, as
+	// the protocol's text has it to the letter, for nodes that read nothing else. The master reads both in any case. A change counts for
+	// sessions that begin after it. Default: JSON.
+	// +optional
+	// +kubebuilder:validation:Enum=JSON;Literal
+	PayloadForm PayloadForm `json:"payloadForm,omitempty"`
 }
+
+// PayloadForm is how a payload is written.
+type PayloadForm string
+
+// The forms of a payload.
+const (
+	PayloadJSON    PayloadForm = "JSON"
+	PayloadLiteral PayloadForm = "Literal"
+)
 
 // SecuritySpec says how nodes are authenticated. Any choice other than the default is shown as condition
 // TransportSecure=False.

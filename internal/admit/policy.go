@@ -25,6 +25,8 @@ type Policy struct {
 	HandshakeTimeout, AliveInterval, AliveTimeout time.Duration
 	// MaxSessions bounds the nodes that are let in at once.
 	MaxSessions int
+	// LiteralPayloads has upstreams written in the literal form of the protocol.
+	LiteralPayloads bool
 
 	versions     *semver.Constraints // nil when the constraint cannot be parsed: nobody is accepted
 	versionsText string
@@ -48,6 +50,7 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 		AliveInterval:    seconds(protocol.AliveIntervalSeconds, 10),
 		AliveTimeout:     seconds(protocol.AliveTimeoutSeconds, 35),
 		MaxSessions:      int(protocol.MaxSessions),
+		LiteralPayloads:  protocol.PayloadForm == v1alpha1.PayloadLiteral,
 		versionsText:     strings.TrimSpace(protocol.AcceptedVersions),
 		versionsFrom:     "spec.protocol.acceptedVersions",
 		types:            slices.Clone(protocol.AcceptedTypes),

@@ -98,6 +98,7 @@ func TestANodeThatGoesByTheTextAloneIsLetInShownMovedAndClosed(t *testing.T) {
 	node.hears(`conn:alive;;<EOF>`)
 	p.patchMaster(func(m *v1alpha1.ClusterMaster) {
 		m.Spec.Upstreams = []v1alpha1.Upstream{{Name: "west", Address: "west:1"}}
+		m.Spec.Protocol.PayloadForm = v1alpha1.PayloadLiteral // for the sessions to come
 	})
 	node.hears(`auth:ack;;{"upstream":"west:1"}<EOF>`)
 	node.says(`auth:ack;;<EOF>`)
@@ -109,7 +110,7 @@ func TestANodeThatGoesByTheTextAloneIsLetInShownMovedAndClosed(t *testing.T) {
 	node.hears(`conn:close;;<EOF>`)
 	node = p.dial(m)
 	node.enters(textUUID)
-	node.hears(`auth:ack;;{"upstream":"west:1"}<EOF>`)
+	node.hears(`auth:ack;;"{upstream":"west:1"}<EOF>`)
 	node.says(`auth:ack;;<EOF>`)
 	p.eventually("yard", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 

@@ -235,6 +235,7 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	t.patience = max(t.patience, p.AliveTimeout, protocol.DefaultAliveTimeout)
 	o.Patience = t.patience
 	t.mu.Unlock()
+	o.LiteralPayloads = p.LiteralPayloads
 	o.DrainWindow = drainWindow(p.AliveTimeout)
 	// The registry counts nodes against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting

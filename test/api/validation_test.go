@@ -124,6 +124,7 @@ func masterRefusals() []refusal {
 		{"handshake timeout", master("{protocol: {handshakeTimeoutSeconds: 121}}"), "should be less than or equal to 120"},
 		{"alive timeout against interval", master("{protocol: {aliveIntervalSeconds: 20, aliveTimeoutSeconds: 30}}"), "aliveTimeoutSeconds must be at least twice aliveIntervalSeconds"},
 		{"sessions", master("{protocol: {maxSessions: 0}}"), "should be greater than or equal to 1"},
+		{"the form of payloads", master("{protocol: {payloadForm: XML}}"), `supported values: "JSON", "Literal"`},
 		{"transport", master("{security: {transport: QUIC}}"), `supported values: "MutualTLS", "ServerTLS", "Plaintext"`},
 		{"issued certificates need mutual TLS", master("{security: {transport: Plaintext}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
 		{"an overlap of security is a duration", master("{security: {overlap: soon}}"), "must be hours, minutes and seconds"},

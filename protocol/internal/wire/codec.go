@@ -119,7 +119,16 @@ func AppendAuthStart(dst []byte, certificate string) []byte {
 
 // AppendGrant appends a master's auth:ack, which names an upstream, to dst.
 func AppendGrant(dst []byte, upstream string) []byte {
-	dst = append(dst, `auth:ack;;{"upstream":`...)
+	return appendGrant(dst, `auth:ack;;{"upstream":`, upstream)
+}
+
+// AppendLiteralGrant is AppendGrant in the literal form (R-3.4).
+func AppendLiteralGrant(dst []byte, upstream string) []byte {
+	return appendGrant(dst, `auth:ack;;"{upstream":`, upstream)
+}
+
+func appendGrant(dst []byte, opening, upstream string) []byte {
+	dst = append(dst, opening...)
 	dst = appendString(dst, upstream)
 	return append(dst, `}<EOF>`...)
 }

@@ -17,6 +17,7 @@ func TestAppendWritesWhatTheRulesSay(t *testing.T) {
 		{"auth:start", AppendAuthStart(nil, "-----BEGIN\nx==\n"), `auth:start;;{"cert":"-----BEGIN\nx==\n"}<EOF>`},
 		{"auth:ack", AppendGrant([]byte("kept "), "up:1"), `kept auth:ack;;{"upstream":"up:1"}<EOF>`},
 		{"conn:alive", AppendReport(nil, "ok", "0.5"), `conn:alive;;{"status":"ok","load":"0.5"}<EOF>`},
+		{"R-3.4 the literal form", AppendLiteralGrant(nil, ";;<"), `auth:ack;;"{upstream":"\u003b;\u003c"}<EOF>`},
 		{"R-3.8 a lone semicolon stands", AppendGrant(nil, ";a;"), `auth:ack;;{"upstream":";a;"}<EOF>`},
 		{"R-3.8 the first of each pair is escaped", AppendGrant(nil, ";;;"), `auth:ack;;{"upstream":"\u003b\u003b;"}<EOF>`},
 		{"R-3.8 less-than is escaped", AppendGrant(nil, "<EOF>"), `auth:ack;;{"upstream":"\u003cEOF>"}<EOF>`},

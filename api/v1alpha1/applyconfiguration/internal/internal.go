@@ -645,6 +645,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: transport
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.Transport
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.PayloadForm
+  scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Placement
   scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.PodMetadata
@@ -724,6 +726,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 20000
+    - name: payloadForm
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.PayloadForm
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Refinery
   map:
     fields:

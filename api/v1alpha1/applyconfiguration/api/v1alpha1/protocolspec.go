@@ -5,6 +5,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/refinery-operator/refinery-operator/api/v1alpha1"
+)
+
 // ProtocolSpecApplyConfiguration represents a declarative configuration of the ProtocolSpec type for use
 // with apply.
 //
@@ -23,6 +27,10 @@ type ProtocolSpecApplyConfiguration struct {
 	AliveTimeoutSeconds *int32 `json:"aliveTimeoutSeconds,omitempty"`
 	// maxSessions is the highest number of authenticated sessions that the active master has at once.
 	MaxSessions *int32 `json:"maxSessions,omitempty"`
+	// payloadForm is how the master writes the upstream: as JSON, {"upstream":"host:port"}, or Literal, "{upstream":"host:port"}, as
+	// the protocol's text has it to the letter, for nodes that read nothing else. The master reads both in any case. A change counts for
+	// sessions that begin after it. Default: JSON.
+	PayloadForm *apiv1alpha1.PayloadForm `json:"payloadForm,omitempty"`
 }
 
 // ProtocolSpecApplyConfiguration constructs a declarative configuration of the ProtocolSpec type for use with
@@ -78,5 +86,13 @@ func (b *ProtocolSpecApplyConfiguration) WithAliveTimeoutSeconds(value int32) *P
 // If called multiple times, the MaxSessions field is set to the value of the last call.
 func (b *ProtocolSpecApplyConfiguration) WithMaxSessions(value int32) *ProtocolSpecApplyConfiguration {
 	b.MaxSessions = &value
+	return b
+}
+
+// WithPayloadForm sets the PayloadForm field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PayloadForm field is set to the value of the last call.
+func (b *ProtocolSpecApplyConfiguration) WithPayloadForm(value apiv1alpha1.PayloadForm) *ProtocolSpecApplyConfiguration {
+	b.PayloadForm = &value
 	return b
 }
