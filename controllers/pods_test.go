@@ -29,6 +29,7 @@ var _ = Describe("A pod that does not start", func() {
 		f.report(r, metav1.ConditionTrue, v1alpha1.ReasonAuthenticated)
 		Eventually(conditionText(f, r, v1alpha1.ConditionAvailable)).Should(Equal("False/ImagePullBackOff" + why))
 		Eventually(conditionText(f, r, v1alpha1.ConditionReady)).Should(Equal("False/Progressing" + why))
+		Eventually(f.events(r)).Should(ContainElement("Warning/ImagePullBackOff: Available" + why))
 
 		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "press"}}
 		changeStatus(f, d, func(d *appsv1.Deployment) {

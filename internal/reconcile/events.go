@@ -28,36 +28,57 @@ var derivedReasons = map[string]bool{
 	v1alpha1.ReasonNoActiveMaster:      true,
 }
 
+// failures are the reasons by which a condition that may be as it is tells of a failure, whatever its status is. Others are told by
+// Ready, or are on the way to it: pods that are refused, and pods that are not there yet.
+var failures = map[string]map[string]bool{
+	v1alpha1.ConditionAvailable: {
+		v1alpha1.ReasonImageNotPulled: true, v1alpha1.ReasonContainerNotCreated: true, v1alpha1.ReasonCrashLoop: true,
+		v1alpha1.ReasonUnschedulable: true, v1alpha1.ReasonContainersNotReady: true,
+	},
+	v1alpha1.ConditionUpgradePending: {v1alpha1.ReasonUpgradeStopped: true},
+	v1alpha1.ConditionStalled:        {v1alpha1.ReasonNotAuthenticated: true},
+}
+
 // Changes are the events of what changed between two states of the conditions that the operator writes.
 func Changes(before, after []metav1.Condition) []Event {
 	var changes []Event
 	for _, kind := range []string{v1alpha1.ConditionCertificateReady, v1alpha1.ConditionCertificateExpiring, v1alpha1.ConditionTransportSecure,
-		v1alpha1.ConditionAuthenticated, v1alpha1.ConditionReady} {
+		v1alpha1.ConditionAuthenticated, v1alpha1.ConditionAvailable, v1alpha1.ConditionUpgradePending, v1alpha1.ConditionStalled, v1alpha1.ConditionReady} {
 		was, is := meta.FindStatusCondition(before, kind), meta.FindStatusCondition(after, kind)
 		if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
 			continue
 		}
-		if is.Status == metav1.ConditionTrue && kind != v1alpha1.ConditionCertificateExpiring {
-			// Secure from the beginning is nothing to tell.
-			if kind != v1alpha1.ConditionTransportSecure || was != nil {
-				changes = append(changes, Event{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
-			}
-			continue
-		}
-		switch {
-		case kind == v1alpha1.ConditionAuthenticated && was == nil: // there was no master yet to be lost
-		case is.Reason == v1alpha1.ReasonNotIssued: // Ready says why
-		case kind == v1alpha1.ConditionReady && was == nil && is.Reason == v1alpha1.ReasonMasterNotFound: // which may be created with it
-			changes = append(changes, Event{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
-		case kind == v1alpha1.ConditionReady && (derivedReasons[is.Reason] || repeats(after, is)):
-		case kind == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
-		case is.Reason == v1alpha1.ReasonPaused:
-			changes = append(changes, Event{corev1.EventTypeNormal, is.Reason, "Reconcile", noteOf(is)})
-		default:
-			changes = append(changes, Event{corev1.EventTypeWarning, is.Reason, "Reconcile", noteOf(is)})
+		if severity := severityOf(was, is, after); severity != "" {
+			changes = append(changes, Event{severity, is.Reason, "Reconcile", noteOf(is)})
 		}
 	}
 	return changes
+}
+
+// severityOf is the type of the event of a condition that was another or, at first, none. It is "" where another event tells of it.
+func severityOf(was, is *metav1.Condition, after []metav1.Condition) string {
+	reasons, onlyFailures := failures[is.Type]
+	switch ready := is.Type == v1alpha1.ConditionReady; {
+	case onlyFailures && !reasons[is.Reason]:
+	case onlyFailures:
+		return corev1.EventTypeWarning
+	case is.Type == v1alpha1.ConditionTransportSecure && is.Status == metav1.ConditionTrue && was == nil: // from the beginning
+	case is.Status == metav1.ConditionTrue && is.Type != v1alpha1.ConditionCertificateExpiring:
+		return corev1.EventTypeNormal
+	case is.Type == v1alpha1.ConditionAuthenticated && was == nil: // there was no master yet to be lost
+	case is.Reason == v1alpha1.ReasonNotIssued: // Ready says why
+	case ready && was == nil && is.Reason == v1alpha1.ReasonMasterNotFound: // which may be created with it
+		return corev1.EventTypeNormal
+	case ready && is.Reason == v1alpha1.ReasonNoActiveMaster && was != nil && was.Status == metav1.ConditionTrue: // any more
+		return corev1.EventTypeWarning
+	case ready && (derivedReasons[is.Reason] || repeats(after, is)):
+	case is.Type == v1alpha1.ConditionAuthenticated && is.Reason != v1alpha1.ReasonMasterUnavailable: // the master's to tell
+	case is.Reason == v1alpha1.ReasonPaused:
+		return corev1.EventTypeNormal
+	default:
+		return corev1.EventTypeWarning
+	}
+	return ""
 }
 
 // repeats reports whether condition CertificateReady already has the reason of Ready, and so an event of its own.

@@ -73,6 +73,9 @@ func TestEventsFollowTransitions(t *testing.T) {
 	rejected := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected)
 	denied := condition(v1alpha1.ConditionAuthenticated, metav1.ConditionFalse, v1alpha1.ReasonDenied)
 	unavailable := condition(v1alpha1.ConditionAuthenticated, metav1.ConditionUnknown, v1alpha1.ReasonMasterUnavailable)
+	inactive := condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonNoActiveMaster)
+	starting := condition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonUnavailable)
+	unpulled := condition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonImageNotPulled)
 	taken := func(kind string) metav1.Condition {
 		return condition(kind, metav1.ConditionFalse, v1alpha1.ReasonNameConflict)
 	}
@@ -95,7 +98,19 @@ func TestEventsFollowTransitions(t *testing.T) {
 		"no master any more":     {conditions{denied}, conditions{unavailable}, event("Warning", "MasterUnavailable", "Authenticated: m")},
 		"for the same reason": {nil, conditions{taken(v1alpha1.ConditionCertificateReady), taken(v1alpha1.ConditionReady)},
 			event("Warning", "NameConflict", "CertificateReady: m")},
-		"same reason, other word": {conditions{rejected}, conditions{NewCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected, "other")}, nil},
+		"a pod that does not start": {conditions{starting, progressing}, conditions{unpulled, progressing}, event("Warning", "ImagePullBackOff", "Available: m")},
+		"pods that start":           {nil, conditions{starting, progressing}, nil},
+		"pods that are there again": {conditions{unpulled}, conditions{condition(v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonAvailable)}, nil},
+		"pods that are refused": {conditions{starting, progressing}, conditions{condition(v1alpha1.ConditionAvailable, metav1.ConditionFalse, v1alpha1.ReasonPodsRefused), rejected},
+			event("Warning", "Rejected", "Ready: m")},
+		"an upgrade that waits": {nil, conditions{condition(v1alpha1.ConditionUpgradePending, metav1.ConditionTrue, v1alpha1.ReasonAwaitsOthers)}, nil},
+		"an upgrade that is stopped": {nil, conditions{condition(v1alpha1.ConditionUpgradePending, metav1.ConditionTrue, v1alpha1.ReasonUpgradeStopped)},
+			event("Warning", "UpgradeStopped", "UpgradePending: m")},
+		"nodes that never come": {conditions{denied}, conditions{denied, condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotAuthenticated)},
+			event("Warning", "NotAuthenticated", "Stalled: m")},
+		"no active master yet":      {conditions{progressing}, conditions{inactive}, nil},
+		"no active master any more": {conditions{ready}, conditions{inactive}, event("Warning", "NoActiveMaster", "Ready: m")},
+		"same reason, other word":   {conditions{rejected}, conditions{NewCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRejected, "other")}, nil},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
