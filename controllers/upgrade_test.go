@@ -295,6 +295,25 @@ func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
 	u.expectImages(map[string]string{"a": newer, "b": newer, "c": newer})
 }
 
+func TestPodsThatAreLetGoTogetherTakeTurns(t *testing.T) {
+	old, newer := images.Refinery, newerImages.Refinery
+	workload := `{` + withWorkload + `}`
+	u := newUpgrade(t, `{maxConcurrentUpgrades: 1, upgradeWindows: [{start: "00:00", duration: 1m, days: [`+time.Now().UTC().AddDate(0, 0, 2).Weekday().String()+`]}]}`,
+		map[string]string{"a": workload, "b": workload, "c": workload})
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": old, "b": old, "c": old})
+	for _, name := range u.names {
+		u.edit(name, `{metadata: {annotations: {cluster.refinery.dev/upgrade: `+u.read(name).Status.PendingUpgrade+`}}}`)
+	}
+	u.run(newerImages) // without waiting for the master, or for a window
+	u.expectImages(map[string]string{"a": newer, "b": old, "c": old})
+	u.expectPending("b", "AwaitsOthers: waiting for others, such as Refinery a")
+
+	u.roll("a")
+	u.run(newerImages)
+	u.expectImages(map[string]string{"a": newer, "b": newer, "c": old})
+}
+
 func TestAnUpgradeThatDoesNotComeBackStopsOthersAfterARestartToo(t *testing.T) {
 	u := newUpgrade(t, `{maxConcurrentUpgrades: 1}`, map[string]string{"a": `{replicas: 2, statefulSet: {}}`, "b": `{}`})
 	u.run(newerImages)

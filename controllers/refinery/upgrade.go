@@ -141,32 +141,19 @@ func reconciledGeneration(s *scope) int64 {
 }
 
 // awaits says what the upgrade of a Refinery's pods to a revision waits for, or nil if it may go; paced reports whether it goes in its
-// turn, so that others wait for it.
+// turn, so that others wait for it. What its owner lets go waits for its turn only: it may be one of many that were let go at once.
 func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (pending *pendingUpgrade, paced bool, err error) {
-	name := s.refinery.Name
 	r.pace.forget(client.ObjectKeyFromObject(s.refinery))
-	if s.refinery.Annotations[v1alpha1.UpgradeAnnotation] == revision {
-		return nil, false, nil
-	}
-	policy := s.refinery.Spec.UpgradePolicy
-	if policy == "" && resource.HasWorkload(s.refinery) {
-		policy = v1alpha1.UpgradeManual
-	}
-	if policy == v1alpha1.UpgradeManual {
-		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsOwner, message: fmt.Sprintf(
-			"running pods stay as they are (spec.upgradePolicy); to replace them: kubectl annotate --overwrite -n %s refinery %s %s=%s",
-			s.refinery.Namespace, name, v1alpha1.UpgradeAnnotation, revision)}, false, nil
-	}
-	if upgraded, err := r.masterIsUpgraded(ctx, s); err != nil {
-		return nil, false, err
-	} else if !upgraded {
-		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsMaster,
-			message: fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, false, nil
+	letGo := s.refinery.Annotations[v1alpha1.UpgradeAnnotation] == revision
+	if !letGo {
+		if pending, err = r.awaitsOwnerOrMaster(ctx, s, revision); pending != nil || err != nil {
+			return pending, false, err
+		}
 	}
 	if s.refinery.Spec.Access == v1alpha1.AccessSuspended || s.deployment.Status.AvailableReplicas == 0 {
 		return nil, false, nil // nothing works there that an upgrade could end, and nobody else has to wait until it does
 	}
-	if may, next := s.master.MayUpgrade(s.now); !may {
+	if may, next := s.master.MayUpgrade(s.now); !may && !letGo {
 		return awaitsWindow(s, revision, next), false, nil
 	}
 	if !hasComeBack(s.deployment, s.refinery.WantedNodes()) {
@@ -174,6 +161,26 @@ func (r *Reconciler) awaits(ctx context.Context, s *scope, revision string) (pen
 	}
 	pending, err = r.pace.begin(ctx, r.env.Client, s, revision)
 	return pending, pending == nil, err
+}
+
+// awaitsOwnerOrMaster says what has to happen before an upgrade that nobody let go may take its turn, or nil.
+func (r *Reconciler) awaitsOwnerOrMaster(ctx context.Context, s *scope, revision string) (*pendingUpgrade, error) {
+	policy := s.refinery.Spec.UpgradePolicy
+	if policy == "" && resource.HasWorkload(s.refinery) {
+		policy = v1alpha1.UpgradeManual
+	}
+	if policy == v1alpha1.UpgradeManual {
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsOwner, message: fmt.Sprintf(
+			"running pods stay as they are (spec.upgradePolicy); to replace them: kubectl annotate --overwrite -n %s refinery %s %s=%s",
+			s.refinery.Namespace, s.refinery.Name, v1alpha1.UpgradeAnnotation, revision)}, nil
+	}
+	if upgraded, err := r.masterIsUpgraded(ctx, s); err != nil {
+		return nil, err
+	} else if !upgraded {
+		return &pendingUpgrade{revision: revision, reason: v1alpha1.ReasonAwaitsMaster,
+			message: fmt.Sprintf("waiting until the pods of ClusterMaster %s are upgraded", s.master.Name)}, nil
+	}
+	return nil, nil
 }
 
 // awaitsWindow waits until the next window begins. The API server may know a time zone that this operator does not.
