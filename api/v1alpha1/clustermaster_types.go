@@ -31,6 +31,7 @@ const (
 
 // ClusterMasterSpec is the desired state of a master.
 // +kubebuilder:validation:XValidation:rule="self.security.authentication == 'SharedCertificate' || !has(self.certificates) || !has(self.certificates.shared)",message="certificates.shared is used only with security.authentication: SharedCertificate; remove it, or set security.authentication"
+// +kubebuilder:validation:XValidation:rule="!has(self.minReadySeconds) || self.minReadySeconds < (has(self.progressDeadlineSeconds) ? self.progressDeadlineSeconds : 600)",message="progressDeadlineSeconds (600 by default) must be longer than minReadySeconds, or every rollout would count as failed; raise the one or lower the other"
 type ClusterMasterSpec struct {
 	// replicas is the number of master pods. One is active, the others are standbys that take over when it ends.
 	// +optional
@@ -80,6 +81,8 @@ type ClusterMasterSpec struct {
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
 	// +optional
 	PodDisruptionBudget DisruptionBudget `json:"podDisruptionBudget,omitzero"`
+	// How pods are replaced when they change.
+	Rollout `json:",inline"`
 	// networkPolicy, also an empty one, has the operator keep a NetworkPolicy over the pods: what may reach them, and what they may
 	// reach. Default: none, so that the pods are subject to the NetworkPolicies of others only.
 	// +optional
@@ -90,8 +93,9 @@ type ClusterMasterSpec struct {
 	// template configures the master's pods.
 	// +optional
 	Template *MasterPodTemplate `json:"template,omitempty"`
-	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
-	// change that their owners did not ask for. If the pods of one do not come back within its progress deadline, no other begins.
+	// maxConcurrentUpgrades is of how many Refineries the pods may be replaced at a time because of a change that their owners did not
+	// ask for, with upgradePolicy Automatic or because they were let go. If the pods of one do not come back within its progress
+	// deadline, no other begins.
 	// +optional
 	// +default=5
 	// +kubebuilder:default=5

@@ -25,6 +25,10 @@ type VolumeClaimTemplate struct {
 	// name of the volume.
 	// +required
 	Name VolumeName `json:"name"`
+	// labels of the claims. Labels that the operator sets cannot be replaced. commonMetadata does not reach claims, as it may change.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
 	// spec of the claim.
 	// +required
 	Spec corev1.PersistentVolumeClaimSpec `json:"spec"`

@@ -41,15 +41,18 @@ func MasterDeployment(m *v1alpha1.ClusterMaster, images Images) (*appsv1ac.Deplo
 	if err != nil {
 		return nil, err
 	}
+	deployment := appsv1ac.DeploymentSpec().
+		WithReplicas(m.WantedPods()).
+		WithSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).
+		WithTemplate(pod)
+	// A new pod is warm before an old one goes: a failover, not an outage.
+	if err := addRollout(deployment, m.Spec.Rollout, intstr.FromInt32(1), m.Namespace); err != nil {
+		return nil, err
+	}
 	return appsv1ac.Deployment(m.Name, m.Namespace).
 		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
 		WithAnnotations(map[string]string{revisionAnnotation: revision}).
-		WithSpec(appsv1ac.DeploymentSpec().
-			WithReplicas(m.WantedPods()).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(MasterSelector(m))).
-			// A new pod is warm before an old one goes: a failover, not an outage.
-			WithStrategy(rollingUpdate(intstr.FromInt32(1), intstr.FromInt32(0))).
-			WithTemplate(pod)), nil
+		WithSpec(deployment), nil
 }
 
 func podTemplateOf(m *v1alpha1.ClusterMaster) v1alpha1.MasterPodTemplate {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
@@ -23,7 +24,7 @@ func RefineryDeployment(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images 
 		WithReplicas(r.WantedNodes()).
 		WithSelector(metav1ac.LabelSelector().WithMatchLabels(RefinerySelector(r))).
 		WithTemplate(template)
-	if err := addRollout(spec, r); err != nil {
+	if err := addRollout(spec, r.Spec.Rollout, intstr.FromString("25%"), r.Namespace); err != nil {
 		return nil, err
 	}
 	return appsv1ac.Deployment(r.Name, r.Namespace).

@@ -44,8 +44,7 @@ func MakingOf(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Images) (M
 	asked.MasterRef, asked.Replicas, asked.Placement, asked.CertificateSecretRef = v1alpha1.LocalReference{}, nil, "", nil
 	asked.Access, asked.Nodes, asked.Banned, asked.Upstream, asked.Paused = "", nil, nil, "", false
 	asked.Ports, asked.Service, asked.CommonMetadata = nil, v1alpha1.RefineryService{}, v1alpha1.CommonMetadata{}
-	asked.UpgradePolicy, asked.Strategy, asked.PodDisruptionBudget = "", v1alpha1.RolloutStrategy{}, v1alpha1.DisruptionBudget{}
-	asked.MinReadySeconds, asked.ProgressDeadlineSeconds, asked.StatefulSet = 0, nil, nil
+	asked.UpgradePolicy, asked.Rollout, asked.PodDisruptionBudget, asked.StatefulSet = "", v1alpha1.Rollout{}, v1alpha1.DisruptionBudget{}, nil
 	anyone := &v1alpha1.Refinery{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "anyone"}, Spec: v1alpha1.RefinerySpec{MasterRef: r.Spec.MasterRef}}
 	askedDigest, err := digest(asked)
 	if err != nil {

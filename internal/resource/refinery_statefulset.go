@@ -90,6 +90,6 @@ func claimTemplate(r *v1alpha1.Refinery, template *v1alpha1.VolumeClaimTemplate)
 		return nil, fmt.Errorf("spec.statefulSet.volumeClaimTemplates: %w", err)
 	}
 	claim := &v1.PersistentVolumeClaimApplyConfiguration{} // without its kind, which is lost in the cache
-	return claim.WithName(string(template.Name)).WithLabels(RefinerySelector(r)).WithSpec(spec).
+	return claim.WithName(string(template.Name)).WithLabels(template.Labels).WithLabels(RefinerySelector(r)).WithSpec(spec).
 		WithStatus(v1.PersistentVolumeClaimStatus().WithPhase(corev1.ClaimPending)), nil
 }

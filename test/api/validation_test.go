@@ -107,15 +107,8 @@ func numbered(word string, count int) string {
 	return strings.Join(words, ", ")
 }
 
-func masterRefusals() []refusal {
+func protocolRefusals() []refusal {
 	return []refusal{
-		{"master name is a service name", "kind: ClusterMaster\nmetadata: {name: 0alpha}\nspec: {}", "beginning with a letter"},
-		{"master name leaves room for suffixes", "kind: ClusterMaster\nmetadata: {name: " + long[:49] + "}\nspec: {}", "at most 48"},
-		{"master replicas minimum", master("{replicas: -1}"), "should be greater than or equal to 0"},
-		{"master replicas maximum", master("{replicas: 10}"), "should be less than or equal to 9"},
-		{"service type", master("{service: {type: ExternalName}}"), `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
-		{"service port minimum", master("{service: {port: 0}}"), "should be greater than or equal to 1"},
-		{"service port maximum", master("{service: {port: 65536}}"), "should be less than or equal to 65535"},
 		{"accepted versions are a constraint", master("{protocol: {acceptedVersions: 'one;two'}}"), "must be a semver constraint, for example '>=0.1.0 <1.0.0'"},
 		{"accepted versions are bounded", master("{protocol: {acceptedVersions: '" + strings.Repeat("1", 257) + "'}}"), "may not be more than 256"},
 		{"at least one type", master("{protocol: {acceptedTypes: []}}"), "should have at least 1 items"},
@@ -125,6 +118,20 @@ func masterRefusals() []refusal {
 		{"alive timeout against interval", master("{protocol: {aliveIntervalSeconds: 20, aliveTimeoutSeconds: 30}}"), "aliveTimeoutSeconds must be at least twice aliveIntervalSeconds"},
 		{"sessions", master("{protocol: {maxSessions: 0}}"), "should be greater than or equal to 1"},
 		{"the form of payloads", master("{protocol: {payloadForm: XML}}"), `supported values: "JSON", "Literal"`},
+	}
+}
+
+func masterRefusals() []refusal {
+	return []refusal{
+		{"master name is a service name", "kind: ClusterMaster\nmetadata: {name: 0alpha}\nspec: {}", "beginning with a letter"},
+		{"master name leaves room for suffixes", "kind: ClusterMaster\nmetadata: {name: " + long[:49] + "}\nspec: {}", "at most 48"},
+		{"master replicas minimum", master("{replicas: -1}"), "should be greater than or equal to 0"},
+		{"master replicas maximum", master("{replicas: 10}"), "should be less than or equal to 9"},
+		{"service type", master("{service: {type: ExternalName}}"), `supported values: "ClusterIP", "NodePort", "LoadBalancer"`},
+		{"service port minimum", master("{service: {port: 0}}"), "should be greater than or equal to 1"},
+		{"service port maximum", master("{service: {port: 65536}}"), "should be less than or equal to 65535"},
+		{"as many pods as can be replaced", master("{strategy: {maxSurge: 0, maxUnavailable: 0%}}"), "no pod could ever be replaced"},
+		{"a rollout that could end", master("{minReadySeconds: 60, progressDeadlineSeconds: 60}"), "every rollout would count as failed"},
 		{"transport", master("{security: {transport: QUIC}}"), `supported values: "MutualTLS", "ServerTLS", "Plaintext"`},
 		{"issued certificates need mutual TLS", master("{security: {transport: Plaintext}}"), "set transport: MutualTLS, or authentication: SharedCertificate"},
 		{"an overlap of security is a duration", master("{security: {overlap: soon}}"), "must be hours, minutes and seconds"},
@@ -210,7 +217,7 @@ func refineryRefusals() []refusal {
 
 func TestSpecsAreRefusedWithAMessageThatSaysWhatToWriteInstead(t *testing.T) {
 	c := newClient(t)
-	for _, row := range slices.Concat(masterRefusals(), refineryRefusals(), podRefusals(), volumeRefusals()) {
+	for _, row := range slices.Concat(protocolRefusals(), masterRefusals(), refineryRefusals(), podRefusals(), volumeRefusals()) {
 		t.Run(row.rule, func(t *testing.T) {
 			err := create(t, c, object(t, row.manifest))
 			if err == nil {

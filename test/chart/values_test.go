@@ -40,6 +40,8 @@ var reach = []struct {
 	{"labels of all replace none", []string{"commonLabels.app\\.kubernetes\\.io/instance=x"}, "kind: Deployment", "instance: x"},
 	{"labels of what the operator writes for itself", []string{"commonLabels.team=red,commonLabels.stage=test"}, "- --labels=stage=test,team=red\n", ""},
 	{"no labels", nil, "kind: Deployment", "--labels"},
+	{"minReadySeconds", []string{"minReadySeconds=7"}, "minReadySeconds: 7\n", ""},
+	{"progressDeadlineSeconds", []string{"progressDeadlineSeconds=70"}, "progressDeadlineSeconds: 70\n", ""},
 	{"strategy", []string{"strategy.type=Recreate"}, "strategy:\n    type: Recreate\n    rollingUpdate: null\n", ""},
 	{"no disruption budget", nil, "kind: Deployment", "kind: PodDisruptionBudget"},
 	{"disruption budget", []string{"podDisruptionBudget.enabled=true,podDisruptionBudget.maxUnavailable=50%"}, "maxUnavailable: 50%\n", ""},

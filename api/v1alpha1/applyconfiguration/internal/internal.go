@@ -212,6 +212,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 5
+    - name: minReadySeconds
+      type:
+        scalar: numeric
     - name: networkPolicy
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterNetworkPolicy
@@ -221,6 +224,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: podDisruptionBudget
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.DisruptionBudget
+    - name: progressDeadlineSeconds
+      type:
+        scalar: numeric
     - name: protocol
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProtocolSpec
@@ -242,6 +248,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterService
       default: {}
+    - name: strategy
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.RolloutStrategy
     - name: template
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.MasterPodTemplate
@@ -1134,6 +1143,11 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeClaimTemplate
   map:
     fields:
+    - name: labels
+      type:
+        map:
+          elementType:
+            scalar: string
     - name: name
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.VolumeName

@@ -31,6 +31,8 @@ type ClusterMasterSpecApplyConfiguration struct {
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods, of which there is one if there is more than one pod.
 	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
+	// How pods are replaced when they change.
+	RolloutApplyConfiguration `json:""`
 	// networkPolicy, also an empty one, has the operator keep a NetworkPolicy over the pods: what may reach them, and what they may
 	// reach. Default: none, so that the pods are subject to the NetworkPolicies of others only.
 	NetworkPolicy *MasterNetworkPolicyApplyConfiguration `json:"networkPolicy,omitempty"`
@@ -38,8 +40,9 @@ type ClusterMasterSpecApplyConfiguration struct {
 	CommonMetadata *CommonMetadataApplyConfiguration `json:"commonMetadata,omitempty"`
 	// template configures the master's pods.
 	Template *MasterPodTemplateApplyConfiguration `json:"template,omitempty"`
-	// maxConcurrentUpgrades is of how many Refineries with upgradePolicy Automatic the pods may be replaced at a time because of a
-	// change that their owners did not ask for. If the pods of one do not come back within its progress deadline, no other begins.
+	// maxConcurrentUpgrades is of how many Refineries the pods may be replaced at a time because of a change that their owners did not
+	// ask for, with upgradePolicy Automatic or because they were let go. If the pods of one do not come back within its progress
+	// deadline, no other begins.
 	MaxConcurrentUpgrades *int32 `json:"maxConcurrentUpgrades,omitempty"`
 	// upgradeWindows are when the pods of Refineries with upgradePolicy Automatic may begin to be replaced because of a change that
 	// their owners did not ask for. One Refinery that has begun goes on after the end of its window. Default: at any time.
@@ -134,6 +137,30 @@ func (b *ClusterMasterSpecApplyConfiguration) WithImagePullSecrets(values ...*Lo
 // If called multiple times, the PodDisruptionBudget field is set to the value of the last call.
 func (b *ClusterMasterSpecApplyConfiguration) WithPodDisruptionBudget(value *DisruptionBudgetApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
 	b.PodDisruptionBudget = value
+	return b
+}
+
+// WithStrategy sets the Strategy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Strategy field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithStrategy(value *RolloutStrategyApplyConfiguration) *ClusterMasterSpecApplyConfiguration {
+	b.RolloutApplyConfiguration.Strategy = value
+	return b
+}
+
+// WithMinReadySeconds sets the MinReadySeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MinReadySeconds field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithMinReadySeconds(value int32) *ClusterMasterSpecApplyConfiguration {
+	b.RolloutApplyConfiguration.MinReadySeconds = &value
+	return b
+}
+
+// WithProgressDeadlineSeconds sets the ProgressDeadlineSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ProgressDeadlineSeconds field is set to the value of the last call.
+func (b *ClusterMasterSpecApplyConfiguration) WithProgressDeadlineSeconds(value int32) *ClusterMasterSpecApplyConfiguration {
+	b.RolloutApplyConfiguration.ProgressDeadlineSeconds = &value
 	return b
 }
 

@@ -49,12 +49,8 @@ type RefinerySpecApplyConfiguration struct {
 	ImagePullSecrets []LocalReferenceApplyConfiguration `json:"imagePullSecrets,omitempty"`
 	// podDisruptionBudget configures the PodDisruptionBudget over the pods.
 	PodDisruptionBudget *DisruptionBudgetApplyConfiguration `json:"podDisruptionBudget,omitempty"`
-	// strategy says how pods are replaced when they change.
-	Strategy *RolloutStrategyApplyConfiguration `json:"strategy,omitempty"`
-	// minReadySeconds is how long a new pod has to be ready before it counts as available, and the next one is replaced.
-	MinReadySeconds *int32 `json:"minReadySeconds,omitempty"`
-	// progressDeadlineSeconds is how long a rollout may go without progress before it counts as failed. Default: 600.
-	ProgressDeadlineSeconds *int32 `json:"progressDeadlineSeconds,omitempty"`
+	// How pods are replaced when they change.
+	RolloutApplyConfiguration `json:""`
 	// statefulSet has the pods run by a StatefulSet instead of a Deployment: the names of the pods, and so the ids of the nodes,
 	// stay when pods are replaced, and each pod can have volumes of its own. It cannot be added or removed while there are pods.
 	StatefulSet *RefineryStatefulSetApplyConfiguration `json:"statefulSet,omitempty"`
@@ -215,7 +211,7 @@ func (b *RefinerySpecApplyConfiguration) WithPodDisruptionBudget(value *Disrupti
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Strategy field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithStrategy(value *RolloutStrategyApplyConfiguration) *RefinerySpecApplyConfiguration {
-	b.Strategy = value
+	b.RolloutApplyConfiguration.Strategy = value
 	return b
 }
 
@@ -223,7 +219,7 @@ func (b *RefinerySpecApplyConfiguration) WithStrategy(value *RolloutStrategyAppl
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the MinReadySeconds field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithMinReadySeconds(value int32) *RefinerySpecApplyConfiguration {
-	b.MinReadySeconds = &value
+	b.RolloutApplyConfiguration.MinReadySeconds = &value
 	return b
 }
 
@@ -231,7 +227,7 @@ func (b *RefinerySpecApplyConfiguration) WithMinReadySeconds(value int32) *Refin
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the ProgressDeadlineSeconds field is set to the value of the last call.
 func (b *RefinerySpecApplyConfiguration) WithProgressDeadlineSeconds(value int32) *RefinerySpecApplyConfiguration {
-	b.ProgressDeadlineSeconds = &value
+	b.RolloutApplyConfiguration.ProgressDeadlineSeconds = &value
 	return b
 }
 

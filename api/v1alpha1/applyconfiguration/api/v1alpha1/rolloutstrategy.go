@@ -14,9 +14,9 @@ import (
 //
 // RolloutStrategy says how pods are replaced, as the strategy RollingUpdate of a Deployment does.
 type RolloutStrategyApplyConfiguration struct {
-	// maxSurge is how many pods, or what percentage, there may be beside those that are wanted. Default: 25%; 0 where two pods
-	// cannot be beside each other, because the template has a hostPort, hostNetwork, a persistentVolumeClaim or a required
-	// anti-affinity to the pods themselves.
+	// maxSurge is how many pods, or what percentage, there may be beside those that are wanted. Default: 25%, and 1
+	// for masters; 0 where two pods cannot be beside each other, because the template has a hostPort, hostNetwork, a
+	// persistentVolumeClaim or a required anti-affinity to the pods themselves.
 	MaxSurge *intstr.IntOrString `json:"maxSurge,omitempty"`
 	// maxUnavailable is how many pods, or what percentage, may be missing meanwhile. Default: 0; 1 where maxSurge is 0.
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`

@@ -17,6 +17,8 @@ import (
 type VolumeClaimTemplateApplyConfiguration struct {
 	// name of the volume.
 	Name *apiv1alpha1.VolumeName `json:"name,omitempty"`
+	// labels of the claims. Labels that the operator sets cannot be replaced. commonMetadata does not reach claims, as it may change.
+	Labels map[string]string `json:"labels,omitempty"`
 	// spec of the claim.
 	Spec *v1.PersistentVolumeClaimSpec `json:"spec,omitempty"`
 }
@@ -32,6 +34,20 @@ func VolumeClaimTemplate() *VolumeClaimTemplateApplyConfiguration {
 // If called multiple times, the Name field is set to the value of the last call.
 func (b *VolumeClaimTemplateApplyConfiguration) WithName(value apiv1alpha1.VolumeName) *VolumeClaimTemplateApplyConfiguration {
 	b.Name = &value
+	return b
+}
+
+// WithLabels puts the entries into the Labels field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Labels field,
+// overwriting an existing map entries in Labels field with the same key.
+func (b *VolumeClaimTemplateApplyConfiguration) WithLabels(entries map[string]string) *VolumeClaimTemplateApplyConfiguration {
+	if b.Labels == nil && len(entries) > 0 {
+		b.Labels = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.Labels[k] = v
+	}
 	return b
 }
 

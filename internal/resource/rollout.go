@@ -13,26 +13,27 @@ import (
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 )
 
-// addRollout says in the spec of a Deployment, which has its pod template already, how pods are replaced.
-func addRollout(spec *appsv1ac.DeploymentSpecApplyConfiguration, r *v1alpha1.Refinery) error {
+// addRollout says in the spec of a Deployment, which has its pod template already, how pods are replaced. surge is how many there may be
+// beside those that are wanted, unless chosen says so or they cannot be beside each other.
+func addRollout(spec *appsv1ac.DeploymentSpecApplyConfiguration, chosen v1alpha1.Rollout, surge intstr.IntOrString, namespace string) error {
 	template := &corev1.PodTemplateSpec{}
 	if err := convertJSON(spec.Template, template); err != nil {
 		return err
 	}
-	spec.WithStrategy(rollingUpdate(rolloutBounds(r.Spec.Strategy, excludesItself(template, r.Namespace))))
-	if r.Spec.MinReadySeconds > 0 {
-		spec.WithMinReadySeconds(r.Spec.MinReadySeconds)
+	spec.WithStrategy(rollingUpdate(rolloutBounds(chosen.Strategy, surge, excludesItself(template, namespace))))
+	if chosen.MinReadySeconds > 0 {
+		spec.WithMinReadySeconds(chosen.MinReadySeconds)
 	}
-	if seconds := r.Spec.ProgressDeadlineSeconds; seconds != nil {
+	if seconds := chosen.ProgressDeadlineSeconds; seconds != nil {
 		spec.WithProgressDeadlineSeconds(*seconds)
 	}
 	return nil
 }
 
 // rolloutBounds never takes a pod away before its replacement is ready, unless that could never become so: alone says that
-// a pod does not run beside another one. A Deployment with both bounds 0 is not valid.
-func rolloutBounds(chosen v1alpha1.RolloutStrategy, alone bool) (surge, unavailable intstr.IntOrString) {
-	none, some := intstr.FromInt32(0), intstr.FromString("25%")
+// a pod does not run beside another one. some is the surge otherwise. A Deployment with both bounds 0 is not valid.
+func rolloutBounds(chosen v1alpha1.RolloutStrategy, some intstr.IntOrString, alone bool) (surge, unavailable intstr.IntOrString) {
+	none := intstr.FromInt32(0)
 	switch {
 	case chosen.MaxSurge != nil && chosen.MaxUnavailable != nil:
 		return *chosen.MaxSurge, *chosen.MaxUnavailable
