@@ -36,8 +36,8 @@
 // # Observing
 //
 // The package imports the standard library only, and logs nothing. Callers learn what happened from the Handler, from a typed
-// error, or from a hook in the options: OnRefused for connections that never became sessions, OnPanic, and OnMessage for
-// every message. [Server.Stats] counts the rest. Only panics for which there is no session left to end are logged: one of
+// error, or from a hook in the options: OnRefused for connections that never became sessions, OnPanic,
+// OnReport for what refineries say about themselves, and OnMessage for every message. [Server.Stats] counts the rest. Only panics for which there is no session left to end are logged: one of
 // OnPanic, and one of OnRefused or of Handler.Closed while no OnPanic is set.
 //
 // # Stability

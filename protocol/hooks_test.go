@@ -175,6 +175,65 @@ func TestOnMessageAllocatesNothing(t *testing.T) {
 	}
 }
 
+// The hook sees what Load returns, and its panic ends the one session.
+func TestAPanicOfOnReportEndsItsSessionOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultServerOptions()
+		o.OnReport = func(s *Session, r Report) {
+			if status, load := s.Load(); status != r.Status || load != r.Load {
+				t.Errorf("told %+v, Load returns %q, %q", r, status, load)
+			}
+			if r.Status == "panic" {
+				panic("as the test wants it")
+			}
+		}
+		h := newRecorder()
+		l := newPipeListener()
+		serve(t, l, h, o)
+		well, other := l.dial(), l.dial()
+		defer well.Close()
+		defer other.Close()
+		enterAs(t, well, "a")
+		enterAs(t, other, "b")
+		say(t, other, `conn:alive;;{"status":"panic","load":"1"}<EOF>`)
+		if err, ok := errors.AsType[*PanicError](h.cause(t)); !ok || err.Value != "as the test wants it" {
+			t.Errorf("closed with %v", err)
+		}
+		say(t, well, `conn:alive;;{"load":"1"}<EOF>`)
+		hear(t, well, testAlive)
+	})
+}
+
+// A report that says the same again is news to nobody: it costs what a heartbeat costs.
+func TestAReportThatIsRepeatedIsNotTold(t *testing.T) {
+	told := 0
+	o := DefaultServerOptions()
+	o.OnReport = func(*Session, Report) { told++ }
+	h := newRecorder()
+	l := newPipeListener()
+	serve(t, l, h, o)
+	c := l.dial()
+	enter(t, c)
+	message, answer := wire.AppendReport(nil, "hopper empty", "0.5"), make([]byte, len(wire.Alive))
+	beat := func() {
+		if _, err := c.Write(message); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat()
+	if n := testing.AllocsPerRun(1000, beat); n != 0 {
+		t.Errorf("a heartbeat with a report allocates %v times", n)
+	}
+	_ = c.Close()
+	h.cause(t)
+	if told != 1 {
+		t.Errorf("the hook was called %d times", told)
+	}
+}
+
 // A hook that panics when a connection is refused ends nothing: whoever comes next is served.
 func TestAPanicOfOnRefusedEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

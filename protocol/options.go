@@ -119,6 +119,9 @@ type ServerOptions struct {
 	// or not, the panic is the cause given to Handler.Closed. Without OnPanic, a panic of Handler.Closed itself or of OnRefused
 	// goes to the log package; a panic of OnPanic always does.
 	OnPanic func(s *Session, err *PanicError)
+	// OnReport, if set, is called when a conn:alive has changed what Session.Load returns, or has a value that is ignored
+	// and before it is answered. It is called as the Handler is, and must not block.
+	OnReport func(s *Session, r Report)
 	// OnMessage, if set, is called for every message that was read or written whole, for tracing and metrics. It is called
 	// before the message is checked, so s has no ID yet when conn:establish is read. It must not block. Several goroutines
 	// may call it at the same time, even for one session.
@@ -208,8 +211,9 @@ type ClientOptions struct {
 	// OnUpstream, if set, is called with every upstream granted, including the first, before it is acknowledged. If it returns
 	// an error, the upstream is not acknowledged: the session ends, and Handshake or Run returns the error.
 	OnUpstream func(upstream string) error
-	// Load, if set, is called before each conn:alive. It returns the status (at most 256 printable bytes) and the load (a
-	// decimal number from 0 to 1) to report. If ok is false or a value is not valid, conn:alive reports nothing.
+	// Load, if set, is called before each conn:alive. It returns the status (at most 256 printable bytes; empty or ok: the node
+	// is well) and the load (a decimal number from 0 to 1; empty: not known) to report. If ok is false or a value is not valid,
+	// conn:alive reports nothing, and what was reported before stands.
 	Load func() (status, load string, ok bool)
 	// OnLate, if set, is called when the answer to a conn:alive is late by LateAfter, on a goroutine of its own. The session goes
 	// on: it ends when the master was silent for AliveTimeout. Meanwhile the program can look for another master.

@@ -77,6 +77,14 @@ type offer struct {
 // report is what the refinery last reported with conn:alive.
 type report struct{ status, load string }
 
+// Report is what an OnReport hook is told.
+type Report struct {
+	// Status and Load are what Session.Load returns.
+	Status, Load string
+	// Ignored is how many values of the message were not valid.
+	Ignored int
+}
+
 // ID returns the node's id as announced: 1 to 253 bytes, printable. It is a claim, not an identity, until the Handler
 // has compared it with the certificate.
 func (s *Session) ID() string { return s.id }
@@ -105,7 +113,7 @@ func (s *Session) Upstream() string {
 }
 
 // Load returns the status and the load (a decimal number from 0 to 1) that the refinery last reported with conn:alive,
-// each empty if it never did.
+// each empty if it never did or took it back. A status that is empty or ok means that the node is well.
 func (s *Session) Load() (status, load string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

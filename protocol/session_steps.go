@@ -299,7 +299,11 @@ func (s *Session) handle(m *wire.Message) error {
 // that a session ever does, it reads the clock once: the write counts as begun when the message was read.
 func (s *Session) alive(m *wire.Message, now time.Duration) error {
 	if status, load := m.Values[wire.FieldStatus], m.Values[wire.FieldLoad]; status != nil || load != nil {
-		s.keepReport(status, load)
+		if r, tell := s.keepReport(status, load); tell {
+			s.mu.Unlock()
+			s.tellReport(r)
+			s.mu.Lock()
+		}
 	}
 	if !s.becomeWriter() {
 		s.out.alive++
@@ -316,16 +320,37 @@ func (s *Session) alive(m *wire.Message, now time.Duration) error {
 	return nil
 }
 
-// keepReport stores the status and the load, each if it was sent and is valid. Called with mu held.
-func (s *Session) keepReport(status, load []byte) {
+// keepReport stores the status and the load, each if it was sent and is valid. It returns what to tell the program if
+// there is something: another value, or one that is ignored. Called with mu held.
+func (s *Session) keepReport(status, load []byte) (r Report, tell bool) {
 	if s.report == nil {
 		s.report = &report{}
 	}
-	if status != nil && string(status) != s.report.status && wire.ValidStatus(status) {
-		s.report.status = string(status)
+	for _, v := range [...]struct {
+		sent  []byte
+		kept  *string
+		valid func([]byte) bool
+	}{
+		{status, &s.report.status, wire.ValidStatus[[]byte]},
+		{load, &s.report.load, wire.ValidLoad[[]byte]},
+	} {
+		switch {
+		case v.sent == nil || string(v.sent) == *v.kept:
+		case v.valid(v.sent):
+			*v.kept, tell = string(v.sent), true
+		default:
+			r.Ignored++
+			tell = true
+		}
 	}
-	if load != nil && string(load) != s.report.load && wire.ValidLoad(load) {
-		s.report.load = string(load)
+	r.Status, r.Load = s.report.status, s.report.load
+	return r, tell
+}
+
+// tellReport calls the hook, if there is one.
+func (s *Session) tellReport(r Report) {
+	if hook := s.server.options().OnReport; hook != nil {
+		hook(s, r)
 	}
 }
 

@@ -428,6 +428,7 @@ func TestRefineryReportsItsLoad(t *testing.T) {
 		}{
 			{"ok", "0.5", true, `conn:alive;;{"status":"ok","load":"0.5"}<EOF>`},
 			{"ok", "0.5", false, "conn:alive;;<EOF>"},
+			{"hopper empty", "", true, `conn:alive;;{"status":"hopper empty","load":""}<EOF>`},
 			{"ok", "50%", true, "conn:alive;;<EOF>"},
 			{strings.Repeat("x", 256+1), "0.5", true, "conn:alive;;<EOF>"},
 		}

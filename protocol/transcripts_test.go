@@ -193,6 +193,7 @@ func TestMasterTranscripts(t *testing.T) {
 		refused := make(chan error, 1)
 		o := DefaultServerOptions()
 		o.OnRefused = func(_ net.Addr, reason error) { refused <- reason }
+		o.OnReport = func(s *Session, r Report) { h.note(s, "report %q %q, %d ignored", r.Status, r.Load, r.Ignored) }
 		for _, text := range tr.take("option") {
 			setField(t, &o, text)
 		}

@@ -139,9 +139,12 @@ func Printable[T string | []byte](b T) bool {
 	return true
 }
 
-// ValidLoad reports whether b is a decimal number from 0 to 1.
+// ValidLoad reports whether b is a decimal number from 0 to 1, or empty.
 func ValidLoad[T string | []byte](b T) bool {
-	if len(b) == 0 || len(b) > maxLoadBytes || (b[0] != '0' && b[0] != '1') {
+	if len(b) == 0 {
+		return true
+	}
+	if len(b) > maxLoadBytes || (b[0] != '0' && b[0] != '1') {
 		return false
 	}
 	if len(b) == 1 {
