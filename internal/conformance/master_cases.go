@@ -253,6 +253,7 @@ func (m *masterCases) session() {
 	m.add("R-5.1", "each conn:alive is answered with one", m.authenticated(), m.heartbeat(), m.heartbeat(), quiet)
 	for _, c := range [...]struct{ rule, words, payload string }{
 		{"R-5.3", "conn:alive with status and load", `{"status":"grinding","load":"0.25"}`},
+		{"R-5.3", "conn:alive that takes its load back", `{"load":""}`},
 		{"R-5.3", "conn:alive with status alone", `{"status":"grinding"}`},
 		{"R-3.6", "conn:alive with an unknown key", `{"x":{"y":"z"}}`},
 		{"R-3.10", "load that is not a number is ignored", `{"load":"37%"}`},

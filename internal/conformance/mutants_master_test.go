@@ -76,7 +76,7 @@ var brokenMasters = []mutantTest{
 		"R-2.5 conn:alive of 4096 bytes", "R-3.6 conn:alive with an unknown key",
 		"R-3.10 load beyond 1 is ignored", "R-3.10 load that is not a number is ignored",
 		"R-3.10 status of 257 bytes is ignored", "R-3.10 status that is not printable is ignored",
-		"R-5.3 conn:alive with status alone", "R-5.3 conn:alive with status and load", laterNode)},
+		"R-5.3 conn:alive that takes its load back", "R-5.3 conn:alive with status alone", "R-5.3 conn:alive with status and load", laterNode)},
 	{"closes for a load that is none", mutation{picky: true}, names("R-3.10 load that is not a number is ignored", "R-3.10 load beyond 1 is ignored")},
 	{"grants no upstream", mutation{text: map[string]string{authAck: compose(authAck, "")}}, receiving(authAck)},
 	{"writes a mark into upstream", mutation{text: map[string]string{authAck: compose(authAck, `{"upstream":"a<b"}`)}}, names(
