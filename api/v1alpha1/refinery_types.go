@@ -285,6 +285,10 @@ type NodeStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Certificate string `json:"certificate,omitempty"`
+	// status is what the node says about itself, where that is anything but that it is well. It is shown at most every ten seconds.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Status string `json:"status,omitempty"`
 	// lastTransitionTime is when the state last changed.
 	// +required
 	LastTransitionTime metav1.Time `json:"lastTransitionTime"`

@@ -25,6 +25,8 @@ type metrics struct {
 	takeovers     prometheus.Counter
 	takeoverTime  prometheus.Gauge
 	nodesMoved    *prometheus.CounterVec
+	ignored       prometheus.Counter
+	load          *loadMetrics
 }
 
 // newMetrics registers them, with those of the Go runtime and the process, in a registry of their own.
@@ -54,13 +56,18 @@ func newMetrics() *metrics {
 		Help: "Time from when this process became active until the last node of the former master came back that did so within the alive timeout."})
 	m.nodesMoved = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "refinery_master_taken_over_nodes_total",
 		Help: "Nodes that were authenticated at a former master, by whether they connected here within the alive timeout: Back, Lost."}, []string{"result"})
-	m.registry.MustRegister(m.takeovers, m.takeoverTime, m.nodesMoved,
+	m.ignored = prometheus.NewCounter(prometheus.CounterOpts{Name: "refinery_master_ignored_reports_total",
+		Help: "Values of status and load that nodes reported, and that were not valid."})
+	m.load = newLoadMetrics()
+	m.registry.MustRegister(m.ignored, m.load, m.takeovers, m.takeoverTime, m.nodesMoved,
 		m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-func (m *metrics) lead(epoch int64) {
+// lead begins a term, with the registry of its nodes.
+func (m *metrics) lead(epoch int64, r *registry) {
+	m.load.registry.Store(r)
 	m.active.Set(1)
 	m.epoch.Set(float64(epoch))
 }
@@ -73,6 +80,7 @@ func (m *metrics) tookOver(took time.Duration, moved move) {
 }
 
 func (m *metrics) standBy() {
+	m.load.registry.Store(nil)
 	m.active.Set(0)
 	m.epoch.Set(0)
 	m.observe(protocol.Stats{})

@@ -28,7 +28,7 @@ func scraped(m *metrics) (lines []string) {
 
 func TestMetrics(t *testing.T) {
 	m := newMetrics()
-	m.lead(7)
+	m.lead(7, newLedger(t, 1).registry)
 	m.observe(protocol.Stats{Sessions: 3, Handshaking: 2, Waiting: 1})
 	m.refusal(nil, protocol.ErrTLS)
 	m.refusal(nil, errors.New("what the peer sent"))
@@ -41,6 +41,7 @@ func TestMetrics(t *testing.T) {
 		`ended_sessions_total{reason="Silent"} 1`,
 		"epoch 7",
 		`handshakes_total{result="Authenticated"} 1`,
+		"ignored_reports_total 0",
 		`refused_connections_total{cause="Network"} 1`,
 		`refused_connections_total{cause="TLS"} 1`,
 		`sessions{state="Authenticated"} 3`,

@@ -59,6 +59,7 @@ type connection struct {
 	since   time.Time
 	grant   *admit.Grant   // nil until the node is let in
 	offered admit.Upstream // the last one sent, whether or not the node acknowledged it
+	said    said           // what the node reported last
 }
 
 // node is what is remembered of one node id.
@@ -83,6 +84,7 @@ type group struct {
 	// refusals bounds how often a refused node changes status: whoever has a certificate that is no longer accepted can make
 	// up any number of ids.
 	refusals   *rate.Limiter
+	reports    *rate.Limiter // bounds how often what nodes say about themselves changes status
 	wanted     int
 	nodes      map[string]*node
 	handshakes map[*connection]struct{} // those neither authenticated nor refused yet
@@ -121,7 +123,8 @@ func (r *registry) group(refinery string) *group {
 	g := r.groups[refinery]
 	if g == nil {
 		g = &group{nodes: map[string]*node{}, handshakes: map[*connection]struct{}{}, granted: map[string]int{},
-			refusals: rate.NewLimiter(rate.Every(refusalInterval), maxRefused)}
+			refusals: rate.NewLimiter(rate.Every(refusalInterval), maxRefused),
+			reports:  rate.NewLimiter(rate.Every(reportsInterval), reportsShownAtOnce)}
 		r.groups[refinery] = g
 	}
 	return g
@@ -413,7 +416,7 @@ func (r *registry) end(c *connection, cause error) bool {
 
 func (r *registry) leave(n *node, state v1alpha1.NodeState, reason, message string) {
 	n.seen = r.clock.Now()
-	n.State, n.Reason, n.Message, n.Upstream = state, reason, admit.Truncate(message, 1024), ""
+	n.State, n.Reason, n.Message, n.Upstream, n.Status = state, reason, admit.Truncate(message, 1024), "", ""
 	n.LastTransitionTime = metav1.NewTime(n.seen)
 }
 

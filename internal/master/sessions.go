@@ -112,6 +112,13 @@ func (s *sessions) Acknowledged(session *protocol.Session, upstream string) {
 	s.registry.Acknowledged(c, upstream)
 }
 
+// Reported is the OnReport of the protocol's server.
+func (s *sessions) Reported(session *protocol.Session, r protocol.Report) {
+	s.metrics.ignored.Add(float64(r.Ignored))
+	c, _ := session.Tag().(*connection)
+	s.registry.Reported(c, saidBy(r.Status, r.Load))
+}
+
 // Closed implements protocol.Handler.
 func (s *sessions) Closed(session *protocol.Session, cause error) {
 	c, ok := session.Tag().(*connection)

@@ -97,6 +97,7 @@ func newFloor(t *testing.T) *floor {
 	certificates.current.Store(&inForce{served: &served})
 	o := protocol.DefaultServerOptions()
 	o.TLSConfig = certificates.ServerConfig(policyOf(v1alpha1.TransportMutualTLS, v1alpha1.AuthenticationIssuedCertificate))
+	o.OnReport = f.sessions.Reported
 	server, err := protocol.NewServer(door{f.sessions, f.entered}, o)
 	if err != nil {
 		t.Fatal(err)

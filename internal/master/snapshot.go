@@ -39,6 +39,7 @@ func (r *registry) Snapshot(refinery string) snapshot {
 	}
 	now := r.clock.Now()
 	s := snapshot{Unlisted: g.unlisted}
+	g.showReports(now, &s)
 	for id, n := range g.nodes {
 		if n.refused() {
 			if end := n.seen.Add(refusedFor); now.Before(end) {

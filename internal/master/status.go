@@ -73,12 +73,16 @@ func isAuthenticated(r *v1alpha1.Refinery, nodes []v1alpha1.NodeStatus, authenti
 
 func isDuplicate(n v1alpha1.NodeStatus) bool { return n.Reason == v1alpha1.ReasonDuplicateID }
 
-// quiet is 1 for a node that nobody has to do anything about.
+// quiet orders nodes by whether somebody has to do something about them: 0 for one that is out, 1 for one that says that it is not
+// well, 2 for any other.
 func quiet(n *v1alpha1.NodeStatus) int {
-	if isDuplicate(*n) {
+	switch {
+	case isDuplicate(*n) || healthy(n) == 0:
 		return 0
+	case n.Status != "":
+		return 1
 	}
-	return healthy(n)
+	return 2
 }
 
 func healthy(n *v1alpha1.NodeStatus) int {
@@ -88,8 +92,8 @@ func healthy(n *v1alpha1.NodeStatus) int {
 	return 0
 }
 
-// listed are the nodes that status has room for, in their order. Unhealthy ones go first, then those that present neither the
-// current certificate nor the next, then the others.
+// listed are the nodes that status has room for, in their order. Those that somebody has to do something about go first, then those
+// that present neither the current certificate nor the next, then the others.
 func listed(nodes []v1alpha1.NodeStatus, certificates []v1alpha1.ListedCertificate) []v1alpha1.NodeStatus {
 	if len(nodes) <= v1alpha1.MaxNodeStatuses {
 		return nodes
@@ -98,7 +102,7 @@ func listed(nodes []v1alpha1.NodeStatus, certificates []v1alpha1.ListedCertifica
 	for _, c := range certificates {
 		newest[c.Fingerprint] = c.Use != v1alpha1.CertificatePrevious
 	}
-	urgent := func(n *v1alpha1.NodeStatus) bool { return quiet(n) == 0 || !newest[n.Certificate] }
+	urgent := func(n *v1alpha1.NodeStatus) bool { return quiet(n) < 2 || !newest[n.Certificate] }
 	spare := v1alpha1.MaxNodeStatuses
 	for i := range nodes {
 		if urgent(&nodes[i]) {

@@ -66,7 +66,7 @@ func (m *Master) lead(ctx context.Context, p *permit) error {
 		return fmt.Errorf("cannot listen for nodes: %w", err)
 	}
 	t.ending = func() bool { return elected.Err() != nil && !errors.Is(context.Cause(elected), errTermOver) }
-	m.metrics.lead(term.Epoch)
+	m.metrics.lead(term.Epoch, t.registry)
 	m.setActive(t)
 	t.log.Info("active", "listen", listener.Addr().String())
 	m.takeOver(ctx, t)
@@ -241,6 +241,7 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting
 	o.Hold = t.permit.WaitToAnswer
 	o.OnRefused = t.connectionRefused
+	o.OnReport = t.sessions.Reported
 	o.OnPanic = func(_ *protocol.Session, err *protocol.PanicError) {
 		t.log.Error(err, "ended a session after a panic", "stack", string(err.Stack))
 	}

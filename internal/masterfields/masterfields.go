@@ -51,6 +51,7 @@ func node(n *v1alpha1.NodeStatus) *ac.NodeStatusApplyConfiguration {
 	}{
 		{n.Reason, node.WithReason}, {n.Message, node.WithMessage}, {n.Version, node.WithVersion}, {n.Type, node.WithType},
 		{n.Address, node.WithAddress}, {n.Upstream, node.WithUpstream}, {n.Certificate, node.WithCertificate},
+		{n.Status, node.WithStatus},
 	} {
 		if field.value != "" {
 			field.with(field.value)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +43,8 @@ func TestDocumentedManifestsAreAccepted(t *testing.T) {
 				if err := yaml.Unmarshal([]byte(manifest), &o.Object); err != nil {
 					t.Errorf("%s: %v\n%s", page, err, manifest)
 				}
-				if !strings.HasPrefix(o.GetAPIVersion(), "cluster.refinery.dev/") {
+				group, _, _ := strings.Cut(o.GetAPIVersion(), "/")
+				if !slices.Contains([]string{"cluster.refinery.dev", "autoscaling"}, group) {
 					continue
 				}
 				tried++

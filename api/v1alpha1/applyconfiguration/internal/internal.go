@@ -624,6 +624,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeState
+    - name: status
+      type:
+        scalar: string
     - name: type
       type:
         scalar: string

@@ -33,6 +33,8 @@ type NodeStatusApplyConfiguration struct {
 	Upstream *string `json:"upstream,omitempty"`
 	// certificate is the fingerprint of the certificate that the node presented.
 	Certificate *string `json:"certificate,omitempty"`
+	// status is what the node says about itself, where that is anything but that it is well. It is shown at most every ten seconds.
+	Status *string `json:"status,omitempty"`
 	// lastTransitionTime is when the state last changed.
 	LastTransitionTime *v1.Time `json:"lastTransitionTime,omitempty"`
 }
@@ -112,6 +114,14 @@ func (b *NodeStatusApplyConfiguration) WithUpstream(value string) *NodeStatusApp
 // If called multiple times, the Certificate field is set to the value of the last call.
 func (b *NodeStatusApplyConfiguration) WithCertificate(value string) *NodeStatusApplyConfiguration {
 	b.Certificate = &value
+	return b
+}
+
+// WithStatus sets the Status field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Status field is set to the value of the last call.
+func (b *NodeStatusApplyConfiguration) WithStatus(value string) *NodeStatusApplyConfiguration {
+	b.Status = &value
 	return b
 }
 
