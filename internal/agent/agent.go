@@ -68,12 +68,12 @@ func NewIn(config Config, log *slog.Logger, in Process) (*Agent, error) {
 	a := &Agent{config: config, log: log}
 	a.store = newCredentialStore(credentialFiles{config}, log, m, in.Watch)
 	a.loop = &loop{
-		connector:   &connector{config: config, dial: in.Dial, publisher: p},
+		connector:   &connector{config: config, dial: in.Dial, publisher: p, loads: newLoads(config, log, m)},
 		credentials: a.store, readiness: r, metrics: m, log: log, retry: backoff.New(config.MaxBackoff),
 		failures: failureLog{log: log, message: "not authenticated"},
 	}
 	if err := errors.Join(
-		a.listen("http-address", config.HTTPAddress, workloadHandler(p)),
+		a.listen("http-address", config.HTTPAddress, workloadHandler(p, a.loop.loads)),
 		a.listen("health-address", config.HealthAddress, healthHandler(r, m)),
 	); err != nil {
 		a.closeEndpoints()
@@ -135,6 +135,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	running.Go(func() { a.store.watch(ctx) })
 	running.Go(func() { a.loop.publisher.keep(ctx) })
+	running.Go(func() { a.loop.loads.watch(ctx) })
 	running.Go(func() { a.loop.run(ctx) })
 
 	<-ctx.Done()

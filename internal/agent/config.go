@@ -65,7 +65,11 @@ type Config struct {
 	MaxBackoff time.Duration
 	// UpstreamFile is where the granted upstream is published; empty: nowhere.
 	UpstreamFile string
-	// HTTPAddress serves GET /upstream; empty: not served.
+	// LoadFile is where the workload says its load and status; empty: nowhere.
+	LoadFile string
+	// LoadCgroup is the directory of a cgroup whose share of its CPU is the load where the workload says none; empty: none.
+	LoadCgroup string
+	// HTTPAddress serves GET /upstream and POST /load; empty: not served.
 	HTTPAddress string
 	// HealthAddress serves /healthz, /readyz and /metrics; empty: not served.
 	HealthAddress string
@@ -185,6 +189,16 @@ func (c Config) validatePublishing() error {
 	if c.UpstreamFile != "" {
 		if err := validateDirectory(filepath.Dir(c.UpstreamFile)); err != nil {
 			return fmt.Errorf("--upstream-file=%q: its directory %w; create it, or write --upstream-file= to publish no file", c.UpstreamFile, err)
+		}
+	}
+	if c.LoadFile != "" {
+		if err := validateDirectory(filepath.Dir(c.LoadFile)); err != nil {
+			return fmt.Errorf("--load-file=%q: its directory %w; create it, and have the workload write the file there", c.LoadFile, err)
+		}
+	}
+	if c.LoadCgroup != "" {
+		if err := validateDirectory(c.LoadCgroup); err != nil {
+			return fmt.Errorf("--load-cgroup=%q: %w; write the directory of a cgroup of version 2, such as --load-cgroup=/sys/fs/cgroup", c.LoadCgroup, err)
 		}
 	}
 	for _, listen := range []struct{ flag, address, example string }{

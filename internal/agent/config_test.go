@@ -44,6 +44,8 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"certificate directory missing", []string{"--certificate-dir=" + missing}, `--certificate-dir="DIR/missing": does not exist; write the directory that holds tls.crt, tls.key and ca.crt`},
 		{"nothing authenticates", []string{"--transport=ServerTLS"}, "--shared-certificate-file is missing: with --transport=ServerTLS nothing else authenticates this node; write the file of the shared certificate, or --transport=MutualTLS"},
 		{"shared certificate's directory missing", []string{"--shared-certificate-file=" + missing + "/certificate"}, `--shared-certificate-file="DIR/missing/certificate": its directory does not exist; write the path of the shared certificate`},
+		{"load's directory missing", []string{"--load-file=" + missing + "/load.json"}, `--load-file="DIR/missing/load.json": its directory does not exist; create it, and have the workload write the file there`},
+		{"no cgroup", []string{"--load-cgroup=" + missing}, `--load-cgroup="DIR/missing": does not exist; write the directory of a cgroup of version 2, such as --load-cgroup=/sys/fs/cgroup`},
 		{"upstream's directory missing", []string{"--upstream-file=" + missing + "/upstream.json"}, `--upstream-file="DIR/missing/upstream.json": its directory does not exist; create it, or write --upstream-file= to publish no file`},
 		{"listen address", []string{"--health-address=8082"}, `--health-address="8082": it is not host:port; write for example --health-address=:8082, or --health-address= to serve nothing`},
 		{"one port for two", []string{"--http-address=:8082", "--health-address=:8082"}, `--http-address and --health-address are both ":8082": give each its own port`},
@@ -87,10 +89,11 @@ func TestFlagsFillTheConfig(t *testing.T) {
 		{"nothing published", []string{"--upstream-file=", "--http-address=", "--health-address="},
 			func(c *Config) { c.UpstreamFile, c.HTTPAddress, c.HealthAddress = "", "", "" }},
 		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--readiness-grace=3s", "--max-backoff=100ms",
-			"--log-level=debug", "--log-format=console"},
+			"--log-level=debug", "--log-format=console", "--load-file=" + directory + "/load.json", "--load-cgroup=" + directory},
 			func(c *Config) {
 				c.ServerName, c.Type, c.Version = "other", "press", "v1.2.3-rc.1"
 				c.AliveInterval, c.AliveTimeout, c.ReadinessGrace, c.MaxBackoff = time.Second, 2*time.Second, 3*time.Second, 100*time.Millisecond
+				c.LoadFile, c.LoadCgroup = directory+"/load.json", directory
 				c.Log = logging.Options{Level: logging.Debug, Format: logging.Console}
 			}},
 	} {

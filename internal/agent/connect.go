@@ -52,6 +52,7 @@ type connector struct {
 	config    Config
 	dial      DialFunc
 	publisher *publisher
+	loads     *loads
 }
 
 // attemptTimeout is the most that connect takes.
@@ -94,6 +95,7 @@ func (c *connector) connect(ctx context.Context, a *attempt) (*protocol.Client, 
 		a.granted.Store(true)
 		return nil
 	}
+	options.Load = c.loads.report
 	if creds.master.AliveTimeout >= 4*lateAfter { // otherwise the session is over soon anyway
 		options.LateAfter = lateAfter
 		options.OnLate = func() {

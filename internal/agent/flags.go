@@ -76,7 +76,10 @@ func newFlags(c *Config) *cli.Flags {
 	f.Group("The workload")
 	f.StringVar(&c.UpstreamFile, "upstream-file", "/run/refinery/upstream.json",
 		"`FILE` file where the granted upstream is published as JSON, replaced atomically; its directory must exist; empty: no file")
-	f.StringVar(&c.HTTPAddress, "http-address", "127.0.0.1:8081", "`HOST:PORT` where GET /upstream is served; empty: nowhere")
+	f.StringVar(&c.HTTPAddress, "http-address", "127.0.0.1:8081", "`HOST:PORT` where GET /upstream is served, and to this machine POST /load; empty: nowhere")
+	f.StringVar(&c.LoadFile, "load-file", "", "`FILE` file where the workload says its load and status as JSON; it counts for a minute after each change; empty: no file")
+	f.StringVar(&c.LoadCgroup, "load-cgroup", "",
+		"`DIRECTORY` directory of a cgroup of version 2 whose share of its CPU is the load where the workload says none; empty: none")
 	f.Group("Probes, metrics and log")
 	f.StringVar(&c.HealthAddress, "health-address", ":8082", "`HOST:PORT` where /healthz, /readyz and /metrics are served; empty: nowhere")
 	c.Log.Bind(f)

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"time"
 )
 
@@ -22,19 +25,49 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// workloadHandler serves the workload beside the agent: GET /upstream.
-func workloadHandler(p *publisher) http.Handler {
+// workloadHandler serves the workload beside the agent: GET /upstream and POST /load.
+func workloadHandler(p *publisher, l *loads) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /upstream", func(w http.ResponseWriter, _ *http.Request) {
 		if u, ok := p.latest(); ok {
 			writeJSON(w, http.StatusOK, u)
 			return
 		}
-		writeJSON(w, http.StatusServiceUnavailable, struct {
-			Error string `json:"error"`
-		}{"no upstream was granted yet: this node has not authenticated; see /readyz of --health-address"})
+		writeError(w, http.StatusServiceUnavailable, "no upstream was granted yet: this node has not authenticated; see /readyz of --health-address")
 	})
-	return mux
+	mux.HandleFunc("POST /load", func(w http.ResponseWriter, r *http.Request) {
+		if !fromThisMachine(r) {
+			writeError(w, http.StatusForbidden, "load is taken from this machine only, at its loopback address")
+			return
+		}
+		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxLoadBytes))
+		if err == nil {
+			err = l.take(text)
+		}
+		if err != nil {
+			writeError(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	return http.NewCrossOriginProtection().Handler(mux) // a page in a browser of this machine says nothing for the workload
+}
+
+// fromThisMachine reports whether a request comes over loopback and means it. The Host of a page whose name was made to lead
+// here is that name.
+func fromThisMachine(r *http.Request) bool {
+	asked := (&url.URL{Host: r.Host}).Hostname()
+	return isLoopback(host(r.RemoteAddr)) && (asked == "localhost" || isLoopback(asked))
+}
+
+func host(address string) string {
+	host, _, _ := net.SplitHostPort(address) // "" is no address
+	return host
+}
+
+func isLoopback(address string) bool {
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.Unmap().IsLoopback()
 }
 
 // healthHandler serves the kubelet and Prometheus.
@@ -65,6 +98,12 @@ func writeText(w http.ResponseWriter, status int, line string) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, line+"\n") // the reader is gone: nothing to tell it
+}
+
+func writeError(w http.ResponseWriter, status int, message string) {
+	writeJSON(w, status, struct {
+		Error string `json:"error"`
+	}{message})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

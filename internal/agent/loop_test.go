@@ -38,7 +38,7 @@ func newLoop(t *testing.T, dial DialFunc, log *slog.Logger) *loop {
 	store := newCredentialStore(credentialFiles{config}, log, m, fsnotify.NewWatcher)
 	store.look()
 	return &loop{
-		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log)},
+		connector:   &connector{config: config, dial: dial, publisher: newPublisher("press", "", log), loads: &loads{}},
 		credentials: store, readiness: &readiness{}, metrics: m, log: log,
 		retry:    &backoff.Schedule{Max: backoff.DefaultMax, Uniform: func(limit time.Duration) time.Duration { return limit }},
 		failures: failureLog{log: log, message: "not authenticated"},

@@ -18,6 +18,7 @@ type metrics struct {
 	reconnects    prometheus.Counter
 	certificate   *prometheus.CounterVec
 	notAfter      prometheus.Gauge
+	loads         *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -34,17 +35,21 @@ func newMetrics() *metrics {
 		notAfter: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "refinery_agent_certificate_expiry_timestamp_seconds", Help: "End of validity of the node's own certificate, in Unix time; 0 without one."}),
 	}
+	m.loads = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "refinery_agent_load_reports_total", Help: "What the workload said of its load and status, by whether it was valid."}, []string{"result"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "refinery_agent_build_info", Help: "Always 1; the label is the agent's own version.",
 		ConstLabels: prometheus.Labels{"version": version.Version}})
 	build.Set(1)
-	m.registry.MustRegister(m.authenticated, m.handshakes, m.reconnects, m.certificate, m.notAfter, build,
+	m.registry.MustRegister(m.authenticated, m.handshakes, m.reconnects, m.certificate, m.notAfter, m.loads, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, r := range results {
 		m.handshakes.WithLabelValues(string(r))
 	}
-	m.certificate.WithLabelValues("accepted")
-	m.certificate.WithLabelValues("rejected")
+	for _, counted := range []*prometheus.CounterVec{m.certificate, m.loads} {
+		counted.WithLabelValues("accepted")
+		counted.WithLabelValues("rejected")
+	}
 	return m
 }
 

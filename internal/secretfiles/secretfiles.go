@@ -71,7 +71,7 @@ func readVersion(directory string, names, optional []string) (Files, error) {
 	files := make(Files, len(names)+len(optional))
 	for _, name := range slices.Concat(names, optional) {
 		content, err := readFile(filepath.Join(directory, name))
-		if errors.Is(err, errMissing) && slices.Contains(optional, name) {
+		if errors.Is(err, ErrMissing) && slices.Contains(optional, name) {
 			continue
 		}
 		if err != nil {
@@ -83,7 +83,8 @@ func readVersion(directory string, names, optional []string) (Files, error) {
 }
 
 var (
-	errMissing   = errors.New("does not exist")
+	// ErrMissing is that of a file that is not there.
+	ErrMissing   = errors.New("does not exist")
 	errIrregular = errors.New("is not a regular file")
 	errTooLarge  = fmt.Errorf("is larger than %d KiB", MaxBytes>>10)
 )
@@ -93,7 +94,7 @@ func OpenRegular(path string) (*os.File, error) {
 	// Opened without O_NONBLOCK, a named pipe would block until somebody writes to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errMissing
+		return nil, ErrMissing
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot be opened: %w", errors.Unwrap(err))
