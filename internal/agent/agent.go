@@ -16,6 +16,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/refinery-operator/refinery-operator/internal/agent/backoff"
+	"github.com/refinery-operator/refinery-operator/internal/relay"
 )
 
 // stopTimeout bounds what happens between SIGTERM and the end of the process. It is longer than a session waits, after its
@@ -43,7 +44,10 @@ type Agent struct {
 type endpoint struct {
 	flag     string
 	listener net.Listener
-	server   *http.Server
+	// serve returns nil when its context or the endpoint is at an end.
+	serve func(context.Context) error
+	// close ends serve, and what is under way.
+	close func() error
 }
 
 // New listens on the addresses of a validated config. Run must follow: it closes them.
@@ -75,6 +79,7 @@ func NewIn(config Config, log *slog.Logger, in Process) (*Agent, error) {
 	if err := errors.Join(
 		a.listen("http-address", config.HTTPAddress, workloadHandler(p, a.loop.loads)),
 		a.listen("health-address", config.HealthAddress, healthHandler(r, m)),
+		a.listenToRelay(p, m),
 	); err != nil {
 		a.closeEndpoints()
 		return nil, err
@@ -95,14 +100,44 @@ func (a *Agent) listen(flag, address string, handler http.Handler) error {
 	}
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		return fmt.Errorf("--%s=%s cannot be listened on: %w; choose another address, or write --%s= to serve nothing", flag, address, err, flag)
+		return cannotListen(flag, address, err)
 	}
-	a.endpoints = append(a.endpoints, endpoint{flag, l, newServer(handler, a.log)})
+	server := newServer(handler, a.log)
+	serve := func(context.Context) error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+	a.endpoints = append(a.endpoints, endpoint{flag, l, serve, server.Close})
 	return nil
+}
+
+// listenToRelay lets the workload connect to the upstream through the agent, if that is asked for.
+func (a *Agent) listenToRelay(p *publisher, m *metrics) error {
+	const flag = "relay-address"
+	if a.config.RelayAddress == "" {
+		return nil
+	}
+	l, err := relay.Listen(a.config.RelayAddress)
+	if err != nil {
+		return cannotListen(flag, a.config.RelayAddress, err)
+	}
+	r := relay.New(relay.Options{
+		Upstream: p.follow, MaxConnections: a.config.RelayMaxConnections,
+		Drain: a.config.RelayDrain, IdleTimeout: a.config.RelayIdleTimeout, Log: a.log,
+	})
+	m.addRelay(&r.Counters)
+	a.endpoints = append(a.endpoints, endpoint{flag, l, func(ctx context.Context) error { return r.Serve(ctx, l) }, l.Close})
+	return nil
+}
+
+func cannotListen(flag, address string, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("--%s=%s cannot be listened on: %w; choose another address, or write --%s= to serve nothing", flag, address, err, flag)
 }
 
 // address is where the endpoint of the flag listens, "" if it does not.
@@ -121,14 +156,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.log.Info("starting", "version", a.config.Version, "id", a.config.ID, "type", a.config.Type, "master", cmp.Or(a.config.Address, a.config.MasterFile),
-		"transport", string(a.config.Transport), "workload", a.address("http-address"), "health", a.address("health-address"))
+		"transport", string(a.config.Transport), "workload", a.address("http-address"), "health", a.address("health-address"),
+		"relay", a.address("relay-address"))
 
 	a.store.look()
 
 	var running sync.WaitGroup
 	for _, e := range a.endpoints {
 		running.Go(func() {
-			if err := e.server.Serve(e.listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := e.serve(ctx); err != nil {
 				cancel(fmt.Errorf("--%s: %w", e.flag, err))
 			}
 		})
@@ -160,7 +196,7 @@ func (a *Agent) Run(ctx context.Context) error {
 // closeEndpoints ends requests under way too: none of them is worth waiting for.
 func (a *Agent) closeEndpoints() {
 	for _, e := range a.endpoints {
-		_ = e.server.Close()   // nothing can be done about an error
+		_ = e.close()          // nothing can be done about an error
 		_ = e.listener.Close() // of a server that was never started
 	}
 }

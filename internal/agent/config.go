@@ -39,6 +39,11 @@ const (
 	maxMaxBackoff    = 10 * time.Minute
 	// maxReadinessGrace is as long as the longest wait: a node that is away for longer is not about to come back.
 	maxReadinessGrace = 10 * time.Minute
+
+	maxRelayConnections = 65536
+	maxRelayDrain       = 24 * time.Hour
+	minRelayIdleTimeout = 10 * time.Second // the relay does not look more often
+	maxRelayIdleTimeout = 24 * time.Hour
 )
 
 // Config is what the flags say. Validate names the flag that is wrong.
@@ -73,6 +78,14 @@ type Config struct {
 	HTTPAddress string
 	// HealthAddress serves /healthz, /readyz and /metrics; empty: not served.
 	HealthAddress string
+	// RelayAddress is where connections are relayed to the upstream; empty: nowhere. Then the other settings of the relay have no meaning.
+	RelayAddress string
+	// RelayMaxConnections is how many of them there may be at one time.
+	RelayMaxConnections int
+	// RelayDrain is how long one of them stays at a former upstream.
+	RelayDrain time.Duration
+	// RelayIdleTimeout is after how long one ends on which nothing moves; 0: never.
+	RelayIdleTimeout time.Duration
 	// Log is what Main writes; Run is given a logger.
 	Log logging.Options
 }
@@ -85,7 +98,7 @@ var (
 
 // Validate returns the first thing that is wrong, as one line that names the flag and says what to write instead.
 func (c Config) Validate() error {
-	checks := []func() error{c.validateTransport, c.validateIdentity, c.validatePatience, c.validateCertificates, c.validatePublishing}
+	checks := []func() error{c.validateTransport, c.validateIdentity, c.validatePatience, c.validateCertificates, c.validatePublishing, c.validateRelay}
 	if c.MasterFile == "" {
 		checks = append(checks, c.validateMaster, c.validateAlive)
 	} else {
@@ -201,9 +214,11 @@ func (c Config) validatePublishing() error {
 			return fmt.Errorf("--load-cgroup=%q: %w; write the directory of a cgroup of version 2, such as --load-cgroup=/sys/fs/cgroup", c.LoadCgroup, err)
 		}
 	}
+	taken := map[string]string{}
 	for _, listen := range []struct{ flag, address, example string }{
 		{"http-address", c.HTTPAddress, "127.0.0.1:8081"},
 		{"health-address", c.HealthAddress, ":8082"},
+		{"relay-address", c.RelayAddress, "127.0.0.1:8083"},
 	} {
 		if listen.address == "" {
 			continue
@@ -211,9 +226,27 @@ func (c Config) validatePublishing() error {
 		if _, err := cli.SplitHostPort(listen.address, 0); err != nil {
 			return fmt.Errorf("--%s=%q: %w; write for example --%s=%s, or --%s= to serve nothing", listen.flag, listen.address, err, listen.flag, listen.example, listen.flag)
 		}
+		if other := taken[listen.address]; other != "" && !strings.HasSuffix(listen.address, ":0") {
+			return fmt.Errorf("--%s and --%s are both %q: give each its own port", other, listen.flag, listen.address)
+		}
+		taken[listen.address] = listen.flag
 	}
-	if c.HTTPAddress != "" && c.HTTPAddress == c.HealthAddress && !strings.HasSuffix(c.HTTPAddress, ":0") {
-		return fmt.Errorf("--http-address and --health-address are both %q: give each its own port", c.HTTPAddress)
+	return nil
+}
+
+func (c Config) validateRelay() error {
+	if c.RelayAddress == "" {
+		return nil
+	}
+	switch host, _ := cli.SplitHostPort(c.RelayAddress, 0); { // it was validated
+	case host == "":
+		return fmt.Errorf("--relay-address=%q has no host, and whoever can connect to it reaches the upstream: write for example --relay-address=127.0.0.1:8083", c.RelayAddress)
+	case c.RelayMaxConnections < 1 || c.RelayMaxConnections > maxRelayConnections:
+		return fmt.Errorf("--relay-max-connections=%d: write a number from 1 to %d, for example --relay-max-connections=1024", c.RelayMaxConnections, maxRelayConnections)
+	case c.RelayDrain < 0 || c.RelayDrain > maxRelayDrain:
+		return fmt.Errorf("--relay-drain=%s: write a duration from 0s to %s, for example --relay-drain=5m", c.RelayDrain, maxRelayDrain)
+	case c.RelayIdleTimeout != 0 && (c.RelayIdleTimeout < minRelayIdleTimeout || c.RelayIdleTimeout > maxRelayIdleTimeout):
+		return fmt.Errorf("--relay-idle-timeout=%s: write a duration from %s to %s, or 0s for none", c.RelayIdleTimeout, minRelayIdleTimeout, maxRelayIdleTimeout)
 	}
 	return nil
 }

@@ -48,6 +48,12 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 		{"no cgroup", []string{"--load-cgroup=" + missing}, `--load-cgroup="DIR/missing": does not exist; write the directory of a cgroup of version 2, such as --load-cgroup=/sys/fs/cgroup`},
 		{"upstream's directory missing", []string{"--upstream-file=" + missing + "/upstream.json"}, `--upstream-file="DIR/missing/upstream.json": its directory does not exist; create it, or write --upstream-file= to publish no file`},
 		{"listen address", []string{"--health-address=8082"}, `--health-address="8082": it is not host:port; write for example --health-address=:8082, or --health-address= to serve nothing`},
+		{"relay without a host", []string{"--relay-address=:8083"}, `--relay-address=":8083" has no host, and whoever can connect to it reaches the upstream: write for example --relay-address=127.0.0.1:8083`},
+		{"relay on a taken port", []string{"--relay-address=127.0.0.1:8081"}, `--http-address and --relay-address are both "127.0.0.1:8081": give each its own port`},
+		{"relay of no connections", []string{"--relay-address=127.0.0.1:8083", "--relay-max-connections=0"}, "--relay-max-connections=0: write a number from 1 to 65536, for example --relay-max-connections=1024"},
+		{"relay of no number", []string{"--relay-max-connections=many"}, "--relay-max-connections=many: write a whole number, such as 1024"},
+		{"drain too long", []string{"--relay-address=127.0.0.1:8083", "--relay-drain=25h"}, "--relay-drain=25h0m0s: write a duration from 0s to 24h0m0s, for example --relay-drain=5m"},
+		{"idle time too short", []string{"--relay-address=127.0.0.1:8083", "--relay-idle-timeout=9s"}, "--relay-idle-timeout=9s: write a duration from 10s to 24h0m0s, or 0s for none"},
 		{"one port for two", []string{"--http-address=:8082", "--health-address=:8082"}, `--http-address and --health-address are both ":8082": give each its own port`},
 		{"unknown flag", []string{"--addr=alpha:34308"}, "--addr is not a flag; refinery --help lists them"},
 		{"no value", []string{"--id"}, "--id needs a value: write --id=ID"},
@@ -74,6 +80,7 @@ func TestFlagsFillTheConfig(t *testing.T) {
 		Transport: MutualTLS, ID: "press/a", Type: "refinery", Version: version.Version,
 		CertificateDir: directory, ReadinessGrace: graceOfTimeout, MaxBackoff: 30 * time.Second,
 		UpstreamFile: directory + "/upstream.json", HTTPAddress: "127.0.0.1:8081", HealthAddress: ":8082",
+		RelayMaxConnections: 1024, RelayDrain: 5 * time.Minute,
 		Log: logging.Options{Level: logging.Info, Format: logging.JSON},
 	}
 	for _, test := range []struct {
@@ -88,6 +95,10 @@ func TestFlagsFillTheConfig(t *testing.T) {
 			}},
 		{"nothing published", []string{"--upstream-file=", "--http-address=", "--health-address="},
 			func(c *Config) { c.UpstreamFile, c.HTTPAddress, c.HealthAddress = "", "", "" }},
+		{"a relay", []string{"--relay-address=127.0.0.1:8083", "--relay-max-connections=65536", "--relay-drain=0s", "--relay-idle-timeout=10s"},
+			func(c *Config) {
+				c.RelayAddress, c.RelayMaxConnections, c.RelayDrain, c.RelayIdleTimeout = "127.0.0.1:8083", 65536, 0, 10*time.Second
+			}},
 		{"the rest", []string{"--server-name=other", "--type=press", "--version=v1.2.3-rc.1", "--alive-interval=1s", "--alive-timeout=2s", "--readiness-grace=3s", "--max-backoff=100ms",
 			"--log-level=debug", "--log-format=console", "--load-file=" + directory + "/load.json", "--load-cgroup=" + directory},
 			func(c *Config) {

@@ -80,6 +80,14 @@ func newFlags(c *Config) *cli.Flags {
 	f.StringVar(&c.LoadFile, "load-file", "", "`FILE` file where the workload says its load and status as JSON; it counts for a minute after each change; empty: no file")
 	f.StringVar(&c.LoadCgroup, "load-cgroup", "",
 		"`DIRECTORY` directory of a cgroup of version 2 whose share of its CPU is the load where the workload says none; empty: none")
+	f.StringVar(&c.RelayAddress, "relay-address", "",
+		"`HOST:PORT` where connections are taken that lead to the granted upstream, such as 127.0.0.1:8083; whoever can connect to it reaches the upstream; "+
+			"empty: nowhere")
+	f.IntVar(&c.RelayMaxConnections, "relay-max-connections", 1024, "`NUMBER` of connections there that may be open at one time")
+	f.DurationVar(&c.RelayDrain, "relay-drain", 5*time.Minute,
+		"`DURATION` how long such a connection stays where it is after another upstream is granted; new ones go to that at once")
+	f.DurationVar(&c.RelayIdleTimeout, "relay-idle-timeout", 0,
+		"`DURATION` after which such a connection ends if nothing moves on it; it is looked at every 10s; 0s: never")
 	f.Group("Probes, metrics and log")
 	f.StringVar(&c.HealthAddress, "health-address", ":8082", "`HOST:PORT` where /healthz, /readyz and /metrics are served; empty: nowhere")
 	c.Log.Bind(f)

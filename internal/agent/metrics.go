@@ -2,11 +2,13 @@ package agent
 
 import (
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/refinery-operator/refinery-operator/internal/relay"
 	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
@@ -51,6 +53,25 @@ func newMetrics() *metrics {
 		counted.WithLabelValues("rejected")
 	}
 	return m
+}
+
+// addRelay shows what a relay counts.
+func (m *metrics) addRelay(c *relay.Counters) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "refinery_agent_relay_open_connections", Help: "Connections of the workload that the relay has open."},
+		func() float64 { return float64(c.Open.Load()) }))
+	register(m, "refinery_agent_relay_connections_total", "Connections that the relay accepted, by what became of them.", "result", c.Connections)
+	register(m, "refinery_agent_relay_cut_total", "Connections that the relay ended, by reason.", "reason", c.Cut)
+	register(m, "refinery_agent_relay_bytes_total", "Bytes that the relay handed on, within 10 s of when it did.", "direction", c.Bytes)
+}
+
+// register adds a counter for each value of a label.
+func register[K ~string](m *metrics, name, help, label string, by map[K]*atomic.Uint64) {
+	for value, n := range by {
+		m.registry.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{label: string(value)}},
+			func() float64 { return float64(n.Load()) }))
+	}
 }
 
 func (m *metrics) handler() http.Handler {

@@ -35,13 +35,14 @@ type publisher struct {
 	log      *slog.Logger
 
 	mu      sync.Mutex
-	current Upstream // zero before the first grant
-	newest  uint64   // number of the session that was adopted last
+	current Upstream      // zero before the first grant
+	changed chan struct{} // closed when current is another
+	newest  uint64        // number of the session that was adopted last
 }
 
 // newPublisher takes up what an earlier run of the same node published.
 func newPublisher(id, file string, log *slog.Logger) *publisher {
-	p := &publisher{id: id, file: file, log: log}
+	p := &publisher{id: id, file: file, log: log, changed: make(chan struct{})}
 	if u, err := readUpstream(file); err == nil && u.ID == id && validateHostPort(u.Upstream) == nil {
 		p.current = u
 	}
@@ -99,6 +100,8 @@ func (p *publisher) write(upstream string) error {
 	}
 	p.log.Info("upstream granted", "upstream", upstream, "before", p.current.Upstream)
 	p.current = next
+	close(p.changed)
+	p.changed = make(chan struct{})
 	return nil
 }
 
@@ -142,6 +145,13 @@ func (p *publisher) latest() (Upstream, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.current, p.current.Upstream != ""
+}
+
+// follow is the last upstream granted, "" before the first, and a channel that is closed when another is.
+func (p *publisher) follow() (upstream string, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.current.Upstream, p.changed
 }
 
 // replaceFile writes beside the file and renames, so that a reader sees the old content or the new, never a part. Readable

@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"controllers/refinery":        {"api/v1alpha1", "controllers", "internal/apply", "internal/certificates", "internal/masterfields", "internal/pki", "internal/podset", "internal/reconcile", "internal/resource", "internal/rotation"},
 	"internal/admit":              {"api/v1alpha1", "internal/pki", "internal/version"},
 	"internal/admit/admittest":    {"api/v1alpha1", "internal/pki", "internal/pki/pkitest", "protocol"},
-	"internal/agent":              {"internal/agent/backoff", "internal/cli", "internal/logging", "internal/masterfile", "internal/pemtext", "internal/secretfiles", "internal/version", "protocol"},
+	"internal/agent":              {"internal/agent/backoff", "internal/cli", "internal/logging", "internal/masterfile", "internal/pemtext", "internal/relay", "internal/secretfiles", "internal/version", "protocol"},
 	"internal/agent/backoff":      {"protocol"},
 	"internal/apply":              {"api/v1alpha1", "internal/podset"},
 	"internal/certificates":       {"api/v1alpha1", "internal/apply", "internal/pki", "internal/reconcile", "internal/resource", "internal/secretfiles"},
