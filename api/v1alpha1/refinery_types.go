@@ -41,6 +41,7 @@ const (
 
 // RefinerySpec is the desired state of a group of nodes.
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, p.containerPort != (has(self.agent) && has(self.agent.httpPort) ? self.agent.httpPort : 8081) && p.containerPort != (has(self.agent) && has(self.agent.healthPort) ? self.agent.healthPort : 8082))",message="a containerPort is the agent's: agent.httpPort (default 8081) or agent.healthPort (default 8082); choose another port for one of the two"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || !has(self.agent) || !has(self.agent.relay) || self.ports.all(p, p.containerPort != self.agent.relay.port)",message="a containerPort is the agent's: agent.relay.port; choose another port for one of the two"
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || !has(oldSelf.ports) || (has(self.service) && has(self.service.headless) && self.service.headless) == (has(oldSelf.service) && has(oldSelf.service.headless) && oldSelf.service.headless)",message="service.headless cannot be changed while there is a Service; remove ports, and then set both again"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !has(self.template)",message="template describes pods, and placement External makes none; remove template, or set placement: InCluster"
 // +kubebuilder:validation:XValidation:rule="self.placement != 'External' || !(has(self.imagePullSecrets) || has(self.podDisruptionBudget) || has(self.strategy) || has(self.minReadySeconds) || has(self.progressDeadlineSeconds) || has(self.agent) || has(self.service) || has(self.statefulSet))",message="imagePullSecrets, podDisruptionBudget, strategy, minReadySeconds, progressDeadlineSeconds, agent, service and statefulSet are for pods, and placement External makes none; remove them, or set placement: InCluster"
@@ -176,6 +177,7 @@ type RefineryService struct {
 
 // AgentSpec configures the agent in the pods of a Refinery.
 // +kubebuilder:validation:XValidation:rule="(has(self.httpPort) ? self.httpPort : 8081) != (has(self.healthPort) ? self.healthPort : 8082)",message="httpPort (default 8081) and healthPort (default 8082) must differ"
+// +kubebuilder:validation:XValidation:rule="!has(self.relay) || (self.relay.port != (has(self.httpPort) ? self.httpPort : 8081) && self.relay.port != (has(self.healthPort) ? self.healthPort : 8082))",message="relay.port must not be httpPort (default 8081) or healthPort (default 8082); choose another port for one of the two"
 type AgentSpec struct {
 	// httpPort is where the agent tells the workload its upstream, on 127.0.0.1. Default: 8081.
 	// +optional
@@ -187,6 +189,10 @@ type AgentSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	HealthPort *int32 `json:"healthPort,omitempty"`
+	// relay has the agent listen on a port of 127.0.0.1, and lead what the workload connects to there to the upstream of the node.
+	// Default: no relay.
+	// +optional
+	Relay *AgentRelay `json:"relay,omitempty"`
 	// resources of the agent's container. Default: 10m of CPU and 16Mi of memory, which is limited to 64Mi.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
@@ -200,6 +206,31 @@ type AgentSpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	Env []Variable `json:"env,omitempty"`
+}
+
+// AgentRelay configures the relay of an agent: TCP, for workloads that do not read the upstream.
+type AgentRelay struct {
+	// port on 127.0.0.1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port"`
+	// drainSeconds is how long a connection stays at the former upstream when the master moves the node. New ones go to the new
+	// upstream at once. Default: 300.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=86400
+	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
+	// maxConnections is how many connections there may be at one time. Default: 1024.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65536
+	MaxConnections *int32 `json:"maxConnections,omitempty"`
+	// idleTimeoutSeconds is after how long a connection ends on which nothing moves. Default: never.
+	// +optional
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=86400
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty"`
 }
 
 // Port is a port of the workload.

@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	v1 "k8s.io/client-go/applyconfigurations/core/v1"
@@ -14,6 +16,36 @@ func httpPortOf(r *v1alpha1.Refinery) int32 { return ptr.Deref(r.Spec.Agent.HTTP
 
 // healthPortOf is where an agent serves probes and metrics.
 func healthPortOf(r *v1alpha1.Refinery) int32 { return ptr.Deref(r.Spec.Agent.HealthPort, 8082) }
+
+// agentPortsOf are the ports that the agent takes of those that a pod has.
+func agentPortsOf(r *v1alpha1.Refinery) []int32 {
+	ports := []int32{httpPortOf(r), healthPortOf(r)}
+	if relay := r.Spec.Agent.Relay; relay != nil {
+		ports = append(ports, relay.Port)
+	}
+	return ports
+}
+
+// relayArgs leave to the agent what is not chosen.
+func relayArgs(relay *v1alpha1.AgentRelay) []string {
+	if relay == nil {
+		return nil
+	}
+	args := []string{fmt.Sprintf("--relay-address=127.0.0.1:%d", relay.Port)}
+	for _, chosen := range []struct {
+		format string
+		value  *int32
+	}{
+		{"--relay-drain=%ds", relay.DrainSeconds},
+		{"--relay-max-connections=%d", relay.MaxConnections},
+		{"--relay-idle-timeout=%ds", relay.IdleTimeoutSeconds},
+	} {
+		if chosen.value != nil {
+			args = append(args, fmt.Sprintf(chosen.format, *chosen.value))
+		}
+	}
+	return args
+}
 
 func agentResources(r *v1alpha1.Refinery) *v1.ResourceRequirementsApplyConfiguration {
 	chosen := r.Spec.Agent.Resources

@@ -94,6 +94,9 @@ func agentContainer(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster, images Imag
 		WithSecurityContext(containerSecurity().WithRunAsNonRoot(true).
 			WithSeccompProfile(v1.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
 		WithVolumeMounts(v1.VolumeMount().WithName(runVolume).WithMountPath(runDirectory), readOnlyMount(masterVolume, masterDirectory))
+	if relay := r.Spec.Agent.Relay; relay != nil {
+		container.WithPorts(v1.ContainerPort().WithName("relay").WithContainerPort(relay.Port).WithProtocol(corev1.ProtocolTCP))
+	}
 	if m.NodeMode().Transport != v1alpha1.TransportPlaintext {
 		container.WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory))
 	}
@@ -115,6 +118,7 @@ func agentArgs(r *v1alpha1.Refinery, m *v1alpha1.ClusterMaster) []string {
 		fmt.Sprintf("--http-address=127.0.0.1:%d", httpPortOf(r)),
 		fmt.Sprintf("--health-address=:%d", healthPortOf(r)),
 	}
+	args = append(args, relayArgs(r.Spec.Agent.Relay)...)
 	if level := r.Spec.Agent.LogLevel; level != "" {
 		args = append(args, "--log-level="+level)
 	}

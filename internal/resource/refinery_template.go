@@ -128,7 +128,7 @@ func finishTemplate(merged map[string]any, r *v1alpha1.Refinery) (*v1.PodTemplat
 	if err := json.Unmarshal(raw, template); err != nil {
 		return nil, templateErrorf("is not a valid PodTemplateSpec: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if err := checkPorts(slices.Concat(template.Spec.InitContainers, template.Spec.Containers), httpPortOf(r), healthPortOf(r)); err != nil {
+	if err := checkPorts(slices.Concat(template.Spec.InitContainers, template.Spec.Containers), agentPortsOf(r)); err != nil {
 		return nil, err
 	}
 	template.WithLabels(RefineryLabels(r))
@@ -147,19 +147,29 @@ func finishTemplate(merged map[string]any, r *v1alpha1.Refinery) (*v1.PodTemplat
 }
 
 // checkPorts refuses ports on which the agent listens: the containers of a pod share one address.
-func checkPorts(containers []v1.ContainerApplyConfiguration, http, health int32) error {
+func checkPorts(containers []v1.ContainerApplyConfiguration, agents []int32) error {
 	for _, c := range containers {
 		if isAgent(c) {
 			continue
 		}
 		for _, port := range c.Ports {
-			if p := port.ContainerPort; p != nil && (*p == http || *p == health) {
-				return templateErrorf("has port %d in container %s: %d and %d are the agent's; choose another port",
-					*p, nameOf(&c), http, health)
+			if p := port.ContainerPort; p != nil && slices.Contains(agents, *p) {
+				return templateErrorf("has port %d in container %s: %s are the agent's; choose another port",
+					*p, nameOf(&c), enumerate(agents))
 			}
 		}
 	}
 	return nil
+}
+
+// enumerate is "1, 2 and 3" of at least two numbers.
+func enumerate(numbers []int32) string {
+	last := len(numbers) - 1
+	words := fmt.Sprint(numbers[0])
+	for _, n := range numbers[1:last] {
+		words += fmt.Sprintf(", %d", n)
+	}
+	return fmt.Sprintf("%s and %d", words, numbers[last])
 }
 
 // finishContainer shows the upstream to a container of the workload, and fills in what Pod Security

@@ -46,6 +46,18 @@ func TestTemplateThatTakesWhatTheOperatorNeedsIsRefused(t *testing.T) {
 	}
 }
 
+func TestPortOfTheRelayIsTheAgentsOnlyWhereThereIsARelay(t *testing.T) {
+	const template = `template: {spec: {containers: [{name: app, image: a, ports: [{containerPort: 8083}]}]}}`
+	_, err := RefineryDeployment(refineryWith(t, `{agent: {relay: {port: 8083}}, `+template+`}`), testMaster(nil), testImages)
+	const want = "spec.template has port 8083 in container app: 8081, 8082 and 8083 are the agent's; choose another port"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if _, err := RefineryDeployment(refineryWith(t, `{`+template+`}`), testMaster(nil), testImages); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTemplateWithoutContainersLeavesTheAgentAlone(t *testing.T) {
 	d, err := RefineryDeployment(testRefinery(withTemplate(`{spec: {nodeSelector: {disk: fast}, containers: [{name: refinery-agent, resources: {limits: {memory: 1Gi}}}]}}`)),
 		testMaster(nil), testImages)

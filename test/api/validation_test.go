@@ -253,6 +253,8 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"a budget in pods":                   refinery("{masterRef: {name: alpha}, podDisruptionBudget: {maxUnavailable: 3}}"),
 		"a budget as a share":                master("{podDisruptionBudget: {maxUnavailable: '100%'}}"),
 		"other ports for the agent":          refinery("{masterRef: {name: alpha}, agent: {httpPort: 9081, healthPort: 9082, logLevel: debug, env: [{name: GOMAXPROCS, value: '1'}]}, ports: [{name: a, containerPort: 8081, port: 80}]}"),
+		"a relay":                            refinery("{masterRef: {name: alpha}, agent: {relay: {port: 8083}}, ports: [{name: a, containerPort: 80}]}"),
+		"a relay on the agent's former port": refinery("{masterRef: {name: alpha}, agent: {httpPort: 9081, relay: {port: 8081, drainSeconds: 0, maxConnections: 65536, idleTimeoutSeconds: 86400}}}"),
 		"one number, two protocols":          refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 53}, {name: b, containerPort: 53, protocol: UDP}]}"),
 		"a headless Service":                 refinery("{masterRef: {name: alpha}, service: {headless: true}, ports: [{name: a, containerPort: 80}]}"),
 		"a slow rollout":                     refinery("{masterRef: {name: alpha}, strategy: {maxSurge: 0, maxUnavailable: 50%}, minReadySeconds: 600, progressDeadlineSeconds: 601}"),

@@ -21,6 +21,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=cluster.refinery.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("ActiveMaster"):
 		return &apiv1alpha1.ActiveMasterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AgentRelay"):
+		return &apiv1alpha1.AgentRelayApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AgentSpec"):
 		return &apiv1alpha1.AgentSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AuthenticatedNodes"):

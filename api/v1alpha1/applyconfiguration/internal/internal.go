@@ -52,6 +52,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: since
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.AgentRelay
+  map:
+    fields:
+    - name: drainSeconds
+      type:
+        scalar: numeric
+    - name: idleTimeoutSeconds
+      type:
+        scalar: numeric
+    - name: maxConnections
+      type:
+        scalar: numeric
+    - name: port
+      type:
+        scalar: numeric
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.AgentSpec
   map:
     fields:
@@ -72,6 +87,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: logLevel
       type:
         scalar: string
+    - name: relay
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.AgentRelay
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements

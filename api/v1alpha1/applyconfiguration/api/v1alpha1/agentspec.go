@@ -18,6 +18,9 @@ type AgentSpecApplyConfiguration struct {
 	HTTPPort *int32 `json:"httpPort,omitempty"`
 	// healthPort is where the agent serves probes and metrics. Default: 8082.
 	HealthPort *int32 `json:"healthPort,omitempty"`
+	// relay has the agent listen on a port of 127.0.0.1, and lead what the workload connects to there to the upstream of the node.
+	// Default: no relay.
+	Relay *AgentRelayApplyConfiguration `json:"relay,omitempty"`
 	// resources of the agent's container. Default: 10m of CPU and 16Mi of memory, which is limited to 64Mi.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// logLevel is debug, info, warn or error. Default: info.
@@ -45,6 +48,14 @@ func (b *AgentSpecApplyConfiguration) WithHTTPPort(value int32) *AgentSpecApplyC
 // If called multiple times, the HealthPort field is set to the value of the last call.
 func (b *AgentSpecApplyConfiguration) WithHealthPort(value int32) *AgentSpecApplyConfiguration {
 	b.HealthPort = &value
+	return b
+}
+
+// WithRelay sets the Relay field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Relay field is set to the value of the last call.
+func (b *AgentSpecApplyConfiguration) WithRelay(value *AgentRelayApplyConfiguration) *AgentSpecApplyConfiguration {
+	b.Relay = value
 	return b
 }
 
