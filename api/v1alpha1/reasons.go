@@ -282,3 +282,17 @@ const (
 	// node's type. To do: correct spec.upstream, or add the upstream.
 	ReasonUnknownUpstream = "UnknownUpstream"
 )
+
+// Reasons of an upstream that is not ready. They are in status.upstreams of a ClusterMaster.
+const (
+	// ReasonServiceNotFound: the Service of the upstream does not exist, or does not have the port. To do: create it, or correct
+	// spec.upstreams.
+	ReasonServiceNotFound = "ServiceNotFound"
+	// ReasonNoReadyEndpoint: the Service of the upstream has no ready endpoint for the port. To do: look at the pods that it selects.
+	ReasonNoReadyEndpoint = "NoReadyEndpoint"
+	// ReasonEndpointsUnknown: the master has not read the endpoints of the upstream's Service yet. To do: if it stays, see the log of the
+	// master.
+	ReasonEndpointsUnknown = "EndpointsUnknown"
+	// ReasonWeightZero: the weight of the upstream is 0, so that only nodes which spec.upstream pins are placed on it.
+	ReasonWeightZero = "WeightZero"
+)

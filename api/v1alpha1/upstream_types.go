@@ -14,7 +14,8 @@ type Upstream struct {
 	// +kubebuilder:validation:MaxLength=261
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([^:\\\\s]+|\\\\[[0-9a-fA-F:.]+\\\\]):[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="must be host:port with a port from 1 to 65535, for example 'ingest.example.com:34307' or '[2001:db8::1]:34307'"
 	Address string `json:"address,omitempty"`
-	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
+	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port. It is ready while it has a
+	// ready endpoint for the port.
 	// +optional
 	Service *UpstreamService `json:"service,omitempty"`
 	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
@@ -56,6 +57,12 @@ type UpstreamStatus struct {
 	// ready reports whether nodes are placed on it.
 	// +required
 	Ready bool `json:"ready"`
+	// reason why it is not ready.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message for people, about the reason.
+	// +optional
+	Message string `json:"message,omitempty"`
 	// assigned is the number of authenticated nodes placed on it.
 	// +required
 	Assigned int32 `json:"assigned"`

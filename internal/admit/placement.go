@@ -25,6 +25,11 @@ func NewPlacement(upstreams []Upstream) *Placement {
 // Upstreams are all of them, sorted by name.
 func (p *Placement) Upstreams() []Upstream { return p.upstreams }
 
+// UsesServices reports whether one of them is a Service.
+func (p *Placement) UsesServices() bool {
+	return slices.ContainsFunc(p.upstreams, func(u Upstream) bool { return u.Service != nil })
+}
+
 // Place returns the upstream of a node. pin is the name of the one its Refinery asks for, or "".
 // The error is written for people: it becomes the node's message in status.
 func (p *Placement) Place(nodeID, nodeType, pin string) (Upstream, error) {

@@ -21,6 +21,8 @@ type Upstream struct {
 	Weight int32
 	// Types are the node types it takes; none means all.
 	Types []string
+	// Service whose endpoints say whether it is alive; nil where nobody looks.
+	Service *v1alpha1.UpstreamService
 }
 
 func (u Upstream) takes(nodeType string) bool {
@@ -40,7 +42,7 @@ func upstreams(m *v1alpha1.ClusterMaster) []Upstream {
 	for _, u := range m.Spec.Upstreams {
 		placed := Upstream{Name: u.Name, Address: u.Address, Weight: ptr.Deref(u.Weight, 1), Types: u.Types}
 		if u.Service != nil {
-			placed.Address = serviceAddress(u.Service.Name, m.Namespace, u.Service.Port)
+			placed.Address, placed.Service = serviceAddress(u.Service.Name, m.Namespace, u.Service.Port), u.Service
 		}
 		result = append(result, placed)
 	}

@@ -20,10 +20,11 @@ type directory struct {
 	refineries    map[string]*v1alpha1.Refinery
 	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
 	membership    *admit.Membership   // nil until it is asked for
+	services      *services
 	listeners     map[listener]bool
 }
 
-// listener is called after the directory has changed: never twice at once for the same kind of object, but perhaps for both
+// listener is called after the directory has changed: never twice at once for the same kind of object, but perhaps for several
 // kinds at once. It must not block.
 type listener interface {
 	// MasterChanged is called when the ClusterMaster was added, changed or deleted.
@@ -33,11 +34,15 @@ type listener interface {
 	// MembershipChanged is called when nodes may be of another Refinery than before: those whose id bears a Refinery's name, or
 	// all of them if that is "".
 	MembershipChanged(bearing string)
+	// UpstreamsChanged is called when an upstream may be ready, or no longer.
+	UpstreamsChanged()
 }
 
 // newDirectory returns an empty one.
 func newDirectory() *directory {
-	return &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}, listeners: map[listener]bool{}}
+	d := &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}, listeners: map[listener]bool{}}
+	d.services = &services{changed: d.upstreamsChanged}
+	return d
 }
 
 // Listen adds a listener.
@@ -73,6 +78,15 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	d.mu.Unlock()
 	for _, listener := range told {
 		listener.MasterChanged()
+	}
+}
+
+func (d *directory) upstreamsChanged() {
+	d.mu.RLock()
+	told := d.told()
+	d.mu.RUnlock()
+	for _, listener := range told {
+		listener.UpstreamsChanged()
 	}
 }
 

@@ -15,6 +15,7 @@ type ear struct{ bearing []string }
 
 func (*ear) MasterChanged()                     {}
 func (*ear) RefineryChanged(string)             {}
+func (*ear) UpstreamsChanged()                  {}
 func (e *ear) MembershipChanged(bearing string) { e.bearing = append(e.bearing, bearing) }
 
 func TestAChangeOfARefineryTellsWhoseNodesMayBeOfAnother(t *testing.T) {

@@ -259,7 +259,8 @@ func (p *plant) admissionPolicy(refused func() error) {
 }
 
 func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
-	p := newPlant(t, v1alpha1.ClusterMasterSpec{Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.2.0", AliveIntervalSeconds: 10, AliveTimeoutSeconds: 35}})
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{Upstreams: []v1alpha1.Upstream{serviceUpstream("east", 1)},
+		Protocol: v1alpha1.ProtocolSpec{AcceptedVersions: ">=0.2.0", AliveIntervalSeconds: 10, AliveTimeoutSeconds: 35}})
 	cm := p.master()
 	for _, object := range []runtime.ApplyConfiguration{resource.MasterServiceAccount(cm), resource.MasterRole(cm), resource.MasterRoleBinding(cm), resource.MasterLease(cm)} {
 		p.must(p.client.Apply(p.ctx, object, client.FieldOwner(v1alpha1.OperatorFieldOwner)))
@@ -285,7 +286,7 @@ func TestTheRoleThatTheOperatorMakesIsEnough(t *testing.T) {
 	p.patchMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = ">=0.1.0" })
 	p.eventually("press", "authenticated", shows("1/1", v1alpha1.ReasonAuthenticated))
 	p.eventuallyMaster("totalled", func(m *v1alpha1.ClusterMaster) bool {
-		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "1/1"
+		return m.Status.Refineries != nil && m.Status.Refineries.Summary == "1/1" && m.Status.Upstreams[0].Reason == v1alpha1.ReasonServiceNotFound
 	})
 	for range 2 {
 		p.patch(p.get("press"), func(r *v1alpha1.Refinery) { r.Spec.Access = v1alpha1.AccessSuspended }, false)
@@ -357,7 +358,8 @@ func TestNewUpstreamsAndAnotherCertificateTakeEffectInALivingMaster(t *testing.T
 	}
 	p.eventuallyMaster("counted", func(m *v1alpha1.ClusterMaster) bool {
 		return cmp.Equal(m.Status.Upstreams, []v1alpha1.UpstreamStatus{
-			{Name: "east", Address: "east:1"}, {Name: "west", Address: "west:1", Ready: true, Assigned: 1}})
+			{Name: "east", Address: "east:1", Reason: v1alpha1.ReasonWeightZero, Message: "its weight is 0: only nodes that spec.upstream pins are placed on it"},
+			{Name: "west", Address: "west:1", Ready: true, Assigned: 1}})
 	})
 
 	// Another authority: the session of the old one's certificate ends, and one of the new one's is let in.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -113,7 +114,7 @@ type Master struct {
 // NewMaster returns a master for a cluster. It connects to nothing before Run.
 func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, discoveryv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, discoveryv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -251,6 +252,7 @@ func (m *Master) follow(ctx, living context.Context, workers *sync.WaitGroup) (*
 	m.directory.Listen(waker(m.wake))
 	watches := newWatches(m.client, m.options.Namespace, m.options.Name, m.directory, m.clock, m.log)
 	workers.Go(func() { watches.Run(living) })
+	workers.Go(func() { m.followServices(living) })
 	if err := watches.WaitListed(ctx); err != nil {
 		return nil, err
 	}
@@ -258,6 +260,43 @@ func (m *Master) follow(ctx, living context.Context, workers *sync.WaitGroup) (*
 	m.synced = true
 	m.mu.Unlock()
 	return watches, nil
+}
+
+// followServices watches Services and their endpoints while an upstream is a Service, until ctx is done. Nobody waits for what it
+// finds: without it upstreams stay as they were reported last.
+func (m *Master) followServices(ctx context.Context) {
+	wake := make(chan struct{}, 1)
+	m.directory.Listen(waker(wake))
+	defer m.directory.Unlisten(waker(wake))
+	stop := func() {}
+	defer func() { stop() }()
+	for watching := false; ; {
+		policy := m.directory.Policy()
+		switch wanted := policy != nil && policy.Placement.UsesServices(); {
+		case wanted && !watching:
+			watching, stop = true, m.watchServices(ctx)
+		case !wanted && watching:
+			stop()
+			m.directory.services.Forget()
+			watching, stop = false, func() {}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		}
+	}
+}
+
+// watchServices watches until the function that it returns is called, which waits for the end.
+func (m *Master) watchServices(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		newServiceWatches(m.client, m.options.Namespace, m.directory.services, m.clock, m.log).Run(ctx)
+	}()
+	return func() { cancel(); <-ended }
 }
 
 // waitReady returns when ready does not report anything missing.
@@ -347,6 +386,8 @@ func (w waker) MasterChanged() {
 	default:
 	}
 }
+
+func (w waker) UpstreamsChanged() {}
 
 func (w waker) RefineryChanged(string) {}
 

@@ -131,6 +131,8 @@ func (f *floor) RefineryChanged(name string) { f.sessions.Review(name) }
 
 func (f *floor) MembershipChanged(string) { f.MasterChanged() }
 
+func (f *floor) UpstreamsChanged() { f.MasterChanged() }
+
 // member is a node of a floor, connected.
 type member struct {
 	*floor

@@ -238,7 +238,7 @@ func TestTotalsCountRefineriesNodesAndWhatUpstreamsWereAssigned(t *testing.T) {
 		Nodes:      v1alpha1.NodeTotals{Wanted: 3, Authenticated: 2},
 		Upstreams: []v1alpha1.UpstreamStatus{
 			{Name: "east", Address: "east:1", Ready: true, Assigned: 2},
-			{Name: "west", Address: "ingest.plant.svc:34307", Ready: false},
+			{Name: "west", Address: "ingest.plant.svc:34307", Reason: v1alpha1.ReasonEndpointsUnknown, Message: "the endpoints of Service ingest are not known yet"},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || partial {

@@ -200,6 +200,9 @@ func (t *activeTerm) MembershipChanged(bearing string) {
 	}
 }
 
+// UpstreamsChanged implements listener.
+func (t *activeTerm) UpstreamsChanged() { t.reporter.TotalsChanged() }
+
 // MasterChanged implements listener. Every field of spec takes effect here without a restart, except the pods' template.
 func (t *activeTerm) MasterChanged() {
 	d := t.master.directory

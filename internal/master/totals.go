@@ -84,8 +84,9 @@ func newTotals(d *directory, r *registry) (totals *masterTotals, partial bool) {
 	}
 	totals.Refineries.Summary = fmt.Sprintf("%d/%d", totals.Refineries.Authenticated, totals.Refineries.Total)
 	for _, u := range policy.Placement.Upstreams() {
+		reason, message := d.notReady(u)
 		totals.Upstreams = append(totals.Upstreams, v1alpha1.UpstreamStatus{
-			Name: u.Name, Address: u.Address, Ready: u.Weight > 0, Assigned: assigned[u.Name],
+			Name: u.Name, Address: u.Address, Ready: reason == "", Reason: reason, Message: message, Assigned: assigned[u.Name],
 		})
 	}
 	totals.Strangers, _ = r.Strangers()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,10 +25,11 @@ import (
 
 // newMapper knows the kinds that a master reads and writes, so that a master needs no API discovery.
 func newMapper() meta.RESTMapper {
-	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, discoveryv1.SchemeGroupVersion})
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, discoveryv1.SchemeGroupVersion, corev1.SchemeGroupVersion})
 	mapper.Add(v1alpha1.GroupVersion.WithKind("ClusterMaster"), meta.RESTScopeNamespace)
 	mapper.Add(v1alpha1.GroupVersion.WithKind("Refinery"), meta.RESTScopeNamespace)
 	mapper.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Service"), meta.RESTScopeNamespace)
 	return mapper
 }
 
@@ -35,19 +37,31 @@ func newMapper() meta.RESTMapper {
 // API server is back, a revocation ends its session within two seconds.
 const rewatch = time.Second
 
-// watches keep the directory current with one ClusterMaster, by name, and the Refineries that name it: what the master's Role
-// allows.
+// watches keep what a master knows current with several kinds of objects of its namespace.
 type watches struct {
 	kinds []*watched
 }
 
-// newWatches returns the watches of a directory. They watch nothing before Run.
+// newWatches returns the watches of a directory: one ClusterMaster, by name, and the Refineries that name it, as the master's Role
+// allows. They watch nothing before Run.
 func newWatches(c client.WithWatch, namespace, name string, d *directory, clk clock.Clock, log logr.Logger) *watches {
 	return &watches{kinds: []*watched{
 		{client: c, namespace: namespace, selector: fields.OneTermEqualSelector("metadata.name", name), example: &v1alpha1.ClusterMaster{},
 			newList: func() client.ObjectList { return &v1alpha1.ClusterMasterList{} }, store: masterStore{d}, clock: clk, log: log, listed: make(chan struct{})},
 		{client: c, namespace: namespace, selector: fields.OneTermEqualSelector("spec.masterRef.name", name), example: &v1alpha1.Refinery{},
 			newList: func() client.ObjectList { return &v1alpha1.RefineryList{} }, store: refineryStore{d}, clock: clk, log: log, listed: make(chan struct{})},
+	}}
+}
+
+// newServiceWatches returns the watches of services.
+func newServiceWatches(c client.WithWatch, namespace string, s *services, clk clock.Clock, log logr.Logger) *watches {
+	return &watches{kinds: []*watched{
+		{client: c, namespace: namespace, selector: fields.Everything(), example: &corev1.Service{},
+			newList: func() client.ObjectList { return &corev1.ServiceList{} }, store: digestStore[service]{s, &s.byName, digestService},
+			clock: clk, log: log, listed: make(chan struct{})},
+		{client: c, namespace: namespace, selector: fields.Everything(), example: &discoveryv1.EndpointSlice{},
+			newList: func() client.ObjectList { return &discoveryv1.EndpointSliceList{} }, store: digestStore[endpointSlice]{s, &s.slices, digestSlice},
+			clock: clk, log: log, listed: make(chan struct{})},
 	}}
 }
 

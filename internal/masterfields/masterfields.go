@@ -80,7 +80,11 @@ func OfClusterMaster(namespace, name string, from *v1alpha1.ClusterMasterStatus)
 		status.WithNodes(ac.NodeTotals().WithWanted(n.Wanted).WithAuthenticated(n.Authenticated))
 	}
 	for _, u := range from.Upstreams {
-		status.WithUpstreams(ac.UpstreamStatus().WithName(u.Name).WithAddress(u.Address).WithReady(u.Ready).WithAssigned(u.Assigned))
+		upstream := ac.UpstreamStatus().WithName(u.Name).WithAddress(u.Address).WithReady(u.Ready).WithAssigned(u.Assigned)
+		if u.Reason != "" {
+			upstream.WithReason(u.Reason).WithMessage(u.Message)
+		}
+		status.WithUpstreams(upstream)
 	}
 	for i := range from.Strangers {
 		status.WithStrangers(stranger(&from.Strangers[i]))

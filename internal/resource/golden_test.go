@@ -53,6 +53,10 @@ func testRefinery(change func(*v1alpha1.Refinery)) *v1alpha1.Refinery {
 	return r
 }
 
+func targetService(m *v1alpha1.ClusterMaster) {
+	m.Spec.Upstreams = []v1alpha1.Upstream{{Name: "east", Address: "east:1"}, {Name: "west", Service: &v1alpha1.UpstreamService{Name: "west", Port: 1}}}
+}
+
 func withTemplate(template string) func(*v1alpha1.Refinery) {
 	return func(r *v1alpha1.Refinery) {
 		raw, err := yaml.YAMLToJSON([]byte(template))
@@ -113,6 +117,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"refinery_certificate":         RefineryCertificate(refinery, master, testIssuer, 801*time.Hour),
 		"master_service_account":       MasterServiceAccount(master),
 		"master_role":                  MasterRole(master),
+		"master_role_services":         MasterRole(testMaster(targetService)),
 		"master_role_binding":          MasterRoleBinding(master),
 		"master_lease":                 MasterLease(master),
 		"master_service":               MasterService(master),

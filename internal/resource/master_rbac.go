@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"slices"
+
 	discoveryv1 "k8s.io/api/discovery/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	v1 "k8s.io/client-go/applyconfigurations/rbac/v1"
@@ -23,11 +25,11 @@ func MasterServiceAccount(m *v1alpha1.ClusterMaster) *corev1ac.ServiceAccountApp
 
 // MasterRole is all that a master may do: see its ClusterMaster and the Refineries of its namespace,
 // write what it owns of their status, hold its Lease, which the operator makes, be the endpoint of its Service, and tell
-// events.
+// events. If an upstream is a Service, it may also see the Services of its namespace and their endpoints.
 func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
 	const leases = "coordination.k8s.io"
 	group := v1alpha1.GroupVersion.Group
-	return v1.Role(MasterServiceAccountName(m), m.Namespace).
+	role := v1.Role(MasterServiceAccountName(m), m.Namespace).
 		WithLabels(MasterLabels(m)).WithOwnerReferences(masterOwner(m)).
 		WithRules(
 			rule(group, "clustermasters", "get", "list", "watch").WithResourceNames(m.Name),
@@ -38,6 +40,10 @@ func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
 			rule(discoveryv1.GroupName, "endpointslices", "get", "patch").WithResourceNames(m.EndpointSliceName()),
 			rule("events.k8s.io", "events", "create", "patch"),
 		)
+	if slices.ContainsFunc(m.Spec.Upstreams, func(u v1alpha1.Upstream) bool { return u.Service != nil }) {
+		role.WithRules(rule("", "services", "list", "watch"), rule(discoveryv1.GroupName, "endpointslices", "list", "watch"))
+	}
+	return role
 }
 
 // MasterRoleBinding gives MasterRole to MasterServiceAccount.

@@ -223,6 +223,7 @@ func masterGrants(t *testing.T) map[grant]string {
 	t.Helper()
 	m := &v1alpha1.ClusterMaster{}
 	m.Name = "*" // in the names of what is its own
+	m.Spec.Upstreams = []v1alpha1.Upstream{{Name: "east", Service: &v1alpha1.UpstreamService{Name: "ingest", Port: 1}}}
 	raw, err := json.Marshal(resource.MasterRole(m))
 	if err != nil {
 		t.Fatal(err)

@@ -1146,12 +1146,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: assigned
       type:
         scalar: numeric
+    - name: message
+      type:
+        scalar: string
     - name: name
       type:
         scalar: string
     - name: ready
       type:
         scalar: boolean
+    - name: reason
+      type:
+        scalar: string
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Variable
   map:
     fields:

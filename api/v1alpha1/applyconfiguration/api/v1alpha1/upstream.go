@@ -14,7 +14,8 @@ type UpstreamApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// address is the target as host:port.
 	Address *string `json:"address,omitempty"`
-	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port.
+	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port. It is ready while it has a
+	// ready endpoint for the port.
 	Service *UpstreamServiceApplyConfiguration `json:"service,omitempty"`
 	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
 	// Default: 1. The API server does not fill it in: tools that compare lists as a whole would see a difference.

@@ -16,6 +16,10 @@ type UpstreamStatusApplyConfiguration struct {
 	Address *string `json:"address,omitempty"`
 	// ready reports whether nodes are placed on it.
 	Ready *bool `json:"ready,omitempty"`
+	// reason why it is not ready.
+	Reason *string `json:"reason,omitempty"`
+	// message for people, about the reason.
+	Message *string `json:"message,omitempty"`
 	// assigned is the number of authenticated nodes placed on it.
 	Assigned *int32 `json:"assigned,omitempty"`
 }
@@ -47,6 +51,22 @@ func (b *UpstreamStatusApplyConfiguration) WithAddress(value string) *UpstreamSt
 // If called multiple times, the Ready field is set to the value of the last call.
 func (b *UpstreamStatusApplyConfiguration) WithReady(value bool) *UpstreamStatusApplyConfiguration {
 	b.Ready = &value
+	return b
+}
+
+// WithReason sets the Reason field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Reason field is set to the value of the last call.
+func (b *UpstreamStatusApplyConfiguration) WithReason(value string) *UpstreamStatusApplyConfiguration {
+	b.Reason = &value
+	return b
+}
+
+// WithMessage sets the Message field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Message field is set to the value of the last call.
+func (b *UpstreamStatusApplyConfiguration) WithMessage(value string) *UpstreamStatusApplyConfiguration {
+	b.Message = &value
 	return b
 }
 
