@@ -293,6 +293,9 @@ const (
 	// ReasonEndpointsUnknown: the master has not read the endpoints of the upstream's Service yet. To do: if it stays, see the log of the
 	// master.
 	ReasonEndpointsUnknown = "EndpointsUnknown"
+	// ReasonReturning: the upstream was not ready a short while ago. It takes nodes when it has been ready for ten seconds, and sooner if no
+	// other one is ready.
+	ReasonReturning = "Returning"
 	// ReasonWeightZero: the weight of the upstream is 0, so that only nodes which spec.upstream pins are placed on it.
 	ReasonWeightZero = "WeightZero"
 )

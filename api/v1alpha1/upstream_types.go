@@ -18,7 +18,8 @@ type Upstream struct {
 	// ready endpoint for the port.
 	// +optional
 	Service *UpstreamService `json:"service,omitempty"`
-	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
+	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it; all others leave
+	// it, a few at a time.
 	// Default: 1. The API server does not fill it in: tools that compare lists as a whole would see a difference.
 	// +optional
 	// +kubebuilder:validation:Minimum=0

@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// Placement places nodes on upstreams by weighted rendezvous hashing: each node takes the upstream with
-// the highest score of its own, so a node gets the same upstream after any restart, and a change of one
-// upstream moves only the nodes that it gains or loses.
+// Placement is which upstreams there are for whom. Each node scores each upstream on its own (weighted rendezvous hashing), so that a
+// change of one upstream moves only the nodes that it gains or loses.
 type Placement struct {
 	upstreams []Upstream // sorted by name
 }
@@ -30,41 +29,40 @@ func (p *Placement) UsesServices() bool {
 	return slices.ContainsFunc(p.upstreams, func(u Upstream) bool { return u.Service != nil })
 }
 
-// Place returns the upstream of a node. pin is the name of the one its Refinery asks for, or "".
+// Check says why there is no upstream for a node. pin is the name of the one its Refinery asks for, or "".
 // The error is written for people: it becomes the node's message in status.
-func (p *Placement) Place(nodeID, nodeType, pin string) (Upstream, error) {
+func (p *Placement) Check(nodeType, pin string) error {
 	if pin != "" {
-		return p.pinned(nodeType, pin)
+		_, err := p.Pinned(nodeType, pin)
+		return err
 	}
-	var best Upstream
-	bestScore := -1.0
-	for _, u := range p.upstreams {
-		if u.Weight <= 0 || !u.takes(nodeType) {
-			continue
-		}
-		if s := score(nodeID, u); s > bestScore {
-			best, bestScore = u, s
-		}
+	if slices.ContainsFunc(p.upstreams, func(u Upstream) bool { return u.Weight > 0 && u.takes(nodeType) }) {
+		return nil
 	}
-	if bestScore < 0 {
-		return Upstream{}, fmt.Errorf("no upstream of the master takes nodes of type %q: give one of %s a weight over 0 and this type",
-			nodeType, p.names())
-	}
-	return best, nil
+	return fmt.Errorf("no upstream of the master takes nodes of type %q: give one of %s a weight over 0 and this type", nodeType, p.names())
 }
 
-func (p *Placement) pinned(nodeType, pin string) (Upstream, error) {
-	for _, u := range p.upstreams {
-		if u.Name != pin {
-			continue
+// Named returns the upstream of that name, or nil.
+func (p *Placement) Named(name string) *Upstream {
+	for i := range p.upstreams {
+		if p.upstreams[i].Name == name {
+			return &p.upstreams[i]
 		}
-		if !u.takes(nodeType) {
-			return Upstream{}, fmt.Errorf("spec.upstream pins %q, which takes nodes of type %s only, not %q",
-				pin, strings.Join(quoted(u.Types), ", "), nodeType)
-		}
-		return u, nil
 	}
-	return Upstream{}, fmt.Errorf("spec.upstream pins %q, which the master does not have; it has %s", pin, p.names())
+	return nil
+}
+
+// Pinned returns the upstream that a Refinery asks for. The error is like that of Check.
+func (p *Placement) Pinned(nodeType, pin string) (Upstream, error) {
+	u := p.Named(pin)
+	switch {
+	case u == nil:
+		return Upstream{}, fmt.Errorf("spec.upstream pins %q, which the master does not have; it has %s", pin, p.names())
+	case !u.takes(nodeType):
+		return Upstream{}, fmt.Errorf("spec.upstream pins %q, which takes nodes of type %s only, not %q",
+			pin, strings.Join(quoted(u.Types), ", "), nodeType)
+	}
+	return *u, nil
 }
 
 func (p *Placement) names() string {

@@ -142,7 +142,7 @@ func (p *Proposal) node(judge *Authenticator, r *v1alpha1.Refinery, id, version,
 	if denial := judge.Establish(Announced{Version: version, Type: kind}); denial != nil {
 		return &Refusal{When: OnReturn, Reason: denial.Reason, Message: denial.Message}
 	}
-	if _, err := after.Placement.Place(id, kind, r.Spec.Upstream); err != nil {
+	if err := after.Placement.Check(kind, r.Spec.Upstream); err != nil {
 		return &Refusal{When: OnReturn, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()}
 	}
 	return distrusted

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/utils/clock"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
@@ -21,6 +22,7 @@ type directory struct {
 	byFingerprint map[string][]string // fingerprint → names of the Refineries that list it
 	membership    *admit.Membership   // nil until it is asked for
 	services      *services
+	absences      absences
 	listeners     map[listener]bool
 }
 
@@ -39,9 +41,10 @@ type listener interface {
 }
 
 // newDirectory returns an empty one.
-func newDirectory() *directory {
+func newDirectory(clk clock.PassiveClock) *directory {
 	d := &directory{refineries: map[string]*v1alpha1.Refinery{}, byFingerprint: map[string][]string{}, listeners: map[listener]bool{}}
 	d.services = &services{changed: d.upstreamsChanged}
+	d.absences.clock = clk
 	return d
 }
 
@@ -76,12 +79,14 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	d.master = m
 	told := d.told()
 	d.mu.Unlock()
+	d.observe()
 	for _, listener := range told {
 		listener.MasterChanged()
 	}
 }
 
 func (d *directory) upstreamsChanged() {
+	d.observe()
 	d.mu.RLock()
 	told := d.told()
 	d.mu.RUnlock()
@@ -170,6 +175,27 @@ func (d *directory) Refinery(name string) *v1alpha1.Refinery {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.refineries[name]
+}
+
+// pin is the name of the upstream that a Refinery asks for, or "".
+func (d *directory) pin(refinery string) string {
+	if r := d.Refinery(refinery); r != nil {
+		return r.Spec.Upstream
+	}
+	return ""
+}
+
+// wantedByType counts the nodes that are wanted and not pinned.
+func (d *directory) wantedByType() map[string]int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	wanted := map[string]int{}
+	for _, r := range d.refineries {
+		if r.Spec.Upstream == "" {
+			wanted[r.Spec.Type] += int(r.WantedNodes())
+		}
+	}
+	return wanted
 }
 
 // Membership says which Refinery a node is of by what it announces.

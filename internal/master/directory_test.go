@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
@@ -38,7 +39,7 @@ func TestAChangeOfARefineryTellsWhoseNodesMayBeOfAnother(t *testing.T) {
 		"deleted, selected":                  {[]*v1alpha1.Refinery{taking("press")}, func(d *directory) { d.DeleteRefinery("press") }, []string{""}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, e := newDirectory(), &ear{}
+			d, e := newDirectory(clocktesting.NewFakeClock(late.Time)), &ear{}
 			for _, r := range test.before {
 				d.SetRefinery(r)
 			}

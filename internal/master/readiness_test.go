@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,7 +33,7 @@ func TestUntilEndpointsAreKnownUpstreamsAreAsTheyWereReported(t *testing.T) {
 		"there was none of this name": {1, nil, "EndpointsUnknown"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDirectory()
+			d := newDirectory(clocktesting.NewFakeClock(late.Time))
 			d.SetMaster(admittest.ClusterMaster(func(m *v1alpha1.ClusterMaster) {
 				m.Spec.Upstreams = []v1alpha1.Upstream{serviceUpstream("ingest", test.weight)}
 				m.Status.Upstreams = test.reported
@@ -50,37 +51,44 @@ func TestUntilEndpointsAreKnownUpstreamsAreAsTheyWereReported(t *testing.T) {
 
 func TestAServiceIsWatchedWhileItIsAnUpstream(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
-	p.start("alpha-0")
-	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{{Name: "default", Address: "alpha." + p.namespace + ".svc:34308", Ready: true}})
-	p.patchMaster(func(m *v1alpha1.ClusterMaster) {
-		m.Spec.Upstreams = []v1alpha1.Upstream{serviceUpstream("ingest", 1), {Name: "still", Address: "still:1"}}
-	})
-	still := v1alpha1.UpstreamStatus{Name: "still", Address: "still:1", Ready: true}
-	status := v1alpha1.UpstreamStatus{Name: "ingest", Address: "ingest." + p.namespace + ".svc:80", Reason: v1alpha1.ReasonServiceNotFound,
-		Message: "Service ingest does not exist"}
-	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{status, still})
-
+	certificate := p.refinery("press", 1)
 	service := ingest(func(s *corev1.Service) { s.Namespace = p.namespace })
 	p.must(p.client.Create(p.ctx, service))
-	status.Reason, status.Message = v1alpha1.ReasonNoReadyEndpoint, "Service ingest has no ready endpoint for port 80"
-	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{status, still})
-
 	slice := behind("ingest-1", "ingest", ptr.To(true))
 	slice.Namespace = p.namespace
 	p.must(p.client.Create(p.ctx, slice))
-	ready := v1alpha1.UpstreamStatus{Name: status.Name, Address: status.Address, Ready: true}
+	m := p.start("alpha-0")
+	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{{Name: "default", Address: "alpha." + p.namespace + ".svc:34308", Ready: true}})
+
+	p.patchMaster(func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Upstreams = []v1alpha1.Upstream{serviceUpstream("ingest", 1000), {Name: "still", Address: "still:1", Weight: ptr.To[int32](1)}}
+	})
+	ready := v1alpha1.UpstreamStatus{Name: "ingest", Address: "ingest." + p.namespace + ".svc:80", Ready: true}
+	still := v1alpha1.UpstreamStatus{Name: "still", Address: "still:1", Ready: true}
 	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{ready, still})
+	a, _ := p.node(m, "press/a", certificate)
+	if told := <-a.upstreams; told != ready.Address {
+		t.Fatalf("the node was told %s", told)
+	}
 
 	before := slice.DeepCopy()
 	slice.Endpoints[0].Conditions.Ready = ptr.To(false)
 	p.must(p.client.Patch(p.ctx, slice, client.MergeFrom(before)))
+	if told := <-a.upstreams; told != still.Address {
+		t.Errorf("the node was told %s", told)
+	}
+	status := v1alpha1.UpstreamStatus{Name: "ingest", Address: ready.Address, Reason: v1alpha1.ReasonNoReadyEndpoint,
+		Message: "Service ingest has no ready endpoint for port 80"}
+	still.Assigned = 1
 	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{status, still})
 
 	p.patchMaster(func(m *v1alpha1.ClusterMaster) { m.Spec.Upstreams = m.Spec.Upstreams[1:] })
 	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{still})
+	p.must(p.client.Delete(p.ctx, service))
 	p.patchMaster(func(m *v1alpha1.ClusterMaster) {
 		m.Spec.Upstreams = append(m.Spec.Upstreams, serviceUpstream("ingest", 1))
 	})
+	status.Reason, status.Message = v1alpha1.ReasonServiceNotFound, "Service ingest does not exist"
 	p.eventuallyUpstreams([]v1alpha1.UpstreamStatus{status, still})
 }
 

@@ -375,14 +375,15 @@ func (g *group) refuse(c *connection, d *admit.Denial, id string, now time.Time)
 	return true
 }
 
-// Ended records that the connection is closed, whatever ended it.
-func (r *registry) Ended(c *connection, cause error) {
+// Ended records that the connection is closed, whatever ended it, and reports whether its node was there by it.
+func (r *registry) Ended(c *connection, cause error) bool {
 	r.mu.Lock()
 	changed := r.end(c, cause)
 	r.mu.Unlock()
 	if changed {
 		r.changed(c.Refinery, 0)
 	}
+	return changed
 }
 
 // end reports whether the connection was still there to be ended: not refused, replaced or ended before.

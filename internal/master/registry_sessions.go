@@ -69,6 +69,67 @@ func (r *registry) Sessions(refinery string) []*connection {
 	return sessions
 }
 
+// placedNode is a node with an upstream.
+type placedNode struct {
+	// Node as it was told last. It is Fixed while it has no session in which it could be told.
+	admit.Node
+	refinery   string
+	address    string      // of the upstream
+	moving     bool        // it has not acknowledged what it was told
+	connection *connection // nil while it is presumed to come back
+}
+
+// Placed returns all nodes with an upstream: those that were let in, and those that are presumed to come back.
+func (r *registry) Placed() []placedNode {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]placedNode, 0, r.places)
+	for name, g := range r.groups {
+		for id, n := range g.nodes {
+			switch {
+			case n.live != nil:
+				p := n.live.placed(name)
+				p.moving = n.Upstream != p.Upstream
+				all = append(all, p)
+			case n.presumed:
+				all = append(all, placedNode{Node: admit.Node{ID: id, Type: n.Type, Upstream: n.Upstream, Fixed: true}, refinery: name})
+			}
+		}
+		for c := range g.handshakes {
+			if n := g.nodes[c.Announced.ID]; c.grant != nil && (n == nil || n.live == nil && !n.presumed) {
+				p := c.placed(name)
+				p.Fixed = true // its auth:ack is awaited
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
+
+func (c *connection) placed(refinery string) placedNode {
+	return placedNode{Node: admit.Node{ID: c.Announced.ID, Type: c.Announced.Type, Upstream: c.offered.Name},
+		refinery: refinery, address: c.offered.Address, connection: c}
+}
+
+// UpstreamOf is the name of the upstream of a node among those that are Placed; "" if it is not.
+func (r *registry) UpstreamOf(refinery, id string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := r.groups[refinery]
+	if g == nil {
+		return ""
+	}
+	switch n := g.nodes[id]; {
+	case n == nil:
+		return ""
+	case n.live != nil:
+		return n.live.offered.Name
+	case n.presumed:
+		return n.Upstream
+	}
+	return ""
+}
+
 // Bearing returns the other Refineries of which a session has an id that is, or begins with, a Refinery's name.
 func (r *registry) Bearing(name string) (refineries []string) {
 	r.mu.Lock()

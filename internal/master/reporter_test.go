@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -64,7 +65,7 @@ func TestTransitionsAreGatheredIntoOneWrite(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				writes := &statusWrites{begin: time.Now()}
-				directory := newDirectory()
+				directory := newDirectory(clocktesting.NewFakeClock(late.Time))
 				directory.SetMaster(&v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}})
 				directory.SetRefinery(refineryOf(3))
 				var reporter *reporter

@@ -131,7 +131,7 @@ func NewMaster(o Options, config *rest.Config, log logr.Logger) (*Master, error)
 	}
 	m := &Master{options: o, log: log, clock: clock.RealClock{}, config: config, scheme: scheme, client: c,
 		leaseDuration: 10 * time.Second, retryPeriod: 2 * time.Second, doubt: doubtFor, handover: handoverFor, settle: settleFor, endpointInterval: 10 * time.Second,
-		directory: newDirectory(), metrics: newMetrics(), wake: make(chan struct{}, 1),
+		directory: newDirectory(clock.RealClock{}), metrics: newMetrics(), wake: make(chan struct{}, 1),
 		waiting:     &health.Wait{Host: config.Host, Clock: clock.RealClock{}, Log: log},
 		connections: connections, released: make(chan struct{}, 1), terms: map[*activeTerm]bool{}}
 	m.certificates = &certificates{directory: o.CertificateDirectory, sharedFile: o.SharedCertificateFile,

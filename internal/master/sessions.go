@@ -30,6 +30,7 @@ type sessions struct {
 	strangers     *rate.Limiter // log lines of refused nodes that belong to no Refinery,
 	refusals      *rate.Limiter // and of those that do
 	reviews       workqueue.TypedDelayingInterface[string]
+	arrangement   arrangement
 	reviewing     sync.Mutex // so that of two reviews of a session the later one decides its upstream
 }
 
@@ -89,6 +90,7 @@ func (s *sessions) Authenticate(_ context.Context, session *protocol.Session, ce
 		return "", s.refuse(c, &admit.Denial{State: v1alpha1.NodeDenied, Refinery: grant.Refinery, Reason: v1alpha1.ReasonUnknownUpstream, Message: err.Error()})
 	}
 	if denial := s.registry.Grant(c, grant, upstream); denial != nil {
+		s.arrangeSoon()
 		return "", s.refuse(c, denial)
 	}
 	return upstream.Address, nil
@@ -125,7 +127,7 @@ func (s *sessions) Closed(session *protocol.Session, cause error) {
 	if !ok {
 		return
 	}
-	s.registry.Ended(c, cause)
+	s.ended(c, cause)
 	_, denied := errors.AsType[*admit.Denial](cause)
 	switch {
 	case c.state == v1alpha1.NodeAuthenticated:
@@ -134,6 +136,12 @@ func (s *sessions) Closed(session *protocol.Session, cause error) {
 		s.log.V(1).Info("session ended", "id", c.Announced.ID, "reason", reason, "cause", cause.Error())
 	case !denied:
 		s.metrics.handshakes.WithLabelValues("Incomplete").Inc()
+	}
+}
+
+func (s *sessions) ended(c *connection, cause error) {
+	if s.registry.Ended(c, cause) {
+		s.left(c)
 	}
 }
 
@@ -164,18 +172,6 @@ func (s *sessions) refuse(c *connection, d *admit.Denial) error {
 	return d
 }
 
-func (s *sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, error) {
-	pin := ""
-	if r := s.directory.Refinery(g.Refinery); r != nil {
-		pin = r.Spec.Upstream
-	}
-	policy := s.directory.Policy()
-	if policy == nil {
-		policy = g.Policy
-	}
-	return policy.Placement.Place(n.ID, n.Type, pin)
-}
-
 // Review schedules a review of the sessions of a Refinery.
 func (s *sessions) Review(refinery string) { s.reviews.Add(refinery) }
 
@@ -189,6 +185,9 @@ func (s *sessions) Run(ctx context.Context) {
 			return
 		}
 		s.permit.WaitToAnswer()
+		if refinery == arrangeKey {
+			s.arrange()
+		}
 		for _, c := range s.registry.Sessions(refinery) {
 			s.review(c)
 		}
@@ -205,7 +204,7 @@ func (s *sessions) review(c *connection) {
 		denial = s.byClock(denial)
 		s.log.Info("session closed", "id", c.Announced.ID, "reason", denial.Reason, "message", denial.Message)
 		c.session.Close(denial)
-		s.registry.Ended(c, denial) // status does not wait for the peer to hang up
+		s.ended(c, denial) // status does not wait for the peer to hang up
 		return
 	}
 	if end := s.authenticator.Until(live.Grant); !end.IsZero() {
@@ -215,24 +214,18 @@ func (s *sessions) review(c *connection) {
 	if !live.Acknowledged {
 		return // Authenticated reviews it again
 	}
-	upstream, err := s.place(c.Announced, live.Grant)
+	pin, policy := s.directory.pin(live.Grant.Refinery), s.directory.Policy()
+	if pin == "" || policy == nil {
+		s.arrangeSoon()
+		return
+	}
+	upstream, err := policy.Placement.Pinned(c.Announced.Type, pin)
 	if err != nil {
 		// A live node keeps its upstream: taking it away would only take the node out of service.
 		s.log.V(1).Info("node keeps its upstream", "id", c.Announced.ID, "upstream", live.Offered.Name, "reason", err.Error())
 		return
 	}
-	if upstream.Name == live.Offered.Name && upstream.Address == live.Offered.Address {
-		return
-	}
-	s.registry.Offered(c, upstream)
-	if upstream.Address == live.Offered.Address {
-		return
-	}
-	if err := c.session.SetUpstream(upstream.Address); err != nil && !errors.Is(err, protocol.ErrNotAuthenticated) {
-		c.session.Close(err)
-		return
-	}
-	s.log.V(1).Info("node moved", "id", c.Announced.ID, "from", live.Offered.Name, "to", upstream.Name)
+	s.move(c, live.Offered, upstream)
 }
 
 func host(address net.Addr) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
@@ -215,7 +216,7 @@ func TestAReportThatCannotListAllNodesListsThoseThatPresentAnOlderCertificate(t 
 }
 
 func TestTotalsCountRefineriesNodesAndWhatUpstreamsWereAssigned(t *testing.T) {
-	d := newDirectory()
+	d := newDirectory(clocktesting.NewFakeClock(late.Time))
 	m := &v1alpha1.ClusterMaster{ObjectMeta: metav1.ObjectMeta{Namespace: "plant", Name: "alpha"}}
 	m.Spec.Upstreams = []v1alpha1.Upstream{
 		{Name: "west", Service: &v1alpha1.UpstreamService{Name: "ingest", Port: 34307}, Weight: ptr.To[int32](0)},

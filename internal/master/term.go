@@ -201,7 +201,10 @@ func (t *activeTerm) MembershipChanged(bearing string) {
 }
 
 // UpstreamsChanged implements listener.
-func (t *activeTerm) UpstreamsChanged() { t.reporter.TotalsChanged() }
+func (t *activeTerm) UpstreamsChanged() {
+	t.sessions.Arrange()
+	t.reporter.TotalsChanged()
+}
 
 // MasterChanged implements listener. Every field of spec takes effect here without a restart, except the pods' template.
 func (t *activeTerm) MasterChanged() {
@@ -225,6 +228,7 @@ func (t *activeTerm) MasterChanged() {
 			t.log.Error(err, "cannot use spec.protocol; what was in force before stays so")
 		}
 	}
+	t.sessions.Arrange()
 	t.reviewAll()
 }
 

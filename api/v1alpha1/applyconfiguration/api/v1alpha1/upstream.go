@@ -17,7 +17,8 @@ type UpstreamApplyConfiguration struct {
 	// service is a Service in the same namespace. Nodes are told <name>.<namespace>.svc and the port. It is ready while it has a
 	// ready endpoint for the port.
 	Service *UpstreamServiceApplyConfiguration `json:"service,omitempty"`
-	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it.
+	// weight of this upstream relative to the others. With 0 only nodes that spec.upstream pins to it are placed on it; all others leave
+	// it, a few at a time.
 	// Default: 1. The API server does not fill it in: tools that compare lists as a whole would see a difference.
 	Weight *int32 `json:"weight,omitempty"`
 	// types are the node types that are placed on this upstream. Default: all.
