@@ -74,6 +74,8 @@ const (
 	MaxPresentedCertificates = 8
 	// MaxActiveAuthorities bounds the entries of status.active.authorities of a ClusterMaster.
 	MaxActiveAuthorities = 64
+	// MaxExternalEndpoints bounds the entries of status.externalEndpoints of a ClusterMaster.
+	MaxExternalEndpoints = 16
 )
 
 // identityDomain is the end of every identity's trust domain.
@@ -127,8 +129,14 @@ func (m *ClusterMaster) RetainsSecrets() bool {
 // LeaseName names the Lease that the active master holds.
 func (m *ClusterMaster) LeaseName() string { return m.Name + "-active" }
 
-// EndpointSliceName names the EndpointSlice in which the active master is the endpoint of the Service.
-func (m *ClusterMaster) EndpointSliceName() string { return m.Name + "-active" }
+// EndpointSliceName names the EndpointSlice in which the active master is the endpoint of the Service, by the family of its cluster IP.
+func (m *ClusterMaster) EndpointSliceName() string { return m.EndpointSliceNames()[0] }
+
+// EndpointSliceNames are those of the EndpointSlices of the Service, in the order of its families. The second one is there for a
+// Service of two families only.
+func (m *ClusterMaster) EndpointSliceNames() []string {
+	return []string{m.Name + "-active", m.Name + "-active-second"}
+}
 
 const (
 	// MaxEpoch is the last epoch that there can be: one a second lasts for thirty years.

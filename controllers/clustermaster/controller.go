@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -61,7 +62,9 @@ type scope struct {
 	master *v1alpha1.ClusterMaster
 	// deployment is the ClusterMaster's own, or nil.
 	deployment *appsv1.Deployment
-	secrets    *certificates.Secrets
+	// service is the ClusterMaster's own as it was before the pass, or nil if the pass did not come to it.
+	service *corev1.Service
+	secrets *certificates.Secrets
 	// unpublished is why the trust bundle was not published.
 	unpublished error
 	now         time.Time
@@ -102,7 +105,7 @@ type findings struct {
 //  8. find, make or remove the shared certificate
 //  9. find or make the key pair of the link between masters, and apply its Service
 //  10. apply the ServiceAccount, Role and RoleBinding
-//  11. apply the Lease, the Service and its EndpointSlice, and the NetworkPolicy or, where none is asked for, remove it
+//  11. apply the Lease, the Service and its EndpointSlices, and the NetworkPolicy or, where none is asked for, remove it
 //  12. apply the Deployment, and the PodDisruptionBudget or, with one pod, remove it; then the ConfigMap that
 //     tells nodes in pods where the master is
 //  13. find out why pods do not start, if they do not; have those that were refused created again

@@ -16,7 +16,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/internal/resource"
 )
 
-// reconcileService keeps the Service and the EndpointSlice in which the active master is its endpoint.
+// reconcileService keeps the Service and the EndpointSlices, one a family, in which the active master is its endpoint.
 //
 // The Service of a release in which it selected all master pods keeps its selector until the active master has written its
 // endpoint and no pod of that release is left: masters of that release do not write one, and nodes have to find them meanwhile.
@@ -40,11 +40,8 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 			return fmt.Errorf("read Service %s: %w", s.master.Name, err)
 		}
 	}
-	family := familyOf(service)
-	if slice.UID != "" && slice.AddressType != family { // which cannot be changed
-		return r.apply.Delete(ctx, s.master, slice)
-	}
-	if err := r.apply.Apply(ctx, s.master, resource.MasterEndpointSlice(s.master, family)); err != nil {
+	s.service = service
+	if err := r.reconcileEndpointSlices(ctx, s, familiesOf(service)); err != nil {
 		return err
 	}
 	if len(service.Spec.Selector) > 0 {
@@ -53,18 +50,44 @@ func (r *Reconciler) reconcileService(ctx context.Context, s *scope) error {
 	return r.deleteSelected(ctx, s)
 }
 
+// reconcileEndpointSlices keeps an EndpointSlice for each family of the Service, and no other. One of another family than it should
+// have, which cannot be changed, is deleted first, and created when that is seen.
+func (r *Reconciler) reconcileEndpointSlices(ctx context.Context, s *scope, families []discoveryv1.AddressType) error {
+	for place, name := range s.master.EndpointSliceNames() {
+		slice := &discoveryv1.EndpointSlice{}
+		slice.Namespace, slice.Name = s.master.Namespace, name
+		var err error
+		if place < len(families) {
+			err = r.env.Client.Get(ctx, client.ObjectKeyFromObject(slice), slice)
+		}
+		switch {
+		case client.IgnoreNotFound(err) != nil:
+			return fmt.Errorf("read EndpointSlice %s: %w", name, err)
+		case place >= len(families), err == nil && slice.AddressType != families[place]:
+			err = r.apply.Delete(ctx, s.master, slice)
+		default:
+			err = r.apply.Apply(ctx, s.master, resource.MasterEndpointSlice(s.master, place, families[place]))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // hasOldPods reports whether a Deployment has pods of a former template.
 func hasOldPods(d *appsv1.Deployment) bool {
 	return d != nil && d.Status.UpdatedReplicas < d.Status.Replicas
 }
 
-// familyOf is the family of a Service's cluster IP. Pods have an address of it: the primary family of Services is that of
+// familiesOf are the families of a Service's cluster IPs. Pods have an address of the first: the primary family of Services is that of
 // pods, also in a cluster with both.
-func familyOf(service *corev1.Service) discoveryv1.AddressType {
-	if len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol {
-		return discoveryv1.AddressTypeIPv6
+func familiesOf(service *corev1.Service) []discoveryv1.AddressType {
+	families := []discoveryv1.AddressType{discoveryv1.AddressTypeIPv4}
+	for place, family := range service.Spec.IPFamilies {
+		families = append(families[:place], discoveryv1.AddressType(family))
 	}
-	return discoveryv1.AddressTypeIPv4
+	return families
 }
 
 // selectedBy are the values of discoveryv1.LabelManagedBy of EndpointSlices that Kubernetes made of the pods that a Service

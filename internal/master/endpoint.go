@@ -1,14 +1,17 @@
 package master
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	discoveryv1ac "k8s.io/client-go/applyconfigurations/discovery/v1"
@@ -56,38 +59,63 @@ func (t *activeTerm) publishEndpoint(ctx context.Context) {
 	}
 }
 
-// ensureEndpoint makes this pod the one endpoint of the Service, and reports whether it had to. A master that was deposed
-// and does not know it yet writes nothing over its successor: the write needs the version that was read before the epoch was,
-// and a successor claims its epoch before it writes.
+// ensureEndpoint makes this pod the one endpoint of the Service, by each family that the Service and the pod have addresses of, and
+// reports whether it had to.
 func (t *activeTerm) ensureEndpoint(ctx context.Context) (written bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, endpointTimeout)
 	defer cancel()
-	m := t.master
 	master := &v1alpha1.ClusterMaster{}
-	master.Namespace, master.Name = m.options.Namespace, m.options.Name
-	slice := &discoveryv1.EndpointSlice{}
-	if err := m.client.Get(ctx, client.ObjectKey{Namespace: master.Namespace, Name: master.EndpointSliceName()}, slice); err != nil {
+	master.Namespace, master.Name = t.master.options.Namespace, t.master.options.Name
+	var errs []error
+	for place, name := range master.EndpointSliceNames() {
+		wrote, err := t.ensureEndpointIn(ctx, name)
+		if place > 0 && apierrors.IsNotFound(err) {
+			continue // The Service has one family.
+		}
+		written = written || wrote
+		errs = append(errs, err)
+	}
+	return written, errors.Join(errs...)
+}
+
+// ensureEndpointIn makes this pod the one endpoint in an EndpointSlice, or empties it if the pod has no address of its family. A master
+// that was deposed and does not know it yet writes nothing over its successor: the write needs the version that was read before the
+// epoch was, and a successor claims its epoch before it writes.
+func (t *activeTerm) ensureEndpointIn(ctx context.Context, name string) (written bool, err error) {
+	m := t.master
+	slice, master := &discoveryv1.EndpointSlice{}, &v1alpha1.ClusterMaster{}
+	if err := m.client.Get(ctx, client.ObjectKey{Namespace: m.options.Namespace, Name: name}, slice); err != nil {
 		return false, err
 	}
-	desired, err := m.options.endpoint(slice.AddressType)
-	if err != nil {
-		return false, err
+	var missing error
+	desired := m.options.endpoint(slice.AddressType)
+	if desired == nil {
+		missing = fmt.Errorf("the Service has %s addresses, and this pod has none of them: %q", slice.AddressType, m.options.PodIPs)
 	}
 	if same, err := onlyEndpoint(slice, desired); err != nil || same {
-		return false, err
+		return false, cmp.Or(err, missing)
 	}
-	if err := m.client.Get(ctx, client.ObjectKeyFromObject(master), master); err != nil {
+	if err := m.client.Get(ctx, client.ObjectKey{Namespace: m.options.Namespace, Name: m.options.Name}, master); err != nil {
 		return false, err
 	}
 	if active := master.Status.Active; active != nil && active.Epoch > t.term.Epoch {
 		return false, fmt.Errorf("a newer master is active, with epoch %d", active.Epoch)
 	}
-	apply := discoveryv1ac.EndpointSlice(slice.Name, slice.Namespace).WithResourceVersion(slice.ResourceVersion).WithEndpoints(desired)
-	return true, m.client.Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership)
+	apply := discoveryv1ac.EndpointSlice(slice.Name, slice.Namespace).WithResourceVersion(slice.ResourceVersion)
+	if desired != nil {
+		apply.WithEndpoints(desired)
+	}
+	if err := m.client.Apply(ctx, apply, client.FieldOwner(v1alpha1.MasterFieldOwner), client.ForceOwnership); err != nil {
+		return false, err
+	}
+	return desired != nil, missing
 }
 
-// onlyEndpoint reports whether an EndpointSlice has this endpoint and no other.
+// onlyEndpoint reports whether an EndpointSlice has this endpoint, if there is one, and no other.
 func onlyEndpoint(slice *discoveryv1.EndpointSlice, desired *discoveryv1ac.EndpointApplyConfiguration) (bool, error) {
+	if desired == nil {
+		return len(slice.Endpoints) == 0, nil
+	}
 	raw, err := json.Marshal(desired)
 	if err != nil {
 		return false, err
@@ -99,9 +127,9 @@ func onlyEndpoint(slice *discoveryv1.EndpointSlice, desired *discoveryv1ac.Endpo
 	return equality.Semantic.DeepEqual(slice.Endpoints, []discoveryv1.Endpoint{want}), nil
 }
 
-// endpoint is this pod with its address of a family. The name of the Kubernetes node is for a Service with
+// endpoint is this pod with its address of a family, or nil if it has none. The name of the Kubernetes node is for a Service with
 // externalTrafficPolicy Local, and the pod for load balancers that send to pods.
-func (o Options) endpoint(family discoveryv1.AddressType) (*discoveryv1ac.EndpointApplyConfiguration, error) {
+func (o Options) endpoint(family discoveryv1.AddressType) *discoveryv1ac.EndpointApplyConfiguration {
 	for _, address := range o.PodIPs {
 		ip, err := netip.ParseAddr(address)
 		if err != nil || ip.Is4() != (family == discoveryv1.AddressTypeIPv4) {
@@ -113,7 +141,7 @@ func (o Options) endpoint(family discoveryv1.AddressType) (*discoveryv1ac.Endpoi
 		if o.NodeName != "" {
 			endpoint.WithNodeName(o.NodeName)
 		}
-		return endpoint, nil
+		return endpoint
 	}
-	return nil, fmt.Errorf("the Service has %s addresses, and this pod has none of them: %q", family, o.PodIPs)
+	return nil
 }

@@ -22,7 +22,7 @@ import (
 // createEndpointSlice creates the EndpointSlice of the Service, as the operator does.
 func (p *plant) createEndpointSlice(family discoveryv1.AddressType) {
 	p.Helper()
-	p.must(p.client.Apply(p.ctx, resource.MasterEndpointSlice(p.master(), family), client.FieldOwner(v1alpha1.OperatorFieldOwner)))
+	p.must(p.client.Apply(p.ctx, resource.MasterEndpointSlice(p.master(), 0, family), client.FieldOwner(v1alpha1.OperatorFieldOwner)))
 }
 
 // at gives a master the addresses of a pod. Without, it leaves the Service alone.
@@ -75,6 +75,27 @@ func TestTheActiveMasterIsTheOneEndpointOfTheService(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAServiceOfTwoFamiliesHasAnEndpointOfEachThatThePodHas(t *testing.T) {
+	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.createEndpointSlice(discoveryv1.AddressTypeIPv6)
+	p.must(p.client.Apply(p.ctx, resource.MasterEndpointSlice(p.master(), 1, discoveryv1.AddressTypeIPv4), client.FieldOwner(v1alpha1.OperatorFieldOwner)))
+	second := func() (addresses []string) {
+		var slice discoveryv1.EndpointSlice
+		p.must(p.client.Get(p.ctx, client.ObjectKey{Namespace: p.namespace, Name: p.master().EndpointSliceNames()[1]}, &slice))
+		for _, e := range slice.Endpoints {
+			addresses = append(addresses, e.Addresses...)
+		}
+		return addresses
+	}
+	first := p.start("alpha-0", at("10.1.0.7", "fd00::7"))
+	p.eventuallyEndpoint("fd00::7")
+	p.until("the second family", func() bool { return cmp.Equal(second(), []string{"10.1.0.7"}) })
+	p.start("alpha-1", at("fd00::8"))
+	first.stop()
+	p.eventuallyEndpoint("fd00::8")
+	p.until("nothing behind the family that the next pod has no address of", func() bool { return second() == nil })
 }
 
 func TestTheNextMasterReplacesTheEndpoint(t *testing.T) {

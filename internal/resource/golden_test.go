@@ -121,7 +121,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_role_binding":          MasterRoleBinding(master),
 		"master_lease":                 MasterLease(master),
 		"master_service":               MasterService(master),
-		"master_endpoint_slice":        MasterEndpointSlice(master, discoveryv1.AddressTypeIPv6),
+		"master_endpoint_slice":        MasterEndpointSlice(master, 0, discoveryv1.AddressTypeIPv6),
 		"master_service_chosen":        MasterService(testMaster(chooseService)),
 		"master_disruption_budget":     MasterDisruptionBudget(master),
 		"master_network_policy":        MasterNetworkPolicy(testMaster(isolate)),

@@ -37,7 +37,7 @@ func MasterRole(m *v1alpha1.ClusterMaster) *v1.RoleApplyConfiguration {
 			rule(group, "refineries", "list", "watch"),
 			rule(group, "refineries/status", "patch"),
 			rule(leases, "leases", "get", "update").WithResourceNames(m.LeaseName()),
-			rule(discoveryv1.GroupName, "endpointslices", "get", "patch").WithResourceNames(m.EndpointSliceName()),
+			rule(discoveryv1.GroupName, "endpointslices", "get", "patch").WithResourceNames(m.EndpointSliceNames()...),
 			rule("events.k8s.io", "events", "create", "patch"),
 		)
 	if slices.ContainsFunc(m.Spec.Upstreams, func(u v1alpha1.Upstream) bool { return u.Service != nil }) {
