@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	discoveryv1ac "k8s.io/client-go/applyconfigurations/discovery/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,6 +47,18 @@ func sliceOf(f fixture, service *corev1.Service, name, manager, address string) 
 	}
 	slice.Labels[discoveryv1.LabelServiceName], slice.Labels[discoveryv1.LabelManagedBy] = service.Name, manager
 	return slice
+}
+
+// slicesOf polls the EndpointSlices of a ClusterMaster's Service, with their families.
+func slicesOf(f fixture, m *v1alpha1.ClusterMaster) func() map[string]discoveryv1.AddressType {
+	return func() map[string]discoveryv1.AddressType {
+		list, families := &discoveryv1.EndpointSliceList{}, map[string]discoveryv1.AddressType{}
+		must(api.List(f.ctx, list, client.InNamespace(f.namespace), client.MatchingLabels{discoveryv1.LabelServiceName: m.Name}))
+		for _, slice := range list.Items {
+			families[slice.Name] = slice.AddressType
+		}
+		return families
+	}
 }
 
 func endpointsObject() *unstructured.Unstructured {
@@ -92,13 +105,50 @@ var _ = Describe("The Service of a ClusterMaster", func() {
 		f := newFixture(ctx)
 		m := f.master("alpha", `{paused: true}`)
 		f.create(m)
-		Expect(api.Apply(ctx, resource.MasterEndpointSlice(m, discoveryv1.AddressTypeIPv6), client.FieldOwner(v1alpha1.OperatorFieldOwner))).To(Succeed())
+		Expect(api.Apply(ctx, resource.MasterEndpointSlice(m, 0, discoveryv1.AddressTypeIPv6), client.FieldOwner(v1alpha1.OperatorFieldOwner))).To(Succeed())
 		change(f, m, func(m *v1alpha1.ClusterMaster) { m.Spec.Paused = false })
 		Eventually(func() discoveryv1.AddressType {
 			slice := &discoveryv1.EndpointSlice{}
 			_ = f.get(slice, m.EndpointSliceName())
 			return slice.AddressType
 		}).Should(Equal(discoveryv1.AddressTypeIPv4))
+	})
+
+	It("has every field that the spec chooses, and its load balancer's addresses are in status", func(ctx SpecContext) {
+		f := newFixture(ctx)
+		m := f.master("alpha", `{service: {type: LoadBalancer, port: 443, nodePort: 30443, externalTrafficPolicy: Local, loadBalancerClass: example.com/vip,
+			loadBalancerSourceRanges: [192.0.2.0/24], ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6, IPv4], annotations: {a: b}}}`)
+		f.create(m)
+		service := &corev1.Service{}
+		Eventually(exists(f, service, "alpha")).Should(Succeed())
+		Expect(service.Annotations).To(HaveKeyWithValue("a", "b"))
+		spec := service.Spec
+		Expect(spec.Type).To(Equal(corev1.ServiceTypeLoadBalancer))
+		Expect(spec.Ports).To(Equal([]corev1.ServicePort{{Name: "cluster", Protocol: corev1.ProtocolTCP, Port: 443, NodePort: 30443,
+			TargetPort: intstr.FromInt32(v1alpha1.DefaultPort)}}))
+		Expect(spec.ExternalTrafficPolicy).To(Equal(corev1.ServiceExternalTrafficPolicyLocal))
+		Expect(spec.LoadBalancerClass).To(HaveValue(Equal("example.com/vip")))
+		Expect(spec.LoadBalancerSourceRanges).To(Equal([]string{"192.0.2.0/24"}))
+		Expect(spec.IPFamilyPolicy).To(HaveValue(Equal(corev1.IPFamilyPolicyRequireDualStack)))
+		Expect(spec.IPFamilies).To(Equal([]corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}))
+		Eventually(slicesOf(f, m)).Should(Equal(map[string]discoveryv1.AddressType{"alpha-active": "IPv6", "alpha-active-second": "IPv4"}))
+
+		service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "vip.example.com"}, {IP: "2001:db8::7"}}
+		Expect(api.Status().Update(ctx, service)).To(Succeed())
+		Eventually(func() []string { must(f.get(m, "alpha")); return m.Status.ExternalEndpoints }).
+			Should(Equal([]string{"[2001:db8::7]:443", "vip.example.com:443"}))
+
+		By("giving up what is not asked for any more")
+		change(f, m, func(m *v1alpha1.ClusterMaster) {
+			m.Spec.Service = v1alpha1.MasterService{Type: corev1.ServiceTypeClusterIP, Port: 443, IPFamilyPolicy: corev1.IPFamilyPolicySingleStack,
+				IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol}}
+		})
+		Eventually(slicesOf(f, m)).Should(Equal(map[string]discoveryv1.AddressType{"alpha-active": "IPv6"}))
+		Expect(f.get(service, "alpha")).To(Succeed())
+		Expect(service.Spec.Ports[0].NodePort).To(BeZero())
+		Expect(service.Spec.LoadBalancerClass).To(BeNil())
+		Expect(service.Spec.IPFamilies).To(Equal([]corev1.IPFamily{corev1.IPv6Protocol}))
+		Eventually(func() []string { must(f.get(m, "alpha")); return m.Status.ExternalEndpoints }).Should(BeEmpty())
 	})
 
 	It("loses the selector that it had in a former release, and the endpoints made of it, once the active master is its endpoint", func(ctx SpecContext) {

@@ -61,9 +61,9 @@ func TestMain(m *testing.M) {
 		ErrorIfCRDPathMissing: true,
 	}
 	// Nobody deletes the Services of the specs, as no garbage collector runs: they need more addresses than the 254 that
-	// there are by default.
+	// there are by default. There are some of IPv6 too, as in a dual-stack cluster.
 	// Clusters whose admission asks who may block the deletion of an owner need rights that others do not: so this is one.
-	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16").
+	server.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16,fd00:10::/108").
 		Set("enable-admission-plugins", "OwnerReferencesPermissionEnforcement")
 	code := 1
 	recorder := rights.Recorder{Suite: "controllers", Apart: "TestControllers$"}

@@ -114,25 +114,6 @@ type ClusterMasterSpec struct {
 	Paused bool `json:"paused,omitempty"`
 }
 
-// MasterService configures the Service of a master.
-type MasterService struct {
-	// type of the Service.
-	// +optional
-	// +kubebuilder:default=ClusterIP
-	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer
-	Type corev1.ServiceType `json:"type,omitempty"`
-	// port of the Service.
-	// +optional
-	// +kubebuilder:default=34308
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	Port int32 `json:"port,omitempty"`
-	// annotations of the Service, for load balancers and DNS controllers.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	Annotations map[string]string `json:"annotations,omitempty"`
-}
-
 // ProtocolSpec configures the Cluster Protocol of a master.
 // +kubebuilder:validation:XValidation:rule="self.aliveTimeoutSeconds >= 2 * self.aliveIntervalSeconds",message="aliveTimeoutSeconds must be at least twice aliveIntervalSeconds, so that one late heartbeat loses no node; with the interval of 10 use 20 or more (35 is the default)"
 type ProtocolSpec struct {
@@ -337,6 +318,12 @@ type ClusterMasterStatus struct {
 	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
+	// externalEndpoints are the addresses at which a load balancer takes connections to the master, as host:port, sorted. None
+	// unless service.type is LoadBalancer and the load balancer has one.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	ExternalEndpoints []string `json:"externalEndpoints,omitempty"`
 	// version of the master that the operator runs.
 	// +optional
 	Version string `json:"version,omitempty"`

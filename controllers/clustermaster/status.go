@@ -73,6 +73,9 @@ func statusOf(s *scope, found findings, o reconcile.Outcome) (v1alpha1.ClusterMa
 		status.Endpoint = resource.MasterEndpoint(m)
 		status.Version = version.Version
 	}
+	if s.service != nil {
+		status.ExternalEndpoints = resource.MasterExternalEndpoints(m, s.service)
+	}
 	return status, agenda
 }
 
@@ -275,6 +278,7 @@ func statusConfiguration(m *v1alpha1.ClusterMaster, status v1alpha1.ClusterMaste
 	if status.Endpoint != "" {
 		configuration.WithEndpoint(status.Endpoint)
 	}
+	configuration.WithExternalEndpoints(status.ExternalEndpoints...)
 	if status.Version != "" {
 		configuration.WithVersion(status.Version)
 	}

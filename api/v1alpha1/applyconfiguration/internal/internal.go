@@ -312,6 +312,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: endpoint
       type:
         scalar: string
+    - name: externalEndpoints
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
     - name: nodes
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.NodeTotals
@@ -529,6 +535,30 @@ var schemaYAML = typed.YAMLObject(`types:
         map:
           elementType:
             scalar: string
+    - name: externalTrafficPolicy
+      type:
+        namedType: io.k8s.api.core.v1.ServiceExternalTrafficPolicy
+    - name: ipFamilies
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.IPFamily
+          elementRelationship: atomic
+    - name: ipFamilyPolicy
+      type:
+        namedType: io.k8s.api.core.v1.IPFamilyPolicy
+    - name: loadBalancerClass
+      type:
+        scalar: string
+    - name: loadBalancerSourceRanges
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CIDR
+          elementRelationship: atomic
+    - name: nodePort
+      type:
+        scalar: numeric
     - name: port
       type:
         scalar: numeric
@@ -1282,6 +1312,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: sizeLimit
       type:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: io.k8s.api.core.v1.IPFamily
+  scalar: string
+- name: io.k8s.api.core.v1.IPFamilyPolicy
+  scalar: string
 - name: io.k8s.api.core.v1.KeyToPath
   map:
     fields:
@@ -1628,6 +1662,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: windowsOptions
       type:
         namedType: io.k8s.api.core.v1.WindowsSecurityContextOptions
+- name: io.k8s.api.core.v1.ServiceExternalTrafficPolicy
+  scalar: string
 - name: io.k8s.api.core.v1.ServiceType
   scalar: string
 - name: io.k8s.api.core.v1.StorageMedium

@@ -31,6 +31,9 @@ type ClusterMasterStatusApplyConfiguration struct {
 	Security *SecurityStatusApplyConfiguration `json:"security,omitempty"`
 	// endpoint is the address at which nodes inside the cluster reach the master, as host:port.
 	Endpoint *string `json:"endpoint,omitempty"`
+	// externalEndpoints are the addresses at which a load balancer takes connections to the master, as host:port, sorted. None
+	// unless service.type is LoadBalancer and the load balancer has one.
+	ExternalEndpoints []string `json:"externalEndpoints,omitempty"`
 	// version of the master that the operator runs.
 	Version *string `json:"version,omitempty"`
 	// refineries counts the Refineries whose masterRef names this master.
@@ -109,6 +112,16 @@ func (b *ClusterMasterStatusApplyConfiguration) WithSecurity(value *SecurityStat
 // If called multiple times, the Endpoint field is set to the value of the last call.
 func (b *ClusterMasterStatusApplyConfiguration) WithEndpoint(value string) *ClusterMasterStatusApplyConfiguration {
 	b.Endpoint = &value
+	return b
+}
+
+// WithExternalEndpoints adds the given value to the ExternalEndpoints field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ExternalEndpoints field.
+func (b *ClusterMasterStatusApplyConfiguration) WithExternalEndpoints(values ...string) *ClusterMasterStatusApplyConfiguration {
+	for i := range values {
+		b.ExternalEndpoints = append(b.ExternalEndpoints, values[i])
+	}
 	return b
 }
 

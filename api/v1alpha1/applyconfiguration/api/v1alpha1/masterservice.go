@@ -6,18 +6,34 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	v1 "k8s.io/api/core/v1"
 )
 
 // MasterServiceApplyConfiguration represents a declarative configuration of the MasterService type for use
 // with apply.
 //
-// MasterService configures the Service of a master.
+// MasterService configures the Service of a master. What the API server would refuse of the Service is refused here, as far as it can
+// be told from the spec alone.
 type MasterServiceApplyConfiguration struct {
 	// type of the Service.
 	Type *v1.ServiceType `json:"type,omitempty"`
 	// port of the Service.
 	Port *int32 `json:"port,omitempty"`
+	// nodePort is the port of each Kubernetes node, in the range that the cluster has for these. Default: one that Kubernetes chooses.
+	NodePort *int32 `json:"nodePort,omitempty"`
+	// externalTrafficPolicy is Cluster, or Local to keep the address that a node connects from: then only the Kubernetes node that
+	// runs the active master takes connections. Default: Cluster.
+	ExternalTrafficPolicy *v1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+	// loadBalancerClass is whose load balancer it is, such as service.k8s.aws/nlb. Default: that of the cluster.
+	LoadBalancerClass *string `json:"loadBalancerClass,omitempty"`
+	// loadBalancerSourceRanges are from where the load balancer takes connections, if it supports that. Default: from anywhere.
+	LoadBalancerSourceRanges []apiv1alpha1.CIDR `json:"loadBalancerSourceRanges,omitempty"`
+	// ipFamilyPolicy is SingleStack, PreferDualStack or RequireDualStack. Default: SingleStack.
+	IPFamilyPolicy *v1.IPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
+	// ipFamilies are IPv4, IPv6 or both; the first is that of the cluster IP. The active master is reached by those that its pod has an
+	// address of. Default: what the cluster chooses by ipFamilyPolicy.
+	IPFamilies []v1.IPFamily `json:"ipFamilies,omitempty"`
 	// annotations of the Service, for load balancers and DNS controllers.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -41,6 +57,58 @@ func (b *MasterServiceApplyConfiguration) WithType(value v1.ServiceType) *Master
 // If called multiple times, the Port field is set to the value of the last call.
 func (b *MasterServiceApplyConfiguration) WithPort(value int32) *MasterServiceApplyConfiguration {
 	b.Port = &value
+	return b
+}
+
+// WithNodePort sets the NodePort field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NodePort field is set to the value of the last call.
+func (b *MasterServiceApplyConfiguration) WithNodePort(value int32) *MasterServiceApplyConfiguration {
+	b.NodePort = &value
+	return b
+}
+
+// WithExternalTrafficPolicy sets the ExternalTrafficPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExternalTrafficPolicy field is set to the value of the last call.
+func (b *MasterServiceApplyConfiguration) WithExternalTrafficPolicy(value v1.ServiceExternalTrafficPolicy) *MasterServiceApplyConfiguration {
+	b.ExternalTrafficPolicy = &value
+	return b
+}
+
+// WithLoadBalancerClass sets the LoadBalancerClass field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LoadBalancerClass field is set to the value of the last call.
+func (b *MasterServiceApplyConfiguration) WithLoadBalancerClass(value string) *MasterServiceApplyConfiguration {
+	b.LoadBalancerClass = &value
+	return b
+}
+
+// WithLoadBalancerSourceRanges adds the given value to the LoadBalancerSourceRanges field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the LoadBalancerSourceRanges field.
+func (b *MasterServiceApplyConfiguration) WithLoadBalancerSourceRanges(values ...apiv1alpha1.CIDR) *MasterServiceApplyConfiguration {
+	for i := range values {
+		b.LoadBalancerSourceRanges = append(b.LoadBalancerSourceRanges, values[i])
+	}
+	return b
+}
+
+// WithIPFamilyPolicy sets the IPFamilyPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IPFamilyPolicy field is set to the value of the last call.
+func (b *MasterServiceApplyConfiguration) WithIPFamilyPolicy(value v1.IPFamilyPolicy) *MasterServiceApplyConfiguration {
+	b.IPFamilyPolicy = &value
+	return b
+}
+
+// WithIPFamilies adds the given value to the IPFamilies field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the IPFamilies field.
+func (b *MasterServiceApplyConfiguration) WithIPFamilies(values ...v1.IPFamily) *MasterServiceApplyConfiguration {
+	for i := range values {
+		b.IPFamilies = append(b.IPFamilies, values[i])
+	}
 	return b
 }
 
