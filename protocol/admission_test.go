@@ -87,7 +87,8 @@ func TestASourceWithManyConnectionsMakesRoomForOthers(t *testing.T) {
 		{"the only one that waits", []string{"a", "b", "a", "c"}, "d", 2},
 		{"those that have their turn stay", []string{"a", "a", "b", "c"}, "d", -1},
 		{"an IPv6 network is one source", []string{"a", "2001:db8::1", "2001:db8::8000:0:0:1", "b"}, "2001:db8:0:1::1", 2},
-		{"but a private one is not", []string{"fd00::1", "fd00::1", "fd00::1", "fd00::2"}, "fd00::3", 2},
+		{"and so is one of unique local addresses", []string{"a", "fd00::1", "fd00::8000:0:0:1", "b"}, "fd00:0:0:1::1", 2},
+		{"a link-local one is not", []string{"fe80::1", "fe80::1", "fe80::1", "fe80::2"}, "fe80::3", 2},
 		{"and its newcomers are of it", []string{"2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"}, "2001:db8::5", -1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -86,8 +86,8 @@ const (
 	lateTurns  = 4
 )
 
-// networkBits is how many bits of a global IPv6 address tell sources apart: a host can choose the others as it likes
-// (RFC 4291, section 2.5.1). Private addresses count whole: nodes of a cluster share a network, and do not choose.
+// networkBits is how many bits of an IPv6 address tell sources apart: a host can choose the others as it likes (RFC 4291,
+// section 2.5.1), of a unique local address (RFC 4193) too. Link-local addresses share one prefix, and so count whole.
 const networkBits = 64
 
 // Limits of a Door. The counts are a server's options MaxSessions, MaxHandshakes, MaxSlowHandshakes, MaxWaiting and
@@ -317,7 +317,7 @@ func (d *Door) Counts() (handshaking, waiting int) {
 // sourceOf returns the source that an address belongs to; called with mu held.
 func (d *Door) sourceOf(address netip.Addr) *source {
 	network := address
-	if address.Is6() && !address.IsPrivate() && !address.IsLinkLocalUnicast() {
+	if address.Is6() && !address.IsLinkLocalUnicast() {
 		prefix, _ := address.Prefix(networkBits) // Fails for more bits than there are only.
 		network = prefix.Addr()
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/protocol/internal/ranking"
 )
 
-// source is where arrivals come from: an IP address, the network of a global IPv6 address, or, on a transport without IP
+// source is where arrivals come from: an IPv4 or link-local address, the network of another IPv6 address, or, on a transport without IP
 // addresses, one connection.
 type source struct {
 	network        netip.Addr

@@ -93,7 +93,7 @@ func (m *doorModel) arrive(t *rapid.T) {
 	case n == 0:
 		addr, c.source = &net.UnixAddr{Name: "memory"}, fmt.Sprintf("%p", c)
 	case n > 4:
-		addr, c.source = &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("2001:db8::%d", n))}, "a network"
+		addr, c.source = &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("fd00:db8::%d", n))}, "a network"
 	}
 	c.remote = addr
 	c.Arrival = &Arrival{Peer: c, Came: time.Now()}
