@@ -331,7 +331,7 @@ func TestWhoArrivesAfterTheServerClosedIsRefusedAtTheDoor(t *testing.T) {
 	here, there := net.Pipe()
 	defer here.Close()
 	defer there.Close()
-	if _, err := srv.door.Admit(&admission.Arrival{Peer: &arrival{Conn: here}}); !errors.Is(err, ErrServerClosed) {
+	if _, _, err := srv.door.Admit(&admission.Arrival{Peer: &arrival{Conn: here}}); !errors.Is(err, ErrServerClosed) {
 		t.Errorf("refused because of %v", err)
 	}
 }

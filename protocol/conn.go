@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/refinery-operator/refinery-operator/protocol/internal/wire"
@@ -19,7 +20,8 @@ const closeLinger = time.Second
 type socket struct {
 	net.Conn
 	wait         waiting
-	flight, left int32 // the bound, 0 outside of a TLS handshake, and how much of it is left
+	flight, left int32       // the bound, 0 outside of a TLS handshake, and how much of it is left
+	heard        atomic.Bool // something was read
 	// ahead was read by await, before TLS asked for it.
 	ahead []byte
 }
@@ -54,13 +56,22 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	if s.flight == 0 {
-		return s.Conn.Read(p)
+		return s.hear(p)
 	}
 	if s.left == 0 {
 		return 0, errFlight
 	}
-	n, err := s.Conn.Read(p[:min(len(p), int(s.left))])
+	n, err := s.hear(p[:min(len(p), int(s.left))])
 	s.left -= int32(n) //nolint:gosec // at most what was left
+	return n, err
+}
+
+// hear reads from the connection, and notes that something came.
+func (s *socket) hear(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if n > 0 && !s.heard.Load() {
+		s.heard.Store(true)
+	}
 	return n, err
 }
 

@@ -43,7 +43,8 @@ var (
 	// ErrTooManyHandshakes: MaxWaiting connections wait already; or this one waited for too long, or its place was given to
 	// another, as its source has the most of them.
 	ErrTooManyHandshakes = admission.ErrTooManyHandshakes
-	// ErrTooManyFromSource: MaxHandshakesPerSource connections from this address wait for authentication already.
+	// ErrTooManyFromSource: MaxHandshakesPerSource connections from this address wait for authentication already; or this one, from
+	// which nothing had come, made room for another one of its address.
 	ErrTooManyFromSource = admission.ErrTooManyFromSource
 
 	// ErrVersionRefused is what a refinery gets when the master answers conn:establish with conn:close.

@@ -252,9 +252,11 @@ func TestAPanicOfOnRefusedEndsNothing(t *testing.T) {
 		full := &net.OpError{Op: "accept", Err: syscall.EMFILE} // The first is told by Serve.
 		serve(t, &flaky{l, []error{full}}, newRecorder(), o)
 		first := l.dialFrom("10.0.0.1")
+		say(t, first, "conn:") // Or it would make room.
+		synctest.Wait()
 		over := l.dialFrom("10.0.0.1") // The second as well.
 		defer over.Close()
-		say(t, first, "GET / HTTP/1.1\r\n") // The third by the connection's own goroutine.
+		say(t, first, "none;;<EOF>") // The third by the connection's own goroutine.
 		for range 3 {
 			if err := <-told; !errors.Is(err, cause) {
 				t.Errorf("OnPanic was told %v", err)

@@ -91,7 +91,8 @@ type ServerOptions struct {
 	// source with several makes room for one with fewer; one that has waited for half of HandshakeTimeout is closed
 	// too. The refinery then knows that it must come back later.
 	MaxWaiting int
-	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking.
+	// MaxHandshakesPerSource bounds, for each IP address, the connections that wait for a turn or are handshaking. One more takes the
+	// place of the oldest of them from which nothing has come, if there is such a one.
 	MaxHandshakesPerSource int
 
 	// SocketBytes bounds what the operating system buffers of one TCP connection in each direction, so that a peer that sends

@@ -129,8 +129,14 @@ func TestNothingIsReadBeforeAConnectionHasItsTurn(t *testing.T) {
 				over(&o)
 				l := newPipeListener()
 				srv := serve(t, l, newRecorder(), o)
-				defer l.dialFrom("10.0.0.1").Close()
-				defer l.dialFrom("10.0.0.1").Close()
+				for range 2 {
+					c := l.dialFrom("10.0.0.1")
+					defer c.Close()
+					if name == "MaxHandshakesPerSource" { // One that says nothing would make room.
+						say(t, c, "\x16")
+						synctest.Wait()
+					}
+				}
 				here, there := net.Pipe()
 				defer here.Close()
 				var reads atomic.Int32

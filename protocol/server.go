@@ -213,31 +213,39 @@ type arrival struct {
 // Silent implements admission.Peer.
 func (a *arrival) Silent() bool { return a.silent(a.Conn) }
 
+// Heard implements admission.Peer. What was read since the handshake began is noted by its session.
+func (a *arrival) Heard() bool {
+	s := a.session.Load()
+	return s != nil && s.socket.heard.Load() || !a.Silent()
+}
+
 // arrive lets a new connection wait for its turn, or refuses it.
 func (srv *Server) arrive(conn net.Conn) {
 	srv.accepted.Add(1)
 	a := &arrival{Conn: conn, silent: srv.silent}
 	a.place = admission.Arrival{Peer: a, Came: time.Now()}
-	displaced, err := srv.door.Admit(&a.place)
+	own, other, err := srv.door.Admit(&a.place)
+	if own != nil {
+		srv.displace(own, ErrTooManyFromSource)
+	}
+	if other != nil {
+		srv.displace(other, ErrTooManyHandshakes)
+	}
 	if err != nil {
 		srv.turnAway(conn, err)
-		return
-	}
-	if displaced != nil {
-		srv.displace(displaced)
 	}
 	srv.startNext()
 }
 
 // displace closes a connection that lost its place to another, or waited too long for its turn.
-func (srv *Server) displace(place *admission.Arrival) {
+func (srv *Server) displace(place *admission.Arrival, reason error) {
 	a := place.Peer.(*arrival)
 	if s := a.session.Load(); s != nil {
-		s.abort(ErrTooManyHandshakes)
+		s.abort(reason)
 		return
 	}
 	if !place.Began() {
-		srv.turnAway(a.Conn, ErrTooManyHandshakes)
+		srv.turnAway(a.Conn, reason)
 		return
 	}
 	_ = a.Close() // This ends its handshake, which then counts it as refused.
@@ -266,7 +274,7 @@ func (srv *Server) startNext() {
 	for {
 		next, gone := srv.door.Next()
 		for _, g := range gone {
-			srv.displace(g)
+			srv.displace(g, ErrTooManyHandshakes)
 		}
 		if next == nil {
 			return

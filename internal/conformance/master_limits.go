@@ -152,9 +152,9 @@ func (m *masterCases) places() {
 	m.add("R-6.5", fmt.Sprintf("%d connections that are not authenticated are served", most), settle,
 		m.authenticating(), m.beside(most-1, usual, m.authenticating()))
 	m.add("R-6.5", "one connection more is refused, until there is a place", settle,
-		m.authenticating(), m.beside(most-1, withoutTLS, nil), m.one(withoutTLS, then(ended())), m.makesPlace)
+		m.authenticating(), m.beside(most-1, usual, m.authenticating()), m.one(withoutTLS, then(ended())), m.makesPlace)
 	m.add("R-4.3", "what a connection says that there is no place for is not answered", settle,
-		m.beside(most, withoutTLS, nil), m.one(withoutTLS, then(send(m.message(establish)), ended())))
+		m.authenticating(), m.beside(most-1, usual, m.authenticating()), m.one(withoutTLS, then(send(m.message(establish)), ended())))
 }
 
 // settle lets the peer notice that the connections of former cases are closed.

@@ -127,12 +127,15 @@ var brokenMasters = []mutantTest{
 	{"counts the alive timeout from the beginning", mutation{fromStart: true}, names(
 		"R-6.7 conn:alive just before the alive timeout is in time, twice")},
 	{"has no write timeout", mutation{staysOpen: true}, names("R-6.3 a session whose answers are not read is closed")},
-	{"has fewer places", mutation{places: -1}, names("R-6.5 6 connections that are not authenticated are served")},
-	{"has one place too many", mutation{places: 1}, names("R-6.5 one connection more is refused, until there is a place")},
+	{"has fewer places", mutation{places: -1}, names("R-4.3 what a connection says that there is no place for is not answered",
+		"R-6.5 6 connections that are not authenticated are served", "R-6.5 one connection more is refused, until there is a place")},
+	{"has one place too many", mutation{places: 1}, names(
+		"R-4.3 what a connection says that there is no place for is not answered", "R-6.5 one connection more is refused, until there is a place")},
 	{"refuses only what says something", mutation{late: true}, names("R-6.5 one connection more is refused, until there is a place")},
 	{"answers what there is no place for", mutation{curious: true}, names(
 		"R-4.3 what a connection says that there is no place for is not answered")},
-	{"opens one session after the other", mutation{oneByOne: true}, names("R-8.4 peers that say nothing keep nobody out",
+	{"opens one session after the other", mutation{oneByOne: true}, names(
+		"R-4.3 what a connection says that there is no place for is not answered", "R-8.4 peers that say nothing keep nobody out",
 		"R-6.5 6 connections that are not authenticated are served", "R-6.5 one connection more is refused, until there is a place")},
 	{"answers TLS with an alert", mutation{alerts: true}, names("R-1.2 TLS gets no answer")},
 }

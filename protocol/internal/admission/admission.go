@@ -30,6 +30,8 @@ type Arrival struct {
 	since   time.Time     // when its turn began; a handshake can have several turns, one after the other
 	number  uint64        // counts arrivals and turns, so that they can be put in order
 	place   *list.Element // in the list of its stage
+	queued  *list.Element // in source.waiting, while it waits
+	quiet   *list.Element // in caller.quiet; nil once the peer was heard
 }
 
 // Peer is the other side of a connection.
@@ -37,6 +39,8 @@ type Peer interface {
 	RemoteAddr() net.Addr
 	// Silent reports whether everything that the peer sent is read. It must not block.
 	Silent() bool
+	// Heard reports whether the peer has sent anything, read or not. It must not block.
+	Heard() bool
 }
 
 // Began reports whether Next has returned c.
@@ -55,24 +59,30 @@ const (
 // Door decides, before anything is spent on a connection, whether it is refused, waits or may begin its handshake
 // . Annex A of spec.md has the same as pseudo-code.
 type Door struct {
-	mu         sync.Mutex
-	closed     bool
-	limits     Limits
-	sessions   int // open connections, in whatever stage, and those that are authenticated
-	sources    map[netip.Addr]*source
-	perAddress map[netip.Addr]int // connections that are not authenticated
-	line       waitingLine        // of those that wait
-	turns      list.List          // of those that have a turn, in the order in which these turns began
-	slow       list.List          // of those that are slow, in the order in which they lost their turn
-	completed  []time.Time        // when the last handshakes were completed, oldest first; one more than can be in flight at most
-	changed    func()             // called when time alone has changed what Next returns
-	wake       *time.Timer        // calls changed
+	mu        sync.Mutex
+	closed    bool
+	limits    Limits
+	sessions  int // open connections, in whatever stage, and those that are authenticated
+	sources   map[netip.Addr]*source
+	callers   map[netip.Addr]*caller
+	line      waitingLine // of those that wait
+	turns     list.List   // of those that have a turn, in the order in which these turns began
+	slow      list.List   // of those that are slow, in the order in which they lost their turn
+	completed []time.Time // when the last handshakes were completed, oldest first; one more than can be in flight at most
+	changed   func()      // called when time alone has changed what Next returns
+	wake      *time.Timer // calls changed
+}
+
+// caller is an address with its connections that are not authenticated.
+type caller struct {
+	arrivals int
+	quiet    list.List // of those from which nothing was heard when it was last looked, in the order in which they came
 }
 
 // NewDoor returns a door without limits: call Configure first. changed is called on a goroutine of its own when time
 // alone has changed what Next returns.
 func NewDoor(changed func()) *Door {
-	return &Door{sources: make(map[netip.Addr]*source), perAddress: make(map[netip.Addr]int), line: newWaitingLine(), changed: changed}
+	return &Door{sources: make(map[netip.Addr]*source), callers: make(map[netip.Addr]*caller), line: newWaitingLine(), changed: changed}
 }
 
 // maxTurns is the most turns that a handshake gets because the master is slow.
@@ -105,37 +115,67 @@ func (d *Door) Configure(l Limits) {
 	d.limits = l
 }
 
-// Admit lets c wait for its turn, or returns why it is refused. The caller closes displaced, if that is not nil: c has its
-// place. Then it calls Next.
-func (d *Door) Admit(c *Arrival) (displaced *Arrival, err error) {
+// Admit lets c wait for its turn, or returns why it is refused. Either way the caller closes those that made room for it: own, of the
+// same address, and other, if they are not nil. Then it calls Next.
+func (d *Door) Admit(c *Arrival) (own, other *Arrival, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return nil, nil, ErrClosed
+	}
 	c.address = addressOf(c.Peer.RemoteAddr())
+	if from := d.callers[c.address]; from != nil && from.arrivals >= d.limits.PerSource {
+		if own = from.oldestQuiet(); own == nil {
+			return nil, nil, ErrTooManyFromSource
+		}
+		d.sendAway(own)
+	}
 	from := d.sourceOf(c.address)
 	switch {
-	case d.closed:
-		return nil, ErrClosed
-	case d.perAddress[c.address] >= d.limits.PerSource:
-		return nil, ErrTooManyFromSource
 	case d.sessions >= d.limits.Sessions:
 		err = ErrTooManySessions
 	case d.line.len() >= d.limits.Waiting:
 		err = ErrTooManyHandshakes
 	}
 	if err != nil {
-		if displaced = d.line.spare(from); displaced == nil {
-			return nil, err
+		if other = d.line.spare(from); other == nil {
+			return own, nil, err
 		}
-		d.sendAway(displaced)
+		d.sendAway(other)
 	}
 	if c.address.IsValid() {
 		d.sources[from.network] = from
-		d.perAddress[c.address]++
+		d.call(c)
 	}
 	c.source = from
 	d.sessions++
 	d.line.push(c)
-	return displaced, nil
+	return own, other, nil
+}
+
+// call counts c among the connections of its address.
+func (d *Door) call(c *Arrival) {
+	from := d.callers[c.address]
+	if from == nil {
+		from = &caller{}
+		d.callers[c.address] = from
+	}
+	from.arrivals++
+	c.quiet = from.quiet.PushBack(c)
+}
+
+// oldestQuiet returns the oldest connection from which nothing has come, or nil. Who was heard once is not looked at again, so
+// that this takes constant time on average.
+func (from *caller) oldestQuiet() *Arrival {
+	for e := from.quiet.Front(); e != nil; e = from.quiet.Front() {
+		c := e.Value.(*Arrival)
+		if !c.Peer.Heard() {
+			return c
+		}
+		from.quiet.Remove(e)
+		c.quiet = nil
+	}
+	return nil
 }
 
 // Next returns the connection whose handshake begins now, or nil. The caller closes those in gone: they have waited for
@@ -254,9 +294,12 @@ func (d *Door) Opened(c *Arrival, completed bool) bool {
 	return had
 }
 
-// sendAway takes a waiting connection out of the line and the counts. The caller closes it. Called with mu held.
+// sendAway takes a connection out of the counts of those that are not authenticated. The caller closes it. One whose handshake has
+// begun counts as open until then. Called with mu held.
 func (d *Door) sendAway(c *Arrival) {
-	d.sessions--
+	if c.stage == waits {
+		d.sessions--
+	}
 	d.leave(c)
 }
 
@@ -280,8 +323,21 @@ func (d *Door) leave(c *Arrival) {
 	if c.source.arrivals() == 0 {
 		delete(d.sources, c.source.network)
 	}
-	if d.perAddress[c.address]--; d.perAddress[c.address] <= 0 {
-		delete(d.perAddress, c.address)
+	d.hangUp(c)
+}
+
+// hangUp ends that c counts among the connections of its address.
+func (d *Door) hangUp(c *Arrival) {
+	from := d.callers[c.address]
+	if from == nil {
+		return // it has no address
+	}
+	if c.quiet != nil {
+		from.quiet.Remove(c.quiet)
+		c.quiet = nil
+	}
+	if from.arrivals--; from.arrivals == 0 {
+		delete(d.callers, c.address)
 	}
 }
 

@@ -11,14 +11,17 @@ import (
 // addresses, one connection.
 type source struct {
 	network        netip.Addr
-	waiting        []*Arrival // in the order in which they came
-	inFlight       int        // handshakes in flight
-	served         uint64     // the number of the last turn that one of them was given; 0 if none
-	inNext, inMost int32      // its places in the rankings of waitingLine
+	waiting        list.List // in the order in which they came
+	inFlight       int       // handshakes in flight
+	served         uint64    // the number of the last turn that one of them was given; 0 if none
+	inNext, inMost int32     // its places in the rankings of waitingLine
 }
 
 // arrivals counts what came from the source and is not authenticated yet.
-func (s *source) arrivals() int { return len(s.waiting) + s.inFlight }
+func (s *source) arrivals() int { return s.waiting.Len() + s.inFlight }
+
+// oldest returns the connection that has waited longest. There is one.
+func (s *source) oldest() *Arrival { return s.waiting.Front().Value.(*Arrival) }
 
 // waitingLine holds the connections that wait for their turn. No method takes more than logarithmic time: a fleet that
 // comes back fills the line.
@@ -36,7 +39,7 @@ func newWaitingLine() waitingLine {
 				if a.inFlight != b.inFlight {
 					return a.inFlight < b.inFlight
 				}
-				return max(a.served, a.waiting[0].number) < max(b.served, b.waiting[0].number)
+				return max(a.served, a.oldest().number) < max(b.served, b.oldest().number)
 			},
 			Place: func(s *source) *int32 { return &s.inNext },
 		},
@@ -62,7 +65,7 @@ func (l *waitingLine) oldest() *Arrival {
 // later, is longest ago. So a source with many connections keeps only itself waiting, however short its turns are.
 func (l *waitingLine) first() *Arrival {
 	if s := l.next.First(); s != nil {
-		return s.waiting[0]
+		return s.oldest()
 	}
 	return nil
 }
@@ -71,7 +74,7 @@ func (l *waitingLine) first() *Arrival {
 // the most arrivals, if that has at least two more than from: so a single one is never displaced.
 func (l *waitingLine) spare(from *source) *Arrival {
 	if s := l.most.First(); s != nil && s.arrivals() >= from.arrivals()+2 {
-		return s.waiting[len(s.waiting)-1]
+		return s.waiting.Back().Value.(*Arrival)
 	}
 	return nil
 }
@@ -79,11 +82,11 @@ func (l *waitingLine) spare(from *source) *Arrival {
 func (l *waitingLine) push(c *Arrival) {
 	l.count++
 	c.number, c.place = l.count, l.all.PushBack(c)
-	c.source.waiting = append(c.source.waiting, c)
+	c.queued = c.source.waiting.PushBack(c)
 	l.rank(c.source)
 }
 
-// serve removes the oldest connection of a source, whose handshake begins.
+// serve removes a connection whose handshake begins.
 func (l *waitingLine) serve(c *Arrival) {
 	l.count++
 	c.source.served = l.count
@@ -91,25 +94,17 @@ func (l *waitingLine) serve(c *Arrival) {
 	l.remove(c)
 }
 
-// remove removes the oldest or the last connection of a source.
 func (l *waitingLine) remove(c *Arrival) {
 	l.all.Remove(c.place)
-	c.place = nil
-	if s := c.source; s.waiting[0] == c {
-		s.waiting[0] = nil
-		s.waiting = s.waiting[1:]
-	} else {
-		last := len(s.waiting) - 1
-		s.waiting[last] = nil
-		s.waiting = s.waiting[:last]
-	}
+	c.source.waiting.Remove(c.queued)
+	c.place, c.queued = nil, nil
 	l.rank(c.source)
 }
 
 // rank updates both rankings after s has changed.
 func (l *waitingLine) rank(s *source) {
 	for _, r := range [...]*ranking.Ranking[*source]{&l.next, &l.most} {
-		if len(s.waiting) > 0 {
+		if s.waiting.Len() > 0 {
 			r.Rank(s)
 		} else {
 			r.Drop(s)

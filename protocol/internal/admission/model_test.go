@@ -18,9 +18,9 @@ import (
 type doorModel struct {
 	door     *Door
 	elapsed  time.Duration
-	waiting  []*caller       // in the order in which they came
-	flying   []*caller       // in the order in which their turns began
-	lost     []*caller       // displaced, and still closing
+	waiting  []*peer         // in the order in which they came
+	flying   []*peer         // in the order in which their turns began
+	lost     []*peer         // displaced, and still closing
 	open     int             // authenticated
 	count    int             // arrivals and turns
 	done     []time.Duration // when handshakes were completed
@@ -28,8 +28,8 @@ type doorModel struct {
 	outcomes map[string]bool
 }
 
-// caller is a connection as the model knows it.
-type caller struct {
+// peer is a connection as the model knows it.
+type peer struct {
 	*Arrival
 	caller int // stands for its address; 0 is a transport without any
 	source string
@@ -38,11 +38,13 @@ type caller struct {
 	number int           // in the order of arrivals and turns
 	past   bool          // its turn is over
 	silent bool          // it is the peer that is slow
+	heard  bool          // something came from it
 	remote net.Addr
 }
 
-func (c *caller) RemoteAddr() net.Addr { return c.remote }
-func (c *caller) Silent() bool         { return c.silent }
+func (c *peer) RemoteAddr() net.Addr { return c.remote }
+func (c *peer) Silent() bool         { return c.silent }
+func (c *peer) Heard() bool          { return c.heard }
 
 const (
 	modelTurn     = time.Hour
@@ -60,7 +62,7 @@ func (m *doorModel) flyingFrom(source string) (n int) {
 
 // oldest returns the number of the first that waits from there.
 func (m *doorModel) oldest(source string) int {
-	i := slices.IndexFunc(m.waiting, func(c *caller) bool { return c.source == source })
+	i := slices.IndexFunc(m.waiting, func(c *peer) bool { return c.source == source })
 	return m.waiting[i].number
 }
 
@@ -87,7 +89,7 @@ func (m *doorModel) callersAt(caller int) (n int) {
 func (m *doorModel) arrive(t *rapid.T) {
 	n := rapid.IntRange(0, 6).Draw(t, "caller")
 	m.count++
-	c := &caller{caller: n, source: fmt.Sprint(n), since: m.elapsed, number: m.count}
+	c := &peer{caller: n, source: fmt.Sprint(n), since: m.elapsed, number: m.count}
 	var addr net.Addr = &net.TCPAddr{IP: net.IPv4(10, 0, 0, byte(n))}
 	switch {
 	case n == 0:
@@ -104,8 +106,17 @@ func (m *doorModel) arrive(t *rapid.T) {
 		most = max(most, m.arrivalsFrom(w.source))
 	}
 	full := false
+	wantOwn, all := m.ownQuiet(n)
+	if wantOwn != nil {
+		m.giveUp(wantOwn)
+		m.outcomes["made room for its own"] = true
+		most = 0
+		for _, w := range m.waiting {
+			most = max(most, m.arrivalsFrom(w.source))
+		}
+	}
 	switch from := m.arrivalsFrom(c.source); {
-	case n > 0 && m.callersAt(n) >= l.PerSource:
+	case all && wantOwn == nil:
 		want = ErrTooManyFromSource
 	case len(m.waiting)+len(m.flying)+len(m.lost)+m.open >= l.Sessions:
 		if full = most >= from+2; !full {
@@ -116,7 +127,10 @@ func (m *doorModel) arrive(t *rapid.T) {
 			want = ErrTooManyHandshakes
 		}
 	}
-	displaced, err := m.door.Admit(c.Arrival)
+	own, displaced, err := m.door.Admit(c.Arrival)
+	if own != nil != (wantOwn != nil) || own != nil && own != wantOwn.Arrival {
+		t.Fatalf("from %s: own is %v, want %v", c.source, own, wantOwn)
+	}
 	if !errors.Is(err, want) || (displaced != nil) != full {
 		t.Fatalf("from %s: displaces %v, %v; want %t, %v", c.source, displaced, err, full, want)
 	}
@@ -126,6 +140,35 @@ func (m *doorModel) arrive(t *rapid.T) {
 	m.outcomes[fmt.Sprint(err, full)] = true
 	if err == nil {
 		m.waiting = append(m.waiting, c)
+	}
+}
+
+// ownQuiet returns the oldest from an address from which nothing came, if there are as many from there as there may be.
+func (m *doorModel) ownQuiet(n int) (oldest *peer, all bool) {
+	if n == 0 || m.callersAt(n) < m.door.limits.PerSource {
+		return nil, false
+	}
+	for _, c := range slices.Concat(m.waiting, m.flying) {
+		if c.caller == n && !c.heard && (oldest == nil || c.number < oldest.number) {
+			oldest = c
+		}
+	}
+	return oldest, true
+}
+
+// giveUp removes who made room for another of its address.
+func (m *doorModel) giveUp(c *peer) {
+	isIt := func(other *peer) bool { return other == c }
+	if slices.ContainsFunc(m.flying, isIt) {
+		m.lost = append(m.lost, c)
+	}
+	m.waiting, m.flying = slices.DeleteFunc(m.waiting, isIt), slices.DeleteFunc(m.flying, isIt)
+}
+
+// hear has something come from one of them.
+func (m *doorModel) hear(t *rapid.T) {
+	if all := slices.Concat(m.waiting, m.flying); len(all) > 0 {
+		rapid.SampledFrom(all).Draw(t, "who is heard").heard = true
 	}
 }
 
@@ -150,7 +193,7 @@ func (m *doorModel) displacedBy(t *rapid.T, displaced *Arrival, arrivals int) {
 }
 
 // next is Door.Next.
-func (m *doorModel) next() (next *caller, gone []*Arrival) {
+func (m *doorModel) next() (next *peer, gone []*Arrival) {
 	for len(m.waiting) > 0 && m.elapsed-m.waiting[0].since >= modelPatience {
 		gone = append(gone, m.waiting[0].Arrival)
 		m.waiting = m.waiting[1:]
@@ -159,7 +202,7 @@ func (m *doorModel) next() (next *caller, gone []*Arrival) {
 	if len(m.waiting) == 0 {
 		return nil, gone
 	}
-	next = slices.MinFunc(m.waiting, func(a, b *caller) int {
+	next = slices.MinFunc(m.waiting, func(a, b *peer) int {
 		return cmp.Or(
 			cmp.Compare(m.flyingFrom(a.source), m.flyingFrom(b.source)),
 			cmp.Compare(max(m.served[a.source], m.oldest(a.source)), max(m.served[b.source], m.oldest(b.source))),
@@ -168,7 +211,7 @@ func (m *doorModel) next() (next *caller, gone []*Arrival) {
 	})
 	for {
 		var past int
-		var turns []*caller
+		var turns []*peer
 		for _, f := range m.flying {
 			if f.past {
 				past++
@@ -180,7 +223,7 @@ func (m *doorModel) next() (next *caller, gone []*Arrival) {
 			return next, gone
 		}
 		longest := turns[0]
-		drop := func(c *caller) { m.flying = slices.DeleteFunc(m.flying, func(f *caller) bool { return f == c }) }
+		drop := func(c *peer) { m.flying = slices.DeleteFunc(m.flying, func(f *peer) bool { return f == c }) }
 		again := func(why string) {
 			longest.since = m.elapsed
 			drop(longest)
@@ -225,7 +268,7 @@ func (m *doorModel) turn() time.Duration {
 }
 
 // slowest is Door.mostOf.
-func (m *doorModel) slowest(longest *caller, source string) (slow *caller) {
+func (m *doorModel) slowest(longest *peer, source string) (slow *peer) {
 	most := m.flyingFrom(source) + 1
 	for _, f := range m.flying {
 		if n := m.flyingFrom(f.source); n > most && (f.past || f == longest) {
@@ -248,7 +291,7 @@ func (m *doorModel) begin(t *rapid.T) {
 		if want == nil || got != want.Arrival {
 			t.Fatalf("the turn is of %v, want %v", got, want)
 		}
-		m.waiting = slices.DeleteFunc(m.waiting, func(c *caller) bool { return c == want })
+		m.waiting = slices.DeleteFunc(m.waiting, func(c *peer) bool { return c == want })
 		m.count++
 		m.served[want.source] = m.count
 		want.begun, want.since, want.silent = m.elapsed, m.elapsed, rapid.IntRange(0, 3).Draw(t, "silent") > 0
@@ -262,7 +305,7 @@ func (m *doorModel) finish(t *rapid.T) {
 		return
 	}
 	c := rapid.SampledFrom(all).Draw(t, "which")
-	isIt := func(other *caller) bool { return other == c }
+	isIt := func(other *peer) bool { return other == c }
 	had := slices.ContainsFunc(m.flying, isIt)
 	m.flying, m.lost = slices.DeleteFunc(m.flying, isIt), slices.DeleteFunc(m.lost, isIt)
 	completed := rapid.Bool().Draw(t, "completed")
@@ -309,8 +352,14 @@ func (m *doorModel) check(t *rapid.T) {
 			callers[c.address] = m.callersAt(c.caller)
 		}
 	}
-	if !maps.Equal(m.door.perAddress, callers) {
-		t.Fatalf("from each address: %v, want %v", m.door.perAddress, callers)
+	counted := make(map[netip.Addr]int)
+	for address, from := range m.door.callers {
+		if counted[address] = from.arrivals; from.quiet.Len() > from.arrivals {
+			t.Fatalf("%v: of %d connections %d are quiet", address, from.arrivals, from.quiet.Len())
+		}
+	}
+	if !maps.Equal(counted, callers) {
+		t.Fatalf("from each address: %v, want %v", counted, callers)
 	}
 	if len(m.door.sources) != len(addressed) {
 		t.Fatalf("%d sources are remembered, %d have connections", len(m.door.sources), len(addressed))
@@ -333,7 +382,9 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 			Turn: modelTurn, Patience: modelPatience,
 		})
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
-			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			switch rapid.IntRange(0, 6).Draw(t, "step") {
+			case 6:
+				m.hear(t)
 			case 0:
 				m.finish(t)
 			case 1:
@@ -363,7 +414,7 @@ func TestAdmissionKeepsItsBooks(t *testing.T) {
 	}
 	for _, want := range []string{
 		"<nil> false", "<nil> true", fmt.Sprint(ErrTooManySessions, false),
-		fmt.Sprint(ErrTooManyFromSource, false),
+		fmt.Sprint(ErrTooManyFromSource, false), "made room for its own",
 		fmt.Sprint(ErrTooManyHandshakes, false), "waited too long", "turn over", "another turn, as it waits for this side",
 		"another turn, as there is no other place", "slow one displaced", "a short turn",
 	} {
