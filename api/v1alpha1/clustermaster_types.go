@@ -162,6 +162,14 @@ type ProtocolSpec struct {
 	// +optional
 	// +kubebuilder:validation:Enum=JSON;Literal
 	PayloadForm PayloadForm `json:"payloadForm,omitempty"`
+	// maxHandshakesPerSource is the highest number of connections from one IP address that are not authenticated yet. Nodes behind a
+	// gateway, or a load balancer that hides their addresses, share it: raise it to the number of nodes that connect at once. One more
+	// takes the place of the oldest of them that has sent nothing, and otherwise is refused.
+	// +optional
+	// +kubebuilder:default=32
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=8192
+	MaxHandshakesPerSource int32 `json:"maxHandshakesPerSource,omitempty"`
 }
 
 // PayloadForm is how a payload is written.

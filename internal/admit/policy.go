@@ -27,6 +27,8 @@ type Policy struct {
 	MaxSessions int
 	// LiteralPayloads has upstreams written in the literal form of the protocol.
 	LiteralPayloads bool
+	// MaxHandshakesPerSource bounds the connections from one address that are not authenticated.
+	MaxHandshakesPerSource int
 
 	versions     *semver.Constraints // nil when the constraint cannot be parsed: nobody is accepted
 	versionsText string
@@ -43,20 +45,24 @@ type Policy struct {
 func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 	protocol := m.Spec.Protocol
 	p := &Policy{
-		Namespace:        m.Namespace,
-		Name:             m.Name,
-		Modes:            modes(m),
-		HandshakeTimeout: seconds(protocol.HandshakeTimeoutSeconds, 10),
-		AliveInterval:    seconds(protocol.AliveIntervalSeconds, 10),
-		AliveTimeout:     seconds(protocol.AliveTimeoutSeconds, 35),
-		MaxSessions:      int(protocol.MaxSessions),
-		LiteralPayloads:  protocol.PayloadForm == v1alpha1.PayloadLiteral,
-		versionsText:     strings.TrimSpace(protocol.AcceptedVersions),
-		versionsFrom:     "spec.protocol.acceptedVersions",
-		types:            slices.Clone(protocol.AcceptedTypes),
+		Namespace:              m.Namespace,
+		Name:                   m.Name,
+		Modes:                  modes(m),
+		HandshakeTimeout:       seconds(protocol.HandshakeTimeoutSeconds, 10),
+		AliveInterval:          seconds(protocol.AliveIntervalSeconds, 10),
+		AliveTimeout:           seconds(protocol.AliveTimeoutSeconds, 35),
+		MaxSessions:            int(protocol.MaxSessions),
+		MaxHandshakesPerSource: int(protocol.MaxHandshakesPerSource),
+		LiteralPayloads:        protocol.PayloadForm == v1alpha1.PayloadLiteral,
+		versionsText:           strings.TrimSpace(protocol.AcceptedVersions),
+		versionsFrom:           "spec.protocol.acceptedVersions",
+		types:                  slices.Clone(protocol.AcceptedTypes),
 	}
 	if p.MaxSessions <= 0 {
 		p.MaxSessions = 20000
+	}
+	if p.MaxHandshakesPerSource <= 0 {
+		p.MaxHandshakesPerSource = 32
 	}
 	if len(p.types) == 0 {
 		p.types = []string{"refinery"}

@@ -246,6 +246,7 @@ func (t *activeTerm) serverOptions(p *admit.Policy) protocol.ServerOptions {
 	o.DrainWindow = drainWindow(p.AliveTimeout)
 	// The registry counts nodes against maxSessions, so that a refusal has a reason in status.
 	o.MaxSessions = p.MaxSessions + o.MaxHandshakes + o.MaxSlowHandshakes + o.MaxWaiting
+	o.MaxHandshakesPerSource = p.MaxHandshakesPerSource
 	o.Hold = t.permit.WaitToAnswer
 	o.OnRefused = t.connectionRefused
 	o.OnReport = t.sessions.Reported

@@ -116,6 +116,8 @@ func protocolRefusals() []refusal {
 		{"types are a set", master("{protocol: {acceptedTypes: [a, a]}}"), "Duplicate value"},
 		{"handshake timeout", master("{protocol: {handshakeTimeoutSeconds: 121}}"), "should be less than or equal to 120"},
 		{"alive timeout against interval", master("{protocol: {aliveIntervalSeconds: 20, aliveTimeoutSeconds: 30}}"), "aliveTimeoutSeconds must be at least twice aliveIntervalSeconds"},
+		{"connections of an address", master("{protocol: {maxHandshakesPerSource: 0}}"), "should be greater than or equal to 1"},
+		{"connections of an address are bounded", master("{protocol: {maxHandshakesPerSource: 8193}}"), "should be less than or equal to 8192"},
 		{"sessions", master("{protocol: {maxSessions: 0}}"), "should be greater than or equal to 1"},
 		{"the form of payloads", master("{protocol: {payloadForm: XML}}"), `supported values: "JSON", "Literal"`},
 	}
@@ -284,7 +286,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 upstreams: [{name: e, address: 'e:1'}]
 replicas: 2
 service: {type: ClusterIP, port: 34308}
-protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000}
+protocol: {acceptedTypes: [refinery], handshakeTimeoutSeconds: 10, aliveIntervalSeconds: 10, aliveTimeoutSeconds: 35, maxSessions: 20000, maxHandshakesPerSource: 32}
 security: {transport: MutualTLS, authentication: IssuedCertificate, overlap: 1h}
 apiServerOutageSeconds: 3600
 maxConcurrentUpgrades: 5

@@ -782,6 +782,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 10
+    - name: maxHandshakesPerSource
+      type:
+        scalar: numeric
+      default: 32
     - name: maxSessions
       type:
         scalar: numeric

@@ -31,6 +31,10 @@ type ProtocolSpecApplyConfiguration struct {
 	// the protocol's text has it to the letter, for nodes that read nothing else. The master reads both in any case. A change counts for
 	// sessions that begin after it. Default: JSON.
 	PayloadForm *apiv1alpha1.PayloadForm `json:"payloadForm,omitempty"`
+	// maxHandshakesPerSource is the highest number of connections from one IP address that are not authenticated yet. Nodes behind a
+	// gateway, or a load balancer that hides their addresses, share it: raise it to the number of nodes that connect at once. One more
+	// takes the place of the oldest of them that has sent nothing, and otherwise is refused.
+	MaxHandshakesPerSource *int32 `json:"maxHandshakesPerSource,omitempty"`
 }
 
 // ProtocolSpecApplyConfiguration constructs a declarative configuration of the ProtocolSpec type for use with
@@ -94,5 +98,13 @@ func (b *ProtocolSpecApplyConfiguration) WithMaxSessions(value int32) *ProtocolS
 // If called multiple times, the PayloadForm field is set to the value of the last call.
 func (b *ProtocolSpecApplyConfiguration) WithPayloadForm(value apiv1alpha1.PayloadForm) *ProtocolSpecApplyConfiguration {
 	b.PayloadForm = &value
+	return b
+}
+
+// WithMaxHandshakesPerSource sets the MaxHandshakesPerSource field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxHandshakesPerSource field is set to the value of the last call.
+func (b *ProtocolSpecApplyConfiguration) WithMaxHandshakesPerSource(value int32) *ProtocolSpecApplyConfiguration {
+	b.MaxHandshakesPerSource = &value
 	return b
 }
