@@ -26,6 +26,16 @@ type socket struct {
 	ahead []byte
 }
 
+// Forwarded is a TCP connection that someone in between has made, and Remote is the address that it was made for, as a load balancer
+// says in a header. A listener returns it once it has read that header, and nothing beyond. For a Server it is a socket like others.
+type Forwarded struct {
+	*net.TCPConn
+	Remote net.Addr
+}
+
+// RemoteAddr is the address that the connection was made for.
+func (f *Forwarded) RemoteAddr() net.Addr { return f.Remote }
+
 // waiting is what a read does when there is nothing to read.
 type waiting uint8
 

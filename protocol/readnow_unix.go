@@ -58,6 +58,8 @@ func plainSocket(c net.Conn) (syscall.RawConn, error) {
 	// Only these: a type that embeds one of them may do more in its Read than the socket does.
 	case *net.TCPConn:
 		return c.SyscallConn()
+	case *Forwarded:
+		return c.SyscallConn()
 	case *net.UnixConn:
 		return c.SyscallConn()
 	}

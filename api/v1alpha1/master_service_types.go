@@ -14,6 +14,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || (has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass))",message="Kubernetes lets nobody change the loadBalancerClass of a Service of type LoadBalancer; set type: ClusterIP, and when the Service has it, set both again"
 // +kubebuilder:validation:XValidation:rule="!has(self.ipFamilies) || !has(oldSelf.ipFamilies) || self.ipFamilies[0] == oldSelf.ipFamilies[0]",message="Kubernetes lets nobody change the first of the ipFamilies of a Service, in which its cluster IP is; keep it first"
 // +kubebuilder:validation:XValidation:rule="!has(self.ipFamilies) || !has(oldSelf.ipFamilies) || self.ipFamilies.size() >= oldSelf.ipFamilies.size() || (has(self.ipFamilyPolicy) && self.ipFamilyPolicy == 'SingleStack')",message="the second of the ipFamilies is given up with ipFamilyPolicy: SingleStack; set it too"
+// +kubebuilder:validation:XValidation:rule="!has(self.proxyProtocol) || self.proxyProtocol.port != self.port",message="proxyProtocol.port must differ from port, which takes connections without a header of the PROXY protocol only"
 type MasterService struct {
 	// type of the Service.
 	// +optional
@@ -60,8 +61,30 @@ type MasterService struct {
 	// +kubebuilder:validation:items:Enum=IPv4;IPv6
 	// +kubebuilder:validation:XValidation:rule="self.size() < 2 || self[0] != self[1]",message="the two ipFamilies must differ"
 	IPFamilies []corev1.IPFamily `json:"ipFamilies,omitempty"`
+	// proxyProtocol has the Service take connections that load balancers forward with a header of the PROXY protocol, at a port of
+	// their own. Default: none are taken.
+	// +optional
+	ProxyProtocol *ProxyProtocol `json:"proxyProtocol,omitempty"`
 	// annotations of the Service, for load balancers and DNS controllers.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// ProxyProtocol is the PROXY protocol, version 1 or 2, by which a load balancer says from where a connection came.
+type ProxyProtocol struct {
+	// port of the Service at which every connection must begin with a header of the PROXY protocol.
+	// +optional
+	// +kubebuilder:default=34310
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+	// trustedNetworks are the addresses of the load balancers, as the master's pods see them. Others are closed at once: whoever sends the
+	// header is believed.
+	// +required
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:XValidation:rule="self.all(n, !isCIDR(n) || cidr(n).prefixLength() > 0)",message="must not be everybody, as 0.0.0.0/0 and ::/0 are: whoever sends the header is believed; list the networks of the load balancers"
+	TrustedNetworks []CIDR `json:"trustedNetworks"`
 }

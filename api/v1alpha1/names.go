@@ -244,6 +244,9 @@ const DefaultPort = 34308
 // PeerPort is the port at which the masters of a ClusterMaster answer each other.
 const PeerPort = 34309
 
+// ProxyPort is the port at which a master takes connections with a header of the PROXY protocol.
+const ProxyPort = 34310
+
 // APIServerOutage is for how long the active master serves while it cannot reach the API server.
 func (m *ClusterMaster) APIServerOutage() time.Duration {
 	return time.Duration(ptr.Deref(m.Spec.APIServerOutageSeconds, 3600)) * time.Second

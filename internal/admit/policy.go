@@ -2,6 +2,7 @@ package admit
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,8 @@ type Policy struct {
 	LiteralPayloads bool
 	// MaxHandshakesPerSource bounds the connections from one address that are not authenticated.
 	MaxHandshakesPerSource int
+	// Proxies are the networks whose addresses may say, by the PROXY protocol, for whom they connect.
+	Proxies []netip.Prefix
 
 	versions     *semver.Constraints // nil when the constraint cannot be parsed: nobody is accepted
 	versionsText string
@@ -71,9 +74,23 @@ func NewPolicy(m *v1alpha1.ClusterMaster) *Policy {
 		p.versionsText = version.SpeakProtocol
 		p.versionsFrom = "those that speak the protocol; spec.protocol.acceptedVersions changes it"
 	}
+	p.Proxies = proxies(m.Spec.Service.ProxyProtocol)
 	p.versions, p.versionsErr = semver.NewConstraint(p.versionsText)
 	p.Placement = NewPlacement(upstreams(m))
 	return p
+}
+
+// proxies parses the networks of load balancers. What cannot be parsed, and what stands for everybody, is not trusted.
+func proxies(chosen *v1alpha1.ProxyProtocol) (networks []netip.Prefix) {
+	if chosen == nil {
+		return nil
+	}
+	for _, text := range chosen.TrustedNetworks {
+		if network, err := netip.ParsePrefix(string(text)); err == nil && network.Bits() > 0 {
+			networks = append(networks, network)
+		}
+	}
+	return networks
 }
 
 // CheckVersion says why the announced version is not accepted, or "".

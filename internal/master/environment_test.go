@@ -3,7 +3,10 @@ package master
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -285,6 +288,7 @@ type agent struct {
 	certificate tls.Certificate
 	roots       *pkitest.Authority
 	address     string
+	header      string // said before TLS, as a load balancer does
 	upstreams   chan string
 }
 
@@ -306,9 +310,16 @@ func (a *agent) connect(ctx context.Context) (*protocol.Client, error) {
 	if a.certificate.Leaf != nil {
 		config.Certificates = []tls.Certificate{a.certificate}
 	}
-	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", a.address)
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.address)
 	if err != nil {
 		return nil, err
+	}
+	conn := tls.Client(raw, config)
+	if _, err = io.WriteString(raw, a.header); err == nil {
+		err = conn.HandshakeContext(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, raw.Close())
 	}
 	o := protocol.DefaultClientOptions()
 	o.ID, o.Version, o.Type = a.id, a.version, "refinery"

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/refinery-operator/refinery-operator/internal/master/proxied"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -107,7 +108,7 @@ func (m *metrics) refusal(_ net.Addr, cause error) {
 		{protocol.ErrPeerClosed, "PeerClosed"}, {protocol.ErrHandshakeTimeout, "Timeout"}, {protocol.ErrTLS, "TLS"},
 		{protocol.ErrProtocol, "Protocol"}, {protocol.ErrTooManySessions, "TooManySessions"},
 		{protocol.ErrTooManyHandshakes, "TooManyHandshakes"}, {protocol.ErrTooManyFromSource, "TooManyFromSource"},
-		{protocol.ErrServerClosed, "ServerClosed"},
+		{protocol.ErrServerClosed, "ServerClosed"}, {proxied.ErrRefused, "ProxyProtocol"},
 	} {
 		if errors.Is(cause, known.err) {
 			label = known.label

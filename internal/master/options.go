@@ -33,6 +33,8 @@ type Options struct {
 	SharedCertificateFile string
 	// Listen is the address of the Cluster Protocol, HealthAddress that of /healthz, /readyz and /metrics.
 	Listen, HealthAddress string
+	// ProxyListen is the address of the Cluster Protocol behind a header of the PROXY protocol; "" for none.
+	ProxyListen string
 	// Peers are where all masters of the ClusterMaster are found, as host:port; none for a master that has no link to others.
 	Peers []string
 	// PeerListen is the address of the link, PeerCertificateDirectory has its key pair.
@@ -79,6 +81,7 @@ func newFlags(o *Options) *cli.Flags {
 	f.StringVar(&o.PeerCertificateDirectory, "peer-certificate-dir", "", "`DIRECTORY` directory with tls.crt and tls.key, the same for all masters of the ClusterMaster")
 	f.Group("Addresses and log")
 	f.StringVar(&o.Listen, "listen", fmt.Sprintf(":%d", protocol.DefaultPort), "`HOST:PORT` where the Cluster Protocol is served, while this master is the active one")
+	f.StringVar(&o.ProxyListen, "proxy-listen", "", "`HOST:PORT` where it is served to load balancers in spec.service.proxyProtocol.trustedNetworks, each connection behind a header of the PROXY protocol; not given: nowhere")
 	f.StringVar(&o.HealthAddress, "health-address", ":8080", "`HOST:PORT` where /healthz, /readyz and /metrics are served")
 	o.Log.Bind(f)
 	f.BoolFunc("debug", "the same as --log-level=debug", func(value string) error {
@@ -124,6 +127,9 @@ func (o Options) Validate() error {
 		if o.PeerCertificateDirectory == "" {
 			problems = append(problems, "--peers needs --peer-certificate-dir")
 		}
+	}
+	if o.ProxyListen != "" {
+		addresses = append(addresses, struct{ flag, value string }{"--proxy-listen", o.ProxyListen})
 	}
 	for _, peer := range o.Peers {
 		addresses = append(addresses, struct{ flag, value string }{"--peers", peer})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit"
+	"github.com/refinery-operator/refinery-operator/internal/master/proxied"
 	"github.com/refinery-operator/refinery-operator/protocol"
 )
 
@@ -61,21 +63,43 @@ func (m *Master) lead(ctx context.Context, p *permit) error {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.options.Listen)
+	listeners, err := m.listen(ctx, t)
 	if err != nil {
 		return fmt.Errorf("cannot listen for nodes: %w", err)
 	}
 	t.ending = func() bool { return elected.Err() != nil && !errors.Is(context.Cause(elected), errTermOver) }
 	m.metrics.lead(term.Epoch, t.registry)
 	m.setActive(t)
-	t.log.Info("active", "listen", listener.Addr().String())
+	t.log.Info("active", "listen", listeners[0].Addr().String())
 	m.takeOver(ctx, t)
-	err = t.run(ctx, listener, policy.AliveTimeout)
+	err = t.run(ctx, listeners, policy.AliveTimeout)
 	m.setActive(nil)
 	m.standBy()
 	m.metrics.standBy()
 	t.log.Info("no longer active")
 	return err
+}
+
+// listen opens where nodes connect and, if there is such a place, where load balancers connect for them.
+func (m *Master) listen(ctx context.Context, t *activeTerm) ([]net.Listener, error) {
+	var config net.ListenConfig
+	direct, err := config.Listen(ctx, "tcp", m.options.Listen)
+	if err != nil || m.options.ProxyListen == "" {
+		return []net.Listener{direct}, err
+	}
+	forwarded, err := config.Listen(ctx, "tcp", m.options.ProxyListen)
+	if err != nil {
+		return nil, errors.Join(err, direct.Close())
+	}
+	return []net.Listener{direct, proxied.Listen(forwarded.(*net.TCPListener), proxied.Options{Trusted: m.proxies, Refused: t.connectionRefused})}, nil
+}
+
+// proxies are the networks of load balancers that are believed.
+func (m *Master) proxies() []netip.Prefix {
+	if policy := m.directory.Policy(); policy != nil {
+		return policy.Proxies
+	}
+	return nil
 }
 
 func (m *Master) newTerm(term tenure, policy *admit.Policy, p *permit, end context.CancelFunc) (*activeTerm, error) {
@@ -98,7 +122,7 @@ func (m *Master) newTerm(term tenure, policy *admit.Policy, p *permit, end conte
 
 // run serves until ctx is done. Nodes that a former master reported are presumed to come back within grace. When it returns, no
 // status is written any more; the nodes are sent away meanwhile, and until the last is gone their sessions are reviewed.
-func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.Duration) error {
+func (t *activeTerm) run(ctx context.Context, listeners []net.Listener, grace time.Duration) error {
 	reviewing, endReviews := context.WithCancel(context.WithoutCancel(ctx))
 	var reviews sync.WaitGroup
 	t.presume()
@@ -120,8 +144,10 @@ func (t *activeTerm) run(ctx context.Context, listener net.Listener, grace time.
 			t.reporter.TotalsChanged()
 		}
 	})
-	served := make(chan error, 1)
-	go func() { served <- t.server.Serve(listener) }()
+	served := make(chan error, len(listeners))
+	for _, listener := range listeners {
+		go func() { served <- t.server.Serve(listener) }()
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -30,6 +30,7 @@ func TestFieldsOfAClusterMasterReachItsPods(t *testing.T) {
 	for name, f := range map[string]field{
 		"imagePullSecrets":          {`{imagePullSecrets: [{name: own}, {name: all}]}`, podSpec + ".imagePullSecrets[*].name", "all own"},
 		"env":                       {`{template: {env: [{name: GOMEMLIMIT, value: 1GiB}]}}`, alone + `.env[?(@.name=="GOMEMLIMIT")].value`, "1GiB"},
+		"proxyProtocol":             {`{service: {proxyProtocol: {port: 7, trustedNetworks: [192.0.2.0/24]}}}`, alone + `.ports[?(@.name=="cluster-proxy")].containerPort`, "34310"},
 		"no service links":          {`{}`, podSpec + ".enableServiceLinks", "false"},
 		"runtimeClassName":          {`{template: {runtimeClassName: sandboxed}}`, podSpec + ".runtimeClassName", "sandboxed"},
 		"podSecurityContext":        {`{template: {podSecurityContext: {fsGroup: 7}}}`, podSpec + ".securityContext", `{"fsGroup":7,"runAsNonRoot":true,"seccompProfile":{"type":"RuntimeDefault"}}`},
@@ -67,6 +68,8 @@ func TestFieldsOfAClusterMasterReachItsNetworkPolicy(t *testing.T) {
 		"nodes from anywhere":             {`{networkPolicy: {}}`, ".spec.ingress[0].from", ""},
 		"nodes":                           {`{networkPolicy: {nodes: [{ipBlock: {cidr: 192.0.2.0/24}}]}}`, ".spec.ingress[0].from[*].ipBlock.cidr", "192.0.2.0/24"},
 		"nodes, all pods of all":          {`{networkPolicy: {nodes: ` + everywhere + `}}`, ".spec.ingress[0].from", `[{"namespaceSelector":{}}]`},
+		"load balancers":                  {`{networkPolicy: {}, service: {proxyProtocol: {trustedNetworks: [192.0.2.0/24]}}}`, ".spec.ingress[2].from[*].ipBlock.cidr", "192.0.2.0/24"},
+		"their port":                      {`{networkPolicy: {}, service: {proxyProtocol: {trustedNetworks: [192.0.2.0/24]}}}`, ".spec.ingress[2].ports[*].port", "34310"},
 		"metrics for nobody":              {`{networkPolicy: {}}`, ".spec.ingress[*].ports[*].port", "34308 34309"},
 		"metrics":                         {`{networkPolicy: {metrics: ` + everywhere + `}}`, ".spec.ingress[2].ports[*].port", "8080"},
 		"metrics for whom":                {`{networkPolicy: {metrics: ` + everywhere + `}}`, ".spec.ingress[2].from", `[{"namespaceSelector":{}}]`},

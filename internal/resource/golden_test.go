@@ -122,6 +122,7 @@ func TestBuildersMakeWhatTestdataShows(t *testing.T) {
 		"master_lease":                 MasterLease(master),
 		"master_service":               MasterService(master),
 		"master_endpoint_slice":        MasterEndpointSlice(master, 0, discoveryv1.AddressTypeIPv6),
+		"master_endpoint_slice_proxy":  MasterEndpointSlice(testMaster(chooseService), 1, discoveryv1.AddressTypeIPv4),
 		"master_service_chosen":        MasterService(testMaster(chooseService)),
 		"master_disruption_budget":     MasterDisruptionBudget(master),
 		"master_network_policy":        MasterNetworkPolicy(testMaster(isolate)),
@@ -174,7 +175,8 @@ func compareGolden(t *testing.T, name string, object any) {
 }
 
 func chooseService(m *v1alpha1.ClusterMaster) {
-	m.Spec.Service = v1alpha1.MasterService{Type: corev1.ServiceTypeLoadBalancer, Port: 443, Annotations: map[string]string{"internal": "true"}}
+	m.Spec.Service = v1alpha1.MasterService{Type: corev1.ServiceTypeLoadBalancer, Port: 443, Annotations: map[string]string{"internal": "true"},
+		ProxyProtocol: &v1alpha1.ProxyProtocol{Port: 444, TrustedNetworks: []v1alpha1.CIDR{"192.0.2.0/24"}}}
 }
 
 func choosePods(m *v1alpha1.ClusterMaster) {

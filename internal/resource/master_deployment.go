@@ -163,6 +163,10 @@ func masterContainer(m *v1alpha1.ClusterMaster, images Images) *v1.ContainerAppl
 		WithResources(v1.ResourceRequirements().WithRequests(requests("50m", "64Mi"))).
 		WithSecurityContext(containerSecurity()).
 		WithVolumeMounts(readOnlyMount(certificateVolume, certificateDirectory), readOnlyMount(peerVolume, peerDirectory))
+	if m.Spec.Service.ProxyProtocol != nil {
+		container.WithArgs(fmt.Sprintf("--proxy-listen=:%d", v1alpha1.ProxyPort)).
+			WithPorts(v1.ContainerPort().WithName(proxyPort).WithContainerPort(v1alpha1.ProxyPort).WithProtocol(corev1.ProtocolTCP))
+	}
 	if m.UsesShared() {
 		container.WithArgs("--shared-certificate-file=" + sharedDirectory + "/" + v1alpha1.SharedCertificateKey).
 			WithVolumeMounts(readOnlyMount(sharedVolume, sharedDirectory))

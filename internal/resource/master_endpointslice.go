@@ -15,8 +15,12 @@ func MasterEndpointSlice(m *v1alpha1.ClusterMaster, place int, family discoveryv
 	labels := MasterLabels(m)
 	labels[discoveryv1.LabelServiceName] = m.Name
 	labels[discoveryv1.LabelManagedBy] = ManagedBy
-	return v1.EndpointSlice(m.EndpointSliceNames()[place], m.Namespace).
+	slice := v1.EndpointSlice(m.EndpointSliceNames()[place], m.Namespace).
 		WithLabels(labels).WithOwnerReferences(masterOwner(m)).
 		WithAddressType(family).
 		WithPorts(v1.EndpointPort().WithName(clusterPort).WithProtocol(corev1.ProtocolTCP).WithPort(v1alpha1.DefaultPort))
+	if m.Spec.Service.ProxyProtocol != nil {
+		slice.WithPorts(v1.EndpointPort().WithName(proxyPort).WithProtocol(corev1.ProtocolTCP).WithPort(v1alpha1.ProxyPort))
+	}
+	return slice
 }

@@ -31,6 +31,13 @@ func MasterNetworkPolicy(m *v1alpha1.ClusterMaster) *networkingv1ac.NetworkPolic
 			nameServers(),
 			networkingv1ac.NetworkPolicyEgressRule().WithPorts(apiServerPort(chosen)).WithTo(policyPeers(chosen.APIServer)...),
 		)
+	if p := m.Spec.Service.ProxyProtocol; p != nil {
+		rule := networkingv1ac.NetworkPolicyIngressRule().WithPorts(policyPort(corev1.ProtocolTCP, v1alpha1.ProxyPort))
+		for _, network := range p.TrustedNetworks {
+			rule.WithFrom(networkingv1ac.NetworkPolicyPeer().WithIPBlock(networkingv1ac.IPBlock().WithCIDR(string(network))))
+		}
+		spec.WithIngress(rule)
+	}
 	if len(chosen.Metrics) > 0 { // a rule without peers would let everybody in
 		spec.WithIngress(networkingv1ac.NetworkPolicyIngressRule().
 			WithPorts(policyPort(corev1.ProtocolTCP, masterHealthPort)).WithFrom(policyPeers(chosen.Metrics)...))

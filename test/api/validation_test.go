@@ -257,7 +257,7 @@ func TestSpecsThatAreGoodAreAccepted(t *testing.T) {
 		"one number, two protocols":             refinery("{masterRef: {name: alpha}, ports: [{name: a, containerPort: 53}, {name: b, containerPort: 53, protocol: UDP}]}"),
 		"a headless Service":                    refinery("{masterRef: {name: alpha}, service: {headless: true}, ports: [{name: a, containerPort: 80}]}"),
 		"a slow rollout":                        refinery("{masterRef: {name: alpha}, strategy: {maxSurge: 0, maxUnavailable: 50%}, minReadySeconds: 600, progressDeadlineSeconds: 601}"),
-		"a Service with all its fields":         master("{service: {type: LoadBalancer, nodePort: 30308, externalTrafficPolicy: Local, loadBalancerClass: example.com/vip, loadBalancerSourceRanges: [192.0.2.0/24, 'fd00::/8'], ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6, IPv4]}}"),
+		"a Service with all its fields":         master("{service: {type: LoadBalancer, nodePort: 30308, externalTrafficPolicy: Local, loadBalancerClass: example.com/vip, loadBalancerSourceRanges: [192.0.2.0/24, 'fd00::/8'], ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6, IPv4], proxyProtocol: {port: 443, trustedNetworks: [192.0.2.0/24, 'fd00::/8']}}}"),
 		"a Service of one family by preference": master("{service: {ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4]}}"),
 		"a policy by default":                   master("{networkPolicy: {}}"),
 		"a policy with choices":                 master("{networkPolicy: {nodes: [{ipBlock: {cidr: '2001:db8::/32', except: ['2001:db8:1::/48']}}, {podSelector: {}}], metrics: [{namespaceSelector: {matchLabels: {a: b}}, podSelector: {}}], apiServer: [{ipBlock: {cidr: 192.0.2.1/32}}], apiServerPort: 6443}}"),

@@ -81,6 +81,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PrivateKeySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ProtocolSpec"):
 		return &apiv1alpha1.ProtocolSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ProxyProtocol"):
+		return &apiv1alpha1.ProxyProtocolApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Refinery"):
 		return &apiv1alpha1.RefineryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RefineryService"):

@@ -563,6 +563,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 34308
+    - name: proxyProtocol
+      type:
+        namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProxyProtocol
     - name: type
       type:
         namedType: io.k8s.api.core.v1.ServiceType
@@ -793,6 +796,19 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: payloadForm
       type:
         namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.PayloadForm
+- name: com.github.refinery-operator.refinery-operator.api.v1alpha1.ProxyProtocol
+  map:
+    fields:
+    - name: port
+      type:
+        scalar: numeric
+      default: 34310
+    - name: trustedNetworks
+      type:
+        list:
+          elementType:
+            namedType: com.github.refinery-operator.refinery-operator.api.v1alpha1.CIDR
+          elementRelationship: atomic
 - name: com.github.refinery-operator.refinery-operator.api.v1alpha1.Refinery
   map:
     fields:

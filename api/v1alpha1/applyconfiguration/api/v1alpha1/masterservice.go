@@ -34,6 +34,9 @@ type MasterServiceApplyConfiguration struct {
 	// ipFamilies are IPv4, IPv6 or both; the first is that of the cluster IP. The active master is reached by those that its pod has an
 	// address of. Default: what the cluster chooses by ipFamilyPolicy.
 	IPFamilies []v1.IPFamily `json:"ipFamilies,omitempty"`
+	// proxyProtocol has the Service take connections that load balancers forward with a header of the PROXY protocol, at a port of
+	// their own. Default: none are taken.
+	ProxyProtocol *ProxyProtocolApplyConfiguration `json:"proxyProtocol,omitempty"`
 	// annotations of the Service, for load balancers and DNS controllers.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -109,6 +112,14 @@ func (b *MasterServiceApplyConfiguration) WithIPFamilies(values ...v1.IPFamily) 
 	for i := range values {
 		b.IPFamilies = append(b.IPFamilies, values[i])
 	}
+	return b
+}
+
+// WithProxyProtocol sets the ProxyProtocol field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ProxyProtocol field is set to the value of the last call.
+func (b *MasterServiceApplyConfiguration) WithProxyProtocol(value *ProxyProtocolApplyConfiguration) *MasterServiceApplyConfiguration {
+	b.ProxyProtocol = value
 	return b
 }
 
