@@ -39,8 +39,9 @@ var _ = Describe("New upstreams", func() {
 		change(ctx, master, func(m *v1alpha1.ClusterMaster) {
 			m.Spec.Upstreams = append(m.Spec.Upstreams, upstream("north"))
 		})
-		Eventually(ctx, func() []v1alpha1.UpstreamStatus { return upstreamsOf(ctx, master) }).Should(And(
-			HaveLen(3), ContainElement(And(HaveField("Name", "north"), HaveField("Assigned", BeNumerically(">", 0))))))
+		// Nobody moves once each has its share, a quarter more or a quarter less: of 14 nodes, 3 to 5.
+		Eventually(ctx, func() []v1alpha1.UpstreamStatus { return upstreamsOf(ctx, master) }).WithTimeout(startTimeout).Should(And(
+			HaveLen(3), HaveEach(HaveField("Assigned", And(BeNumerically(">=", 3), BeNumerically("<=", 5))))))
 		settledVersion(ctx, yard)
 		after := placed(ctx, yard, pods)
 		moved := 0
@@ -65,8 +66,14 @@ var _ = Describe("New upstreams", func() {
 
 		By("taking it away again")
 		change(ctx, master, func(m *v1alpha1.ClusterMaster) { m.Spec.Upstreams = m.Spec.Upstreams[:2] })
-		Eventually(ctx, func() placement { return placed(ctx, yard, pods) }).Should(Equal(before), "every node is back where it was")
-		expectFilesFollow(ctx, agents, before)
+		back := after
+		Eventually(ctx, func() placement { back = placed(ctx, yard, pods); return back }).ShouldNot(ContainElement("north"))
+		for id, name := range after {
+			if name != "north" {
+				Expect(back[id]).To(Equal(name), "%s was not on the upstream that went, and moved", id)
+			}
+		}
+		expectFilesFollow(ctx, agents, back)
 		Expect(nodeTimes(ctx, yard, pods)).To(Equal(beforeNodes))
 	}, SpecTimeout(specTimeout))
 
