@@ -153,7 +153,7 @@ func (j judgement) ofContainer(pod *corev1.Pod, c *corev1.ContainerStatus) *PodF
 		return fail(v1alpha1.ReasonCrashLoop, "it ends again and again%s", detailOfEnd(c.LastTerminationState.Terminated))
 	case waiting != nil && waiting.Reason != "" && waiting.Reason != "ContainerCreating" && waiting.Reason != "PodInitializing":
 		return fail(v1alpha1.ReasonContainerNotCreated, "%s: %s", waiting.Reason, quote(waiting.Message))
-	case waiting != nil && waiting.Reason == "ContainerCreating" && j.slow:
+	case j.slow && waitsForSandbox(pod, waiting):
 		f := fail(v1alpha1.ReasonContainerNotCreated, "it waits for a volume or the network; kubectl describe pod says which")
 		f.isWaiting = true
 		return f
@@ -187,6 +187,21 @@ func detailOfEnd(ended *corev1.ContainerStateTerminated) string {
 
 func quote(message string) string {
 	return truncate(strings.Join(strings.Fields(message), " "), maxDetailBytes)
+}
+
+// waitsForSandbox reports whether a container waits for volumes or the network of its pod. Where there are init containers, as the agent
+// is one, the reason of all containers is PodInitializing until the first has started, be it for its image or for a volume: only the
+// pod's condition tells the two apart.
+func waitsForSandbox(pod *corev1.Pod, waiting *corev1.ContainerStateWaiting) bool {
+	if waiting == nil || (waiting.Reason != "ContainerCreating" && waiting.Reason != "PodInitializing") {
+		return false
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReadyToStartContainers {
+			return c.Status == corev1.ConditionFalse
+		}
+	}
+	return waiting.Reason == "ContainerCreating"
 }
 
 // isReadied reports whether a container has to become ready: one that prepares the pod has to end.

@@ -33,6 +33,11 @@ func crashed(c corev1.ContainerStatus, ran time.Duration) corev1.ContainerStatus
 	return c
 }
 
+func withSandbox(status corev1.ConditionStatus, pod corev1.Pod) corev1.Pod {
+	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: status})
+	return pod
+}
+
 func TestAPodThatDoesNotStartSaysWhy(t *testing.T) {
 	const of = "container app of pod press-a: "
 	started, notStarted := true, false
@@ -54,10 +59,13 @@ func TestAPodThatDoesNotStartSaysWhy(t *testing.T) {
 		"the same one":  {[]corev1.Pod{podOf("press-a", waitingFor("ImagePullBackOff", `Back-off pulling image "example.com/app:1": ErrImagePull: not found`))}, false, v1alpha1.ReasonImageNotPulled, of + "image example.com/app:1 cannot be pulled: not found"},
 		"a missing key": {[]corev1.Pod{podOf("press-a", waitingFor("CreateContainerConfigError", `secret "x" not found`))}, false, v1alpha1.ReasonContainerNotCreated, of + `CreateContainerConfigError: secret "x" not found`},
 		"a volume":      {[]corev1.Pod{podOf("press-a", waitingFor("ContainerCreating", ""))}, true, v1alpha1.ReasonContainerNotCreated, of + "it waits for a volume or the network; kubectl describe pod says which"},
-		"crashing":      {[]corev1.Pod{podOf("press-a", crashed(waitingFor("CrashLoopBackOff", "back-off 40s"), time.Second))}, false, v1alpha1.ReasonCrashLoop, of + "it ends again and again, the last time with exit code 1 (Error); see its log"},
-		"its readiness": {[]corev1.Pod{podOf("press-a", running(&started))}, true, v1alpha1.ReasonContainersNotReady, of + "it runs, and its readiness probe does not succeed"},
-		"its startup":   {[]corev1.Pod{podOf("press-a", running(&notStarted))}, true, v1alpha1.ReasonContainersNotReady, of + "it runs, and its startup probe does not succeed"},
-		"no node":       {[]corev1.Pod{unschedulable}, false, v1alpha1.ReasonUnschedulable, "pod press-a: no node takes it: 0/3 nodes are available: 3 Insufficient cpu."},
+		"a volume of a pod whose agent starts first": {[]corev1.Pod{withSandbox(corev1.ConditionFalse, podOf("press-a", waitingFor("PodInitializing", "")))}, true,
+			v1alpha1.ReasonContainerNotCreated, of + "it waits for a volume or the network; kubectl describe pod says which"},
+		"being pulled into a sandbox": {[]corev1.Pod{withSandbox(corev1.ConditionTrue, podOf("press-a", waitingFor("ContainerCreating", "")))}, true, "", ""},
+		"crashing":                    {[]corev1.Pod{podOf("press-a", crashed(waitingFor("CrashLoopBackOff", "back-off 40s"), time.Second))}, false, v1alpha1.ReasonCrashLoop, of + "it ends again and again, the last time with exit code 1 (Error); see its log"},
+		"its readiness":               {[]corev1.Pod{podOf("press-a", running(&started))}, true, v1alpha1.ReasonContainersNotReady, of + "it runs, and its readiness probe does not succeed"},
+		"its startup":                 {[]corev1.Pod{podOf("press-a", running(&notStarted))}, true, v1alpha1.ReasonContainersNotReady, of + "it runs, and its startup probe does not succeed"},
+		"no node":                     {[]corev1.Pod{unschedulable}, false, v1alpha1.ReasonUnschedulable, "pod press-a: no node takes it: 0/3 nodes are available: 3 Insufficient cpu."},
 		"the severest, of the first pod": {[]corev1.Pod{podOf("press-c", waitingFor("ErrImagePull", "")), unschedulable, podOf("press-b", waitingFor("ErrImagePull", ""))}, false,
 			v1alpha1.ReasonImageNotPulled, "container app of pod press-b: image example.com/app:1 cannot be pulled"},
 		"not of one that is replaced": {[]corev1.Pod{evicted, podOf("press-a", running(&started))}, false, "", ""},
