@@ -70,7 +70,7 @@ var _ = Describe("A Refinery with a StatefulSet", func() {
 		Eventually(ctx, conditionOf(mill, v1alpha1.ConditionAvailable)).WithTimeout(startTimeout).Should(HaveField("Reason", v1alpha1.ReasonPodsRefused))
 		Eventually(ctx, func(ctx context.Context) ([]appsv1.ReplicaSet, error) {
 			list := &appsv1.ReplicaSetList{}
-			err := k8s.List(ctx, list, client.InNamespace(ns))
+			err := k8s.List(ctx, list, client.InNamespace(ns), client.MatchingLabels{"app.kubernetes.io/instance": mill.Name})
 			return list.Items, err
 		}).WithTimeout(startTimeout).Should(ConsistOf(HaveField("Annotations", HaveKey(reconcile.Retried))))
 		change(ctx, quota, func(q *corev1.ResourceQuota) { q.Spec.Hard["pods"] = resource.MustParse("10") })
