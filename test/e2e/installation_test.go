@@ -49,9 +49,16 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		installChart(ctx, manager.Namespace, adopt...)
 	}, NodeTimeout(specTimeout))
 
-	It("helm test succeeds, and fails where no operator runs a master", func(ctx SpecContext) {
+	It("helm test succeeds, and fails where no operator runs a master; a namespace can be deleted without one", func(ctx SpecContext) {
+		ns := newNamespace(ctx)
+		press := newRefinery(ctx, newReadyMaster(ctx, ns), "press", workload(ctx))
+		Eventually(ctx, columnsOf(press)).WithTimeout(startTimeout).Should(Equal(authenticated(1)))
 		test := []string{"test", chartRelease, "--namespace=" + manager.Namespace}
-		kubectl(ctx, "scale", "deployment", manager.Name, "--namespace="+manager.Namespace, "--replicas=0")
+		runOperators := func(ctx context.Context, pods string) {
+			kubectl(ctx, "scale", "deployment", manager.Name, "--namespace="+manager.Namespace, "--replicas="+pods)
+		}
+		DeferCleanup(runOperators, "1")
+		runOperators(ctx, "0")
 		Eventually(ctx, func(ctx context.Context) ([]corev1.Pod, error) { // those too that are about to end
 			list := &corev1.PodList{}
 			err := k8s.List(ctx, list, client.InNamespace(manager.Namespace), client.MatchingLabels{"app.kubernetes.io/instance": chartRelease})
@@ -59,8 +66,9 @@ var _ = Describe("Installed by helm install", Ordered, Serial, func() {
 		}).Should(BeEmpty())
 		_, err := command(ctx, environment("HELM", "helm"), "", append(test, "--timeout=20s")...)
 		Expect(err).To(MatchError(Or(ContainSubstring("timed out"), ContainSubstring("deadline"))))
+		expectRemoval(ctx, ns) // the admission policies are still there
 
-		kubectl(ctx, "scale", "deployment", manager.Name, "--namespace="+manager.Namespace, "--replicas=1")
+		runOperators(ctx, "1")
 		Expect(helm(ctx, append(test, "--timeout=3m")...)).To(ContainSubstring("Phase:          Succeeded"))
 		Expect(kubectl(ctx, "get", "clustermasters,refineries,pods", "--namespace="+manager.Namespace, "--output=name", "--selector=helm.sh/chart")).
 			To(BeEmpty(), "it leaves nothing")
