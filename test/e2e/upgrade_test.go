@@ -175,7 +175,7 @@ func (u *upgrading) run(ctx context.Context, folder string) {
 // workload gives the pods of a Refinery a container that does nothing.
 func workload(ctx context.Context) func(*v1alpha1.Refinery) {
 	GinkgoHelper()
-	return template(fmt.Sprintf(`{"spec":{"securityContext":{"runAsUser":65532},"containers":[{"name":"app","image":%q}]}}`, pauseImage(ctx)))
+	return app(pauseImage(ctx), "")
 }
 
 // pauseImage is a workload that does nothing, and that every Kubernetes node has.
