@@ -18,6 +18,7 @@ import (
 // runOnStrictPlatform does what docs/install.md says of a strict platform, on one.
 func runOnStrictPlatform(ctx SpecContext) {
 	enforcePolicies(ctx)
+	setAside(ctx) // the release of the specs before, if they have left it
 	system, plant := newNamespace(ctx), newNamespace(ctx)
 	makeStrict(ctx, system, plant)
 	private := startRegistry(map[string]string{
