@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -166,4 +167,18 @@ func (a *agent) get(ctx context.Context, port int, resource string) (int, string
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	return response.StatusCode, string(body), err
+}
+
+// metricOf is the value of a metric without labels, of the agent whose metrics are at an address.
+func metricOf(ctx context.Context, host string, port int, name string) (string, error) {
+	_, metrics, err := (&agent{host: host}).get(ctx, port, "/metrics")
+	if err != nil {
+		return "", err
+	}
+	_, value, found := strings.Cut(metrics, "\n"+name+" ")
+	if !found {
+		return "", fmt.Errorf("%s is not among these: %s", name, metrics)
+	}
+	value, _, _ = strings.Cut(value, "\n")
+	return value, nil
 }
