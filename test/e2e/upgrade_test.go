@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -29,6 +32,8 @@ const (
 	buildTimeout = 10 * time.Minute
 	// upgradeTimeout is for all masters, or all nodes, to be replaced.
 	upgradeTimeout = 4 * time.Minute
+	// upgradedMasters is how many pods the ClusterMaster has.
+	upgradedMasters = 2
 )
 
 var _ = Describe("An upgrade by helm upgrade", Serial, func() {
@@ -152,7 +157,7 @@ type upgrading struct {
 func (u *upgrading) run(ctx context.Context, folder string) {
 	GinkgoHelper()
 	u.namespace = newNamespace(ctx)
-	u.master = newReadyMaster(ctx, u.namespace, masterReplicas(2), func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = "" })
+	u.master = newReadyMaster(ctx, u.namespace, masterReplicas(upgradedMasters), func(m *v1alpha1.ClusterMaster) { m.Spec.Protocol.AcceptedVersions = "" })
 	u.names = nil
 	for _, name := range []string{"mill-a", "mill-b", "mill-c", "mill-d", "mill-e"} {
 		newRefinery(ctx, u.master, name, workload(ctx))
@@ -217,11 +222,16 @@ func (u *upgrading) expectRolledOut(ctx context.Context, tag string) {
 	u.expectAuthenticated(ctx)
 }
 
-// upgrade exchanges the operator, and waits until it has exchanged the masters.
+// upgrade exchanges the operator, and waits until it has exchanged the masters and the former ones are gone.
 func (u *upgrading) upgrade(ctx context.Context, chart, tag string) {
 	GinkgoHelper()
 	helm(ctx, "upgrade", chartRelease, chart, "--namespace="+u.operator, "--set=image.tag="+tag, "--wait", "--timeout=3m")
-	Eventually(ctx, u.images("master", u.master.Name)).WithTimeout(upgradeTimeout).Should(And(HaveLen(2), HaveEach(HaveSuffix(":"+tag))))
+	Eventually(ctx, func(ctx context.Context) ([]corev1.Pod, error) { // those too that have yet to send their nodes away
+		list := &corev1.PodList{}
+		err := k8s.List(ctx, list, client.InNamespace(u.namespace), client.MatchingLabels{"app.kubernetes.io/component": "master"})
+		return list.Items, err
+	}).WithTimeout(upgradeTimeout).Should(And(HaveLen(upgradedMasters),
+		HaveEach(HaveField("Spec.Containers", HaveEach(HaveField("Image", HaveSuffix(":"+tag)))))))
 	u.expectAuthenticated(ctx)
 }
 
@@ -288,6 +298,19 @@ func (u *upgrading) ask(ctx context.Context) *asked {
 	}
 	a.nodes = askNodes(ctx, pods)
 	a.refused = u.crane.refusals(ctx)
+	a.agents = append(addressesOf(pods), u.crane.host)
+	a.lost = sessionsLost(ctx, a.agents)
+	measuring, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	measured := make(chan struct{})
+	go func() {
+		defer close(measured)
+		a.measure(measuring)
+	}()
+	a.end = sync.OnceFunc(func() {
+		cancel()
+		<-measured
+	})
+	DeferCleanup(a.end)
 	return a
 }
 
@@ -296,16 +319,69 @@ type asked struct {
 	nodes   *questions
 	crane   *agent
 	refused []string
+	// agents are the addresses of all of them, and lost is how many sessions each had lost at the beginning.
+	agents []string
+	lost   []int
+	// end ends what measures gap, which is for how long at once none of them had a session, at most.
+	end func()
+	gap time.Duration
+}
+
+// measure notes for how long no agent has a session, until ctx is done.
+func (a *asked) measure(ctx context.Context) {
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	var since time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		some := slices.ContainsFunc(a.agents, func(host string) bool {
+			value, err := metricOf(ctx, host, 8082, "refinery_agent_authenticated")
+			return err == nil && value == "1"
+		})
+		switch {
+		case ctx.Err() != nil:
+			return
+		case some:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		default:
+			a.gap = max(a.gap, time.Since(since))
+		}
+	}
 }
 
 // stop returns what was wrong.
 func (a *asked) stop() []string {
 	GinkgoHelper()
+	a.end()
 	wrong := a.nodes.stop()
 	if now := a.crane.refusals(a.ctx); fmt.Sprint(now) != fmt.Sprint(a.refused) {
 		wrong = append(wrong, fmt.Sprintf("the node outside was refused: %v, before %v", now, a.refused))
 	}
+	// A node that has lost its session stays ready for a while, so that the answers alone do not show how often that was.
+	lost := sessionsLost(a.ctx, a.agents)
+	for i := range lost {
+		lost[i] -= a.lost[i]
+		if lost[i] < 1 || lost[i] > upgradedMasters {
+			wrong = append(wrong, fmt.Sprintf("agent %s was sent away %d times, by %d masters that were replaced one by one", a.agents[i], lost[i], upgradedMasters))
+		}
+	}
+	AddReportEntry("while the masters were replaced", fmt.Sprintf("the nodes were sent away %v times; none had a session for %s at once", lost, a.gap.Round(time.Millisecond)))
 	return wrong
+}
+
+// sessionsLost are the agents' counts of sessions that ended.
+func sessionsLost(ctx context.Context, agents []string) (lost []int) {
+	GinkgoHelper()
+	for _, host := range agents {
+		lost = append(lost, must(strconv.Atoi(must(metricOf(ctx, host, 8082, "refinery_agent_reconnects_total")))))
+	}
+	return lost
 }
 
 // refusals are the agent's counts of attempts that a master answered with a refusal.
