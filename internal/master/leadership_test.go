@@ -3,6 +3,7 @@ package master
 import (
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,21 +71,29 @@ func TestAMasterThatRestartsAndFindsAllNodesBackWritesNothing(t *testing.T) {
 
 func TestAStandbyIsReadyDoesNotListenAndTakesOver(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
+	p.refinery("press", 3)
+	counts := func(m *process) bool { return slices.Contains(scraped(m.metrics), `nodes_wanted{refinery="press"} 3`) }
 	first := p.start("alpha-0")
 	p.eventuallyMaster("active", func(m *v1alpha1.ClusterMaster) bool { return m.Status.Active != nil })
-	p.until("listening", func() bool { return listens(first.address) })
+	p.until("listening and counting nodes", func() bool { return listens(first.address) && counts(first) })
 	second := p.start("alpha-1")
 	p.until("ready", second.isReady)
 	if listens(second.address) {
 		t.Error("the standby listens")
 	}
+	if counts(second) {
+		t.Error("the standby has metrics of Refineries")
+	}
 	first.stop() // which gives the Lease back: it would run out long after this test
 	p.eventuallyMaster("taken over", func(m *v1alpha1.ClusterMaster) bool {
 		return m.Status.Active != nil && m.Status.Active.Pod == "alpha-1" && m.Status.Active.Epoch == 2
 	})
-	p.until("listening", func() bool { return listens(second.address) })
+	p.until("listening and counting nodes", func() bool { return listens(second.address) && counts(second) })
 	if listens(first.address) {
 		t.Error("the former master listens")
+	}
+	if counts(first) {
+		t.Error("the former master still has metrics of Refineries")
 	}
 }
 

@@ -28,6 +28,7 @@ type metrics struct {
 	nodesMoved    *prometheus.CounterVec
 	ignored       prometheus.Counter
 	load          *loadMetrics
+	opening       prometheus.Histogram
 }
 
 // newMetrics registers them, with those of the Go runtime and the process, in a registry of their own.
@@ -60,7 +61,9 @@ func newMetrics() *metrics {
 	m.ignored = prometheus.NewCounter(prometheus.CounterOpts{Name: "refinery_master_ignored_reports_total",
 		Help: "Values of status and load that nodes reported, and that were not valid."})
 	m.load = newLoadMetrics()
-	m.registry.MustRegister(m.ignored, m.load, m.takeovers, m.takeoverTime, m.nodesMoved,
+	m.opening = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "refinery_master_opening_seconds",
+		Help: "Time from conn:establish to the node's auth:ack, of handshakes that ended in Authenticated.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)})
+	m.registry.MustRegister(m.ignored, m.load, m.opening, m.takeovers, m.takeoverTime, m.nodesMoved,
 		m.active, m.epoch, m.sessions, m.handshakes, m.refused, m.ended, m.writes, m.writeSeconds,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

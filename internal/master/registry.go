@@ -90,8 +90,9 @@ type group struct {
 	handshakes map[*connection]struct{} // those neither authenticated nor refused yet
 	// granted counts, by node id, the handshakes whose grant the node has not acknowledged yet.
 	granted  map[string]int
-	places   int // nodes with an authenticated session or a grant
-	unlisted int // nodes that a former master counted as authenticated and did not list by id
+	places   int            // nodes with an authenticated session or a grant
+	unlisted int            // nodes that a former master counted as authenticated and did not list by id
+	denied   map[string]int // handshakes by reason, for the metrics
 }
 
 // registry holds who is connected, and in which state, by Refinery and in memory. It is safe for concurrent use.
@@ -122,7 +123,7 @@ func newRegistry(c clock.PassiveClock, changed func(refinery string, after time.
 func (r *registry) group(refinery string) *group {
 	g := r.groups[refinery]
 	if g == nil {
-		g = &group{nodes: map[string]*node{}, handshakes: map[*connection]struct{}{}, granted: map[string]int{},
+		g = &group{nodes: map[string]*node{}, handshakes: map[*connection]struct{}{}, granted: map[string]int{}, denied: map[string]int{},
 			refusals: rate.NewLimiter(rate.Every(refusalInterval), maxRefused),
 			reports:  rate.NewLimiter(rate.Every(reportsInterval), reportsShownAtOnce)}
 		r.groups[refinery] = g
@@ -321,6 +322,9 @@ func (r *registry) Refused(c *connection, d *admit.Denial) {
 		return
 	}
 	g := r.groups[d.Refinery]
+	if g != nil {
+		g.denied[d.Reason]++
+	}
 	if g == nil || !g.refuse(c, d, r.shownID(d.Refinery, c.Announced.ID), r.clock.Now()) {
 		r.mu.Unlock()
 		return

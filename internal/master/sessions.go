@@ -55,6 +55,7 @@ func (s *sessions) Establish(_ context.Context, session *protocol.Session) error
 	c := &connection{
 		session: session,
 		Address: host(session.RemoteAddr()),
+		since:   s.clock.Now(),
 		Announced: admit.Announced{ID: session.ID(), Version: session.Version(), Type: session.Type(), TLS: session.TLS(),
 			Proof: s.authenticator.Prove(session.PeerCertificates())},
 	}
@@ -103,6 +104,7 @@ func (s *sessions) Authenticated(session *protocol.Session) {
 		replaced.Close(errReplaced)
 	}
 	s.metrics.handshakes.WithLabelValues(v1alpha1.ReasonAuthenticated).Inc()
+	s.metrics.opening.Observe(s.clock.Since(c.since).Seconds())
 	s.log.V(1).Info("node authenticated", "id", c.Announced.ID, "version", c.Announced.Version, "address", c.Address)
 	// What the grant rests on may have changed since.
 	s.review(c)

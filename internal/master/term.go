@@ -71,6 +71,9 @@ func (m *Master) lead(ctx context.Context, p *permit) error {
 	m.metrics.lead(term.Epoch, t.registry)
 	m.setActive(t)
 	t.log.Info("active", "listen", listeners[0].Addr().String())
+	nodes := &refineryMetrics{directory: m.directory, registry: t.registry}
+	m.metrics.registry.MustRegister(nodes)
+	defer m.metrics.registry.Unregister(nodes)
 	m.takeOver(ctx, t)
 	err = t.run(ctx, listeners, policy.AliveTimeout)
 	m.setActive(nil)
