@@ -7,17 +7,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/certificates"
 	"github.com/refinery-operator/refinery-operator/internal/pki"
 	"github.com/refinery-operator/refinery-operator/internal/rotation"
 )
 
-// Metrics are what the operator tells of certificates: by ClusterMaster and Refinery, never by node.
+// Metrics are what the operator tells of conditions and certificates: by ClusterMaster and Refinery, never by node.
 type Metrics struct {
 	*prometheus.Registry
 
 	expiry, authorityExpiry, rotation *prometheus.GaugeVec
 	renewals                          *prometheus.CounterVec
+	active                            *prometheus.GaugeVec
+	conditions                        *conditionMetrics
 }
 
 // NewMetrics returns metrics of nothing yet, in a registry of their own.
@@ -34,8 +37,11 @@ func NewMetrics() *Metrics {
 		rotation: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "refinery_operator_authority_rotation_phase",
 			Help: "1 for the phase that the rotation of a ClusterMaster's authority is in, Preparing or Activating; none while there is no rotation."},
 			[]string{"namespace", "name", "phase"}),
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "refinery_operator_master_active",
+			Help: "1 while a ClusterMaster has an active master, 0 while it has none."}, object[1:]),
+		conditions: newConditionMetrics(),
 	}
-	m.MustRegister(m.expiry, m.authorityExpiry, m.renewals, m.rotation)
+	m.MustRegister(m.expiry, m.authorityExpiry, m.renewals, m.rotation, m.active, m.conditions)
 	return m
 }
 
@@ -49,10 +55,27 @@ func (m *Metrics) Forget(object client.Object, key client.ObjectKey) {
 	kind := kindOf(object)
 	m.expiry.DeleteLabelValues(kind, key.Namespace, key.Name)
 	m.renewals.DeleteLabelValues(kind, key.Namespace, key.Name)
+	m.conditions.Forget(kind, key)
 	if kind == KindMaster {
 		m.authorityExpiry.DeleteLabelValues(key.Namespace, key.Name)
+		m.active.DeleteLabelValues(key.Namespace, key.Name)
 		m.rotation.DeletePartialMatch(prometheus.Labels{"namespace": key.Namespace, "name": key.Name})
 	}
+}
+
+// ShowMaster records the status that a pass over a ClusterMaster leaves.
+func (m *Metrics) ShowMaster(key client.ObjectKey, status *v1alpha1.ClusterMasterStatus) {
+	m.conditions.Set(KindMaster, key, status.Conditions)
+	active := 0.0
+	if status.Active != nil && status.Active.Pod != "" {
+		active = 1
+	}
+	m.active.WithLabelValues(key.Namespace, key.Name).Set(active)
+}
+
+// ShowRefinery records the status that a pass over a Refinery leaves.
+func (m *Metrics) ShowRefinery(key client.ObjectKey, status *v1alpha1.RefineryStatus) {
+	m.conditions.Set(KindRefinery, key, status.Conditions)
 }
 
 // ObserveRefinery records what a pass found about the certificate of a Refinery.

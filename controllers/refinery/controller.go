@@ -178,6 +178,7 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 	r.env.Metrics.ObserveRefinery(key, found.certificate)
 	o := r.passes.Outcome(key, err, s.now)
 	status, agenda := statusOf(s, found, o)
+	r.env.Metrics.ShowRefinery(key, &status)
 	desired, current := statusConfiguration(s.refinery, status), statusConfiguration(s.refinery, s.refinery.Status)
 	changes := reconcile.Changes(s.refinery.Status.Conditions, status.Conditions)
 	is, was := certificates.CurrentFingerprint(status.Certificates), certificates.CurrentFingerprint(s.refinery.Status.Certificates)

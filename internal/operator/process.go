@@ -21,6 +21,7 @@ import (
 	"github.com/refinery-operator/refinery-operator/controllers"
 	"github.com/refinery-operator/refinery-operator/internal/cli"
 	"github.com/refinery-operator/refinery-operator/internal/health"
+	"github.com/refinery-operator/refinery-operator/internal/version"
 )
 
 const (
@@ -82,11 +83,7 @@ func (p *process) Run(ctx context.Context) error {
 			}
 		})
 	}
-	own := []prometheus.Collector{p.namespaces.watched}
-	if p.election != nil {
-		own = append(own, p.claims.held, p.election.failing)
-	}
-	for _, collector := range own {
+	for _, collector := range p.collectors() {
 		if err := p.registry.Register(collector); err != nil {
 			return &cli.StartError{Err: fmt.Errorf("register metrics: %w", err)}
 		}
@@ -101,6 +98,18 @@ func (p *process) Run(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// collectors are the metrics of the process itself, which are there before it has a manager.
+func (p *process) collectors() []prometheus.Collector {
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "refinery_operator_build_info", Help: "Always 1; the label is the operator's version.",
+		ConstLabels: prometheus.Labels{"version": version.Version}})
+	build.Set(1)
+	own := []prometheus.Collector{build, p.namespaces.watched}
+	if p.election != nil {
+		own = append(own, p.claims.held, p.election.failing)
+	}
+	return own
 }
 
 // work makes a manager as soon as the API server can be reached, and runs it until ctx is done or the namespaces that can be
