@@ -141,7 +141,7 @@ build: ## The binaries, into bin/: operator, master, refinery, conformance and t
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
 
 .PHONY: generate
-generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md, docs/chart-values.md, the version.
+generate: ## Regenerate everything that is generated: deep copies, apply configurations, CRDs, roles, chart, lists of conditions, docs/conditions.md, docs/chart-values.md, docs/metrics.md, the version.
 	@controller_gen=$$($(TOOL) controller-gen); \
 	$$controller_gen object:headerFile=hack/boilerplate.go.txt paths=./api/...; \
 	go test ./api/v1alpha1/ -run GeneratedFromTheDefinitions -update >/dev/null; \
@@ -150,7 +150,8 @@ generate: ## Regenerate everything that is generated: deep copies, apply configu
 	$$controller_gen rbac:roleName=refinery-operator paths=./controllers/... output:rbac:dir=config/rbac; \
 	hack/release/stamp; \
 	hack/chart/generate; \
-	go test ./test/chart/ -run GeneratedFromTheirComments -update >/dev/null
+	go test ./test/chart/ -run GeneratedFromTheirComments -update >/dev/null; \
+	go test -p 1 ./internal/operator ./internal/master ./internal/agent -run ThePageOfMetrics -update >/dev/null # one after the other: they write one page
 
 .PHONY: verify
 verify: ## Fail when a generated file, a go.mod or the formatting is not current.
