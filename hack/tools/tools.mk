@@ -5,7 +5,7 @@ TOOL := hack/tools/path
 
 .PHONY: tools
 tools: ## Install every pinned development tool.
-	@for tool in controller-gen golangci-lint helm cert-manager actionlint govulncheck; do $(TOOL) $$tool || exit 1; done
+	@for tool in controller-gen golangci-lint helm cert-manager actionlint govulncheck promtool; do $(TOOL) $$tool || exit 1; done
 
 tool-%: # The path of one tool, and nothing else.
 	@$(TOOL) $*
