@@ -111,6 +111,10 @@ outage: ## The same for every kind of outage, 40 minutes. It ends with a table. 
 test-chart: ## The Helm chart: the same objects as config/default, every value, and installations on a real API server.
 	@KUBEBUILDER_ASSETS=$$($(ASSETS)) RIGHTS_USED=$(RIGHTS) HELM=$$($(TOOL) helm) KUBECTL=$$($(ASSETS))/kubectl go test -count=1 ./test/chart/
 
+.PHONY: test-alerts
+test-alerts: ## The chart's alerts, each firing and not firing, by promtool of Debian's package prometheus, and their pages in docs/runbooks.
+	@HELM=$$($(TOOL) helm) PROMTOOL=$${PROMTOOL:-$$($(TOOL) promtool)} && export HELM PROMTOOL && go test -count=1 ./test/alerts/
+
 .PHONY: test-policies
 test-policies: ## The NetworkPolicies of operator, chart and docs/network.md let through what is listed there, and nothing else.
 	@HELM=$$($(TOOL) helm) go -C hack/policies test -count=1 ./...

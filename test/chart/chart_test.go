@@ -149,6 +149,7 @@ func TestChartRefusesWrongValues(t *testing.T) {
 		"log.level=loud", "log.format=xml", "extraArgs={start}", "extraEnv[0].value=a", "podLabels.team=a b", "commonLabels.team=a b", "strategy.type=Slow", "strategy.rollingUpdate.maxSurge=x",
 		"podDisruptionBudget.maxUnavailable=0", "podDisruptionBudget.minAvailable=1", "topologySpreadConstraints[0].maxSkew=1", "rbac.created=true", "serviceAccount.named=a", "serviceAccount.name=A",
 		"nameOverride=A", "fullnameOverride=a.b", "extraObjects[0].kind=ConfigMap", "resources.limit.memory=1Gi", "tolerations[0].keys=a", "affinity.node=a", "networkPolicy.apiServerPort=70000", "networkPolicy.metrics={all}",
+		"monitoring.serviceMonitors.enabled=true", "monitoring.podMonitor.interval=often", "monitoring.prometheusRule.certificateDays=30", "monitoring.prometheusRule.runbookURL=docs", "monitoring.serviceMonitor.enabled=true,metrics.enabled=false",
 	} {
 		t.Run(value, func(t *testing.T) {
 			t.Parallel()

@@ -73,6 +73,19 @@ var reach = []struct {
 	{"network policy", []string{"networkPolicy.enabled=true"}, "kind: NetworkPolicy\nmetadata:\n  name: refinery-operator\n", "  ingress:\n"},
 	{"who reads metrics", []string{"networkPolicy.enabled=true", "networkPolicy.metrics[0].podSelector.matchLabels.app=prometheus"}, "      port: 8443\n    from:\n    - podSelector:\n        matchLabels:\n          app: prometheus\n", ""},
 	{"where the API server is", []string{"networkPolicy.enabled=true", "networkPolicy.apiServer[0].ipBlock.cidr=192.0.2.1/32", "networkPolicy.apiServerPort=6443"}, "      port: 6443\n    to:\n    - ipBlock:\n        cidr: 192.0.2.1/32\n", ""},
+	{"no monitors", nil, "kind: Deployment", "monitoring.coreos.com"},
+	{"monitor of the operator", []string{"monitoring.serviceMonitor.enabled=true,monitoring.serviceMonitor.labels.release=p,monitoring.serviceMonitor.interval=30s"},
+		"    app.kubernetes.io/version: 0.1.0\n    helm.sh/chart: refinery-operator-0.1.0\n    release: p\nspec:\n  selector:\n", "kind: PodMonitor"},
+	{"interval of the operator's monitor", []string{"monitoring.serviceMonitor.enabled=true,monitoring.serviceMonitor.interval=30s"}, "insecureSkipVerify: true\n    interval: 30s\n", ""},
+	{"monitors of masters and agents", []string{"monitoring.podMonitor.enabled=true,monitoring.podMonitor.labels.release=p"},
+		"    release: p\nspec:\n  namespaceSelector:\n    any: true\n", "kind: ServiceMonitor"},
+	{"interval of the pods' monitors", []string{"monitoring.podMonitor.enabled=true,monitoring.podMonitor.interval=1m"}, "targetLabel: refinery\n    interval: 1m\n", ""},
+	{"monitors in the watched namespaces", []string{"monitoring.podMonitor.enabled=true,watchNamespaces={a,b}"}, "namespaceSelector:\n    matchNames:\n      - a\n      - b\n", "any: true"},
+	{"alerts", []string{"monitoring.prometheusRule.enabled=true,monitoring.prometheusRule.labels.release=p"}, "    release: p\nspec:\n  groups:\n", "RUNBOOKS"},
+	{"alerts of this release", []string{"monitoring.prometheusRule.enabled=true,fullnameOverride=ore"}, `leader_election_master_status{name="refinery-system/ore"}`, "RELEASE"},
+	{"interval of the alerts", []string{"monitoring.prometheusRule.enabled=true,monitoring.prometheusRule.interval=1m"}, "    interval: 1m\n    name: refineries\n", ""},
+	{"runbooks", []string{"monitoring.prometheusRule.enabled=true,monitoring.prometheusRule.runbookURL=http://wiki/r/"}, "runbook_url: http://wiki/r/RefineryNodesOut.md\n", "github.com/refinery-operator/refinery-operator/blob"},
+	{"days before a certificate ends", []string{"monitoring.prometheusRule.enabled=true,monitoring.prometheusRule.certificateDays=3"}, "< 3 * 86400", "CERTIFICATE_DAYS"},
 	{"digest of the operator", []string{"image.digests.operator=" + digest}, "image: refinery-operator/operator@" + digest + "\n", "/operator:"},
 	{"digest of the masters", []string{"image.digests.master=" + digest}, "--master-image=refinery-operator/master@" + digest + "\n", "/master:"},
 	{"digest of the agents", []string{"image.digests.refinery=" + digest}, "--refinery-image=refinery-operator/refinery@" + digest + "\n", "/refinery:"},
@@ -101,7 +114,8 @@ func TestChartValuesReachTheObjects(t *testing.T) {
 }
 
 func TestCommonLabelsAreOnEveryObjectAndOnPods(t *testing.T) {
-	rendered, err := template(t, "--set", "commonLabels.team=plant,podDisruptionBudget.enabled=true")
+	rendered, err := template(t, "--set", "commonLabels.team=plant,podDisruptionBudget.enabled=true,"+
+		"monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true,monitoring.prometheusRule.enabled=true")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,11 @@ app.kubernetes.io/component: operator
 {{ merge $own .Values.commonLabels | toYaml }}
 {{- end }}
 
+{{- /* Those of an object for Prometheus: what it is found by does not replace the chart's own either. */ -}}
+{{- define "refinery-operator.monitoringLabels" -}}
+{{ merge (include "refinery-operator.labels" .root | fromYaml) .labels | toYaml }}
+{{- end }}
+
 {{- /* commonLabels as spec.commonMetadata takes them; empty if there are none. */ -}}
 {{- define "refinery-operator.labelsOfOwned" -}}
 {{- $labels := dict -}}
