@@ -3,6 +3,8 @@ package master
 import (
 	"testing"
 
+	"k8s.io/utils/clock"
+
 	"github.com/refinery-operator/refinery-operator/api/v1alpha1"
 	"github.com/refinery-operator/refinery-operator/internal/admit/admittest"
 	"github.com/refinery-operator/refinery-operator/internal/metricstest"
@@ -10,7 +12,7 @@ import (
 )
 
 func TestThePageOfMetricsHasThoseOfAMaster(t *testing.T) {
-	l, d, m := newLedger(t, 2), newDirectory(), newMetrics()
+	l, d, m := newLedger(t, 2), newDirectory(clock.RealClock{}), newMetrics()
 	d.SetRefinery(admittest.Refinery("press", func(*v1alpha1.Refinery) {}))
 	m.registry.MustRegister(&refineryMetrics{directory: d, registry: l.registry})
 	m.lead(1, l.registry)
