@@ -34,7 +34,7 @@ test-beside: # The parts that need an API server and measure nothing, three at a
 	@$(MAKE) --no-print-directory test-packages
 	@rm -rf $(RIGHTS)
 	@# With nothing to be made before them, the longest parts begin first.
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-policies test-dockerfile
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync --old-file=test-packages test-controllers test-restore test-api test-certmanager test-chart test-policies test-alerts test-dockerfile
 	@$(MAKE) --no-print-directory test-rights # of what these recorded
 
 # Packages that need nothing but Go. Those under test/ and the suite of the controllers need a Kubernetes API server.
