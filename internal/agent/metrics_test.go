@@ -4,8 +4,11 @@ import (
 	"testing"
 
 	"github.com/refinery-operator/refinery-operator/internal/metricstest"
+	"github.com/refinery-operator/refinery-operator/internal/relay"
 )
 
 func TestThePageOfMetricsHasThoseOfAnAgent(t *testing.T) {
-	metricstest.Check(t, newMetrics().registry, "refinery_agent_")
+	m := newMetrics()
+	m.addRelay(&relay.New(relay.Options{}).Counters) // as with --relay-address
+	metricstest.Check(t, m.registry, "refinery_agent_")
 }
