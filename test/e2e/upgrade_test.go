@@ -86,8 +86,8 @@ var _ = Describe("An upgrade by helm upgrade", Serial, func() {
 		asked, watched := plant.ask(ctx), plant.watch(ctx)
 		plant.upgrade(ctx, path("charts", "refinery-operator"), versionAfter)
 		Eventually(ctx, plant.pending).WithTimeout(upgradeTimeout).Should(And(HaveLen(1), HaveKey(HavePrefix(versionAfter+"-"))))
-		Eventually(ctx, plant.images("refinery", "press-a")).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionAfter)))
-		Eventually(ctx, plant.images("refinery", "press-b")).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionAfter)))
+		Eventually(ctx, plant.images("press-a")).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionAfter)))
+		Eventually(ctx, plant.images("press-b")).WithTimeout(upgradeTimeout).Should(HaveEach(HaveSuffix(":" + versionAfter)))
 		Expect(asked.stop()).To(BeEmpty())
 		Expect(plant.workloads(plant.pods(ctx))).To(Equal(plant.workloads(pods)))
 		for revision := range must(plant.pending(ctx)) {
@@ -217,7 +217,7 @@ func (u *upgrading) expectAuthenticated(ctx context.Context) {
 // expectRolledOut waits until all pods of Refineries are of a version, and none waits for another.
 func (u *upgrading) expectRolledOut(ctx context.Context, tag string) {
 	GinkgoHelper()
-	Eventually(ctx, u.images("refinery", u.names...)).WithTimeout(upgradeTimeout).Should(And(HaveLen(5+2*2), HaveEach(HaveSuffix(":"+tag))))
+	Eventually(ctx, u.images(u.names...)).WithTimeout(upgradeTimeout).Should(And(HaveLen(5+2*2), HaveEach(HaveSuffix(":"+tag))))
 	Eventually(ctx, u.pending).WithTimeout(upgradeTimeout).Should(BeEmpty())
 	u.expectAuthenticated(ctx)
 }
@@ -235,11 +235,11 @@ func (u *upgrading) upgrade(ctx context.Context, chart, tag string) {
 	u.expectAuthenticated(ctx)
 }
 
-// images are those of our containers in the pods of some objects, for Eventually.
-func (u *upgrading) images(component string, names ...string) func(context.Context) []string {
+// images are those of our containers in the pods of some Refineries, for Eventually.
+func (u *upgrading) images(names ...string) func(context.Context) []string {
 	return func(ctx context.Context) (images []string) {
 		for _, name := range names {
-			for _, p := range podsOf(ctx, u.namespace, name, component) {
+			for _, p := range podsOf(ctx, u.namespace, name, "refinery") {
 				for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
 					if c.Name != "app" {
 						images = append(images, c.Image)
