@@ -298,7 +298,7 @@ func TestUpgradesThatGoByThemselvesArePaced(t *testing.T) {
 func TestPodsThatAreLetGoTogetherTakeTurns(t *testing.T) {
 	old, newer := images.Refinery, newerImages.Refinery
 	workload := `{` + withWorkload + `}`
-	u := newUpgrade(t, `{maxConcurrentUpgrades: 1, upgradeWindows: [{start: "00:00", duration: 1m, days: [`+time.Now().UTC().AddDate(0, 0, 2).Weekday().String()+`]}]}`,
+	u := newUpgrade(t, `{maxConcurrentUpgrades: 1, upgradeWindows: [{start: "00:00", duration: 15m, days: [`+time.Now().UTC().AddDate(0, 0, 2).Weekday().String()+`]}]}`,
 		map[string]string{"a": workload, "b": workload, "c": workload})
 	u.run(newerImages)
 	u.expectImages(map[string]string{"a": old, "b": old, "c": old})
