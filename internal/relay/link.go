@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// halfOpenTimeout is for how long nothing may move on a link of which one side has ended: who ended it may be gone altogether,
-	// which no keep-alive would show.
+	// halfOpenTimeout is for how long nothing may move on a link of which one side has ended, or reads no more: it may be gone
+	// altogether, which no keep-alive would show.
 	halfOpenTimeout = time.Hour
 	// firstBytes are read without the kernel's help: see flow.pass.
 	firstBytes = 1 << 10
@@ -30,8 +30,16 @@ type link struct {
 	stopDrain func() bool // nil while it is to stay; under the relay's lock
 
 	// What the last sweep saw.
-	moved uint64
+	seen  sight
 	quiet time.Duration
+}
+
+// sight is what a sweep sees of a link. Nothing has moved where it stays the same. The first sweep, which can come at once, never sees
+// the same: left is not 0 before the end.
+type sight struct {
+	moved   uint64
+	left    int32
+	blocked bool // a flow has read something, and still waits for its reader to take it
 }
 
 // flow is one direction of a link.
@@ -135,29 +143,31 @@ func (f *flow) interrupt() {
 	_ = f.src.SetReadDeadline(time.Unix(1, 0)) // an error means that the connection is over
 }
 
-// quietFor is for how long, by the sweeps, nothing has moved. A link whose reader is slow is not quiet.
+// quietFor is for how long, by the sweeps, nothing has moved.
 func (l *link) quietFor() time.Duration {
-	var copying bool
-	var moved uint64
+	now := sight{left: l.left.Load()}
 	for i := range l.flows {
 		f := &l.flows[i]
-		moved += f.moved.Load()
+		now.moved += f.moved.Load()
 		if f.copying.Load() {
-			copying = true
+			now.blocked = true // unless it counts by the next sweep, which the interrupt has it do
 			f.interrupt()
 		}
 	}
-	if copying || moved != l.moved {
-		l.moved, l.quiet = moved, 0
+	if now != l.seen {
+		l.seen, l.quiet = now, 0
 	} else {
 		l.quiet += sweepInterval
 	}
 	return l.quiet
 }
 
-// mayBeQuiet is for how long nothing may move, if idle is what is asked for; 0 asks for nothing.
+// mayBeQuiet is for how long nothing may move, if idle is what is asked for; 0 asks for nothing. A link whose reader is slow is not idle,
+// but a reader that never reads again may be a process that has stopped.
 func (l *link) mayBeQuiet(idle time.Duration) time.Duration {
 	switch halfOpen := int(l.left.Load()) < len(l.flows); {
+	case l.seen.blocked:
+		return halfOpenTimeout
 	case idle > 0 && halfOpen:
 		return min(idle, halfOpenTimeout)
 	case idle > 0:

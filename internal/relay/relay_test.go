@@ -294,9 +294,46 @@ func TestWithoutAnIdleTimeOnlyALinkThatHalfEndedIsEnded(t *testing.T) {
 	if _, err := half.upstream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
-	p.sweeps(t, int(halfOpenTimeout/sweepInterval)+1)
+	p.sweeps(t, int(halfOpenTimeout/sweepInterval)+2)
 	isCut(t, half.client)
 	whole.works(t)
+}
+
+func TestALinkIsNotIdleBeforeItWasThereForSoLong(t *testing.T) {
+	p, s := newPlant(t, Options{IdleTimeout: sweepInterval}), newSite(t)
+	p.move(s.address())
+	c := p.connect(t, s)
+	p.sweeps(t, 1)
+	c.works(t)
+}
+
+func TestWhoEndsOneSideOfALinkThatWasQuietForLongGetsTheAnswer(t *testing.T) {
+	p, s := newPlant(t, Options{}), newSite(t)
+	p.move(s.address())
+	c := p.connect(t, s)
+	p.sweeps(t, 2*int(halfOpenTimeout/sweepInterval))
+	c.client.CloseWrite()
+	if _, err := c.upstream.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	p.sweeps(t, 2)
+	io.WriteString(c.upstream, "the answer")
+	c.upstream.CloseWrite()
+	if got, err := io.ReadAll(c.client); err != nil || string(got) != "the answer" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestALinkEndsWhoseReaderNeverReadsAgain(t *testing.T) {
+	p, s := newPlant(t, Options{}), newSite(t)
+	p.move(s.address())
+	c := p.connect(t, s)
+	block := make([]byte, 64<<10)
+	for err := error(nil); err == nil; _, err = c.upstream.Write(block) {
+		c.upstream.SetWriteDeadline(time.Now().Add(300 * time.Millisecond)) // a machine that is slower fills less
+	}
+	p.sweeps(t, int(halfOpenTimeout/sweepInterval)+2)
+	eventually(t, "it has ended", func() bool { return p.Cut[Idle].Load() == 1 })
 }
 
 func TestARelayDoesNotConnectToItself(t *testing.T) {
