@@ -33,7 +33,7 @@ var derivedReasons = map[string]bool{
 var failures = map[string]map[string]bool{
 	v1alpha1.ConditionAvailable: {
 		v1alpha1.ReasonImageNotPulled: true, v1alpha1.ReasonContainerNotCreated: true, v1alpha1.ReasonCrashLoop: true,
-		v1alpha1.ReasonUnschedulable: true, v1alpha1.ReasonContainersNotReady: true,
+		v1alpha1.ReasonUnschedulable: true,
 	},
 	v1alpha1.ConditionUpgradePending: {v1alpha1.ReasonUpgradeStopped: true},
 	v1alpha1.ConditionStalled:        {v1alpha1.ReasonNotAuthenticated: true},
@@ -59,7 +59,7 @@ func Changes(before, after []metav1.Condition) []Event {
 func severityOf(was, is *metav1.Condition, after []metav1.Condition) string {
 	reasons, onlyFailures := failures[is.Type]
 	switch ready := is.Type == v1alpha1.ConditionReady; {
-	case onlyFailures && !reasons[is.Reason]:
+	case onlyFailures && (!reasons[is.Reason] || is.Type == v1alpha1.ConditionStalled && isSuspended(after)):
 	case onlyFailures:
 		return corev1.EventTypeWarning
 	case is.Type == v1alpha1.ConditionTransportSecure && is.Status == metav1.ConditionTrue && was == nil: // from the beginning
@@ -79,6 +79,12 @@ func severityOf(was, is *metav1.Condition, after []metav1.Condition) string {
 		return corev1.EventTypeWarning
 	}
 	return ""
+}
+
+// isSuspended reports whether nodes are kept out because a person wants that.
+func isSuspended(conditions []metav1.Condition) bool {
+	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionAuthenticated)
+	return c != nil && c.Reason == v1alpha1.ReasonSuspended
 }
 
 // repeats reports whether condition CertificateReady already has the reason of Ready, and so an event of its own.

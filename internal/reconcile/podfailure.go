@@ -124,7 +124,8 @@ func worstPod(pods []corev1.Pod, j judgement) *PodFailure {
 
 func (j judgement) ofPod(pod *corev1.Pod) *PodFailure {
 	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+		// A claim that is being bound, or a node that is being added, is nothing to tell at once.
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable && j.slow {
 			return &PodFailure{Reason: v1alpha1.ReasonUnschedulable, Message: fmt.Sprintf("pod %s: no node takes it: %s", pod.Name, quote(c.Message))}
 		}
 	}

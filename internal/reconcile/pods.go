@@ -53,7 +53,8 @@ type PodsSeen struct {
 	// Late reports whether pods were missing for longer than the progress deadline of the Deployment, though its controller does
 	// not say so: it times a rollout only, and not pods that are lost or added after one.
 	Late bool
-	// Retry reports whether the pods were read just now, and the API server has refused to create some for a while.
+	// Retry reports whether pods that the API server has refused for a while are to be created again: after five seconds, and then less
+	// and less often, but once a minute.
 	Retry bool
 	// Recheck is when to look again, or zero.
 	Recheck time.Time
@@ -70,7 +71,9 @@ type sightOfPods struct {
 	most, updated int32
 	progressed    time.Time
 	// read is when the pods were read last. Then the Deployment was troubled or not, and had so many available.
-	read      time.Time
+	read time.Time
+	// retry is when refused pods are to be created again, at the earliest.
+	retry     time.Time
 	troubled  bool
 	available int32
 	failure   *PodFailure
@@ -128,7 +131,10 @@ func (p *Pods) Look(ctx context.Context, owner client.ObjectKey, d *appsv1.Deplo
 	}
 	p.read(ctx, s, d, now)
 	seen := s.seen(d, s.failure, now)
-	seen.Retry = now.Sub(s.since) >= firstPodsRecheck && (s.failure.IsRefusal() || ReplicaFailure(d) != "")
+	refused := s.failure.IsRefusal() || ReplicaFailure(d) != ""
+	if refused && now.Sub(s.since) >= firstPodsRecheck && !now.Before(s.retry) { // at first their controller has just tried
+		seen.Retry, s.retry = true, now.Add(s.interval(now))
+	}
 	return seen
 }
 
@@ -140,7 +146,7 @@ func (p *Pods) read(ctx context.Context, s *sightOfPods, d *appsv1.Deployment, n
 		err = p.live.List(ctx, pods, client.InNamespace(d.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(podsLimit))
 	}
 	s.read, s.troubled, s.available = now, isLacking(d), d.Status.AvailableReplicas
-	s.next = now.Add(min(max(now.Sub(s.since), firstPodsRecheck), longestPodsRecheck))
+	s.next = now.Add(s.interval(now))
 	if err != nil { // what is known without the pods is shown in any case
 		log.FromContext(ctx).Error(err, "Reading the pods failed, so that status does not show why they do not start")
 		return
@@ -152,6 +158,11 @@ func (p *Pods) read(ctx context.Context, s *sightOfPods, d *appsv1.Deployment, n
 	if s.failure == nil {
 		s.failure = p.refusal(ctx, d, now.Sub(s.since))
 	}
+}
+
+// interval is the time until the next look, by how long the Deployment has lacked something.
+func (s *sightOfPods) interval(now time.Time) time.Duration {
+	return min(max(now.Sub(s.since), firstPodsRecheck), longestPodsRecheck)
 }
 
 // seen is what to tell of the pods. Where no controller says so, they are late when no more of them became available for as long as a
