@@ -54,8 +54,13 @@ func workloadHandler(p *publisher, l *loads) http.Handler {
 }
 
 // fromThisMachine reports whether a request comes over loopback and means it. The Host of a page whose name was made to lead
-// here is that name.
+// here is that name, and a proxy that hands on what others ask says so.
 func fromThisMachine(r *http.Request) bool {
+	for _, forwarded := range []string{"Forwarded", "X-Forwarded-For", "Via"} {
+		if r.Header.Get(forwarded) != "" {
+			return false
+		}
+	}
 	asked := (&url.URL{Host: r.Host}).Hostname()
 	return isLoopback(host(r.RemoteAddr)) && (asked == "localhost" || isLoopback(asked))
 }

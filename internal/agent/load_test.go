@@ -221,22 +221,28 @@ func TestLoadIsTakenFromThisMachineOnly(t *testing.T) {
 	for _, test := range []struct {
 		name, remote, host, origin, body string
 		want                             int
+		through                          string // a header that a proxy adds
 	}{
-		{"loopback", "127.0.0.1:5", "127.0.0.1:8081", "", valid, http.StatusNoContent},
-		{"loopback by name", "[::1]:5", "localhost:8081", "", valid, http.StatusNoContent},
-		{"IPv6", "[::1]:5", "[::1]:8081", "", valid, http.StatusNoContent},
-		{"another machine", "10.0.0.7:5", "10.0.0.1:8081", "", valid, http.StatusForbidden},
-		{"another machine that lies", "10.0.0.7:5", "127.0.0.1:8081", "", valid, http.StatusForbidden},
-		{"a page whose name leads here", "127.0.0.1:5", "evil.example:8081", "", valid, http.StatusForbidden},
-		{"a page of another site", "127.0.0.1:5", "127.0.0.1:8081", "https://evil.example", valid, http.StatusForbidden},
-		{"no number", "127.0.0.1:5", "127.0.0.1:8081", "", `{"load":1e309}`, http.StatusBadRequest},
-		{"too long", "127.0.0.1:5", "127.0.0.1:8081", "", strings.Repeat(" ", 64<<10), http.StatusBadRequest},
+		{"loopback", "127.0.0.1:5", "127.0.0.1:8081", "", valid, http.StatusNoContent, ""},
+		{"loopback by name", "[::1]:5", "localhost:8081", "", valid, http.StatusNoContent, ""},
+		{"IPv6", "[::1]:5", "[::1]:8081", "", valid, http.StatusNoContent, ""},
+		{"another machine", "10.0.0.7:5", "10.0.0.1:8081", "", valid, http.StatusForbidden, ""},
+		{"another machine that lies", "10.0.0.7:5", "127.0.0.1:8081", "", valid, http.StatusForbidden, ""},
+		{"a page whose name leads here", "127.0.0.1:5", "evil.example:8081", "", valid, http.StatusForbidden, ""},
+		{"a page of another site", "127.0.0.1:5", "127.0.0.1:8081", "https://evil.example", valid, http.StatusForbidden, ""},
+		{"no number", "127.0.0.1:5", "127.0.0.1:8081", "", `{"load":1e309}`, http.StatusBadRequest, ""},
+		{"too long", "127.0.0.1:5", "127.0.0.1:8081", "", strings.Repeat(" ", 64<<10), http.StatusBadRequest, ""},
+		{"a proxy of this machine", "127.0.0.1:5", "127.0.0.1:8081", "", valid, http.StatusForbidden, "X-Forwarded-For"},
+		{"another one", "127.0.0.1:5", "127.0.0.1:8081", "", valid, http.StatusForbidden, "Forwarded"},
 	} {
 		l, _ := newTestLoads(t, func(*Config) {})
 		r := httptest.NewRequest(http.MethodPost, "/load", strings.NewReader(test.body))
 		r.RemoteAddr, r.Host = test.remote, test.host
 		if test.origin != "" {
 			r.Header.Set("Origin", test.origin)
+		}
+		if test.through != "" {
+			r.Header.Set(test.through, "by=proxy")
 		}
 		answer := httptest.NewRecorder()
 		workloadHandler(nil, l).ServeHTTP(answer, r)
