@@ -113,7 +113,7 @@ test-chart: ## The Helm chart: the same objects as config/default, every value, 
 
 .PHONY: test-alerts
 test-alerts: ## The chart's alerts, each firing and not firing, by promtool of Debian's package prometheus, and their pages in docs/runbooks.
-	@HELM=$$($(TOOL) helm) PROMTOOL=$${PROMTOOL:-$$($(TOOL) promtool)} && export HELM PROMTOOL && go test -count=1 ./test/alerts/
+	@HELM=$$($(TOOL) helm) PROMTOOL=$$($(TOOL) promtool) && export HELM PROMTOOL && go test -count=1 ./test/alerts/
 
 .PHONY: test-policies
 test-policies: ## The NetworkPolicies of operator, chart and docs/network.md let through what is listed there, and nothing else.

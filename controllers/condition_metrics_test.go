@@ -23,7 +23,7 @@ func TestMetricsShowTheConditionsOfEachObjectUntilItIsGone(t *testing.T) {
 	ready := func(status metav1.ConditionStatus, reason string) []metav1.Condition {
 		return []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: status, Reason: reason}, {Type: v1alpha1.ConditionAvailable, Status: status}}
 	}
-	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{Conditions: ready(metav1.ConditionFalse, v1alpha1.ReasonNoActiveMaster)})
+	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{Conditions: ready(metav1.ConditionFalse, v1alpha1.ReasonNoActiveMaster)}, 1)
 	shows("no master is active",
 		`condition{condition="CertificateExpiring",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
 		`condition{condition="CertificateReady",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
@@ -31,13 +31,20 @@ func TestMetricsShowTheConditionsOfEachObjectUntilItIsGone(t *testing.T) {
 		`condition{condition="Stalled",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
 		`master_active{name="alpha",namespace="plant"} 0`)
 
-	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{Conditions: ready(metav1.ConditionTrue, v1alpha1.ReasonReady), Active: &v1alpha1.ActiveMaster{Pod: "alpha-0"}})
+	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{Conditions: ready(metav1.ConditionTrue, v1alpha1.ReasonReady), Active: &v1alpha1.ActiveMaster{Pod: "alpha-0"}}, 1)
 	shows("one is",
 		`condition{condition="CertificateExpiring",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
 		`condition{condition="CertificateReady",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
 		`condition{condition="Ready",kind="ClusterMaster",name="alpha",namespace="plant",reason="Ready"} 1`,
 		`condition{condition="Stalled",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
 		`master_active{name="alpha",namespace="plant"} 1`)
+
+	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{Conditions: ready(metav1.ConditionFalse, v1alpha1.ReasonNoActiveMaster)}, 0)
+	shows("none is wanted",
+		`condition{condition="CertificateExpiring",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
+		`condition{condition="CertificateReady",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`,
+		`condition{condition="Ready",kind="ClusterMaster",name="alpha",namespace="plant",reason="NoActiveMaster"} 0`,
+		`condition{condition="Stalled",kind="ClusterMaster",name="alpha",namespace="plant",reason=""} 0`)
 
 	m.Forget(&v1alpha1.ClusterMaster{}, alpha)
 	m.ShowRefinery(press, &v1alpha1.RefineryStatus{Conditions: []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRejected}}})

@@ -63,9 +63,13 @@ func (m *Metrics) Forget(object client.Object, key client.ObjectKey) {
 	}
 }
 
-// ShowMaster records the status that a pass over a ClusterMaster leaves.
-func (m *Metrics) ShowMaster(key client.ObjectKey, status *v1alpha1.ClusterMasterStatus) {
+// ShowMaster records the status that a pass over a ClusterMaster leaves. Where no pods are wanted, none can be active.
+func (m *Metrics) ShowMaster(key client.ObjectKey, status *v1alpha1.ClusterMasterStatus, wanted int32) {
 	m.conditions.Set(KindMaster, key, status.Conditions)
+	if wanted == 0 {
+		m.active.DeleteLabelValues(key.Namespace, key.Name)
+		return
+	}
 	active := 0.0
 	if status.Active != nil && status.Active.Pod != "" {
 		active = 1

@@ -199,7 +199,7 @@ func (r *Reconciler) close(ctx context.Context, s *scope, found findings, err er
 	r.env.Metrics.ObserveMaster(key, found.rotation, found.authorityEnd(), found.servedCertificate())
 	o := r.passes.Outcome(key, err, s.now)
 	status, agenda := statusOf(s, found, o)
-	r.env.Metrics.ShowMaster(key, &status)
+	r.env.Metrics.ShowMaster(key, &status, s.master.WantedPods())
 	changes := slices.Concat(reconcile.Changes(s.master.Status.Conditions, status.Conditions),
 		rotationEvents(s.master.Status.Conditions, status.Conditions, found.rotation), securityEvents(s.master, status.Conditions, found.security))
 	if found.lost {
