@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/pires/go-proxyproto"
 
@@ -33,8 +34,8 @@ var errNoHeader = errors.New("it does not begin with a header of the PROXY proto
 // for a connection by which a load balancer itself looks whether the port is open.
 func readHeader(r io.Reader) (source netip.AddrPort, err error) {
 	raw := make([]byte, signatureBytes, prefixBytes)
-	switch _, err := io.ReadFull(r, raw); {
-	case errors.Is(err, io.EOF):
+	switch n, err := io.ReadFull(r, raw); {
+	case errors.Is(err, io.EOF), n == 0 && errors.Is(err, syscall.ECONNRESET):
 		return source, protocol.ErrPeerClosed // who looks whether the port is open
 	case err != nil:
 		return source, fmt.Errorf("%w: %w", errNoHeader, err)

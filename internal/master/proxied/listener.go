@@ -20,7 +20,7 @@ var ErrRefused = errors.New("not forwarded by PROXY protocol")
 const (
 	// headerTimeout bounds how long a header takes to arrive: whoever forwards sends it first, at once.
 	headerTimeout = 5 * time.Second
-	// maxPending bounds the connections whose header has not arrived. For one more the oldest is closed.
+	// maxPending bounds the connections whose header has not arrived, or that Accept has not returned. For one more the oldest is closed.
 	maxPending = 1024
 )
 
@@ -40,9 +40,10 @@ type Listener struct {
 	accepted chan accepted
 	closed   chan struct{}
 	close    func() error
+	begin    func()
 
 	mu      sync.Mutex
-	pending list.List // of net.Conn, in the order in which they came
+	pending list.List // of net.Conn that Accept has not returned, in the order in which they came
 }
 
 type accepted struct {
@@ -50,19 +51,20 @@ type accepted struct {
 	err  error
 }
 
-// Listen takes connections from inner until it is closed.
+// Listen takes connections from inner until it is closed, from the first Accept on: before, the kernel holds them.
 func Listen(inner *net.TCPListener, o Options) *Listener {
 	l := &Listener{inner: inner, o: o, accepted: make(chan accepted), closed: make(chan struct{})}
 	l.close = sync.OnceValue(func() error {
 		close(l.closed)
 		return inner.Close()
 	})
-	go l.run()
+	l.begin = sync.OnceFunc(func() { go l.run() })
 	return l
 }
 
 // Accept returns the next connection whose header is taken, or what accepting failed with.
 func (l *Listener) Accept() (net.Conn, error) {
+	l.begin()
 	select {
 	case a := <-l.accepted:
 		return a.conn, a.err

@@ -59,6 +59,7 @@ func listen(t *testing.T, networks ...string) (l *Listener, refused chan error) 
 	refused = make(chan error, 2*maxPending)
 	l = Listen(inner, Options{Trusted: func() []netip.Prefix { return trusted }, Refused: func(_ net.Addr, err error) { refused <- err }})
 	t.Cleanup(func() { _ = l.Close() })
+	l.begin() // as a server that accepts for good
 	return l, refused
 }
 
@@ -185,4 +186,29 @@ func FuzzHeader(f *testing.F) {
 			t.Fatalf("nobody connects from %v", a)
 		}
 	})
+}
+
+func TestWhoComesBeforeTheServerDoesIsNotPending(t *testing.T) {
+	inner, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	everyone := func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+	l := Listen(inner, Options{Trusted: everyone, Refused: func(_ net.Addr, err error) { t.Error(err) }})
+	defer l.Close()
+	c := dial(t, l, "PROXY TCP4 192.0.2.7 192.0.2.1 4711 34310\r\n")
+	defer c.Close()
+	l.mu.Lock()
+	if n := l.pending.Len(); n != 0 {
+		t.Errorf("%d are pending", n)
+	}
+	l.mu.Unlock()
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer accepted.Close()
+	if got := accepted.RemoteAddr().String(); got != "192.0.2.7:4711" {
+		t.Error(got)
+	}
 }
