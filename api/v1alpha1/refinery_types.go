@@ -316,7 +316,8 @@ type NodeStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Certificate string `json:"certificate,omitempty"`
-	// status is what the node says about itself, where that is anything but that it is well. It is shown at most every ten seconds.
+	// status is what the node says about itself, where that is anything but that it is well. Changes of it are shown eight
+	// at a time, and then one in ten seconds for all nodes of a Refinery.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Status string `json:"status,omitempty"`

@@ -37,15 +37,24 @@ func saidBy(status, load string) (s said) {
 func (r *registry) Reported(c *connection, s said) {
 	r.mu.Lock()
 	c.said = s
-	differs := false
+	wait, differs := time.Duration(0), false
 	if g := r.groups[c.Refinery]; g != nil {
 		n := g.nodes[c.Announced.ID]
-		differs = n != nil && n.live == c && n.saysAnother()
+		if differs = n != nil && n.live == c && n.saysAnother(); differs {
+			wait = g.untilReport(r.clock.Now()) // before, a look at all of its nodes would be for nothing
+		}
 	}
 	r.mu.Unlock()
 	if differs {
-		r.changed(c.Refinery, 0)
+		r.changed(c.Refinery, wait)
 	}
+}
+
+// untilReport is the time until what nodes say about themselves may change status again.
+func (g *group) untilReport(now time.Time) time.Duration {
+	turn := g.reports.ReserveN(now, 1)
+	defer turn.CancelAt(now)
+	return turn.DelayFrom(now)
 }
 
 // saysAnother reports whether the node says another thing about itself than status shows.
@@ -62,12 +71,11 @@ func (g *group) showReports(now time.Time, s *snapshot) {
 	if len(differ) == 0 {
 		return
 	}
-	turn := g.reports.ReserveN(now, 1)
-	if wait := turn.DelayFrom(now); wait > 0 {
-		turn.CancelAt(now)
+	if wait := g.untilReport(now); wait > 0 {
 		s.changesAt(now.Add(wait))
 		return
 	}
+	g.reports.AllowN(now, 1)
 	for _, n := range differ {
 		n.Status = n.live.said.Status
 	}

@@ -33,7 +33,8 @@ type NodeStatusApplyConfiguration struct {
 	Upstream *string `json:"upstream,omitempty"`
 	// certificate is the fingerprint of the certificate that the node presented.
 	Certificate *string `json:"certificate,omitempty"`
-	// status is what the node says about itself, where that is anything but that it is well. It is shown at most every ten seconds.
+	// status is what the node says about itself, where that is anything but that it is well. Changes of it are shown eight
+	// at a time, and then one in ten seconds for all nodes of a Refinery.
 	Status *string `json:"status,omitempty"`
 	// lastTransitionTime is when the state last changed.
 	LastTransitionTime *v1.Time `json:"lastTransitionTime,omitempty"`
