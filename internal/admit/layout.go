@@ -74,9 +74,10 @@ func (l *Layout) standingOf(u *Upstream) Standing {
 	return Ready
 }
 
-// Place returns the upstream of a node that comes, which counts from now on. current is the upstream that the node counts on already,
-// or "". The error is written for people: it becomes the node's message in status.
-func (l *Layout) Place(id, kind, pin, current string) (Upstream, error) {
+// Place returns the upstream of a node that comes, which counts from now on. current is the upstream that it has or had last, or "";
+// counts says whether the node counts there already. One that comes back to where it was gets its place if there is still room. The error
+// is written for people: it becomes the node's message in status.
+func (l *Layout) Place(id, kind, pin, current string, counts bool) (Upstream, error) {
 	if pin != "" {
 		return l.placement.Pinned(kind, pin)
 	}
@@ -84,10 +85,14 @@ func (l *Layout) Place(id, kind, pin, current string) (Upstream, error) {
 	if len(s.takers) == 0 {
 		return Upstream{}, l.placement.Check(kind, "")
 	}
-	if u := l.placement.Named(current); u != nil && s.keeps(u) != leaves {
-		return *u, nil
+	total := max(s.present()+1, l.wanted[kind])
+	to := l.placement.Named(current)
+	switch fate := s.keeps(to); {
+	case counts && fate != leaves:
+		return *to, nil
+	case counts || fate != stays || s.nodes[kind][to.Name] >= s.bound(to, total):
+		to = s.best(id, total)
 	}
-	to := s.best(id, max(s.present()+1, l.wanted[kind]))
 	l.count(kind, to.Name, 1)
 	return *to, nil
 }
@@ -118,12 +123,18 @@ func (l *Layout) Moves(nodes []Node) (moves []Move) {
 	return moves
 }
 
+// Postpone takes back a move of a node that is not made yet.
+func (l *Layout) Postpone(n Node, m Move) {
+	l.count(n.Type, m.To.Name, -1)
+	l.count(n.Type, n.Upstream, 1)
+}
+
 // spread is the part of a Layout that concerns one type.
 type spread struct {
 	*Layout
 	kind   string
 	takers []*Upstream // that nodes without an upstream are placed on
-	alive  bool        // they are not all gone
+	at     Standing    // of the takers
 	weight float64     // of the takers
 }
 
@@ -131,20 +142,18 @@ type spread struct {
 // workload sees for itself whether it can connect, and what is known of the upstream may be wrong.
 func (l *Layout) spread(kind string) *spread {
 	s := &spread{Layout: l, kind: kind}
-	at := Gone
 	for i := range l.placement.upstreams {
 		u := &l.placement.upstreams[i]
 		standing := l.standingOf(u)
-		if u.Weight <= 0 || !u.takes(kind) || standing < at {
+		if u.Weight <= 0 || !u.takes(kind) || standing < s.at {
 			continue
 		}
-		if standing > at {
-			at, s.takers, s.weight = standing, nil, 0
+		if standing > s.at {
+			s.at, s.takers, s.weight = standing, nil, 0
 		}
 		s.takers = append(s.takers, u)
 		s.weight += float64(u.Weight)
 	}
-	s.alive = at > Gone
 	return s
 }
 
@@ -160,8 +169,10 @@ func (s *spread) keeps(u *Upstream) int {
 	switch {
 	case u == nil || !u.takes(s.kind):
 		return leaves
-	case !s.alive:
+	case s.at == Gone:
 		return stays
+	case s.standingOf(u) == Gone && s.at == Returning: // others may follow in a moment, and the first would have them all
+		return waits
 	case s.standingOf(u) == Gone:
 		return leaves
 	case u.Weight <= 0:
@@ -220,7 +231,7 @@ func (s *spread) moves(nodes []Node, members []int) (moves []Move) {
 		s.move(nodes[i].Upstream, to.Name)
 		moves = append(moves, Move{Node: i, To: *to, Urgent: fate == leaves})
 	}
-	if !s.alive {
+	if s.at == Gone {
 		return moves
 	}
 	return append(moves, s.even(nodes, staying, total, total-present)...)

@@ -59,7 +59,7 @@ func TestNodesMoveOnlyWhereTheyMust(t *testing.T) {
 		"nodes stay on one that returns":            {even, []Upstream{east(2), west(2), north(2)}, map[string]Standing{"north": Returning}, 0, "map[]", false},
 		"all are gone: better there than elsewhere": {even, []Upstream{east(2), west(2), north(2)}, map[string]Standing{"east": Gone, "west": Gone, "north": Gone}, 0, "map[]", false},
 		"all are gone, and one is removed":          {onto("north", 4), []Upstream{east(2), west(2)}, map[string]Standing{"east": Gone, "west": Gone}, 0, "map[north>east:2 north>west:2]", true},
-		"all but one that returns":                  {even, []Upstream{east(2), west(2), north(2)}, map[string]Standing{"east": Gone, "west": Gone, "north": Returning}, 0, "map[east>north:100 west>north:100]", true},
+		"all but one that returns":                  {even, []Upstream{east(2), west(2), north(2)}, map[string]Standing{"east": Gone, "west": Gone, "north": Returning}, 0, "map[east>north:100 west>north:100]", false},
 		"none has a weight":                         {even, []Upstream{east(0), west(0), north(0)}, nil, 0, "map[]", false},
 		"nodes restart":                             {slices.Concat(onto("east", 110), onto("west", 90), onto("north", 40)), []Upstream{east(2), west(2), north(2)}, nil, 300, "map[]", false},
 		"few nodes are spread as well":              {onto("east", 4), []Upstream{east(1), west(1)}, nil, 0, "map[east>west:2]", false},
@@ -86,7 +86,7 @@ func TestNodesMoveOnlyWhereTheyMust(t *testing.T) {
 
 func TestANodeThatComesBackKeepsItsUpstreamWhereItMayStay(t *testing.T) {
 	place := func(current string, standing map[string]Standing, upstreams ...Upstream) string {
-		u, err := NewPlacement(upstreams).NewLayout(standing, nil, []Node{{Type: "refinery", Upstream: "west"}}).Place("press/a", "refinery", "", current)
+		u, err := NewPlacement(upstreams).NewLayout(standing, nil, []Node{{Type: "refinery", Upstream: "west"}}).Place("press/a", "refinery", "", current, current != "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,6 +102,35 @@ func TestANodeThatComesBackKeepsItsUpstreamWhereItMayStay(t *testing.T) {
 		{"while all are gone", "west", place("west", map[string]Standing{"west": Gone, "east": Gone}, east(1000), west(1))},
 		{"with one that was removed", "east", place("north", nil, east(1000), west(1))},
 		{"with one of weight 0, where it waits for its turn", "west", place("west", nil, east(1), west(0))},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %s, want %s", test.what, test.got, test.want)
+		}
+	}
+}
+
+func TestANodeThatWasAwayComesBackToWhereItWasIfThereIsRoom(t *testing.T) {
+	place := func(was string, standing map[string]Standing, nodes []Node, upstreams ...Upstream) string {
+		l := NewPlacement(upstreams).NewLayout(standing, nil, nodes)
+		before := l.nodes["refinery"]["west"] + l.nodes["refinery"]["east"]
+		u, err := l.Place("press/a", "refinery", "", was, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := l.nodes["refinery"]["west"] + l.nodes["refinery"]["east"]; after != before+1 {
+			t.Errorf("%d nodes count, of %d and one more", after, before)
+		}
+		return u.Name
+	}
+	few, many := onto("east", 4), slices.Concat(onto("west", 6), onto("east", 4))
+	for _, test := range []struct {
+		what, want, got string
+	}{
+		{"where there is room", "west", place("west", nil, few, east(1), west(1))},
+		{"where there is none", "east", place("west", nil, many, east(1), west(1))},
+		{"to one that is gone", "east", place("west", map[string]Standing{"west": Gone}, few, east(1), west(1))},
+		{"to one of weight 0", "east", place("west", nil, few, east(1), west(0))},
+		{"to one that was removed", "east", place("north", nil, onto("west", 6), east(1), west(1))},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s: %s, want %s", test.what, test.got, test.want)
@@ -216,7 +245,7 @@ func TestNodesThatComeNeverExceedTheBounds(t *testing.T) {
 		l := s.layout()
 		for i := range rapid.IntRange(1, 80).Draw(t, "come") {
 			n := Node{ID: fmt.Sprint(i), Type: "refinery"}
-			u, err := l.Place(n.ID, n.Type, "", "")
+			u, err := l.Place(n.ID, n.Type, "", "", false)
 			if takers, _ := s.takers(n.Type); (err != nil) != (len(takers) == 0) {
 				t.Fatalf("%v with %v", err, takers)
 			}

@@ -23,7 +23,7 @@ func placed(t *testing.T, ids []string, upstreams ...Upstream) map[string]string
 	l := NewPlacement(upstreams).NewLayout(nil, map[string]int{"refinery": 100 * len(ids)}, nil)
 	result := make(map[string]string, len(ids))
 	for _, id := range ids {
-		u, err := l.Place(id, "refinery", "", "")
+		u, err := l.Place(id, "refinery", "", "", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestPinsTypesAndWeightZero(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			p := NewPlacement(test.upstreams)
-			u, err := p.NewLayout(nil, nil, nil).Place("press/a", test.kind, test.pin, "")
+			u, err := p.NewLayout(nil, nil, nil).Place("press/a", test.kind, test.pin, "", false)
 			message := ""
 			if err != nil {
 				message = err.Error()

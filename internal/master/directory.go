@@ -85,8 +85,11 @@ func (d *directory) SetMaster(m *v1alpha1.ClusterMaster) {
 	}
 }
 
+// upstreamsChanged is told of every Service and EndpointSlice of the namespace, of which most are no upstream.
 func (d *directory) upstreamsChanged() {
-	d.observe()
+	if !d.observe() {
+		return
+	}
 	d.mu.RLock()
 	told := d.told()
 	d.mu.RUnlock()
@@ -185,13 +188,13 @@ func (d *directory) pin(refinery string) string {
 	return ""
 }
 
-// wantedByType counts the nodes that are wanted and not pinned.
+// wantedByType counts the nodes that are wanted, and neither pinned nor kept out.
 func (d *directory) wantedByType() map[string]int {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	wanted := map[string]int{}
 	for _, r := range d.refineries {
-		if r.Spec.Upstream == "" {
+		if r.Spec.Upstream == "" && r.Spec.Access != v1alpha1.AccessSuspended {
 			wanted[r.Spec.Type] += int(r.WantedNodes())
 		}
 	}

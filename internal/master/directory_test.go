@@ -12,11 +12,14 @@ import (
 )
 
 // ear is a listener that remembers whose nodes may have moved.
-type ear struct{ bearing []string }
+type ear struct {
+	bearing   []string
+	upstreams int // how often it was told of these
+}
 
 func (*ear) MasterChanged()                     {}
 func (*ear) RefineryChanged(string)             {}
-func (*ear) UpstreamsChanged()                  {}
+func (e *ear) UpstreamsChanged()                { e.upstreams++ }
 func (e *ear) MembershipChanged(bearing string) { e.bearing = append(e.bearing, bearing) }
 
 func TestAChangeOfARefineryTellsWhoseNodesMayBeOfAnother(t *testing.T) {

@@ -49,7 +49,8 @@ func (s *sessions) place(n admit.Announced, g *admit.Grant) (admit.Upstream, err
 	if a.policy != policy {
 		s.layOut(policy, s.placed())
 	}
-	return a.layout.Place(n.ID, n.Type, s.directory.pin(g.Refinery), s.registry.UpstreamOf(g.Refinery, n.ID))
+	current, counts := s.registry.UpstreamOf(g.Refinery, n.ID)
+	return a.layout.Place(n.ID, n.Type, s.directory.pin(g.Refinery), current, counts)
 }
 
 // left takes a node out that has no session any more.
@@ -121,6 +122,7 @@ func (s *sessions) steps(policy *admit.Policy) (steps []step) {
 		if !m.Urgent {
 			if !due || budget <= 0 {
 				s.reviews.AddAfter(arrangeKey, max(a.moved.Add(moveInterval).Sub(now), arrangeDelay))
+				a.layout.Postpone(plain[m.Node], m)
 				continue
 			}
 			budget--

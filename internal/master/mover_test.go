@@ -224,6 +224,23 @@ func TestANodeThatConnectsAgainStaysWhereItWas(t *testing.T) {
 	}
 }
 
+func TestANodeWhoseSessionEndedComesBackToWhereItWasIfThereIsRoom(t *testing.T) {
+	y := filled(t)
+	y.directory.SetRefinery(admittest.Refinery("press", func(r *v1alpha1.Refinery) { r.Spec.Replicas, r.Spec.Type = ptr.To[int32](40), "refinery" }))
+	y.has("west", false)
+	y.arranges()
+	y.has("west", true)
+	y.clock.Step(settled)
+	y.arranges() // the first go back
+	for _, c := range y.nodes {
+		y.sessions.ended(c, errReplaced)
+	}
+	for id := range y.nodes {
+		y.comes(id)
+	}
+	y.expect("most were on east, which has room for 25", map[string]int{"east": 25, "west": 15})
+}
+
 func TestNodesThatAreReplacedLeaveUpstreamsEven(t *testing.T) {
 	y := newYard(t, serviceUpstream("east", 1), serviceUpstream("west", 1))
 	y.has("east", true)

@@ -23,26 +23,30 @@ type absences struct {
 
 type absence struct {
 	address string
+	reason  string // that it was seen with last: see notAlive
 	gone    bool
 	back    time.Time // zero if it never was gone
 }
 
-// observe notes which upstreams are gone, and which are back.
-func (d *directory) observe() {
+// observe notes which upstreams are gone, and which are back. It reports whether there is anything else to say of one than before.
+func (d *directory) observe() (differs bool) {
 	policy := d.Policy()
 	if policy == nil {
-		return
+		return false
 	}
 	a := &d.absences
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	seen := map[string]absence{}
 	for _, u := range policy.Placement.Upstreams() {
-		before := a.byName[u.Name]
+		before, known := a.byName[u.Name]
 		if before.address != u.Address {
-			before = absence{address: u.Address}
+			before, known = absence{address: u.Address}, false
 		}
-		switch reason, _ := d.notAlive(u); {
+		reason, _ := d.notAlive(u)
+		differs = differs || !known || reason != before.reason
+		before.reason = reason
+		switch {
 		case reason == v1alpha1.ReasonEndpointsUnknown:
 		case reason != "":
 			before.gone = true
@@ -51,7 +55,9 @@ func (d *directory) observe() {
 		}
 		seen[u.Name] = before
 	}
+	differs = differs || len(seen) != len(a.byName)
 	a.byName = seen
+	return differs
 }
 
 // standing is how an upstream is doing, and when that changes by itself; zero if it does not.

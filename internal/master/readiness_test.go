@@ -49,6 +49,32 @@ func TestUntilEndpointsAreKnownUpstreamsAreAsTheyWereReported(t *testing.T) {
 	}
 }
 
+func TestAServiceThatIsNoUpstreamTellsNobody(t *testing.T) {
+	d, e := newDirectory(clocktesting.NewFakeClock(late.Time)), &ear{}
+	d.SetMaster(admittest.ClusterMaster(func(m *v1alpha1.ClusterMaster) {
+		m.Spec.Upstreams = []v1alpha1.Upstream{serviceUpstream("ingest", 1)}
+	}))
+	d.Listen(e)
+	services, endpoints := servicesOf(d.services), slicesOf(d.services)
+	for i, change := range []struct {
+		what  string
+		apply func() error
+		tells bool
+	}{
+		{"Services are known", func() error { return services.Replace([]any{ingest(func(*corev1.Service) {})}, "") }, false},
+		{"endpoints are known", func() error { return endpoints.Replace([]any{behind("a", "ingest", ptr.To(false))}, "") }, true},
+		{"of another Service", func() error { return endpoints.Add(behind("b", "mill", ptr.To(true))) }, false},
+		{"one is ready", func() error { return endpoints.Update(behind("a", "ingest", ptr.To(true))) }, true},
+		{"one more", func() error { return endpoints.Add(behind("c", "ingest", ptr.To(true))) }, false},
+	} {
+		before := e.upstreams
+		must(t, change.apply())
+		if (e.upstreams > before) != change.tells {
+			t.Errorf("%d: %s: told %v, want %v", i, change.what, e.upstreams > before, change.tells)
+		}
+	}
+}
+
 func TestAServiceIsWatchedWhileItIsAnUpstream(t *testing.T) {
 	p := newPlant(t, v1alpha1.ClusterMasterSpec{})
 	certificate := p.refinery("press", 1)

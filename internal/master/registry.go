@@ -66,6 +66,7 @@ type connection struct {
 type node struct {
 	v1alpha1.NodeStatus
 	live        *connection // its authenticated session
+	last        string      // the upstream that it was on when its session ended
 	presumed    bool        // a former master reported it as Authenticated, and the time to come back has not ended
 	own         bool        // it was refused, and is one of the Refinery's own (Denial.Own)
 	seen        time.Time   // when it was last refused, closed or lost
@@ -420,7 +421,7 @@ func (r *registry) end(c *connection, cause error) bool {
 }
 
 func (r *registry) leave(n *node, state v1alpha1.NodeState, reason, message string) {
-	n.seen = r.clock.Now()
+	n.seen, n.last = r.clock.Now(), n.Upstream
 	n.State, n.Reason, n.Message, n.Upstream, n.Status = state, reason, admit.Truncate(message, 1024), "", ""
 	n.LastTransitionTime = metav1.NewTime(n.seen)
 }

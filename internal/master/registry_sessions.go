@@ -111,23 +111,25 @@ func (c *connection) placed(refinery string) placedNode {
 		refinery: refinery, address: c.offered.Address, connection: c}
 }
 
-// UpstreamOf is the name of the upstream of a node among those that are Placed; "" if it is not.
-func (r *registry) UpstreamOf(refinery, id string) string {
+// UpstreamOf is the name of the upstream that a node is on, or was on when its session ended; "" if that is not known. placed says
+// whether it is among those that are Placed.
+func (r *registry) UpstreamOf(refinery, id string) (upstream string, placed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.groups[refinery]
 	if g == nil {
-		return ""
+		return "", false
 	}
 	switch n := g.nodes[id]; {
 	case n == nil:
-		return ""
+		return "", false
 	case n.live != nil:
-		return n.live.offered.Name
+		return n.live.offered.Name, true
 	case n.presumed:
-		return n.Upstream
+		return n.Upstream, true
+	default:
+		return n.last, false
 	}
-	return ""
 }
 
 // Bearing returns the other Refineries of which a session has an id that is, or begins with, a Refinery's name.

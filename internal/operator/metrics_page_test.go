@@ -30,6 +30,6 @@ func TestThePageOfMetricsHasThoseOfTheOperator(t *testing.T) {
 	p.claims.held.WithLabelValues("plant")
 	alpha := client.ObjectKey{Namespace: "plant", Name: "alpha"}
 	m.ObserveMaster(alpha, &rotation.Rotation{State: rotation.State{Phase: pki.RotationPreparing}}, time.Now(), &certificates.Finding{Leaf: &x509.Certificate{}})
-	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{})
+	m.ShowMaster(alpha, &v1alpha1.ClusterMasterStatus{}, 1)
 	metricstest.Check(t, registry, "refinery_operator_")
 }
