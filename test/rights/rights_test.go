@@ -38,7 +38,13 @@ var unseen = map[Program]map[string]string{
 		"update cluster.refinery.dev refineries/finalizers":     ownersEnforced + "makes what a Refinery owns",
 		"delete coordination.k8s.io leases":                     ownersEnforced + "adopts a Lease",
 		"delete rbac.authorization.k8s.io roles":                ownersEnforced + "adopts a Role",
-		"list cert-manager.io certificates":                     "An API server that does not stream lists is asked for one before the watch; that of the suite streams them.",
+	},
+}
+
+// seldom are the rights that a request shows in some runs of the suites, and why they are needed.
+var seldom = map[Program]map[string]string{
+	Operator: {
+		"list cert-manager.io certificates": "An API server that does not stream lists, or not in time, is asked for one before the watch; that of the suite streams them.",
 	},
 }
 
@@ -51,7 +57,7 @@ func TestEveryRightIsUsedAndEveryUseIsGranted(t *testing.T) {
 		if len(used[program]) == 0 {
 			t.Fatalf("the suites saw no request of the %s", program)
 		}
-		for _, wrong := range compare(program, granted, used[program], unseen[program]) {
+		for _, wrong := range compare(program, granted, used[program], unseen[program], seldom[program]) {
 			t.Error(wrong)
 		}
 	}
