@@ -81,7 +81,9 @@ func networkExample(namespace string) string {
 	GinkgoHelper()
 	page, err := os.ReadFile(path("docs", "network.md"))
 	Expect(err).NotTo(HaveOccurred())
-	_, example, _ := strings.Cut(string(page), "```yaml\n")
+	_, section, found := strings.Cut(string(page), "\n## NetworkPolicies\n")
+	Expect(found).To(BeTrue())
+	_, example, _ := strings.Cut(section, "```yaml\n")
 	example, _, _ = strings.Cut(example, "```")
 	return strings.ReplaceAll(example, "namespace: plant", "namespace: "+namespace)
 }
