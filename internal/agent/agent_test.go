@@ -247,17 +247,22 @@ func TestStoppingDoesNotWaitForAMasterThatDoesNotRead(t *testing.T) {
 
 func TestAddressInUseIsSaidWithItsFlag(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	config := newConfig(t, "127.0.0.1:1")
-	config.HealthAddress = l.Addr().String()
-	_, err = New(config, discard())
-	want := "--health-address=" + config.HealthAddress + " cannot be listened on: bind: address already in use; choose another address, or write --health-address= to serve nothing"
-	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
+	for flag, address := range map[string]func(*Config) *string{
+		"--health-address": func(c *Config) *string { return &c.HealthAddress },
+		"--relay-address":  func(c *Config) *string { return &c.RelayAddress },
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		config := newConfig(t, "127.0.0.1:1")
+		*address(&config) = l.Addr().String()
+		_, err = New(config, discard())
+		want := flag + "=" + l.Addr().String() + " cannot be listened on: bind: address already in use; choose another address, or write " + flag + "= to serve nothing"
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
 }
 

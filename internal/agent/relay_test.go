@@ -99,19 +99,3 @@ func TestThereIsNoRelayUnlessItIsAskedFor(t *testing.T) {
 		t.Error("it counts")
 	}
 }
-
-func TestARelayWhoseAddressIsInUseIsSaidWithItsFlag(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	config := newConfig(t, "127.0.0.1:1")
-	config.RelayAddress = l.Addr().String()
-	_, err = New(config, discard())
-	want := "--relay-address=" + config.RelayAddress + " cannot be listened on: bind: address already in use; choose another address, or write --relay-address= to serve nothing"
-	if err == nil || err.Error() != want {
-		t.Errorf("got  %v\nwant %s", err, want)
-	}
-}
